@@ -1,0 +1,29 @@
+"""Errors that say what happens next.
+
+Whoever catches one of these knows what to do with the run at hand: record it and stop (`Permanent`), or wake it
+later (`Transient`). Anything else that is raised is a bug; it is retried by the queue and ends in its poison queue.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class Permanent(Exception):
+    """Trying again is useless: the run ends, with this text as its reason. The text says what to do."""
+
+
+class Transient(Exception):
+    """Azure is not ready, busy or out of reach: the run is woken again after `after`."""
+
+    def __init__(self, reason: str, after: timedelta = timedelta(seconds=30)) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class NotFound(Exception):
+    """The resource does not exist (any more)."""
+
+
+class Conflict(Exception):
+    """Somebody else changed the blob since it was read (If-Match failed), or made it first (If-None-Match)."""

@@ -1,0 +1,153 @@
+"""The app's settings: every name, type, default and meaning, in one place.
+
+Read once a process from the environment (in Azure: the Function App's application settings), checked as a whole, and
+passed on as one frozen value, so that nothing else in `shared/` reads the environment. docs/settings.md is checked
+against this file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import timedelta
+from typing import Any
+
+_DURATION = re.compile(
+    r"^P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?$"
+)
+
+
+class SettingError(ValueError):
+    """A setting is missing or can't be read. Names the setting, its value, and what it should look like."""
+
+
+def duration(text: str) -> timedelta:
+    """An ISO 8601 duration in days, hours, minutes and seconds: `PT60S`, `P1DT12H`. Raises ValueError."""
+    match = _DURATION.match(text)
+    if not match or text.endswith(("P", "T")):
+        raise ValueError("an ISO 8601 duration such as PT30S, PT2H or P7D")
+    return timedelta(**{unit: int(number) for unit, number in match.groupdict(default="0").items()})
+
+
+def _setting(name: str, help_: str, default: Any = MISSING) -> Any:
+    return field(metadata={"name": name, "help": help_}, default=default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the app is told by its environment. Durations are ISO 8601; flags are spelled as listed."""
+
+    blob_uri: str = _setting("DROPTUNE_STORAGE__blobServiceUri", "Blob service of the app's storage account")
+    queue_uri: str = _setting(
+        "DROPTUNE_STORAGE__queueServiceUri", "Queue service of the app's storage account"
+    )
+    client_id: str = _setting("AZURE_CLIENT_ID", "Client id of the app's user-assigned managed identity", "")
+    subscription: str = _setting("AZURE_SUBSCRIPTION_ID", "Subscription of the Azure ML workspace")
+    resource_group: str = _setting("AZURE_RESOURCE_GROUP", "Resource group of the Azure ML workspace")
+    workspace: str = _setting("AZUREML_WORKSPACE", "Name of the Azure ML workspace")
+    location: str = _setting("AZURE_LOCATION", "Region of the workspace, as in `westeurope`")
+    registry: str = _setting("AZUREML_REGISTRY", "Registry of base models and of the component", "azureml")
+    component: str = _setting(
+        "FINETUNE_COMPONENT", "Fine-tune component in the registry", "chat_completion_pipeline"
+    )
+    training_identity: str = _setting("TRAINING_IDENTITY_ID", "Resource id of the identity that jobs run as")
+    metrics_endpoint: str = _setting(
+        "METRICS_ENDPOINT", "Azure Monitor's metrics endpoint; empty: the region's own", ""
+    )
+    metrics_audience: str = _setting(
+        "METRICS_AUDIENCE", "Token audience of that endpoint", "https://metrics.monitor.azure.com"
+    )
+    topic_endpoint: str = _setting(
+        "EVENTS_TOPIC_ENDPOINT", "Event Grid topic for lifecycle events; empty: none", ""
+    )
+
+    base_model: str = _setting(
+        "BASE_MODEL", "Base model when finetune.yaml names none", "Phi-3-mini-4k-instruct"
+    )
+    gpu_compute: str = _setting("FINETUNE_COMPUTE", "Compute cluster of the fine-tune step", "gpu-cluster")
+    gpu_size: str = _setting(
+        "FINETUNE_SIZE", "VM size of that cluster when it is created", "Standard_NC24ads_A100_v4"
+    )
+    cpu_compute: str = _setting(
+        "PREPROCESS_COMPUTE", "Compute cluster of the import and preprocess steps", "cpu-cluster"
+    )
+    cpu_size: str = _setting(
+        "PREPROCESS_SIZE", "VM size of that cluster when it is created", "Standard_D13_v2"
+    )
+    nodes: int = _setting("FINETUNE_NODES", "Nodes of the fine-tune step, and the clusters' maximum", 1)
+    serving_size: str = _setting("SERVING_SIZE", "VM size of a deployment", "Standard_NC24ads_A100_v4")
+    serving_instances: int = _setting("SERVING_INSTANCES", "Instances of a deployment", 1)
+
+    settle: timedelta = _setting(
+        "SETTLE_TIME", "Wait after an upload for the rest of its folder", timedelta(seconds=60)
+    )
+    max_training_hours: int = _setting("MAX_TRAINING_HOURS", "A job older than this is cancelled", 24)
+    max_rows_shown: int = _setting("MAX_FAULTS_SHOWN", "Bad rows told in full; all are counted", 1000)
+
+    cleanup_mode: str = _setting("CLEANUP_MODE", "`delete`, or `report` to only say what would go", "delete")
+    cleanup_target: str = _setting(
+        "CLEANUP_TARGET", "`deployments` (the URL stays) or `endpoint`", "deployments"
+    )
+    idle_window: timedelta = _setting("IDLE_WINDOW", "No request for this long is idle", timedelta(days=1))
+    idle_grace: timedelta = _setting("IDLE_GRACE", "Time between notice and deletion", timedelta(hours=12))
+    minimum_age: timedelta = _setting(
+        "ENDPOINT_MINIMUM_AGE", "A younger deployment is never idle", timedelta(hours=6)
+    )
+    shell_days: int = _setting(
+        "ENDPOINT_SHELL_DAYS", "An endpoint without deployments goes after so many days", 30
+    )
+    max_deletions: int = _setting(
+        "CLEANUP_MAX_DELETIONS", "Endpoints torn down at most in a deletion window", 3
+    )
+    deletion_window: timedelta = _setting(
+        "CLEANUP_DELETION_WINDOW", "The window of that cap", timedelta(hours=24)
+    )
+    instance_price: float = _setting(
+        "SERVING_PRICE_PER_HOUR", "Price of an instance an hour, for the money saved", 0.0
+    )
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Settings:
+        """The settings that `environ` holds. Raises SettingError naming every one that is missing or wrong."""
+        found: dict[str, Any] = {}
+        wrong: list[str] = []
+        for setting in fields(cls):
+            name = setting.metadata["name"]
+            text = environ.get(name, "").strip()
+            if not text:
+                if setting.default is MISSING:
+                    wrong.append(f"{name} is not set ({setting.metadata['help']})")
+                continue
+            try:
+                found[setting.name] = _CASTS[str(setting.type)](text)
+            except ValueError as error:
+                wrong.append(f"{name}={text!r} is not {error}")
+            else:
+                allowed = _CHOICES.get(setting.name)
+                if allowed and found[setting.name] not in allowed:
+                    wrong.append(f"{name}={text!r} is not one of {', '.join(allowed)}")
+        if wrong:
+            raise SettingError("; ".join(wrong))
+        return cls(**found)
+
+
+def _whole(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ValueError("a whole number of 0 or more")
+    return number
+
+
+def _real(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("a number") from None
+
+
+_CASTS = {"str": str, "int": _whole, "float": _real, "timedelta": duration}
+_CHOICES = {"cleanup_mode": ("delete", "report"), "cleanup_target": ("deployments", "endpoint")}
