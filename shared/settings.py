@@ -13,9 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
-_DURATION = re.compile(
-    r"^P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?$"
-)
+_DURATION = re.compile(r"^P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?$")
 
 
 class SettingError(ValueError):
@@ -39,18 +37,14 @@ class Settings:
     """What the app is told by its environment. Durations are ISO 8601; flags are spelled as listed."""
 
     blob_uri: str = _setting("DROPTUNE_STORAGE__blobServiceUri", "Blob service of the app's storage account")
-    queue_uri: str = _setting(
-        "DROPTUNE_STORAGE__queueServiceUri", "Queue service of the app's storage account"
-    )
+    queue_uri: str = _setting("DROPTUNE_STORAGE__queueServiceUri", "Queue service of the app's storage account")
     client_id: str = _setting("AZURE_CLIENT_ID", "Client id of the app's user-assigned managed identity", "")
     subscription: str = _setting("AZURE_SUBSCRIPTION_ID", "Subscription of the Azure ML workspace")
     resource_group: str = _setting("AZURE_RESOURCE_GROUP", "Resource group of the Azure ML workspace")
     workspace: str = _setting("AZUREML_WORKSPACE", "Name of the Azure ML workspace")
     location: str = _setting("AZURE_LOCATION", "Region of the workspace, as in `westeurope`")
     registry: str = _setting("AZUREML_REGISTRY", "Registry of base models and of the component", "azureml")
-    component: str = _setting(
-        "FINETUNE_COMPONENT", "Fine-tune component in the registry", "chat_completion_pipeline"
-    )
+    component: str = _setting("FINETUNE_COMPONENT", "Fine-tune component in the registry", "chat_completion_pipeline")
     training_identity: str = _setting("TRAINING_IDENTITY_ID", "Resource id of the identity that jobs run as")
     metrics_endpoint: str = _setting(
         "METRICS_ENDPOINT", "Azure Monitor's metrics endpoint; empty: the region's own", ""
@@ -58,23 +52,15 @@ class Settings:
     metrics_audience: str = _setting(
         "METRICS_AUDIENCE", "Token audience of that endpoint", "https://metrics.monitor.azure.com"
     )
-    topic_endpoint: str = _setting(
-        "EVENTS_TOPIC_ENDPOINT", "Event Grid topic for lifecycle events; empty: none", ""
-    )
+    topic_endpoint: str = _setting("EVENTS_TOPIC_ENDPOINT", "Event Grid topic for lifecycle events; empty: none", "")
 
-    base_model: str = _setting(
-        "BASE_MODEL", "Base model when finetune.yaml names none", "Phi-3-mini-4k-instruct"
-    )
+    base_model: str = _setting("BASE_MODEL", "Base model when finetune.yaml names none", "Phi-3-mini-4k-instruct")
     gpu_compute: str = _setting("FINETUNE_COMPUTE", "Compute cluster of the fine-tune step", "gpu-cluster")
-    gpu_size: str = _setting(
-        "FINETUNE_SIZE", "VM size of that cluster when it is created", "Standard_NC24ads_A100_v4"
-    )
+    gpu_size: str = _setting("FINETUNE_SIZE", "VM size of that cluster when it is created", "Standard_NC24ads_A100_v4")
     cpu_compute: str = _setting(
         "PREPROCESS_COMPUTE", "Compute cluster of the import and preprocess steps", "cpu-cluster"
     )
-    cpu_size: str = _setting(
-        "PREPROCESS_SIZE", "VM size of that cluster when it is created", "Standard_D13_v2"
-    )
+    cpu_size: str = _setting("PREPROCESS_SIZE", "VM size of that cluster when it is created", "Standard_D13_v2")
     nodes: int = _setting("FINETUNE_NODES", "Nodes of the fine-tune step, and the clusters' maximum", 1)
     serving_size: str = _setting("SERVING_SIZE", "VM size of a deployment", "Standard_NC24ads_A100_v4")
     serving_instances: int = _setting("SERVING_INSTANCES", "Instances of a deployment", 1)
@@ -86,26 +72,14 @@ class Settings:
     max_rows_shown: int = _setting("MAX_FAULTS_SHOWN", "Bad rows told in full; all are counted", 1000)
 
     cleanup_mode: str = _setting("CLEANUP_MODE", "`delete`, or `report` to only say what would go", "delete")
-    cleanup_target: str = _setting(
-        "CLEANUP_TARGET", "`deployments` (the URL stays) or `endpoint`", "deployments"
-    )
+    cleanup_target: str = _setting("CLEANUP_TARGET", "`deployments` (the URL stays) or `endpoint`", "deployments")
     idle_window: timedelta = _setting("IDLE_WINDOW", "No request for this long is idle", timedelta(days=1))
     idle_grace: timedelta = _setting("IDLE_GRACE", "Time between notice and deletion", timedelta(hours=12))
-    minimum_age: timedelta = _setting(
-        "ENDPOINT_MINIMUM_AGE", "A younger deployment is never idle", timedelta(hours=6)
-    )
-    shell_days: int = _setting(
-        "ENDPOINT_SHELL_DAYS", "An endpoint without deployments goes after so many days", 30
-    )
-    max_deletions: int = _setting(
-        "CLEANUP_MAX_DELETIONS", "Endpoints torn down at most in a deletion window", 3
-    )
-    deletion_window: timedelta = _setting(
-        "CLEANUP_DELETION_WINDOW", "The window of that cap", timedelta(hours=24)
-    )
-    instance_price: float = _setting(
-        "SERVING_PRICE_PER_HOUR", "Price of an instance an hour, for the money saved", 0.0
-    )
+    minimum_age: timedelta = _setting("ENDPOINT_MINIMUM_AGE", "A younger deployment is never idle", timedelta(hours=6))
+    shell_days: int = _setting("ENDPOINT_SHELL_DAYS", "An endpoint without deployments goes after so many days", 30)
+    max_deletions: int = _setting("CLEANUP_MAX_DELETIONS", "Endpoints torn down at most in a deletion window", 3)
+    deletion_window: timedelta = _setting("CLEANUP_DELETION_WINDOW", "The window of that cap", timedelta(hours=24))
+    instance_price: float = _setting("SERVING_PRICE_PER_HOUR", "Price of an instance an hour, for the money saved", 0.0)
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Settings:
