@@ -1,0 +1,63 @@
+"""The local Azure ML service: the ARM, registry and MLflow routes that azure-ai-ml 1.35.2 calls, over real work.
+
+localcloud/server.py calls build() for the routes, start() once its event loop runs and stop() before that ends. A
+module here gives `routes(cloud)` and, where it keeps processes, `async start(cloud)` and `async stop(cloud)`.
+"""
+
+import asyncio
+import contextlib
+from importlib import import_module, util
+from types import ModuleType
+
+from starlette.routing import Route
+
+from localcloud.azureml.core import LOCATION_ID, Cloud, interrupted, operation_result, operation_status, route
+
+NAMES = (
+    "workspace",
+    "registry",
+    "computes",
+    "assets",
+    "jobs",
+    "mlflow",
+    "endpoints",
+    "deployments",
+    "scoring",
+    "monitor",
+)
+
+
+def modules() -> list[ModuleType]:
+    """The parts of the service."""
+    names = [f"{__name__}.{name}" for name in NAMES]
+    return [import_module(name) for name in names if util.find_spec(name)]
+
+
+def build(cloud: Cloud) -> list[Route]:
+    """Every route of the service."""
+    found = [
+        route(cloud, "GET", f"{LOCATION_ID}/mfeOperationsStatus/{{operation}}", operation_status),
+        route(cloud, "GET", f"{LOCATION_ID}/mfeOperationResults/{{operation}}", operation_result),
+    ]
+    for module in modules():
+        found += module.routes(cloud)
+    return found
+
+
+async def start(cloud: Cloud) -> None:
+    """Take up what an earlier process of the server left behind."""
+    interrupted(cloud)
+    for module in modules():
+        if hook := getattr(module, "start", None):
+            await hook(cloud)
+
+
+async def stop(cloud: Cloud) -> None:
+    """End every process and task that the service started."""
+    for module in modules():
+        if hook := getattr(module, "stop", None):
+            await hook(cloud)
+    for task in list(cloud.tasks):
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
