@@ -1,0 +1,38 @@
+# Every target does the set-up that it needs; a finished set-up costs a few milliseconds.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-quick lint format bench lock clean
+PYTHON ?= python3
+RUN = .venv/bin/python -m
+export PYTHON313 PYTHON311
+
+help: ## This list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## Both environments, Azurite, the small models (MODEL=SmolLM2-135M-Instruct: that one too)
+	@$(PYTHON) scripts/setup.py $(if $(MODEL),--model '$(MODEL)')
+
+demo: setup ## From a dropped dataset to an answering endpoint and away again (MODEL=, DATA=folder)
+	@$(RUN) cli demo $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)')
+
+test: setup ## All tests; the slow ones train and serve for real
+	@$(RUN) pytest
+
+test-quick: setup ## Without the slow ones
+	@$(RUN) pytest -m "not slow"
+
+lint: setup ## Format, rules, types, layers
+	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet . && .venv/bin/mypy && .venv/bin/lint-imports
+
+format: setup ## Rewrite the code in the project's format
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+bench: setup ## Cold start of the app against an empty one
+	@$(RUN) benchmarks.cold_start
+
+lock: setup ## Lock files from requirements*.in (needs uv)
+	@$(RUN) scripts.lock
+
+clean: ## Remove everything that was made, the local cloud's state included
+	rm -rf .venv .venv-model .models .droptune localcloud/azurite/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
