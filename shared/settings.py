@@ -8,7 +8,7 @@ against this file.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from typing import Any
@@ -68,6 +68,9 @@ class Settings:
     settle: timedelta = _setting(
         "SETTLE_TIME", "Wait after an upload for the rest of its folder", timedelta(seconds=60)
     )
+    poll_interval: timedelta = _setting(
+        "POLL_INTERVAL", "First wait between two looks at a deployment; it backs off", timedelta(seconds=30)
+    )
     max_training_hours: int = _setting("MAX_TRAINING_HOURS", "A job older than this is cancelled", 24)
     max_rows_shown: int = _setting("MAX_FAULTS_SHOWN", "Bad rows told in full; all are counted", 1000)
 
@@ -123,5 +126,5 @@ def _real(text: str) -> float:
         raise ValueError("a number") from None
 
 
-_CASTS = {"str": str, "int": _whole, "float": _real, "timedelta": duration}
+_CASTS: dict[str, Callable[[str], Any]] = {"str": str, "int": _whole, "float": _real, "timedelta": duration}
 _CHOICES = {"cleanup_mode": ("delete", "report"), "cleanup_target": ("deployments", "endpoint")}

@@ -1,0 +1,37 @@
+"""One object for everything a trigger needs: the settings, Azure, and the records.
+
+Built at the first invocation of a process and kept: SDK clients are dear to make. `functions/` and the loop get it from
+here; nothing in it is made before it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+
+from shared.cloud import Cloud
+from shared.records import Lines, Runs
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """The app as its parts see it."""
+
+    settings: Settings
+    cloud: Cloud
+    runs: Runs
+    lines: Lines
+
+    @classmethod
+    def of(cls, settings: Settings) -> App:
+        """The app over the cloud that `settings` names."""
+        cloud = Cloud(settings)
+        return cls(settings=settings, cloud=cloud, runs=Runs(cloud.blobs), lines=Lines(cloud.blobs))
+
+
+@cache
+def app() -> App:
+    """This process's app. Raises SettingError when the environment is incomplete."""
+    return App.of(Settings.read(os.environ))

@@ -1,0 +1,106 @@
+"""When is an endpoint idle, and what did taking it down save: pure rules.
+
+Two phases, as people expect it of a tool that deletes: first a notice, then, after the grace time and if still nobody
+called, the deletion. Silence counts only where a positive control shows that the metrics would have told otherwise.
+`cleanup.py` gathers what is seen and carries out the verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The settings of the cleanup."""
+
+    window: timedelta
+    grace: timedelta
+    minimum_age: timedelta
+    shell: timedelta
+    whole_endpoint: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What is known of a line's endpoint. `requests` and `control` count over `window` up to now; None: unreadable."""
+
+    since: datetime | None
+    emptied: datetime | None = None
+    noticed: datetime | None = None
+    kept_until: datetime | None = None
+    kept_by_tag: bool = False
+    rolling_out: bool = False
+    requests: float | None = None
+    control: int | None = None
+
+
+@dataclass(frozen=True)
+class Keep:
+    """It stays, and a notice is taken back."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Idle: say so now, delete after the grace time."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Its notice has run out: the deployments go, and the endpoint with them when `endpoint` says so."""
+
+    why: str
+    endpoint: bool
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A notice is running."""
+
+    until: datetime
+
+
+type Verdict = Keep | Notice | Pending | Delete
+
+
+def verdict(usage: Usage, policy: Policy, now: datetime) -> Verdict:
+    """What the cleanup owes this endpoint at `now`. Anything in doubt is kept: deleting is never a guess."""
+    if usage.kept_by_tag or (usage.kept_until and now < usage.kept_until):
+        return Keep("it is marked to be kept")
+    if usage.rolling_out:
+        return Keep("a rollout is under way")
+    if usage.emptied:
+        if now - usage.emptied >= policy.shell:
+            return Delete("the endpoint has been empty for too long", endpoint=True)
+        return Keep("it is empty, and costs nothing")
+    if usage.since is None:
+        return Keep("it serves nothing")
+    age = now - usage.since
+    if age < max(policy.minimum_age, policy.window):
+        return Keep("it is too young to be judged")
+    if usage.requests is None or usage.control is None:
+        return Keep("its metrics can't be read")
+    if usage.control == 0:
+        return Keep("its metrics have no points at all, so that silence proves nothing")
+    if usage.requests > 0:
+        return Keep("it is in use")
+    if usage.noticed is None:
+        return Notice(f"no request in {_span(policy.window)}")
+    if now < usage.noticed + policy.grace:
+        return Pending(usage.noticed + policy.grace)
+    return Delete(f"no request since the notice of {usage.noticed:%Y-%m-%d %H:%M} UTC", endpoint=policy.whole_endpoint)
+
+
+def money_saved(emptied: datetime, until: datetime, *, instances: int, price_per_hour: float) -> float:
+    """What the deployments would have cost from `emptied` to `until`, in the currency of the price."""
+    return max(0.0, (until - emptied) / timedelta(hours=1)) * instances * price_per_hour
+
+
+def _span(length: timedelta) -> str:
+    hours = length / timedelta(hours=1)
+    return f"{hours:.0f} h" if hours >= 1 else f"{length / timedelta(minutes=1):.0f} min"

@@ -1,0 +1,268 @@
+"""What happens next to a run: every rule of the lifecycle, as one pure function.
+
+A run is one uploaded dataset on its way to an endpoint. `next_step` gets the phase that its record says and what one
+cheap look at Azure has shown, and answers with the step to take. It knows nothing of time, storage or Azure; the loop
+in `advance.py` looks, asks here, acts and remembers. Events never decide anything: they only cause a look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a run is. Those from REJECTED on are ends; within one attempt the phases form a DAG."""
+
+    RECEIVED = "received"
+    PREPARED = "prepared"
+    TRAINING = "training"
+    REGISTERED = "registered"
+    DEPLOYING = "deploying"
+    CHECKING = "checking"
+    LIVE = "live"
+    REJECTED = "rejected"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing happens any more to a run in this phase."""
+        return self not in WORK
+
+
+WORK = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
+
+
+# What a look can show ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """RECEIVED. `current`: the folder still yields this very run. `faults`: None until the data was checked."""
+
+    current: bool = True
+    settles_in: float = 0
+    faults: int | None = None
+    reason: str = ""
+    same_as: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """PREPARED. `pinned`: model, component and parameters are resolved. Names of computes; `unusable` tells why."""
+
+    pinned: bool = True
+    missing: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    unusable: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """TRAINING. `status` is Azure ML's, None when the job does not exist (any more)."""
+
+    status: str | None
+    why: str | None = None
+    overdue: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """REGISTERED. The line's own state and its endpoint's provisioning state (None: there is none yet)."""
+
+    newer: str | None = None
+    busy: str | None = None
+    endpoint: str | None = "Succeeded"
+    why: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """DEPLOYING. State of the run's own deployment, None: not there. `fresh`: it was asked for just now."""
+
+    state: str | None
+    why: str | None = None
+    fresh: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """CHECKING. `passed`: None until asked. `traffic`: percent of the deployment as the endpoint shows it."""
+
+    passed: bool | None = None
+    why: str = ""
+    busy: bool = False
+    traffic: int = 0
+    others: tuple[str, ...] = ()
+    newer: str | None = None
+
+
+type Seen = Upload | Plan | Job | Rollout | Deployment | Check
+
+
+# What to do about it -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Do:
+    """Claim, act, save, and go on in phase `then`."""
+
+    action: str
+    then: Phase
+
+
+@dataclass(frozen=True)
+class Go:
+    """On to the next phase; there is nothing to do for it."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do now. `seconds`: look again after so long; None: an event or the sweep will wake the run."""
+
+    seconds: float | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Poll:
+    """Azure works on something that raises no event: look again at the polling interval, backing off."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The end, one way or another."""
+
+    phase: Phase
+    why: str
+
+
+type Step = Do | Go | Wait | Poll | Stop
+
+JOB_FAILED = ("Failed", "Canceled", "NotResponding")
+
+
+def next_step(phase: Phase, seen: Seen) -> Step:
+    """The step that a run in `phase` takes after a look that showed `seen`.
+
+    Raises ValueError when the look does not belong to the phase, or the phase is an end: both are bugs.
+    """
+    match phase, seen:
+        case Phase.RECEIVED, Upload():
+            return _received(seen)
+        case Phase.PREPARED, Plan():
+            return _prepared(seen)
+        case Phase.TRAINING, Job():
+            return _training(seen)
+        case Phase.REGISTERED, Rollout():
+            return _registered(seen)
+        case Phase.DEPLOYING, Deployment():
+            return _deploying(seen)
+        case Phase.CHECKING, Check():
+            return _checking(seen)
+        case _:
+            raise ValueError(f"a run in phase {phase} can't be shown {seen!r}")
+
+
+def _received(seen: Upload) -> Step:
+    match seen:
+        case Upload(current=False):
+            return Stop(
+                Phase.SUPERSEDED, seen.reason or "the folder has changed since: its newer state has a run of its own"
+            )
+        case Upload(settles_in=seconds) if seconds > 0:
+            return Wait(seconds, "the rest of the upload")
+        case Upload(faults=None):
+            return Do("prepare", Phase.RECEIVED)
+        case Upload(faults=int(faults)) if faults > 0:
+            return Stop(Phase.REJECTED, seen.reason)
+        case Upload(same_as=str(other)):
+            return Stop(Phase.UNCHANGED, f"the same data and settings as run {other}, which serves")
+        case _:
+            return Go(Phase.PREPARED)
+
+
+def _prepared(seen: Plan) -> Step:
+    match seen:
+        case Plan(pinned=False):
+            return Do("pin", Phase.PREPARED)
+        case Plan(unusable=str(why)):
+            return Stop(Phase.FAILED, why)
+        case Plan(missing=(_, *_)):
+            return Do("make_computes", Phase.PREPARED)
+        case Plan(pending=(_, *_)):
+            return Poll(f"compute {', '.join(seen.pending)}, which is being made")
+        case _:
+            return Do("train", Phase.TRAINING)
+
+
+def _training(seen: Job) -> Step:
+    match seen:
+        case Job(status="Completed"):
+            return Do("register", Phase.REGISTERED)
+        case Job(status=None):
+            return Stop(Phase.FAILED, "the job is gone: somebody deleted it")
+        case Job(status=status) if status in JOB_FAILED:
+            return Stop(
+                Phase.FAILED, f"the job ended as {status}: {seen.why or 'Azure ML names no reason; see its logs'}"
+            )
+        case Job(overdue=True, status="CancelRequested"):
+            return Wait(None, "the job to be cancelled")
+        case Job(overdue=True):
+            return Do("cancel_job", Phase.TRAINING)
+        case _:
+            return Wait(None, "the job's event")
+
+
+def _registered(seen: Rollout) -> Step:
+    match seen:
+        case Rollout(newer=str(other)):
+            return Stop(Phase.SUPERSEDED, f"run {other} is newer and went further")
+        case Rollout(busy=str(other)):
+            return Wait(60, f"the rollout of run {other}")
+        case Rollout(endpoint=None):
+            return Do("make_endpoint", Phase.REGISTERED)
+        case Rollout(endpoint="Succeeded"):
+            return Do("deploy", Phase.DEPLOYING)
+        case Rollout(endpoint="Failed"):
+            return Stop(Phase.FAILED, f"the endpoint is in state Failed: {seen.why or 'delete it'}, then retry the run")
+        case _:
+            return Poll(f"the endpoint, which is {seen.endpoint}")
+
+
+def _deploying(seen: Deployment) -> Step:
+    match seen:
+        case Deployment(state="Succeeded"):
+            return Go(Phase.CHECKING)
+        case Deployment(state="Failed" | "Canceled"):
+            return Do("roll_back", Phase.ROLLED_BACK)
+        case Deployment(state=None, fresh=False):
+            return Stop(Phase.ROLLED_BACK, "the deployment is gone: somebody deleted it")
+        case _:
+            return Poll("the deployment")
+
+
+def _checking(seen: Check) -> Step:
+    match seen:
+        case Check(newer=str()):
+            return Do("roll_back", Phase.SUPERSEDED)
+        case Check(passed=None):
+            return Do("check", Phase.CHECKING)
+        case Check(passed=False):
+            return Do("roll_back", Phase.ROLLED_BACK)
+        case Check(busy=True):
+            return Poll("the endpoint, which is being updated")
+        case Check(traffic=percent) if percent < 100:
+            return Do("give_traffic", Phase.CHECKING)
+        case Check(others=(_, *_)):
+            return Do("retire_others", Phase.CHECKING)
+        case _:
+            return Do("serve", Phase.LIVE)

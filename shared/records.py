@@ -1,0 +1,247 @@
+"""What Droptune remembers: runs and lines, as JSON blobs that change under If-Match only.
+
+A record is never locked. Whoever changes one has read it, and loses (`Conflict`) when somebody else was faster. The
+marker `active/<run>` stands beside a run from before its first save until after its last one, so that the sweep pays
+for what is active and not for all that ever ran. Called by the loop, the intake, the timers and the web page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shared.errors import Conflict, NotFound
+from shared.lifecycle import Phase
+
+if TYPE_CHECKING:
+    from shared.cloud.blobs import Blobs
+
+CONTAINER = "state"
+HISTORY_LIMIT = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A blob in `datasets`, as it was when the run took it."""
+
+    name: str
+    etag: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Somebody does `action` until `until`; after that the claim counts as a crash, and the action is done again."""
+
+    action: str
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wake:
+    """The one live self-wake: the queue message with this token is the run's timer, any other token is stale."""
+
+    token: str
+    due: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A line of a run's history."""
+
+    at: datetime
+    phase: Phase
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinned:
+    """What the run's job is made of, resolved once so that a redo submits the very same job."""
+
+    model_id: str
+    model_version: str
+    component_id: str
+    component_version: str
+    parameters: dict[str, Any]
+    gpus: int
+    display_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One uploaded dataset on its way to an endpoint. Times are the storage service's, UTC."""
+
+    id: str
+    folder: str
+    line: str
+    base_model: str
+    uploaded: datetime
+    ordinal: int = 0
+    train: File
+    validation: File | None = None
+    test: File | None = None
+    spec: File | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    attempt: int = 1
+    phase: Phase = Phase.RECEIVED
+    since: datetime
+    reason: str = ""
+    waiting: str = ""
+    parked: str = ""
+    claim: Claim | None = None
+    wake: Wake | None = None
+    notes: tuple[str, ...] = ()
+    rows: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+    faults: int | None = None
+    pinned: Pinned | None = None
+    job: str = ""
+    model: str = ""
+    endpoint: str = ""
+    deployment: str = ""
+    checks: dict[str, Any] = field(default_factory=dict)
+    passed: bool | None = None
+    history: tuple[Entry, ...] = ()
+
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """Newer runs of a line compare greater."""
+        return (self.uploaded, self.ordinal)
+
+    @property
+    def prepared(self) -> str:
+        """Prefix in the container `prepared` of this attempt's immutable copy."""
+        return f"{self.id}/{self.attempt}"
+
+    def told(self, at: datetime, what: str, *, phase: Phase | None = None, **changes: Any) -> Run:
+        """The run with another line in its history and these fields changed; `since` moves with the phase."""
+        phase = phase or self.phase
+        if phase != self.phase:
+            changes |= {"phase": phase, "since": at, "waiting": ""}
+        history = (*self.history, Entry(at=at, phase=phase, what=what))[-HISTORY_LIMIT:]
+        return replace(self, history=history, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What a line's endpoint serves."""
+
+    run: str
+    deployment: str
+    model: str
+    fingerprint: str
+    since: datetime
+    uploaded: datetime
+    ordinal: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """The run that a line's endpoint is being changed for."""
+
+    run: str
+    uploaded: datetime
+    ordinal: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """All versions of one dataset folder and base model, behind one stable endpoint."""
+
+    id: str
+    folder: str
+    base_model: str
+    endpoint: str
+    generation: int = 0
+    serving: Serving | None = None
+    rollout: Rollout | None = None
+    noticed: datetime | None = None
+    tearing_down: bool = False
+    emptied: datetime | None = None
+    removed: datetime | None = None
+    instances: int = 0
+    kept_until: datetime | None = None
+
+
+class Records[T: (Run, Line)]:
+    """The JSON blobs of one kind, `<prefix>/<id>.json` in the container `state`."""
+
+    def __init__(self, blobs: Blobs, prefix: str, kind: type[T]) -> None:
+        self._blobs = blobs
+        self._prefix = prefix
+        self._kind = kind
+
+    def _name(self, key: str) -> str:
+        return f"{self._prefix}/{key}.json"
+
+    def load(self, key: str) -> tuple[T, str] | None:
+        """The record and its ETag, or None. Raises msgspec.ValidationError when somebody broke it by hand."""
+        try:
+            data, etag = self._blobs.read(CONTAINER, self._name(key))
+        except NotFound:
+            return None
+        return msgspec.json.decode(data, type=self._kind), etag
+
+    def save(self, record: T, etag: str) -> str:
+        """Replaces the record that was read with `etag`; answers with the new ETag. Raises Conflict."""
+        return self._blobs.write(CONTAINER, self._name(record.id), msgspec.json.encode(record), if_match=etag)
+
+    def create(self, record: T) -> bool:
+        """Writes a new record; False when there is one of that id already."""
+        try:
+            self._blobs.write(CONTAINER, self._name(record.id), msgspec.json.encode(record), if_none_match=True)
+        except Conflict:
+            return False
+        return True
+
+    def recent(self, limit: int) -> list[T]:
+        """The records that changed last, newest first."""
+        found = sorted(
+            self._blobs.list(CONTAINER, f"{self._prefix}/"), key=lambda blob: blob.last_modified, reverse=True
+        )
+        keys = [blob.name.removeprefix(f"{self._prefix}/").removesuffix(".json") for blob in found[:limit]]
+        return [loaded[0] for key in keys if (loaded := self.load(key))]
+
+
+class Runs(Records[Run]):
+    """The runs, with the marker of those that are active."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        super().__init__(blobs, "runs", Run)
+
+    def create(self, record: Run) -> bool:
+        if not record.phase.ended:
+            self._blobs.write(CONTAINER, f"active/{record.id}", b"")
+        return super().create(record)
+
+    def active(self) -> Iterator[tuple[str, datetime]]:
+        """Ids of runs that have not ended, with the time that their marker was made."""
+        for blob in self._blobs.list(CONTAINER, "active/"):
+            yield blob.name.removeprefix("active/"), blob.last_modified
+
+    def retire(self, key: str) -> None:
+        """Takes the marker away: the run has ended (or never began)."""
+        self._blobs.delete(CONTAINER, f"active/{key}")
+
+
+class Lines(Records[Line]):
+    """The lines. Every change raises the generation; it is read again before anything is deleted."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        super().__init__(blobs, "lines", Line)
+
+    def save(self, record: Line, etag: str) -> str:
+        return super().save(replace(record, generation=record.generation + 1), etag)
+
+    def ids(self) -> list[str]:
+        """Ids of all lines."""
+        return [blob.name[len("lines/") : -len(".json")] for blob in self._blobs.list(CONTAINER, "lines/")]
+
+
+def expired(run: Run, now: datetime, margin: timedelta) -> bool:
+    """Whether the run's timer or claim should have come by itself more than `margin` ago, and did not."""
+    due = run.claim.until if run.claim else run.wake.due if run.wake else None
+    return due is not None and due + margin < now
