@@ -1,0 +1,114 @@
+"""The local cloud's time, which can run faster than real time and jump ahead.
+
+Timers, event times, retries, metrics and the storage service's Date header follow it; tokens and TLS keep real time.
+The cloud server owns the one clock and offers it at `/_local/clock`; the Functions host reads it from there. It lives on
+in the state folder: through a crash at its rate, while the cloud is stopped at real time's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+
+class LocalClock:
+    """local = base_local + (real - base_real) * rate. `path` keeps it over restarts; None keeps it in memory."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._changed = asyncio.Event()
+        self._local = self._real = time.time()
+        self._rate = 1.0
+        if path is not None and path.exists():
+            saved = json.loads(path.read_text())
+            self._local, self._real, self._rate = saved["local"], saved["real"], saved["rate"]
+            if saved["closed"]:
+                now = time.time()
+                self._local, self._real = self._local + now - self._real, now
+
+    @property
+    def rate(self) -> float:
+        """Local seconds in a real one."""
+        return self._rate
+
+    def now(self) -> datetime:
+        """Local time, aware, in UTC."""
+        return datetime.fromtimestamp(self._at(time.time()), UTC)
+
+    def real(self, delta: timedelta) -> float:
+        """Seconds of real time that a local duration takes at today's rate."""
+        return max(0.0, delta.total_seconds() / self._rate)
+
+    def set_rate(self, rate: float) -> None:
+        """Run at `rate` from now on. Raises ValueError unless it is more than zero."""
+        if not rate > 0:
+            raise ValueError(f"the clock's rate must be more than 0, not {rate}")
+        self._rebase()
+        self._rate = rate
+        self._notify()
+
+    def advance(self, delta: timedelta) -> None:
+        """Jump ahead. Raises ValueError for a step back: local time never runs backwards."""
+        if delta < timedelta(0):
+            raise ValueError(f"the clock can't go back: {delta.total_seconds()} seconds")
+        self._rebase()
+        self._local += delta.total_seconds()
+        self._notify()
+
+    async def sleep(self, delta: timedelta) -> None:
+        """Wait for a local duration; a new rate or a jump shortens the wait."""
+        until = self.now() + delta
+        while (left := until - self.now()) > timedelta(0):
+            changed = self._changed
+            try:
+                await asyncio.wait_for(changed.wait(), self.real(left))
+            except TimeoutError:
+                continue
+
+    def close(self) -> None:
+        """Save for a pause: until the next start local time passes like real time."""
+        self._rebase()
+        self._save(closed=True)
+
+    def _at(self, real: float) -> float:
+        return self._local + (real - self._real) * self._rate
+
+    def _rebase(self) -> None:
+        now = time.time()
+        self._local, self._real = self._at(now), now
+
+    def _notify(self) -> None:
+        self._save(closed=False)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _save(self, *, closed: bool) -> None:
+        if self._path is None:
+            return
+        saved = {"local": self._local, "real": self._real, "rate": self._rate, "closed": closed}
+        temporary = self._path.with_suffix(".new")
+        temporary.write_text(json.dumps(saved))
+        temporary.replace(self._path)
+
+    def routes(self) -> list[Route]:
+        """GET `/_local/clock` -> {now, rate}; POST {"rate": 60} or {"advance": seconds} changes it first."""
+        return [Route("/_local/clock", self._route, methods=["GET", "POST"])]
+
+    async def _route(self, request: Request) -> Response:
+        if request.method == "POST":
+            try:
+                wanted = await request.json()
+                if "advance" in wanted:
+                    self.advance(timedelta(seconds=float(wanted["advance"])))
+                if "rate" in wanted:
+                    self.set_rate(float(wanted["rate"]))
+            except (ValueError, TypeError) as error:
+                return JSONResponse({"error": {"code": "InvalidClock", "message": str(error)}}, status_code=400)
+        return JSONResponse({"now": self.now().isoformat(), "rate": self._rate})
