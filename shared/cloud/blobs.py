@@ -1,0 +1,189 @@
+"""Blobs: records under compare-and-swap, datasets streamed in chunks, and the storage service's time.
+
+ETags are passed around without quotes, as Event Grid and listings mostly give them, and quoted on the wire. Called by
+records, dataset preparation and the dashboard.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from shared.cloud.clients import CHUNK, Clients
+from shared.cloud.failures import translated
+from shared.errors import NotFound
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobClient
+
+_ROLE = "Storage Blob Data Owner on the app's storage account"
+_FRESH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlobInfo:
+    """A blob as a listing or a HEAD shows it. `size` in bytes, `etag` without quotes, `last_modified` in UTC."""
+
+    name: str
+    etag: str
+    size: int
+    last_modified: datetime
+
+
+class Blobs:
+    """The blob service of the app's storage account.
+
+    A write under `if_match` whose answer was lost is sent again by the SDK and then meets its own ETag: it raises
+    Conflict although it was done. Callers read again and look, as after any Conflict.
+    """
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._seen: tuple[datetime, float] | None = None  # the service's time, and the monotonic clock's when it came
+
+    def read(self, container: str, name: str, if_match: str | None = None) -> tuple[bytes, str]:
+        """A whole blob, for records and small files, with its ETag. Raises NotFound; Conflict if it changed."""
+        with translated(f"blob {container}/{name}", role=_ROLE):
+            found = self._blob(container, name).download_blob(**self._options(if_match))
+            return found.readall(), _bare(found.properties.etag)
+
+    def stream(self, container: str, name: str, if_match: str | None = None) -> Iterator[bytes]:
+        """A blob in chunks of at most 4 MiB, all of one version: Conflict if it changes in between. Raises NotFound."""
+        with translated(f"blob {container}/{name}", role=_ROLE):
+            yield from self._blob(container, name).download_blob(**self._options(if_match)).chunks()
+
+    def write(
+        self, container: str, name: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False
+    ) -> str:
+        """Writes a whole blob and returns its ETag. Conflict: not the version `if_match`, or there already."""
+        with translated(f"blob {container}/{name}", role=_ROLE):
+            done = self._blob(container, name).upload_blob(
+                data, length=len(data), overwrite=True, **self._options(if_match, if_none_match=if_none_match)
+            )
+            return _bare(str(done["etag"]))
+
+    def upload(self, container: str, name: str, chunks: Iterable[bytes]) -> str:
+        """Writes a blob of any length from `chunks` and returns its ETag. Nothing is left when `chunks` raises."""
+        with self.writer(container, name) as writer:
+            for chunk in chunks:
+                writer.write(chunk)
+        return writer.etag
+
+    @contextmanager
+    def writer(self, container: str, name: str) -> Iterator[BlobWriter]:
+        """A file to write to. It becomes a blob at the end of the block, at once, and not at all if that raises."""
+        writer = BlobWriter(self._blob(container, name), f"blob {container}/{name}", self._options(None))
+        yield writer
+        writer.commit()
+
+    def list(self, container: str, prefix: str = "") -> Iterator[BlobInfo]:
+        """The blobs whose names start with `prefix`, in the order of their names."""
+        with translated(f"list of container {container}", role=_ROLE):
+            blobs = self._clients.blob_service.get_container_client(container).list_blobs(
+                name_starts_with=prefix or None, **self._options(None)
+            )
+            for blob in blobs:
+                yield _info(blob)
+
+    def head(self, container: str, name: str) -> BlobInfo | None:
+        """What is known of a blob, or None when there is none."""
+        try:
+            with translated(f"blob {container}/{name}", role=_ROLE):
+                return _info(self._blob(container, name).get_blob_properties(**self._options(None)))
+        except NotFound:
+            return None
+
+    def delete(self, container: str, name: str, if_match: str | None = None) -> None:
+        """Deletes a blob; one that is gone already is fine. Conflict if it changed."""
+        try:
+            with translated(f"blob {container}/{name}", role=_ROLE):
+                self._blob(container, name).delete_blob(**self._options(if_match))
+        except NotFound:
+            return
+
+    def now(self) -> datetime:
+        """The storage service's time, good to a second: instances of the app share it, whatever their clocks say."""
+        if self._seen is None or time.monotonic() - self._seen[1] > _FRESH_SECONDS:
+            with translated("time of the storage service", role=_ROLE):
+                self._clients.blob_service.get_container_client("state").exists(**self._options(None))
+        assert self._seen is not None, "each answer has set it"  # noqa: S101 - for the type checker
+        at, then = self._seen
+        return at + timedelta(seconds=time.monotonic() - then)
+
+    def _blob(self, container: str, name: str) -> BlobClient:
+        return self._clients.blob_service.get_blob_client(container, name)
+
+    def _options(self, if_match: str | None, *, if_none_match: bool = False) -> dict[str, Any]:
+        from azure.core import MatchConditions
+
+        options: dict[str, Any] = {"raw_response_hook": self._note_time}
+        if if_match is not None:
+            options |= {"etag": f'"{_bare(if_match)}"', "match_condition": MatchConditions.IfNotModified}
+        elif if_none_match:
+            options["match_condition"] = MatchConditions.IfMissing
+        return options
+
+    def _note_time(self, response: Any) -> None:
+        date = response.http_response.headers.get("Date")
+        if date:
+            self._seen = (parsedate_to_datetime(date).astimezone(UTC), time.monotonic())
+
+
+class BlobWriter:
+    """Stages blocks of 4 MiB as bytes come; `commit` makes them the blob. `etag` is set by then."""
+
+    def __init__(self, blob: BlobClient, what: str, options: dict[str, Any]) -> None:
+        self._blob = blob
+        self._what = what
+        self._options = options
+        self._buffer = bytearray()
+        self._blocks: list[str] = []
+        self._prefix = uuid.uuid4().hex  # two writers of one blob never share a block
+        self.size = 0
+        self.etag = ""
+
+    def write(self, data: bytes) -> int:
+        """Takes `data` and returns its length, as a file does."""
+        self.size += len(data)
+        self._buffer += data
+        while len(self._buffer) >= CHUNK:
+            self._stage(bytes(self._buffer[:CHUNK]))
+            del self._buffer[:CHUNK]
+        return len(data)
+
+    def commit(self) -> None:
+        """Stages the rest and makes the blob."""
+        from azure.storage.blob import BlobBlock
+
+        if self._buffer:
+            self._stage(bytes(self._buffer))
+            self._buffer.clear()
+        with translated(self._what, role=_ROLE):
+            blocks = [BlobBlock(block_id=block) for block in self._blocks]
+            self.etag = _bare(str(self._blob.commit_block_list(blocks, **self._options)["etag"]))
+
+    def _stage(self, data: bytes) -> None:
+        block = base64.b64encode(f"{self._prefix}{len(self._blocks):06d}".encode()).decode()
+        with translated(self._what, role=_ROLE):
+            self._blob.stage_block(block, data, length=len(data), **self._options)
+        self._blocks.append(block)
+
+
+def _bare(etag: str) -> str:
+    return etag.removeprefix("W/").strip('"')
+
+
+def _info(properties: Any) -> BlobInfo:
+    return BlobInfo(
+        name=properties.name,
+        etag=_bare(properties.etag),
+        size=properties.size,
+        last_modified=properties.last_modified.astimezone(UTC),
+    )

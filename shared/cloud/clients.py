@@ -1,0 +1,199 @@
+"""The SDK clients, made when first asked for, once a process and for all threads.
+
+Importing azure.ai.ml costs two seconds and 100 MB, so nothing here is imported before it is used. All clients share one
+connection pool, one credential (whose tokens azure-identity caches) and short retries: the queue tries again too.
+Used by the other modules of this package alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core import PipelineClient
+    from azure.core.pipeline.transport import RequestsTransport
+    from azure.eventgrid import EventGridPublisherClient
+    from azure.identity import DefaultAzureCredential
+    from azure.monitor.querymetrics import MetricsClient
+    from azure.storage.blob import BlobServiceClient
+    from azure.storage.queue import QueueServiceClient
+
+RETRIES = 3
+CONNECT_SECONDS = 10
+READ_SECONDS = 60
+LONGEST_SLEEP = 3.0
+CHUNK = 4 * 1024 * 1024
+
+
+class _Once[T]:
+    """A cached property that two threads can't both compute."""
+
+    def __init__(self, make: Callable[[Clients], T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, clients: Clients, owner: type | None = None) -> T:
+        with clients.lock:
+            if self._name not in clients.__dict__:
+                clients.__dict__[self._name] = self._make(clients)
+            made: T = clients.__dict__[self._name]  # found here directly from now on: this is no data descriptor
+            return made
+
+
+class Clients:
+    """What the effects send their requests with. `close` ends the connections; tokens are gone with the object."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lock = threading.RLock()
+
+    @_Once
+    def transport(self) -> RequestsTransport:
+        """One pool of connections. Retries sleep in it, and never long: a long Retry-After is the run's to wait for."""
+        from azure.core.pipeline.transport import RequestsTransport
+
+        class Impatient(RequestsTransport):  # type: ignore[misc]  # azure.core exports it lazily, without a type
+            def sleep(self, duration: float) -> None:
+                super().sleep(min(duration, LONGEST_SLEEP))
+
+        return Impatient(connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
+
+    @_Once
+    def credential(self) -> DefaultAzureCredential:
+        """The app's managed identity; on a developer's machine whatever azure-identity finds."""
+        from azure.identity import DefaultAzureCredential
+
+        return DefaultAzureCredential(managed_identity_client_id=self.settings.client_id or None)
+
+    @_Once
+    def blob_service(self) -> BlobServiceClient:
+        from azure.storage.blob import BlobServiceClient, ExponentialRetry
+
+        return BlobServiceClient(
+            self.settings.blob_uri,
+            credential=self.credential,
+            transport=self.transport,
+            retry_policy=ExponentialRetry(
+                initial_backoff=1, increment_base=2, retry_total=RETRIES, random_jitter_range=1
+            ),
+            max_single_get_size=CHUNK,
+            max_chunk_get_size=CHUNK,
+        )
+
+    @_Once
+    def queue_service(self) -> QueueServiceClient:
+        from azure.storage.queue import ExponentialRetry, QueueServiceClient
+
+        return QueueServiceClient(
+            self.settings.queue_uri,
+            credential=self.credential,
+            transport=self.transport,
+            retry_policy=ExponentialRetry(
+                initial_backoff=1, increment_base=2, retry_total=RETRIES, random_jitter_range=1
+            ),
+        )
+
+    @_Once
+    def ml(self) -> MLClient:
+        """The workspace's client. Its long-running operations are started, never polled: nobody waits for them."""
+        from azure.ai.ml import MLClient
+
+        client = MLClient(
+            self.credential,
+            self.settings.subscription,
+            self.settings.resource_group,
+            self.settings.workspace,
+            **self._ml_options(),
+        )
+        _start_only(client.compute, "_operation")
+        _start_only(client.online_endpoints, "_online_operation")
+        _start_only(client.online_deployments, "_online_deployment")
+        _start_only(client.jobs, "_operation_2023_02_preview")
+        return client
+
+    @_Once
+    def registry(self) -> MLClient:
+        """The client of the registry that holds base models and the fine-tune component."""
+        from azure.ai.ml import MLClient
+
+        return MLClient(self.credential, registry_name=self.settings.registry, **self._ml_options())
+
+    def _ml_options(self) -> dict[str, Any]:
+        return {
+            "transport": self.transport,
+            "retry_total": RETRIES,
+            "show_progress": False,
+            "enable_telemetry": False,
+        }
+
+    @_Once
+    def metrics(self) -> MetricsClient:
+        from azure.monitor.querymetrics import MetricsClient
+
+        endpoint = self.settings.metrics_endpoint or f"https://{self.settings.location}.metrics.monitor.azure.com"
+        return MetricsClient(
+            endpoint,
+            self.credential,
+            audience=self.settings.metrics_audience,
+            transport=self.transport,
+            retry_total=RETRIES,
+        )
+
+    @_Once
+    def topic(self) -> EventGridPublisherClient | None:
+        """The publisher of lifecycle events, or None where no topic is set."""
+        if not self.settings.topic_endpoint:
+            return None
+        from azure.eventgrid import EventGridPublisherClient
+
+        return EventGridPublisherClient(
+            self.settings.topic_endpoint, self.credential, transport=self.transport, retry_total=1
+        )
+
+    @_Once
+    def http(self) -> PipelineClient[Any, Any]:
+        """Plain HTTP on the same connections and retries, for scoring; the request brings its own key."""
+        from azure.core import PipelineClient
+        from azure.core.pipeline.policies import RetryPolicy
+
+        return PipelineClient("", policies=[RetryPolicy(retry_total=1)], transport=self.transport)
+
+    def close(self) -> None:
+        """Closes the connections and the credential. The object is of no use afterwards."""
+        for name in ("transport", "credential"):
+            made = self.__dict__.get(name)
+            if made is not None:
+                made.close()
+
+
+class _StartOnly:
+    """A group of REST operations whose `begin_*` sends its request and lets go.
+
+    azure-ai-ml starts a thread for each long-running operation, which polls for up to hours and prints dots; its public
+    methods offer no way to turn that off, its REST layer does: `polling=False`.
+    """
+
+    def __init__(self, operations: Any) -> None:
+        self._operations = operations
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._operations, name)
+        if not name.startswith("begin_"):
+            return found
+
+        def begin(*args: Any, **kwargs: Any) -> Any:
+            return found(*args, **{**kwargs, "polling": False})
+
+        return begin
+
+
+def _start_only(group: Any, attribute: str) -> None:
+    setattr(group, attribute, _StartOnly(getattr(group, attribute)))

@@ -1,0 +1,142 @@
+"""What an SDK raises, said in the app's four errors.
+
+Every call in this package runs under `translated`, so that whoever reads a run's record learns what failed, where, in
+the service's own words, and what to do; and so that `advance` only ever decides between stopping and coming back.
+The mapping is one function of plain facts; SDK modules are imported only once something was raised.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+
+from shared.errors import Conflict, NotFound, Permanent, Transient
+
+_SOON = timedelta(seconds=30)
+_QUOTA_WAIT = timedelta(minutes=15)
+_IDENTITY_WAIT = timedelta(minutes=5)
+_LONGEST_WAIT = timedelta(hours=1)
+
+# 404 means that the thing asked for is missing; these codes mean that the place it should be in is.
+_MISSING_PLACE = {"ContainerNotFound", "QueueNotFound", "ResourceGroupNotFound", "SubscriptionNotFound"}
+# A create with If-None-Match that somebody else won is 409 on the blob service, not 412.
+_LOST_RACE = {"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"}
+# Azure ML answers some of what passes by itself with 400: an endpoint in mid-update, a cancelled operation, no quota.
+_BUSY = re.compile(
+    r"operation\s?cancel|being (updated|created|deleted)|is updating|in (the )?updating state|"
+    r"(state|status)\W+(updating|creating|deleting)\b|another operation|already in progress|try again later",
+    re.IGNORECASE,
+)
+_QUOTA = re.compile(
+    r"out\s?of\s?quota|not enough (\w+ )*quota|quota (\w+ )*exceeded|exceeds? (\w+ )*quota", re.IGNORECASE
+)
+# Only a message tells this one: the SDK turned the failed request for the cloud's metadata into an "unknown cloud".
+_NO_METADATA = re.compile(r"unknown cloud environment", re.IGNORECASE)
+
+
+@contextmanager
+def translated(what: str, *, role: str = "") -> Iterator[None]:
+    """Runs a block (or, as a decorator, a function) whose SDK errors become the app's.
+
+    `what` names the thing and its place, as in `job 'a1' in workspace 'w'`; `role` names the Azure role and the scope
+    that the block needs, for a 403. Raises NotFound, Conflict, Transient or Permanent; what is no SDK error passes.
+    """
+    try:
+        yield
+    except (NotFound, Conflict, Transient, Permanent):
+        raise
+    except Exception as error:
+        outcome = _outcome(error, what, role)
+        if outcome is None:
+            raise
+        raise outcome from error
+
+
+def _outcome(error: Exception, what: str, role: str) -> Exception | None:
+    from azure.core import exceptions as core
+
+    match error:
+        case core.DecodeError():  # an answer that was cut off; its status may well be 200
+            return Transient(f"{what}: the answer was cut off or unreadable: {_first_line(error)}")
+        case core.HttpResponseError() if error.response is not None:
+            headers = getattr(error.response, "headers", None) or {}
+            code, message = _words(error)
+            return judged(what, int(error.status_code or 0), code, message, headers, role=role)
+        case core.ServiceRequestError() | core.ServiceResponseError():
+            return Transient(f"{what}: no answer: {_first_line(error)}")
+        case core.ClientAuthenticationError():
+            return Transient(
+                f"{what}: no token for the app's identity: {_first_line(error)}. Check AZURE_CLIENT_ID and that the"
+                " identity is assigned to the app.",
+                _IDENTITY_WAIT,
+            )
+        case core.AzureError():
+            return _of_ml(error, what)
+    # Validation inside azure-ai-ml raises marshmallow's errors in places.
+    if type(error).__module__.startswith("marshmallow"):
+        return Permanent(f"{what}: {_first_line(error)}")
+    return None
+
+
+def _of_ml(error: Exception, what: str) -> Exception:
+    message = _first_line(error)
+    if _NO_METADATA.search(message):
+        return Transient(f"{what}: Azure's cloud metadata could not be read: {message}")
+    return Permanent(f"{what}: {message}")
+
+
+def judged(
+    what: str, status: int, code: str, message: str, headers: Mapping[str, str], *, role: str = ""
+) -> NotFound | Conflict | Transient | Permanent:
+    """The error for an HTTP answer of `status` with the service's `code` and `message`."""
+    said = f"{what}: {message or 'no message'} ({' '.join(filter(None, (str(status), code)))})"
+    after = _retry_after(headers)
+    if _QUOTA.search(f"{code} {message}"):
+        return Transient(f"{said}. Free quota or ask for more; the run waits.", after or _QUOTA_WAIT)
+    if code in _LOST_RACE or status == 412:
+        return Conflict(said)
+    if status == 404:
+        if code in _MISSING_PLACE:
+            return Permanent(f"{said}. Create it (infra/ does), or correct the setting that names it.")
+        return NotFound(said)
+    if status in (408, 409, 429) or status >= 500 or _BUSY.search(f"{code} {message}"):
+        return Transient(said, after or _SOON)
+    if status == 401:
+        return Permanent(f"{said}. The token was refused: check AZURE_CLIENT_ID and the tenant.")
+    if status == 403:
+        wanted = role or "the role that docs/ names for this call"
+        return Permanent(f"{said}. Check that the app's identity has {wanted}; a new role takes up to a day to show.")
+    return Permanent(said)
+
+
+def _words(error: Exception) -> tuple[str, str]:
+    """The service's error code and message, with the details that Azure ML nests under a general one."""
+    details = getattr(error, "error", None)
+    code = getattr(error, "error_code", None) or getattr(details, "code", None) or ""
+    message = getattr(details, "message", None) or _first_line(error)
+    parts = [_line(message)]
+    for detail in getattr(details, "details", None) or []:
+        text = _line(getattr(detail, "message", "") or "")
+        if text and text not in parts[0]:
+            parts.append(text)
+    return str(getattr(code, "value", code)), " ".join(parts)
+
+
+def _first_line(error: Exception) -> str:
+    return _line(getattr(error, "message", None) or str(error)) or type(error).__name__
+
+
+def _line(text: object) -> str:
+    """The first line with something in it: storage and ARM put request ids and times on those that follow."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(text))  # azure-ai-ml colours some of its messages
+    return next((line.strip() for line in plain.splitlines() if line.strip()), "")[:2000]
+
+
+def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """Retry-After in seconds; a date, a zero or nonsense is no answer."""
+    text = headers.get("Retry-After") or headers.get("retry-after") or ""
+    if not text.strip().isdigit() or int(text) == 0:
+        return None
+    return min(timedelta(seconds=int(text)), _LONGEST_WAIT)
