@@ -1,0 +1,123 @@
+"""Every name that Droptune gives, derived from what it is for, so that doing a step twice hits the same resource.
+
+Nothing is random and nothing is counted: whoever makes a job, model, deployment or endpoint gets its name here, and
+`recover` gets the same name again. Names that Azure holds unique, and names that had to be altered to be allowed, carry
+a hash of the raw key, so that cutting and cleaning can't let two keys meet. Called by the loop, intake and the CLI.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+
+ID_LENGTH = 16
+ASSET_LENGTH = 255
+ENDPOINT_LENGTH = 32
+_HASH_LENGTH = 10
+
+
+def run_id(dataset_path: str, etags: Mapping[str, str], spec_etag: str | None, ordinal: int) -> str:
+    """Id of the run that an upload starts: `r` and 15 of a-z2-7.
+
+    `etags` maps each file that the run takes to its ETag, quoted or not; `ordinal` is 0 for an upload, and higher for
+    what a person asks for on the same files (force, revive, rollback).
+    """
+    files = sorted((name, _bare(etag)) for name, etag in etags.items())
+    return "r" + _hash(dataset_path, files, None if spec_etag is None else _bare(spec_etag), ordinal, length=15)
+
+
+def line_id(dataset: str, base_model: str) -> str:
+    """Id of the line of models that one dataset folder makes from one base model: `l` and 15 of a-z2-7."""
+    return "l" + _hash(dataset, base_model, length=15)
+
+
+def job_name(run: str, attempt: int) -> str:
+    """Azure ML job of this attempt."""
+    return _attempt(run, attempt)
+
+
+def model_version(run: str, attempt: int) -> str:
+    """Version of the model that this attempt registers: no other run or attempt has it."""
+    return _attempt(run, attempt)
+
+
+def deployment_name(run: str, attempt: int) -> str:
+    """Deployment of this attempt below its line's endpoint: 3 to 32 letters, digits and single dashes."""
+    return _attempt(run, attempt)
+
+
+def model_name(model: str, dataset: str) -> str:
+    """Name of the registered model, `<model>-<dataset>` with `/` as `-`; all versions of a line share it.
+
+    A character that Azure ML refuses, or a name beyond 255 characters, is cleaned away and a hash of the raw names put
+    in its place. `a/b` and `a-b` meet, as in the notebook; their versions don't.
+    """
+    return _asset(f"{model}-{dataset}", model, dataset)
+
+
+def experiment_name(model: str) -> str:
+    """Experiment of all fine-tune jobs of a base model: `chat_completion_<model>` with `/` as `-`."""
+    return _asset(f"chat_completion_{model}", model)
+
+
+def endpoint_name(line_key: str, subscription: str, group: str, workspace: str) -> str:
+    """Name of a line's endpoint, unique in its region: what can be read of `line_key`, then a hash of everything.
+
+    3 to 32 letters, digits and single dashes, a letter first. Subscription, group and workspace count without their
+    case, as Azure takes them.
+    """
+    scope = [part.lower() for part in (subscription, group, workspace)]
+    slug = re.sub(r"[^a-z0-9]+", "-", line_key.lower()).strip("-")
+    if not slug[:1].isalpha():
+        slug = f"ft-{slug}"
+    slug = slug[: ENDPOINT_LENGTH - _HASH_LENGTH - 1].strip("-")
+    return f"{slug}-{_hash(line_key, *scope, length=_HASH_LENGTH)}"
+
+
+def display_name(*, model: str, dataset: str, parameters: Mapping[str, object], gpus_per_node: int, nodes: int) -> str:
+    """What a fine-tune job is called on the portal's page, as the notebook composed it from the job's parameters.
+
+    `bs` is the effective batch: per device x gradient accumulation x GPUs per node x nodes. A parameter that is not
+    there has the component's default.
+    """
+
+    def given(name: str, default: str) -> str:
+        return str(parameters.get(name, default))
+
+    batch = int(given("per_device_train_batch_size", "1")) * int(given("gradient_accumulation_steps", "1"))
+    stage = f"ds{given('deepspeed_stage', '2')}" if given("apply_deepspeed", "false") == "true" else "nods"
+    lora = "lora" if given("apply_lora", "false") == "true" else "nolora"
+    return (
+        f"{model}-{dataset}-bs{batch * gpus_per_node * nodes}-{given('lr_scheduler_type', 'linear')}-{stage}-{lora}"
+        f"-save_limit{given('save_total_limit', '-1')}-seqlen{given('max_seq_length', '-1')}"
+    )
+
+
+def _attempt(run: str, attempt: int) -> str:
+    if attempt < 0:
+        raise ValueError(f"attempt {attempt} of run {run} is negative")
+    return f"{run}-{attempt}"
+
+
+def _asset(wanted: str, *raw: str) -> str:
+    """`wanted` as a name that Azure ML takes for assets: letters, digits, `-_.`, the first a letter or digit."""
+    name = wanted.replace("/", "-")
+    clean = re.sub(r"[^A-Za-z0-9_.-]", "-", name)
+    if not re.match(r"[A-Za-z0-9]", clean):
+        clean = f"m{clean}"
+    if clean == name and len(name) <= ASSET_LENGTH:
+        return name
+    return f"{clean[: ASSET_LENGTH - _HASH_LENGTH - 1]}-{_hash(*raw, length=_HASH_LENGTH)}"
+
+
+def _hash(*key: object, length: int) -> str:
+    # JSON keeps ("a", "bc") and ("ab", "c") apart; base32 gives 5 bits a character, in lower case and without `_`.
+    digest = hashlib.sha256(json.dumps(key).encode()).digest()
+    return base64.b32encode(digest).decode().lower()[:length]
+
+
+def _bare(etag: str) -> str:
+    return etag.removeprefix("W/").strip('"')

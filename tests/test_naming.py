@@ -1,0 +1,140 @@
+"""Derived names: always allowed by the service, and different for what is different."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import naming
+
+# azure-ai-ml's own expression for endpoints and deployments; Azure adds the length and refuses double dashes.
+ENDPOINT = re.compile(r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$")
+ASSET = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$")
+RUN = re.compile(r"^r[a-z2-7]{15}$")
+
+text = st.text(max_size=300)
+key = st.tuples(text, text, text, text)
+etags = st.dictionaries(text, st.text("0123456789ABCDEFx", max_size=20), max_size=4)
+
+
+def assert_endpoint(name: str) -> None:
+    assert ENDPOINT.match(name)
+    assert 3 <= len(name) <= 32
+    assert "--" not in name
+
+
+@given(text, etags, st.none() | st.text("0123456789ABCDEFx"), st.integers(0, 1000))
+def test_a_run_id_has_one_form(path: str, files: dict[str, str], spec: str | None, ordinal: int) -> None:
+    run = naming.run_id(path, files, spec, ordinal)
+    assert RUN.match(run)
+    assert run == naming.run_id(path, dict(reversed(files.items())), spec, ordinal)
+
+
+@given(st.lists(st.tuples(text, etags, st.none() | st.text("0123456789"), st.integers(0, 9)), min_size=2, max_size=2))
+def test_different_uploads_are_different_runs(keys: list[tuple[str, dict[str, str], str | None, int]]) -> None:
+    assert (naming.run_id(*keys[0]) == naming.run_id(*keys[1])) == (keys[0] == keys[1])
+
+
+def test_quotes_around_an_etag_do_not_matter() -> None:
+    bare = naming.run_id("faq/train.jsonl", {"train.jsonl": "0x8D"}, "0x9", 0)
+    assert bare == naming.run_id("faq/train.jsonl", {"train.jsonl": '"0x8D"'}, '"0x9"', 0)
+    assert bare == naming.run_id("faq/train.jsonl", {"train.jsonl": 'W/"0x8D"'}, "0x9", 0)
+
+
+@given(st.from_regex(RUN, fullmatch=True), st.integers(0, 10**6))
+def test_names_of_an_attempt_are_allowed(run: str, attempt: int) -> None:
+    assert_endpoint(naming.deployment_name(run, attempt))
+    assert ASSET.match(naming.job_name(run, attempt))
+    assert ASSET.match(naming.model_version(run, attempt))
+    assert naming.job_name(run, attempt) != naming.job_name(run, attempt + 1)
+
+
+def test_a_negative_attempt_is_refused() -> None:
+    with pytest.raises(ValueError, match="attempt -1"):
+        naming.job_name("r" * 16, -1)
+
+
+@given(key)
+def test_an_endpoint_name_is_allowed(raw: tuple[str, str, str, str]) -> None:
+    assert_endpoint(naming.endpoint_name(*raw))
+
+
+@given(st.lists(text, min_size=2, max_size=2, unique=True), text, text, text)
+def test_different_lines_have_different_endpoints(lines: list[str], sub: str, group: str, workspace: str) -> None:
+    assert naming.endpoint_name(lines[0], sub, group, workspace) != naming.endpoint_name(
+        lines[1], sub, group, workspace
+    )
+
+
+def test_long_keys_that_differ_at_the_end_only_stay_apart() -> None:
+    names = {naming.endpoint_name("customer-questions-" * 9 + end, "s", "g", "w") for end in "abc"}
+    assert len(names) == 3
+    assert {name[:18] for name in names} == {"customer-questions"}
+
+
+def test_an_endpoint_belongs_to_its_workspace_whatever_the_case() -> None:
+    name = naming.endpoint_name("faq/Phi-4", "SUB", "Rg", "ws")
+    assert name == naming.endpoint_name("faq/Phi-4", "sub", "rg", "WS")
+    assert name != naming.endpoint_name("faq/Phi-4", "sub", "rg", "ws2")
+    assert name.startswith("faq-phi-4-")
+
+
+@given(text, text)
+def test_a_model_name_is_allowed(model: str, dataset: str) -> None:
+    assert ASSET.match(naming.model_name(model, dataset))
+    assert ASSET.match(naming.experiment_name(model))
+
+
+@given(st.lists(st.tuples(text, text), min_size=2, max_size=6, unique=True))
+def test_altered_model_names_never_meet(keys: list[tuple[str, str]]) -> None:
+    names = defaultdict(set)
+    for model, dataset in keys:
+        wanted = f"{model}-{dataset}".replace("/", "-")
+        name = naming.model_name(model, dataset)
+        names[name].add(wanted if name == wanted else (model, dataset))
+    assert all(len(raw) == 1 for raw in names.values())
+
+
+def test_the_notebooks_names() -> None:
+    assert naming.model_name("Phi-3-mini-4k-instruct", "HuggingFaceH4/ultrachat_200k") == (
+        "Phi-3-mini-4k-instruct-HuggingFaceH4-ultrachat_200k"
+    )
+    assert naming.experiment_name("Phi-3-mini-4k-instruct") == "chat_completion_Phi-3-mini-4k-instruct"
+    assert naming.experiment_name("microsoft/phi-2") == "chat_completion_microsoft-phi-2"
+
+
+def test_a_line_is_a_folder_and_a_base_model() -> None:
+    assert re.match(r"^l[a-z2-7]{15}$", naming.line_id("faq", "Phi-4"))
+    assert naming.line_id("a", "bc") != naming.line_id("ab", "c")
+
+
+def test_the_notebooks_display_name() -> None:
+    parameters = {
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": "4",
+        "lr_scheduler_type": "cosine",
+        "apply_lora": "true",
+        "apply_deepspeed": "true",
+        "deepspeed_stage": "2",
+    }
+    name = naming.display_name(
+        model="Phi-3-mini-4k-instruct", dataset="ultrachat", parameters=parameters, gpus_per_node=8, nodes=2
+    )
+    assert name == "Phi-3-mini-4k-instruct-ultrachat-bs128-cosine-ds2-lora-save_limit-1-seqlen-1"
+
+
+def test_a_display_name_falls_back_on_the_components_defaults() -> None:
+    plain = naming.display_name(model="m", dataset="d", parameters={}, gpus_per_node=1, nodes=1)
+    assert plain == "m-d-bs1-linear-nods-nolora-save_limit-1-seqlen-1"
+    limited = naming.display_name(
+        model="m",
+        dataset="d",
+        parameters={"save_total_limit": 3, "max_seq_length": 512, "apply_deepspeed": "false"},
+        gpus_per_node=1,
+        nodes=1,
+    )
+    assert limited == "m-d-bs1-linear-nods-nolora-save_limit3-seqlen512"
