@@ -160,6 +160,7 @@ class Line:
     rollout: Rollout | None = None
     noticed: datetime | None = None
     tearing_down: bool = False
+    remove_endpoint: bool = False
     emptied: datetime | None = None
     removed: datetime | None = None
     instances: int = 0

@@ -1,0 +1,46 @@
+"""What people and the command line see, over HTTP: health, runs and lines as JSON. Read only."""
+
+import azure.functions as func
+
+blueprint = func.Blueprint()
+
+
+def _json(body: bytes | None) -> func.HttpResponse:
+    if body is None:
+        return func.HttpResponse('{"error": "there is no such run"}', status_code=404, mimetype="application/json")
+    return func.HttpResponse(body, mimetype="application/json")
+
+
+@blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+def health(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
+    """Whether the settings are complete and storage answers, and what this process ignored so far."""
+    from shared import views
+
+    return _json(views.health())
+
+
+@blueprint.route("runs", methods=["GET"])
+def runs(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
+    """The runs that changed last, newest first."""
+    from shared import views
+    from shared.app import app
+
+    return _json(views.runs(app()))
+
+
+@blueprint.route("runs/{id}", methods=["GET"])
+def run(request: func.HttpRequest) -> func.HttpResponse:
+    """One run: its record, the report on its data, the metrics of its job."""
+    from shared import views
+    from shared.app import app
+
+    return _json(views.run(app(), request.route_params["id"]))
+
+
+@blueprint.route("lines", methods=["GET"])
+def lines(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
+    """The lines: what serves, what is idle, what the cleanup saved."""
+    from shared import views
+    from shared.app import app
+
+    return _json(views.lines(app()))

@@ -1,0 +1,244 @@
+"""What Droptune does to Azure for a run, a function for each action: `ACTIONS[action](app, run)` gives the run's record.
+
+Every action may be done again after a crash: names are derived from run and attempt, and what exists already is
+adopted. Raises Transient (later) or Permanent (the run ends); anything else is a bug.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from shared import naming
+from shared.app import App
+from shared.dataset.prepare import prepare_dataset
+from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.intake import DATASETS
+from shared.records import CONTAINER, Line, Pinned, Rollout, Run, Serving
+from shared.serving.payload import answer_of, conversation_of, scoring_payload
+from shared.serving.smoke import judge
+from shared.training.compute import gpus_per_node
+from shared.training.job import job_request
+from shared.training.parameters import resolve
+
+PREPARED = "prepared"
+
+
+def _pin(app: App, run: Run) -> Run:
+    """Resolves model, component, parameters and GPUs, and refuses what can't run: all before anything is spent."""
+    settings = app.settings
+    model = app.cloud.registry.model(run.base_model)
+    model.check_retirement(app.cloud.blobs.now())
+    model.check_size(settings.gpu_size, "finetune")
+    model.check_size(settings.serving_size, "inference")
+    component = app.cloud.registry.component(settings.component)
+    parameters, notes = resolve(model.defaults(), run.parameters, component.inputs)
+    existing = app.cloud.computes.get(settings.gpu_compute)
+    size = existing.size if existing else settings.gpu_size
+    gpus = gpus_per_node(size, app.cloud.computes.sizes())
+    display_name = naming.display_name(
+        model=run.base_model, dataset=run.folder, parameters=parameters, gpus_per_node=gpus, nodes=settings.nodes
+    )
+    pinned = Pinned(
+        model_id=model.id,
+        model_version=model.version,
+        component_id=component.id,
+        component_version=component.version,
+        parameters=parameters,
+        gpus=gpus,
+        display_name=display_name,
+    )
+    return replace(run, pinned=pinned, notes=(*run.notes, *notes))
+
+
+def _make_computes(app: App, run: Run) -> Run:
+    for name, size in (
+        (app.settings.cpu_compute, app.settings.cpu_size),
+        (app.settings.gpu_compute, app.settings.gpu_size),
+    ):
+        if app.cloud.computes.get(name) is None:
+            app.cloud.computes.create(name, size, app.settings.nodes, app.settings.training_identity)
+    return run
+
+
+def _cancel_job(app: App, run: Run) -> Run:
+    app.cloud.jobs.cancel(run.job)
+    return run
+
+
+def _register(app: App, run: Run) -> Run:
+    assert run.pinned
+    version = naming.model_version(run.id, run.attempt)
+    model = app.cloud.models.register(
+        naming.model_name(run.base_model, run.folder),
+        version,
+        run.job,
+        f"{run.base_model} fine-tuned on {run.folder} by Droptune",
+        tags=_lineage(run) | {"droptune.job": run.job},
+        properties={"droptune.base_model": run.pinned.model_id, "droptune.train": f"{DATASETS}/{run.train.name}"},
+    )
+    return replace(run, model=f"{model.name}:{model.version}")
+
+
+def _make_endpoint(app: App, run: Run) -> Run:
+    line, _ = _line(app, run)
+    app.cloud.endpoints.create(
+        line.endpoint, f"{run.base_model} fine-tuned on {run.folder}", {"droptune.line": run.line}
+    )
+    return replace(run, endpoint=line.endpoint)
+
+
+def _deploy(app: App, run: Run) -> Run:
+    """Takes the line's place first: from then on nobody else deploys to its endpoint or tears it down."""
+    line, etag = _line(app, run)
+    if line.tearing_down or (line.rollout and line.rollout.run != run.id):
+        raise Transient("the line's endpoint is being changed by somebody else")
+    if line.rollout is None:
+        try:
+            app.lines.save(replace(line, rollout=Rollout(run=run.id, uploaded=run.uploaded, ordinal=run.ordinal)), etag)
+        except Conflict:
+            raise Transient("the line changed meanwhile") from None
+    name, _, version = run.model.rpartition(":")
+    model = app.cloud.models.get(name, version)
+    if model is None:
+        raise Permanent(f"model {run.model} is gone: somebody deleted it; upload the dataset again or retry the run")
+    deployment = naming.deployment_name(run.id, run.attempt)
+    app.cloud.endpoints.deploy(
+        line.endpoint,
+        deployment,
+        model.id,
+        app.settings.serving_size,
+        app.settings.serving_instances,
+        _lineage(run),
+    )
+    return replace(run, endpoint=line.endpoint, deployment=deployment)
+
+
+def _check(app: App, run: Run) -> Run:
+    """Asks the new deployment one held-out question, as a caller would."""
+    row = _held_out_row(app, run)
+    payload = scoring_payload(conversation_of(row), greedy=True)
+    try:
+        answer = answer_of(app.cloud.endpoints.score(run.endpoint, payload, run.deployment))
+        verdict = judge(conversation_of(row), answer)
+        passed, why = verdict.passed, verdict.why
+    except (Permanent, ValueError) as error:
+        answer, passed, why = "", False, str(error)
+    checks = {"question": conversation_of(row), "expected": row["messages"][-1]["content"], "answer": answer, "why": why}
+    return replace(run, checks=checks, passed=passed, reason="" if passed else f"the smoke test failed: {why}")
+
+
+def _give_traffic(app: App, run: Run) -> Run:
+    _own(app, run)
+    app.cloud.endpoints.set_traffic(run.endpoint, {run.deployment: 100})
+    return run
+
+
+def _retire_others(app: App, run: Run) -> Run:
+    _own(app, run)
+    for deployment in app.cloud.endpoints.deployments(run.endpoint):
+        if deployment.name != run.deployment and deployment.state != "Deleting":
+            app.cloud.endpoints.remove_deployment(run.endpoint, deployment.name)
+    return run
+
+
+def _serve(app: App, run: Run) -> Run:
+    """Writes into the line what serves now."""
+    line, etag = _line(app, run)
+    serving = Serving(
+        run=run.id,
+        deployment=run.deployment,
+        model=run.model,
+        fingerprint=run.fingerprint,
+        since=app.cloud.blobs.now(),
+        uploaded=run.uploaded,
+        ordinal=run.ordinal,
+    )
+    changed = replace(
+        line,
+        serving=serving,
+        rollout=None,
+        noticed=None,
+        emptied=None,
+        removed=None,
+        instances=app.settings.serving_instances,
+    )
+    _save_line(app, changed, etag)
+    return replace(run, reason=f"{run.model} answers at endpoint {run.endpoint}")
+
+
+def _roll_back(app: App, run: Run) -> Run:
+    """Keeps the logs of what failed. The deployment itself goes when the run lets go of its line."""
+    why = run.reason
+    if not why:
+        deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
+        why = f"the deployment failed: {deployment.why if deployment and deployment.why else 'see its log'}"
+    try:
+        text = app.cloud.endpoints.logs(run.endpoint, run.deployment)
+        app.cloud.blobs.write(CONTAINER, f"logs/{run.deployment}.txt", text.encode())
+        why += f" (log: {CONTAINER}/logs/{run.deployment}.txt)"
+    except (NotFound, Permanent) as error:
+        why += f" (its log can't be read: {error})"
+    return replace(run, reason=why)
+
+
+def release(app: App, run: Run) -> None:
+    """What every end does: the run's deployment goes unless it serves, and its place in the line is free again."""
+    loaded = app.lines.load(run.line)
+    if loaded is None:
+        return
+    line, etag = loaded
+    if run.deployment and not (line.serving and line.serving.deployment == run.deployment):
+        deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
+        if deployment and deployment.state != "Deleting":
+            endpoint = app.cloud.endpoints.get(run.endpoint)
+            if endpoint and endpoint.traffic.get(run.deployment):
+                rest = {name: percent for name, percent in endpoint.traffic.items() if name != run.deployment}
+                app.cloud.endpoints.set_traffic(run.endpoint, rest if sum(rest.values()) == 100 else {})
+                raise Transient("the failed deployment is being taken out of the traffic")
+            app.cloud.endpoints.remove_deployment(run.endpoint, run.deployment)
+    if line.rollout and line.rollout.run == run.id:
+        _save_line(app, replace(line, rollout=None), etag)
+
+
+def _own(app: App, run: Run) -> None:
+    """Reads the line again before traffic moves or something is deleted. Raises Permanent when it is not ours."""
+    line, _ = _line(app, run)
+    if line.rollout is None or line.rollout.run != run.id:
+        raise Permanent(f"the line's rollout is not this run's any more, but {line.rollout and line.rollout.run}'s")
+
+
+def _line(app: App, run: Run) -> tuple[Line, str]:
+    loaded = app.lines.load(run.line)
+    if loaded is None:
+        settings = app.settings
+        endpoint = naming.endpoint_name(
+            f"{run.folder}/{run.base_model}", settings.subscription, settings.resource_group, settings.workspace
+        )
+        app.lines.create(Line(id=run.line, folder=run.folder, base_model=run.base_model, endpoint=endpoint))
+        loaded = app.lines.load(run.line)
+    if loaded is None:
+        raise Transient(f"line {run.line} was deleted while it was read")
+    return loaded
+
+
+def _save_line(app: App, line: Line, etag: str) -> None:
+    try:
+        app.lines.save(line, etag)
+    except Conflict:
+        raise Transient("the line changed meanwhile") from None
+
+
+def _lineage(run: Run) -> dict[str, str]:
+    """Tags on job, model and deployment, enough to find the way back from any of them to the data."""
+    return {
+        "droptune.run": run.id,
+        "droptune.attempt": str(run.attempt),
+        "droptune.line": run.line,
+        "droptune.dataset": run.folder,
+        "droptune.base_model": run.base_model,
+    }

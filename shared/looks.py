@@ -1,0 +1,112 @@
+"""What one cheap look at Azure shows of a run, a function for each phase: `OBSERVE[phase](app, run)`.
+
+Only reads. What it returns is plain data for `lifecycle.next_step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from shared.app import App
+from shared.intake import datasets_of, read_folder
+from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload
+from shared.records import Line, Run
+from shared.training.compute import unusable
+
+FRESH = timedelta(minutes=5)
+"""Deployment calls may answer 404 for a while after the endpoint was made (azure-dev#4037)."""
+
+READY = "Succeeded"
+
+
+def _upload(app: App, run: Run) -> Upload:
+    if run.faults is not None:
+        line = _line(app, run)
+        twin = line.serving if line and not line.tearing_down else None
+        same = twin.run if twin and twin.fingerprint == run.fingerprint and run.ordinal == 0 else None
+        return Upload(faults=run.faults, reason=run.reason, same_as=same)
+    folder = read_folder(app, run.folder)
+    if run.id not in datasets_of(app, folder):
+        return Upload(current=False)
+    settled = folder.newest + app.settings.settle - app.cloud.blobs.now()
+    return Upload(settles_in=settled.total_seconds())
+
+
+def _plan(app: App, run: Run) -> Plan:
+    if run.pinned is None:
+        return Plan(pinned=False)
+    model = app.cloud.registry.model(run.base_model, run.pinned.model_version)
+    missing, pending = [], []
+    for name, allowed in (
+        (app.settings.cpu_compute, None),
+        (app.settings.gpu_compute, model.allowed_sizes("finetune")),
+    ):
+        compute = app.cloud.computes.get(name)
+        if compute is None:
+            missing.append(name)
+        elif why := unusable(compute, allowed):
+            return Plan(unusable=why)
+        elif compute.provisioning_state != READY:
+            pending.append(name)
+    return Plan(missing=tuple(missing), pending=tuple(pending))
+
+
+def _job(app: App, run: Run) -> Job:
+    job = app.cloud.jobs.get(run.job)
+    if job is None:
+        return Job(status=None)
+    limit = timedelta(hours=app.settings.max_training_hours)
+    return Job(status=job.status, why=job.why, overdue=app.cloud.blobs.now() - run.since > limit)
+
+
+def _rollout(app: App, run: Run) -> Rollout:
+    line = _line(app, run)
+    if line is None:
+        return Rollout(endpoint=None)
+    if line.serving and line.serving.run != run.id and (line.serving.uploaded, line.serving.ordinal) > run.order:
+        return Rollout(newer=line.serving.run)
+    if line.rollout and line.rollout.run != run.id:
+        return Rollout(busy=line.rollout.run)
+    if line.tearing_down:
+        return Rollout(endpoint="being torn down")
+    endpoint = app.cloud.endpoints.get(line.endpoint)
+    return Rollout(endpoint=endpoint.state if endpoint else None)
+
+
+def _deployment(app: App, run: Run) -> Deployment:
+    deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
+    fresh = app.cloud.blobs.now() - run.since < FRESH
+    if deployment is None:
+        return Deployment(state=None, fresh=fresh)
+    return Deployment(state=deployment.state, why=deployment.why, fresh=fresh)
+
+
+def _check(app: App, run: Run) -> Check:
+    if run.passed is not True:
+        return Check(passed=run.passed)
+    line = _line(app, run)
+    if line and line.serving and (line.serving.uploaded, line.serving.ordinal) > run.order:
+        return Check(newer=line.serving.run)
+    endpoint = app.cloud.endpoints.get(run.endpoint)
+    if endpoint is None:
+        return Check(passed=False, why="the endpoint is gone: somebody deleted it")
+    others = tuple(d.name for d in app.cloud.endpoints.deployments(run.endpoint) if d.name != run.deployment)
+    return Check(
+        passed=True, busy=endpoint.state != READY, traffic=endpoint.traffic.get(run.deployment, 0), others=others
+    )
+
+
+def _line(app: App, run: Run) -> Line | None:
+    loaded = app.lines.load(run.line)
+    return loaded[0] if loaded else None
+
+
+OBSERVE: dict[Phase, Callable[[App, Run], Seen]] = {
+    Phase.RECEIVED: _upload,
+    Phase.PREPARED: _plan,
+    Phase.TRAINING: _job,
+    Phase.REGISTERED: _rollout,
+    Phase.DEPLOYING: _deployment,
+    Phase.CHECKING: _check,
+}

@@ -1,0 +1,74 @@
+"""The safety net under the events: finds uploads and jobs whose event never came, and wakes runs that are overdue.
+
+Called by a timer. Costs a listing of what is active and of the datasets, never of what has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+import msgspec
+
+from shared.advance import wake
+from shared.app import App
+from shared.errors import Conflict, NotFound
+from shared.intake import DATASETS, look_into
+from shared.lifecycle import Phase
+from shared.records import CONTAINER, Run, expired
+
+log = logging.getLogger("droptune.sweep")
+
+WATERMARK = "watermark.json"
+MARGIN = timedelta(minutes=1)
+OVERLAP = timedelta(minutes=15)
+
+
+def sweep(app: App) -> None:
+    """One pass over what may have been missed. Doing it twice at once wakes twice and changes nothing."""
+    _wake_overdue(app)
+    _find_uploads(app)
+
+
+def _wake_overdue(app: App) -> None:
+    now = app.cloud.blobs.now()
+    for run_id, marked in app.runs.active():
+        loaded = app.runs.load(run_id)
+        if loaded is None:
+            if now - marked > OVERLAP:
+                app.runs.retire(run_id)
+            continue
+        run, _ = loaded
+        if not run.parked and (run.phase.ended or _overdue(run, now)):
+            log.info("run %s (%s) is overdue: woken", run.id, run.phase)
+            wake(app, run)
+
+
+def _overdue(run: Run, now: datetime) -> bool:
+    """Whether something should have happened by itself. A job is always looked at: its event may be lost."""
+    if run.claim is None and run.wake is None:
+        return run.phase is Phase.TRAINING or now - run.since > MARGIN
+    return expired(run, now, MARGIN)
+
+
+def _find_uploads(app: App) -> None:
+    """Uploads since the last sweep, less a margin for clocks and late commits; the first sweep only sets the mark."""
+    now = app.cloud.blobs.now()
+    try:
+        data, etag = app.cloud.blobs.read(CONTAINER, WATERMARK)
+        seen_up_to = msgspec.json.decode(data, type=datetime)
+    except NotFound:
+        etag, seen_up_to = None, now
+    changed = {
+        blob.name.rpartition("/")[0]
+        for blob in app.cloud.blobs.list(DATASETS)
+        if blob.last_modified > seen_up_to - OVERLAP
+    }
+    for folder in sorted(changed):
+        look_into(app, folder)
+    try:
+        app.cloud.blobs.write(
+            CONTAINER, WATERMARK, msgspec.json.encode(now), if_match=etag, if_none_match=etag is None
+        )
+    except Conflict:
+        log.info("another sweep moved the watermark")

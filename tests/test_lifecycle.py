@@ -1,0 +1,156 @@
+"""Every phase against everything that it can be shown."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from shared.lifecycle import (
+    WORK,
+    Check,
+    Deployment,
+    Do,
+    Go,
+    Job,
+    Phase,
+    Plan,
+    Poll,
+    Rollout,
+    Seen,
+    Step,
+    Stop,
+    Upload,
+    Wait,
+    next_step,
+)
+
+STATES = ("Creating", "Updating", "Succeeded", "Failed", "Deleting", "Canceled", None)
+SHOWN: dict[Phase, list[Seen]] = {
+    Phase.RECEIVED: [
+        Upload(current=current, settles_in=settles, faults=faults, reason="r", same_as=same)
+        for current, settles, faults, same in itertools.product(
+            (True, False), (-1, 0, 30.5), (None, 0, 3), (None, "rx")
+        )
+    ],
+    Phase.PREPARED: [
+        Plan(pinned=pinned, missing=missing, pending=pending, unusable=unusable)
+        for pinned, missing, pending, unusable in itertools.product(
+            (True, False), ((), ("cpu",)), ((), ("gpu",)), (None, "its size is too small")
+        )
+    ],
+    Phase.TRAINING: [
+        Job(status=status, why="w", overdue=overdue)
+        for status, overdue in itertools.product(
+            ("NotStarted", "Queued", "Running", "CancelRequested", "Completed", "Failed", "Canceled", "Odd", None),
+            (True, False),
+        )
+    ],
+    Phase.REGISTERED: [
+        Rollout(newer=newer, busy=busy, endpoint=state)
+        for newer, busy, state in itertools.product((None, "ra"), (None, "rb"), STATES)
+    ],
+    Phase.DEPLOYING: [
+        Deployment(state=s, why="w", fresh=fresh) for s, fresh in itertools.product(STATES, (True, False))
+    ],
+    Phase.CHECKING: [
+        Check(passed=passed, why="w", busy=busy, traffic=traffic, others=others, newer=newer)
+        for passed, busy, traffic, others, newer in itertools.product(
+            (None, False, True), (True, False), (0, 100), ((), ("old",)), (None, "ra")
+        )
+    ],
+}
+ONWARD = {
+    Phase.RECEIVED: {Phase.PREPARED, Phase.REJECTED, Phase.UNCHANGED, Phase.SUPERSEDED},
+    Phase.PREPARED: {Phase.TRAINING, Phase.FAILED},
+    Phase.TRAINING: {Phase.REGISTERED, Phase.FAILED},
+    Phase.REGISTERED: {Phase.DEPLOYING, Phase.FAILED, Phase.SUPERSEDED},
+    Phase.DEPLOYING: {Phase.CHECKING, Phase.ROLLED_BACK},
+    Phase.CHECKING: {Phase.LIVE, Phase.ROLLED_BACK, Phase.SUPERSEDED},
+}
+
+
+def everything() -> Iterator[tuple[Phase, Seen]]:
+    for phase, shown in SHOWN.items():
+        for seen in shown:
+            yield phase, seen
+
+
+def target(step: Step) -> Phase | None:
+    match step:
+        case Do(_, then):
+            return then
+        case Go(phase) | Stop(phase, _):
+            return phase
+        case _:
+            return None
+
+
+def test_every_phase_has_something_it_can_be_shown() -> None:
+    assert tuple(SHOWN) == WORK
+
+
+def test_a_run_stays_or_moves_only_where_the_design_lets_it() -> None:
+    for phase, seen in everything():
+        to = target(next_step(phase, seen))
+        assert to is None or to == phase or to in ONWARD[phase], (phase, seen)
+
+
+def test_every_allowed_move_is_made_for_something() -> None:
+    made = {(phase, target(next_step(phase, seen))) for phase, seen in everything()}
+    for phase, onward in ONWARD.items():
+        assert onward == {to for at, to in made if at is phase and to not in (None, phase)}
+
+
+def test_whoever_waits_or_stops_says_what_for() -> None:
+    for phase, seen in everything():
+        match next_step(phase, seen):
+            case Wait(seconds, why):
+                assert why
+                assert seconds is None or seconds > 0
+            case Poll(why) | Stop(_, why):
+                assert why
+
+
+def test_an_end_and_a_look_of_another_phase_are_bugs() -> None:
+    for phase in Phase:
+        for other, shown in SHOWN.items():
+            if phase.ended or other is not phase:
+                with pytest.raises(ValueError, match=str(phase)):
+                    next_step(phase, shown[0])
+
+
+def test_no_money_is_spent_on_bad_or_unsettled_data() -> None:
+    for seen in SHOWN[Phase.RECEIVED]:
+        assert isinstance(seen, Upload)
+        step = next_step(Phase.RECEIVED, seen)
+        if step == Go(Phase.PREPARED):
+            assert seen.current
+            assert seen.faults == 0
+            assert seen.settles_in <= 0
+
+
+def test_a_job_starts_only_on_pinned_versions_and_ready_computes() -> None:
+    for seen in SHOWN[Phase.PREPARED]:
+        assert isinstance(seen, Plan)
+        starts = next_step(Phase.PREPARED, seen) == Do("train", Phase.TRAINING)
+        assert starts == (seen.pinned and not seen.missing and not seen.pending and not seen.unusable)
+
+
+def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_alone() -> None:
+    for seen in SHOWN[Phase.CHECKING]:
+        assert isinstance(seen, Check)
+        step = next_step(Phase.CHECKING, seen)
+        if step == Do("give_traffic", Phase.CHECKING):
+            assert seen.passed
+            assert not seen.busy
+        if target(step) is Phase.LIVE:
+            assert dataclasses.replace(seen, why="") == Check(passed=True, traffic=100)
+
+
+def test_an_overdue_job_is_cancelled_once_and_never_while_it_is_done() -> None:
+    assert next_step(Phase.TRAINING, Job(status="Running", overdue=True)) == Do("cancel_job", Phase.TRAINING)
+    assert next_step(Phase.TRAINING, Job(status="CancelRequested", overdue=True)) == Wait(
+        None, "the job to be cancelled"
+    )
+    assert next_step(Phase.TRAINING, Job(status="Completed", overdue=True)) == Do("register", Phase.REGISTERED)
