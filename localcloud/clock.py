@@ -1,8 +1,8 @@
 """The local cloud's time, which can run faster than real time and jump ahead.
 
 Timers, event times, retries, metrics and the storage service's Date header follow it; tokens and TLS keep real time.
-The cloud server owns the one clock and offers it at `/_local/clock`; the Functions host reads it from there. It lives on
-in the state folder: through a crash at its rate, while the cloud is stopped at real time's.
+The cloud server owns the one clock and offers it at `/_local/clock`; the Functions host reads it from there. It lives
+on in the state folder: through a crash at its rate, while the cloud is stopped at real time's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Event Grid: topics, filters, delivery into storage queues, retries and dead letters.
 
 The storage proxy and the local Azure ML service publish system events here; azure-eventgrid's publisher posts
-CloudEvents to the custom topic. Delivery is at least once and in no order, as Azure documents it. What waits for a retry is kept in
-memory: a crash of the cloud server loses it, which is one of the losses that the app's sweep has to survive.
+CloudEvents to the custom topic. Delivery is at least once and in no order, as Azure documents it. What waits for a
+retry is kept in memory: a crash of the cloud server loses it, one of the losses that the app's sweep has to survive.
 Sources: learn.microsoft.com/azure/event-grid, event-schema, delivery-and-retry and event-filtering.
 """
 

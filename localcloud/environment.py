@@ -1,0 +1,157 @@
+"""What a running local cloud consists of (cloud.json), and the environment variables by which the app finds it.
+
+The only place that knows how the app and the SDKs are pointed at another cloud. localcloud/stack.py writes the
+description and gives the variables to child processes; localcloud/server.py reads it; nothing of it is ever set in the
+parent's own environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Self
+
+from localcloud.azureml.core import LOCATION, RESOURCE_GROUP, SUBSCRIPTION, SUBSCRIPTION_ID, WORKSPACE
+from localcloud.identity import CLIENT_ID
+
+ACCOUNT = "droptune"
+LISTENERS = (
+    *("azurite_blob", "azurite_queue", "azurite_table"),
+    *("blob", "queue", "table", "management", "identity", "denied", "host"),
+)
+"""One port each. `azurite_*` are Azurite's own; clients use the proxies `blob`, `queue` and `table` before them."""
+
+_IDENTITIES = f"{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}/providers/Microsoft.ManagedIdentity"
+APP_IDENTITY = f"{_IDENTITIES}/userAssignedIdentities/id-func"
+TRAINING_IDENTITY = f"{_IDENTITIES}/userAssignedIdentities/id-train"
+
+_FOREIGN = ("AZURE_", "AZUREML_", "ARM_", "AzureWebJobs", "APPLICATIONINSIGHTS_", "IDENTITY_", "MSI_")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessId:
+    """A process that can't be mistaken for a later one with the same number: `started` is seconds since 1970."""
+
+    pid: int
+    started: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """One local cloud: where it listens, its secrets, its processes. Kept in STATE/cloud.json (0600)."""
+
+    state: Path
+    ports: Mapping[str, int]
+    key: str = field(default_factory=lambda: b64encode(secrets.token_bytes(64)).decode())
+    """The storage account's key, base64."""
+    identity_secret: str = field(default_factory=lambda: secrets.token_hex(32))
+    identity_header: str = field(default_factory=lambda: secrets.token_hex(16))
+    processes: Mapping[str, ProcessId] = field(default_factory=dict)
+    """`supervisor`, and the guards of `azurite`, `server` and `host`."""
+
+    @classmethod
+    def load(cls, state: Path) -> Self | None:
+        """What STATE/cloud.json says; None when there is none."""
+        path = state / "cloud.json"
+        if not path.exists():
+            return None
+        saved = json.loads(path.read_text())
+        processes = {name: ProcessId(**process) for name, process in saved.pop("processes").items()}
+        return cls(**{**saved, "state": state, "processes": processes})
+
+    def save(self) -> None:
+        """Write STATE/cloud.json whole, mode 0600."""
+        path = self.state / "cloud.json"
+        temporary = path.with_suffix(".new")
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(asdict(self) | {"state": str(self.state)}, file, indent=2)
+        temporary.replace(path)
+
+    @property
+    def ca(self) -> Path:
+        """The private CA's certificate (localcloud/pki.py)."""
+        return self.state / "pki" / "ca.pem"
+
+    @property
+    def bundle(self) -> Path:
+        """The usual authorities and the private CA."""
+        return self.state / "pki" / "bundle.pem"
+
+    def storage_url(self, service: str) -> str:
+        """The account's `blob`, `queue` or `table` endpoint, no slash at the end."""
+        return f"https://localhost:{self.ports[service]}/{ACCOUNT}"
+
+    @property
+    def management_url(self) -> str:
+        """ARM, the registry, Event Grid, metrics, scoring and `/_local`; no slash at the end."""
+        return f"https://localhost:{self.ports['management']}"
+
+    @property
+    def host_url(self) -> str:
+        """The Functions host's HTTP triggers."""
+        return f"http://localhost:{self.ports['host']}"
+
+
+def app_environment(description: Description) -> dict[str, str]:
+    """All that the function code and the Azure SDKs need to run against this cloud instead of Azure."""
+    management = description.management_url
+    storage = {
+        "blobServiceUri": description.storage_url("blob"),
+        "queueServiceUri": description.storage_url("queue"),
+        "tableServiceUri": description.storage_url("table"),
+        "credential": "managedidentity",
+        "clientId": CLIENT_ID,
+    }
+    connections = ("AzureWebJobsStorage", "DROPTUNE_STORAGE")
+    return {
+        **{f"{connection}__{name}": value for connection in connections for name, value in storage.items()},
+        "AZURE_CLIENT_ID": CLIENT_ID,
+        # Only the managed identity: a developer's own login must never be tried against a stand-in.
+        "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
+        "IDENTITY_ENDPOINT": f"http://localhost:{description.ports['identity']}/msi/token",
+        "IDENTITY_HEADER": description.identity_header,
+        "ARM_CLOUD_METADATA_URL": f"{management}/metadata/endpoints?api-version=2019-05-01",
+        # With a name that no built-in cloud has, a wrong metadata URL fails; without, the SDK goes to the real Azure.
+        "AZUREML_CURRENT_CLOUD": "DroptuneLocal",
+        "REGISTRY_DISCOVERY_ENDPOINT_URL": management,
+        "REQUESTS_CA_BUNDLE": str(description.bundle),
+        "SSL_CERT_FILE": str(description.bundle),
+        "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
+        "AZURE_RESOURCE_GROUP": RESOURCE_GROUP,
+        "AZUREML_WORKSPACE": WORKSPACE,
+        "AZURE_LOCATION": LOCATION,
+        "METRICS_ENDPOINT": management,
+        "METRICS_AUDIENCE": "https://metrics.monitor.azure.com",
+        "EVENTS_TOPIC_ENDPOINT": f"{management}/eventgrid/topics/lifecycle/api/events",
+        "TRAINING_IDENTITY_ID": TRAINING_IDENTITY,
+        "AZURE_CORE_COLLECT_TELEMETRY": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def no_internet(description: Description) -> dict[str, str]:
+    """Proxy settings under which only loopback is reached; every other attempt is refused and counted by the server."""
+    refusing = f"http://localhost:{description.ports['denied']}"
+    values = dict.fromkeys(_PROXIES, refusing) | {"NO_PROXY": "localhost,127.0.0.1"}
+    return values | {name.lower(): value for name, value in values.items()}
+
+
+def foreign() -> list[str]:
+    """This process's variables that would point an SDK at somebody's real Azure, or send telemetry there."""
+    return [name for name in os.environ if name.startswith(_FOREIGN)]
+
+
+def child_environment(description: Description, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A child's whole environment: ours without anybody's Azure settings, without the internet, plus `extra`."""
+    others = set(foreign())
+    kept = {name: value for name, value in os.environ.items() if name not in others}
+    return kept | no_internet(description) | {"PYTHONUNBUFFERED": "1"} | dict(extra or {})

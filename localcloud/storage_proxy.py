@@ -1,0 +1,303 @@
+"""The reverse proxy in front of Azurite: one listener a service, on the path of every storage call.
+
+Azurite raises no events; the proxy sees each blob that became whole and raises Microsoft.Storage.BlobCreated for it. It
+also answers with the local clock's Date, by which the app reckons. Everything else passes through byte for byte (so
+signatures stay right), in both directions at once, in pieces, so that memory doesn't grow with a body.
+localcloud/server.py starts it. HTTP/1.1 only, which is all that the storage SDKs and Azurite speak.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import httpx
+
+from localcloud.clock import LocalClock
+
+log = logging.getLogger(__name__)
+
+IDLE = 3.0
+"""Seconds after which an idle connection to Azurite isn't used again: Azurite itself closes it after 5."""
+_PIECE = 256 * 1024
+_HEAD = 64 * 1024
+_LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILINE)
+_CHUNKED = re.compile(rb"^transfer-encoding:.*\bchunked\b", re.IGNORECASE | re.MULTILINE)
+_CLOSE = re.compile(rb"^connection:.*\bclose\b", re.IGNORECASE | re.MULTILINE)
+_EXPECT = re.compile(rb"^expect:[ \t]*100-continue", re.IGNORECASE | re.MULTILINE)
+_DATE = re.compile(rb"^date:[^\r\n]*", re.IGNORECASE | re.MULTILINE)
+_UNAVAILABLE = (
+    b"HTTP/1.1 503 Server Busy\r\nx-ms-error-code: ServerBusy\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+    b"Connection: close\r\n\r\n"
+)
+
+type Observer = Callable[[Exchange], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """A request that succeeded, and the head of its answer. Header names are lower case."""
+
+    method: str
+    path: str
+    """Percent-encoded, without the query."""
+    query: dict[str, list[str]]
+    request: dict[str, str]
+    answer: dict[str, str]
+
+
+@dataclass(kw_only=True)
+class _Wire:
+    """One connection, from either side."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    used: float = 0.0
+
+    @property
+    def fresh(self) -> bool:
+        return not (self.reader.at_eof() or self.writer.is_closing() or time.monotonic() - self.used > IDLE)
+
+
+class StorageProxy:
+    """One service's listener. `observer` hears of every PUT that succeeded, in the background."""
+
+    def __init__(
+        self,
+        *,
+        upstream: int,
+        clock: LocalClock,
+        server_tls: ssl.SSLContext,
+        client_tls: ssl.SSLContext,
+        observer: Observer | None = None,
+    ) -> None:
+        """`upstream`: Azurite's port of this service."""
+        self._upstream, self._clock, self._observer = upstream, clock, observer
+        self._server_tls, self._client_tls = server_tls, client_tls
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, port: int) -> None:
+        """Listen on 127.0.0.1. Raises OSError when the port is taken."""
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", port, ssl=self._server_tls, limit=_PIECE, backlog=512
+        )
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        if self._server is not None:
+            self._server.close()
+            self._server.abort_clients()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client, azurite = _Wire(reader=reader, writer=writer), None
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        try:
+            while head := await _head(reader):
+                azurite = await self._connect(azurite)
+                if azurite is None:
+                    writer.write(_UNAVAILABLE)
+                    await writer.drain()
+                    return
+                if not await self._exchange(client, azurite, head):
+                    return
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            log.debug("a connection broke: %r", error)
+        except asyncio.CancelledError:
+            pass  # close(); asyncio's own callback would log a cancelled handler
+        finally:
+            writer.close()
+            if azurite is not None:
+                azurite.writer.close()
+
+    async def _connect(self, wire: _Wire | None) -> _Wire | None:
+        if wire is not None:
+            if wire.fresh:
+                return wire
+            wire.writer.close()
+        try:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", self._upstream, ssl=self._client_tls, server_hostname="localhost", limit=_PIECE
+            )
+        except OSError as error:
+            log.warning("Azurite can't be reached on port %d: %s", self._upstream, error)
+            return None
+        return _Wire(reader=reader, writer=writer)
+
+    async def _exchange(self, client: _Wire, azurite: _Wire, head: bytes) -> bool:
+        """Pass one request on and its answer back. False when the connections can't be used again."""
+        azurite.writer.write(head)
+        upload = asyncio.create_task(_body(client.reader, azurite.writer, head)) if _has_body(head) else None
+        try:
+            answer = await _head(azurite.reader)
+            while answer[9:10] == b"1":  # 100 Continue comes before the answer
+                client.writer.write(answer)
+                answer = await _head(azurite.reader)
+            if not answer:
+                return False
+            if self._observer is not None and answer[9:10] == b"2" and head.startswith(b"PUT "):
+                self._observe(self._observer(_parsed(head, answer)))
+            client.writer.write(_DATE.sub(b"Date: " + self._date(), answer, count=1))
+            if not head.startswith(b"HEAD ") and answer[9:12] not in (b"204", b"304"):
+                await _body(azurite.reader, client.writer, answer, until_eof=True)
+            await client.writer.drain()
+            if upload is not None:
+                if not upload.done() and _EXPECT.search(head):
+                    return False  # refused before the body was sent: it may never come
+                await upload
+            azurite.used = time.monotonic()
+            return not (_CLOSE.search(answer) or _CLOSE.search(head))
+        finally:
+            if upload is not None and not upload.done():
+                upload.cancel()
+                with suppress(asyncio.CancelledError):
+                    await upload
+
+    def _observe(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._observed)
+
+    def _observed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an event was lost", exc_info=error)
+
+    def _date(self) -> bytes:
+        return format_datetime(self._clock.now(), usegmt=True).encode()
+
+
+async def _head(reader: asyncio.StreamReader) -> bytes:
+    """Request or status line and headers with the empty line; nothing when the peer has closed."""
+    try:
+        return await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError as error:
+        if error.partial:
+            raise
+        return b""
+
+
+def _has_body(head: bytes) -> bool:
+    length = _LENGTH.search(head)
+    return bool(_CHUNKED.search(head)) or (length is not None and length[1] != b"0")
+
+
+async def _body(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, head: bytes, *, until_eof: bool = False
+) -> None:
+    """Copy the body that belongs to `head`. An answer without a length lasts until its sender closes."""
+    if _CHUNKED.search(head):
+        while True:
+            line = await source.readuntil(b"\r\n")
+            sink.write(line)
+            size = int(line.split(b";")[0], 16)
+            if not size:
+                break
+            await _copy(source, sink, size + 2)
+        while line != b"\r\n":  # trailers
+            line = await source.readuntil(b"\r\n")
+            sink.write(line)
+        await sink.drain()
+    elif length := _LENGTH.search(head):
+        await _copy(source, sink, int(length[1]))
+    elif until_eof:
+        while piece := await source.read(_PIECE):
+            sink.write(piece)
+            await sink.drain()
+        raise ConnectionResetError("the answer ended with its connection")
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, size: int) -> None:
+    while size:
+        piece = await source.read(min(size, _PIECE))
+        if not piece:
+            raise ConnectionResetError(f"the sender closed {size} bytes early")
+        size -= len(piece)
+        sink.write(piece)
+        await sink.drain()
+
+
+def _parsed(head: bytes, answer: bytes) -> Exchange:
+    first, _, rest = head.decode("latin-1").partition("\r\n")
+    method, target, _ = first.split(" ")
+    path, _, query = target.partition("?")
+    return Exchange(
+        method=method,
+        path=path,
+        query=parse_qs(query, keep_blank_values=True),
+        request=_fields(rest),
+        answer=_fields(answer.decode("latin-1").partition("\r\n")[2]),
+    )
+
+
+def _fields(lines: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in lines.split("\r\n") if line)
+    return {name.lower(): value.strip() for name, _, value in pairs}
+
+
+def operation(exchange: Exchange) -> str | None:
+    """Which operation made a blob whole: PutBlob, PutBlockList, CopyBlob; None for any other request."""
+    parts = exchange.path.split("/", 3)
+    if exchange.method != "PUT" or len(parts) < 4 or not parts[3] or "restype" in exchange.query:
+        return None
+    match exchange.query.get("comp"):
+        case ["blocklist"]:
+            return "PutBlockList"
+        case None:
+            return "CopyBlob" if "x-ms-copy-source" in exchange.request else "PutBlob"
+    return None
+
+
+async def blob_created(
+    exchange: Exchange, *, endpoint: str, properties: Callable[[str], Awaitable[httpx.Headers | None]]
+) -> dict[str, Any] | None:
+    """The BlobCreated event of an exchange, or None when no blob became whole by it.
+
+    `endpoint`: the blob service's address before the account. `properties`: a blob's headers by its encoded path; asked
+    for what the request itself doesn't say. Source of the shape: Event Grid's schema for Blob storage.
+    """
+    if (api := operation(exchange)) is None:
+        return None
+    _, _, container, name = exchange.path.split("/", 3)
+    sent, answer = exchange.request, exchange.answer
+    if api == "PutBlob":
+        kind = sent.get("x-ms-blob-type", "BlockBlob")
+        size = sent.get("x-ms-blob-content-length") or sent.get("content-length", "0")
+        content_type = sent.get("x-ms-blob-content-type") or sent.get("content-type") or "application/octet-stream"
+    else:
+        found = await properties(f"{container}/{name}")
+        if found is None:
+            return None  # deleted again meanwhile: Azure may send the event, the app has to cope either way
+        kind, size = found.get("x-ms-blob-type", "BlockBlob"), found.get("content-length", "0")
+        content_type = found.get("content-type", "application/octet-stream")
+    return {
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "subject": f"/blobServices/default/containers/{unquote(container)}/blobs/{unquote(name)}",
+        "data": {
+            "api": api,
+            "clientRequestId": sent.get("x-ms-client-request-id", ""),
+            "requestId": answer.get("x-ms-request-id", ""),
+            "eTag": answer.get("etag", "").strip('"'),
+            "contentType": content_type,
+            "contentLength": int(size),
+            "blobType": kind,
+            "url": f"{endpoint}{exchange.path}",
+            "sequencer": f"{time.time_ns():032X}",
+            "storageDiagnostics": {"batchId": answer.get("x-ms-request-id", "")},
+        },
+    }

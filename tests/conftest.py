@@ -1,0 +1,47 @@
+"""Fixtures for the tests that need the local cloud: one for the whole session, without the Functions host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from localcloud.environment import foreign
+from localcloud.stack import Stack
+
+
+def eventually[T](look: Callable[[], T], timeout: float = 30, *, every: float = 0.05) -> T:
+    """Look until the answer is true (or the last look raises no AssertionError); fails after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        late = time.monotonic() > deadline
+        try:
+            found = look()
+        except AssertionError:
+            if late:
+                raise
+        else:
+            if found:
+                return found
+            assert not late, f"still {found!r} after {timeout} s"
+        time.sleep(every)
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The local cloud, shared by all tests of the session: use names of your own in it."""
+    stack = Stack(tmp_path_factory.mktemp("cloud"))
+    stack.start(host=False)
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture
+def cloud_env(cloud: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """The same, with this process's environment pointed at it, so that the Azure SDKs work in the test itself."""
+    for name in foreign():
+        monkeypatch.delenv(name)
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    return cloud
