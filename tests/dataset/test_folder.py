@@ -1,0 +1,127 @@
+"""Which upload starts a run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.dataset.folder import Contents, DataFile, Waiting, contents
+from shared.dataset.spec import Spec
+
+START = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def listing(*names: str) -> list[DataFile]:
+    return [
+        DataFile(name=name, etag=f"0x{at}", size=9, modified=START + timedelta(minutes=at))
+        for at, name in enumerate(names)
+    ]
+
+
+def read(*names: str, spec: Spec | None = None) -> Contents:
+    return contents("faq", listing(*names), spec)
+
+
+def files(found: Contents) -> list[tuple[str, str | None, str | None]]:
+    def name(file: DataFile | None) -> str | None:
+        return file.name if file else None
+
+    return [(each.train.name, name(each.validation), name(each.test)) for each in found.datasets]
+
+
+def test_one_file_is_one_run() -> None:
+    found = read("train.jsonl")
+    assert files(found) == [("train.jsonl", None, None)]
+    assert found.datasets[0].path == "faq/train.jsonl"
+    assert found.datasets[0].etags == {"train.jsonl": "0x0"}
+    assert found.waiting is None
+    assert found.ignored == {}
+
+
+def test_every_other_data_file_is_a_training_set_of_its_own() -> None:
+    found = read("test.jsonl", "de.jsonl", "en.jsonl", "validation.jsonl")
+    assert files(found) == [
+        ("de.jsonl", "validation.jsonl", "test.jsonl"),
+        ("en.jsonl", "validation.jsonl", "test.jsonl"),
+    ]
+    assert found.datasets[0].etags == {"de.jsonl": "0x1", "validation.jsonl": "0x3", "test.jsonl": "0x0"}
+    assert found.datasets[0].newest == START + timedelta(minutes=3)
+
+
+def test_the_ultrachat_folder() -> None:
+    found = read("train_sft.jsonl", "test_sft.jsonl", "train_gen.jsonl", "test_gen.jsonl")
+    assert files(found) == [("train_sft.jsonl", None, "test_sft.jsonl")]
+    assert set(found.ignored) == {"test_sft.jsonl", "train_gen.jsonl", "test_gen.jsonl"}
+    assert "trying" in found.ignored["train_gen.jsonl"]
+
+
+def test_of_several_held_out_files_the_kin_is_taken() -> None:
+    found = read("train_sft.jsonl", "other.jsonl", "test.jsonl", "test_dpo.jsonl", "test_sft.jsonl")
+    assert files(found) == [("other.jsonl", None, "test.jsonl"), ("train_sft.jsonl", None, "test_sft.jsonl")]
+
+
+def test_held_out_files_alone_are_no_run() -> None:
+    assert not read("test.jsonl", "test_sft.jsonl", "validation_1.jsonl", "TEST.jsonl", "prompts_gen.jsonl").datasets
+
+
+def test_what_is_no_data_is_ignored_with_a_reason() -> None:
+    found = read("readme.md", "train.jsonl.gz", "deep/er.jsonl", "train.parquet")
+    assert not found.datasets
+    assert set(found.ignored) == {"readme.md", "train.jsonl.gz", "deep/er.jsonl", "train.parquet"}
+    assert "upload it as <dataset>/er.jsonl" in found.ignored["deep/er.jsonl"]
+
+
+SPEC = Spec(train="test_a.jsonl", validation="b.jsonl", test="c.jsonl")
+
+
+def test_a_spec_names_the_files() -> None:
+    found = read("finetune.yaml", "test_a.jsonl", "b.jsonl", "c.jsonl", "d.jsonl", spec=SPEC)
+    assert files(found) == [("test_a.jsonl", "b.jsonl", "c.jsonl")]
+    assert found.datasets[0].spec == listing("finetune.yaml")[0]
+    assert "finetune.yaml" not in found.datasets[0].etags
+    assert found.ignored == {"d.jsonl": "finetune.yaml does not name it"}
+
+
+def test_a_spec_does_not_take_what_it_does_not_name() -> None:
+    found = read("a.jsonl", "test.jsonl", "finetune.yaml", spec=Spec(train="a.jsonl"))
+    assert files(found) == [("a.jsonl", None, None)]
+
+
+def test_an_incomplete_folder_is_no_run() -> None:
+    found = read("finetune.yaml", "b.jsonl", spec=SPEC)
+    assert not found.datasets
+    assert found.waiting == Waiting(folder="faq", for_=("test_a.jsonl", "c.jsonl"))
+
+
+def test_the_spec_last_counts_as_the_newest() -> None:
+    assert read("a.jsonl", "finetune.yaml", spec=Spec(train="a.jsonl")).datasets[0].newest == START + timedelta(
+        minutes=1
+    )
+
+
+def test_a_spec_and_its_file_come_together() -> None:
+    with pytest.raises(ValueError, match="together"):
+        read("finetune.yaml", "a.jsonl")
+    with pytest.raises(ValueError, match="together"):
+        read("a.jsonl", spec=Spec(train="a.jsonl"))
+
+
+stems = st.sampled_from(["train", "test", "test_sft", "validation", "a", "b", "x_gen", "test_gen", "Validation2"])
+names = st.lists(st.builds(str.__add__, stems, st.sampled_from([".jsonl", ".csv", ""])), unique=True)
+
+
+@given(names, st.randoms())
+def test_order_does_not_matter_and_held_out_files_are_never_trained_on(names: list[str], random: object) -> None:
+    there = listing(*names)
+    found = contents("faq", there, None)
+    assert found == contents("faq", reversed(there), None)
+    trained = {each.train.name for each in found.datasets}
+    assert not {name for name in trained if name.lower().startswith(("test", "validation")) or "_gen" in name}
+    assert trained | set(found.ignored) == set(names)
+    assert not trained & set(found.ignored)
+    for each in found.datasets:
+        held = [file.name.lower() for file in (each.validation, each.test) if file]
+        assert all(name.startswith(("test", "validation")) and "_gen" not in name for name in held)
