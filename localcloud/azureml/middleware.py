@@ -21,8 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from localcloud.azureml.core import WORKSPACE_ID, ArmError, Json, body, unsupported
 
-OPEN = ("/metadata/endpoints", "/inference/")
-"""Answered without a token: the clouds' metadata is public, scoring has the endpoint's own keys."""
+OPEN = ("/metadata/endpoints", "/discovery", "/logs/", "/inference/")
+"""Answered without a token: metadata and discovery are public, logs have signed addresses, scoring has its own keys."""
 METHODS = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -175,6 +175,17 @@ class Management:
             )
 
 
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ArmError)
+    return error.response()
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """A bug of ours, answered as Azure answers one of its own; the server's log has the traceback."""
+    message = f"{type(error).__name__} in {request.method} {request.url.path}: {error}"
+    return ArmError(500, "InternalServerError", message).response()
+
+
 async def _lost(message: Message) -> None:
     """Where the answer of a route goes whose client never hears it."""
 
@@ -184,4 +195,6 @@ def management(app: Starlette, authorized: Callable[[str], bool]) -> tuple[ASGIA
     traffic = Traffic()
     app.router.routes[:0] = traffic.routes()
     app.router.routes.append(Route("/{path:path}", unsupported, methods=METHODS))
+    app.add_exception_handler(ArmError, _refused)
+    app.add_exception_handler(Exception, _broken)
     return Management(app, traffic=traffic, authorized=authorized), traffic
