@@ -159,6 +159,34 @@ class Clients:
         )
 
     @_Once
+    def arm_url(self) -> str:
+        """Azure Resource Manager's address in this cloud, without a slash at the end."""
+        from azure.ai.ml._azure_environments import _get_base_url_from_metadata
+
+        url: str = _get_base_url_from_metadata()
+        return url
+
+    @_Once
+    def mlflow_url(self) -> str:
+        """The workspace's MLflow server."""
+        found = str(self.ml.workspaces.get(self.settings.workspace).mlflow_tracking_uri)
+        return found.replace("azureml://", "https://", 1).rstrip("/")
+
+    @_Once
+    def arm(self) -> PipelineClient[Any, Any]:
+        """Plain HTTP with the app's token for Resource Manager, which the workspace's MLflow takes too.
+
+        For the few things that azure-ai-ml has no method for. Only ever sent to `arm_url` and `mlflow_url`.
+        """
+        from azure.core import PipelineClient
+        from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
+
+        token = BearerTokenCredentialPolicy(self.credential, f"{self.arm_url}/.default")
+        return PipelineClient(
+            self.arm_url, policies=[RetryPolicy(retry_total=RETRIES), token], transport=self.transport
+        )
+
+    @_Once
     def http(self) -> PipelineClient[Any, Any]:
         """Plain HTTP on the same connections and retries, for scoring; the request brings its own key."""
         from azure.core import PipelineClient

@@ -1,0 +1,95 @@
+"""Compute clusters that jobs run on, and the VM sizes that the region has.
+
+Called when a run is planned: the sizes tell how many GPUs a node has, the clusters are adopted or made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.cloud.clients import Clients
+from shared.cloud.failures import translated
+from shared.errors import NotFound
+
+_ROLE = "AzureML Data Scientist and AzureML Compute Operator on the workspace"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """A cluster. `provisioning_state` is Azure's: Creating, Updating, Succeeded, Failed, Deleting.
+
+    `size` is empty for a compute that is no AmlCompute; `why` is the first provisioning error's code, if there is one.
+    """
+
+    name: str
+    size: str
+    provisioning_state: str
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A VM size of the workspace's region."""
+
+    name: str
+    gpus: int
+    vcpus: int
+    memory_gb: float
+
+
+class Computes:
+    """The computes of the workspace."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._where = f"workspace {clients.settings.workspace}"
+
+    def get(self, name: str) -> Compute | None:
+        """The compute of that name, or None."""
+        try:
+            with translated(f"compute {name} in {self._where}", role=_ROLE):
+                found = self._clients.ml.compute.get(name)
+        except NotFound:
+            return None
+        return Compute(
+            name=found.name,
+            size=getattr(found, "size", None) or "",
+            provisioning_state=found.provisioning_state or "",
+            why=found.provisioning_errors or "",
+        )
+
+    def create(self, name: str, size: str, max_nodes: int, identity_id: str) -> None:
+        """Asks for a cluster of 0 to `max_nodes` nodes whose jobs run as the user-assigned identity `identity_id`.
+
+        Returns once Azure has taken the request; `get` shows how it goes. Asking twice for the same one is harmless.
+        """
+        from azure.ai.ml.entities import AmlCompute, IdentityConfiguration, ManagedIdentityConfiguration
+
+        cluster = AmlCompute(
+            name=name,
+            size=size,
+            min_instances=0,
+            max_instances=max_nodes,
+            location=self._clients.settings.location,
+            identity=IdentityConfiguration(
+                type="user_assigned",
+                user_assigned_identities=[ManagedIdentityConfiguration(resource_id=identity_id)],
+            ),
+        )
+        with translated(f"creating compute {name} ({size}) in {self._where}", role=_ROLE):
+            self._clients.ml.compute.begin_create_or_update(cluster)
+
+    def sizes(self) -> list[Size]:
+        """The sizes that the region offers to Azure ML, whether or not there is quota for them."""
+        location = self._clients.settings.location
+        with translated(f"VM sizes of {location}", role="a role with */read on the subscription (Monitoring Reader)"):
+            found = self._clients.ml.compute.list_sizes(location=location)
+        return [
+            Size(
+                name=size.name,
+                gpus=int(size.gpus or 0),
+                vcpus=int(size.v_cp_us or 0),
+                memory_gb=float(size.memory_gb or 0),
+            )
+            for size in found
+        ]

@@ -1,0 +1,165 @@
+"""Fine-tune jobs: submitted, looked at, cancelled.
+
+Called by the run that wants to train, by the look at a job that its event asks for, and by the sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from shared.cloud.clients import Clients
+from shared.cloud.failures import translated
+from shared.cloud.registry import Registry
+from shared.errors import Conflict, NotFound, Permanent, Transient
+
+if TYPE_CHECKING:
+    from shared.training.job import JobRequest
+
+_ROLE = "AzureML Data Scientist on the workspace, and Managed Identity Operator on the identity that jobs run as"
+TAG = "droptune.run"
+ENDED = frozenset({"Completed", "Failed", "Canceled", "NotResponding"})
+_ASSETS = frozenset({"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobView:
+    """A job. `status` is Azure ML's; `why` is the reason of a failure as far as the service tells it."""
+
+    name: str
+    status: str
+    why: str = ""
+    created: datetime | None = None
+    studio_url: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class Jobs:
+    """The jobs of the workspace."""
+
+    def __init__(self, clients: Clients, registry: Registry) -> None:
+        self._clients = clients
+        self._registry = registry
+        self._where = f"workspace {clients.settings.workspace}"
+
+    def submit(self, request: JobRequest) -> None:
+        """Submits the pipeline under `request.name`. A job of that name is adopted: it is the same one.
+
+        Azure ML refuses an existing name with 409 or with 400, depending on which of its parts notices.
+        """
+        if self.get(request.name):
+            return
+        job = self._pipeline(request)
+        try:
+            with translated(f"submitting job {request.name} in {self._where}", role=_ROLE):
+                self._clients.ml.jobs.create_or_update(job)
+        except (Conflict, Permanent, Transient):
+            if self.get(request.name) is None:  # or else somebody was faster, or the answer was lost
+                raise
+
+    def get(self, name: str) -> JobView | None:
+        """The job, or None. For one that failed the reason is looked up, which costs more requests."""
+        try:
+            with translated(f"job {name} in {self._where}", role=_ROLE):
+                found = self._clients.ml.jobs.get(name)
+        except NotFound:
+            return None
+        view = _view(found)
+        if view.status != "Failed":
+            return view
+        return replace(view, why=self._reason(name))
+
+    def cancel(self, name: str) -> None:
+        """Asks for the job's end. One that has ended, or does not exist, is fine."""
+        try:
+            with translated(f"cancelling job {name} in {self._where}", role=_ROLE):
+                self._clients.ml.jobs.begin_cancel(name)
+        except NotFound:
+            return
+        except Permanent:
+            there = self.get(name)
+            if there is None or there.status not in ENDED:
+                raise
+
+    def active(self) -> Iterator[JobView]:
+        """Jobs that Droptune submitted and that have not ended."""
+        return (job for job in self.list_since(None) if job.status not in ENDED)
+
+    def list_since(self, since: datetime | None) -> Iterator[JobView]:
+        """Jobs that Droptune submitted, from `since` on; the service lists the newest first."""
+        with translated(f"jobs of {self._where}", role=_ROLE):
+            for found in self._clients.ml.jobs.list():
+                if found is None:  # one that the SDK can't read, made by something newer
+                    continue
+                view = _view(found)
+                if since and view.created and view.created < since:
+                    return
+                if TAG in view.tags:
+                    yield view
+
+    def _pipeline(self, request: JobRequest) -> Any:
+        from azure.ai.ml.dsl import pipeline
+        from azure.ai.ml.entities import ManagedIdentityConfiguration
+
+        component = self._registry.load(request.component, request.component_version)
+        inputs = {name: _bound(component, name, value) for name, value in request.inputs.items()}
+
+        @pipeline()  # type: ignore[untyped-decorator]
+        def finetune() -> dict[str, Any]:
+            step = component(**inputs)
+            return {"trained_model": step.outputs.mlflow_model_folder}
+
+        with translated(f"job {request.name}"):
+            job = finetune()
+        job.name = request.name
+        job.display_name = request.display_name
+        job.experiment_name = request.experiment
+        job.tags = dict(request.tags)
+        job.identity = ManagedIdentityConfiguration(resource_id=self._clients.settings.training_identity)
+        job.settings.force_rerun = True
+        job.settings.continue_on_step_failure = False
+        return job
+
+    def _reason(self, name: str) -> str:
+        """Why a job failed, in the words of the step that did; empty when that can't be read.
+
+        A job does not carry its error and a pipeline's own only counts the failed steps; the run history has them all.
+        """
+        try:
+            with translated(f"run history of {name} in {self._where}", role=_ROLE):
+                step, error = _innermost(self._clients.ml.jobs._runs_operations, name)
+        except (Conflict, NotFound, Permanent, Transient):
+            return ""
+        return ": ".join(filter(None, (step, error)))
+
+
+def _innermost(history: Any, run: str, step: str = "", depth: int = 4) -> tuple[str, str]:
+    """The failed run below `run` that has no failed child, as the name of its step and the message of its error."""
+    for child in history.get_run_children(run) if depth else ():
+        if child is not None and child.status == "Failed":
+            return _innermost(history, child.name, child.display_name or child.name, depth - 1)
+    error = history.get_run_details(run).error
+    return step, (error.error.message or error.error.code or "") if error and error.error else ""
+
+
+def _bound(component: Any, name: str, value: Any) -> Any:
+    """A literal as it is; a file, folder or model as the kind of input that the component wants."""
+    from azure.ai.ml import Input
+
+    spec = component.inputs.get(name)
+    return Input(type=spec.type, path=value) if spec is not None and spec.type in _ASSETS else value
+
+
+def _view(found: Any) -> JobView:
+    created = found.creation_context.created_at if found.creation_context else None
+    if created is not None and created.tzinfo is None:
+        created = created.replace(tzinfo=UTC)
+    return JobView(
+        name=found.name,
+        status=str(found.status or ""),
+        created=created,
+        studio_url=found.studio_url or "",
+        tags=dict(found.tags or {}),
+    )

@@ -1,0 +1,102 @@
+"""The registry of base models and of the fine-tune component.
+
+Called when a run is planned, which pins the versions found here. The objects that come out are plain data: the rules on
+them are in shared/training/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.cloud.clients import Clients
+from shared.cloud.failures import translated
+from shared.errors import NotFound, Permanent
+from shared.training.base_model import BaseModel
+from shared.training.parameters import ComponentInput
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A version of a pipeline component, with what it can be given."""
+
+    name: str
+    version: str
+    id: str
+    inputs: dict[str, ComponentInput]
+
+
+class Registry:
+    """The registry that AZUREML_REGISTRY names."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._where = f"registry {clients.settings.registry}"
+
+    def model(self, name: str, version: str | None = None) -> BaseModel:
+        """A model of the registry, by default its newest version. Raises Permanent when there is none."""
+        what = f"model {name}{':' + version if version else ''} in {self._where}"
+        try:
+            with translated(what):
+                version = version or str(self._client.models.get(name, label="latest").version)
+                # The public `get` loses the system metadata, which holds what newer models allow.
+                found = self._client.models._get(name, version)
+        except NotFound as error:
+            raise Permanent(f"{error}. Correct the base model, or AZUREML_REGISTRY.") from error
+        properties = found.properties
+        return BaseModel(
+            name=name,
+            version=version,
+            id=found.id,
+            tags={key: str(value) for key, value in (properties.tags or {}).items()},
+            system_metadata=_plain(properties.get("systemMetadata") or {}),
+        )
+
+    def component(self, name: str, version: str | None = None) -> Component:
+        """A component of the registry, by default its newest version. Raises Permanent when there is none."""
+        found = self.load(name, version)
+        return Component(
+            name=found.name,
+            version=str(found.version),
+            id=found.id,
+            inputs={key: _input(key, each) for key, each in found.inputs.items()},
+        )
+
+    def load(self, name: str, version: str | None = None) -> Any:
+        """The SDK's own component, which a pipeline is built from."""
+        what = f"component {name}{':' + version if version else ''} in {self._where}"
+        chosen: dict[str, str] = {"version": version} if version else {"label": "latest"}
+        try:
+            with translated(what):
+                return self._client.components.get(name, **chosen)
+        except NotFound as error:
+            raise Permanent(f"{error}. Correct FINETUNE_COMPONENT, or AZUREML_REGISTRY.") from error
+
+    @property
+    def _client(self) -> MLClient:
+        return self._clients.registry
+
+
+def _input(name: str, spec: Any) -> ComponentInput:
+    return ComponentInput(
+        name=name,
+        type=spec.type,
+        default=spec.default,
+        optional=bool(spec.optional),
+        enum=tuple(spec.enum or ()),
+        min=spec.min,
+        max=spec.max,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """The SDK's mappings and lists as plain ones."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value

@@ -1,0 +1,110 @@
+"""Blobs over the real SDK, proxy and Azurite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from localcloud.stack import Stack
+from shared.cloud import Cloud
+from shared.cloud.clients import CHUNK
+from shared.errors import Conflict, NotFound, Permanent
+
+BOX = "state"
+
+
+def test_a_blob_is_read_back_with_the_etag_it_was_written_with(azure: Cloud, unique: str) -> None:
+    etag = azure.blobs.write(BOX, unique, b"one")
+    assert '"' not in etag
+    assert azure.blobs.read(BOX, unique) == (b"one", etag)
+    assert azure.blobs.read(BOX, unique, if_match=f'"{etag}"')[0] == b"one"
+    info = azure.blobs.head(BOX, unique)
+    assert info is not None
+    assert (info.name, info.etag, info.size) == (unique, etag, 3)
+    assert info.last_modified.tzinfo is UTC
+
+
+def test_an_empty_blob(azure: Cloud, unique: str) -> None:
+    etag = azure.blobs.write(BOX, unique, b"")
+    assert azure.blobs.read(BOX, unique) == (b"", etag)
+    assert list(azure.blobs.stream(BOX, unique)) == []
+
+
+def test_compare_and_swap(azure: Cloud, unique: str) -> None:
+    first = azure.blobs.write(BOX, unique, b"1", if_none_match=True)
+    second = azure.blobs.write(BOX, unique, b"2", if_match=first)
+    with pytest.raises(Conflict):
+        azure.blobs.write(BOX, unique, b"3", if_match=first)
+    with pytest.raises(Conflict):
+        azure.blobs.write(BOX, unique, b"3", if_none_match=True)
+    with pytest.raises(Conflict):
+        azure.blobs.read(BOX, unique, if_match=first)
+    with pytest.raises(Conflict):
+        azure.blobs.delete(BOX, unique, if_match=first)
+    assert azure.blobs.read(BOX, unique) == (b"2", second)
+    azure.blobs.delete(BOX, unique, if_match=second)
+    azure.blobs.delete(BOX, unique)
+    assert azure.blobs.head(BOX, unique) is None
+
+
+def test_what_is_missing_and_where(azure: Cloud, unique: str) -> None:
+    with pytest.raises(NotFound, match=f"state/{unique}"):
+        azure.blobs.read(BOX, unique)
+    with pytest.raises(NotFound):
+        next(azure.blobs.stream(BOX, unique))
+    with pytest.raises(Permanent, match="ContainerNotFound"):
+        azure.blobs.read("nowhere", unique)
+    with pytest.raises(Permanent, match="nowhere"):
+        azure.blobs.write("nowhere", unique, b"")
+    with pytest.raises(Permanent, match="nowhere"):
+        list(azure.blobs.list("nowhere"))
+
+
+def test_a_big_blob_comes_and_goes_in_chunks(azure: Cloud, unique: str) -> None:
+    size = CHUNK * 2 + 1234
+
+    def parts() -> Iterator[bytes]:
+        for start in range(0, size, 100_000):
+            yield bytes([start // 100_000 % 251]) * min(100_000, size - start)
+
+    etag = azure.blobs.upload(BOX, unique, parts())
+    chunks = list(azure.blobs.stream(BOX, unique, if_match=etag))
+    assert [len(chunk) for chunk in chunks] == [CHUNK, CHUNK, 1234]
+    assert b"".join(chunks) == b"".join(parts())
+
+
+def test_a_blob_that_changes_while_it_is_streamed_is_a_conflict(azure: Cloud, unique: str) -> None:
+    azure.blobs.upload(BOX, unique, [bytes(CHUNK * 2)])
+    chunks = azure.blobs.stream(BOX, unique)
+    next(chunks)
+    azure.blobs.write(BOX, unique, bytes(CHUNK * 2))
+    with pytest.raises(Conflict):
+        list(chunks)
+
+
+def test_a_writer_that_fails_leaves_nothing(azure: Cloud, unique: str) -> None:
+    with pytest.raises(ValueError, match="bad row"), azure.blobs.writer(BOX, unique) as writer:
+        writer.write(bytes(CHUNK + 1))
+        raise ValueError("bad row")
+    assert azure.blobs.head(BOX, unique) is None
+    with azure.blobs.writer(BOX, unique) as writer:
+        assert writer.write(b"abc") == 3
+    assert azure.blobs.read(BOX, unique) == (b"abc", writer.etag)
+    assert azure.blobs.upload(BOX, unique, []) == azure.blobs.read(BOX, unique)[1]
+    assert azure.blobs.read(BOX, unique)[0] == b""
+
+
+def test_listing_by_prefix(azure: Cloud, unique: str) -> None:
+    etags = {f"{unique}/ä {n}.json": azure.blobs.write(BOX, f"{unique}/ä {n}.json", b"x") for n in range(3)}
+    azure.blobs.write(BOX, f"{unique}2", b"x")
+    assert {blob.name: blob.etag for blob in azure.blobs.list(BOX, f"{unique}/")} == etags
+    assert list(azure.blobs.list(BOX, f"{unique}/none")) == []
+
+
+def test_time_is_the_storage_services(azure: Cloud, cloud: Stack) -> None:
+    before = datetime.fromisoformat(cloud.control("GET", "/_local/clock")["now"])
+    first = azure.blobs.now()
+    assert abs(first - before) < timedelta(seconds=5)
+    assert first <= azure.blobs.now() < first + timedelta(seconds=5)

@@ -1,0 +1,97 @@
+"""What each kind of SDK error tells the app to do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from shared.cloud.failures import judged, translated
+from shared.errors import Conflict, NotFound, Permanent, Transient
+
+SOON = timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "kind"),
+    [
+        (404, "ResourceNotFound", "no such thing", NotFound),
+        (404, "ContainerNotFound", "no container", Permanent),
+        (412, "ConditionNotMet", "changed", Conflict),
+        (409, "BlobAlreadyExists", "there", Conflict),
+        (409, "Conflict", "The endpoint is being updated", Transient),
+        (400, "BadRequest", "Endpoint is in Updating state", Transient),
+        (400, "OperationCanceled", "The operation was canceled", Transient),
+        (400, "UserError", "learning_rate is not a number", Permanent),
+        (400, "OutOfQuota", "Not enough quota available for Standard_NC24ads_A100_v4", Transient),
+        (401, "InvalidAuthenticationToken", "expired", Permanent),
+        (403, "AuthorizationFailed", "no", Permanent),
+        (408, "", "", Transient),
+        (429, "TooManyRequests", "", Transient),
+        (500, "", "", Transient),
+        (503, "ServerBusy", "", Transient),
+        (501, "NotImplemented", "", Transient),
+    ],
+)
+def test_an_answer_becomes_what_to_do_next(status: int, code: str, message: str, kind: type[Exception]) -> None:
+    error = judged("blob state/a", status, code, message, {})
+    assert type(error) is kind
+    assert str(error).startswith("blob state/a: ")
+    assert str(status) in str(error)
+
+
+def test_a_refusal_names_the_role_and_its_scope() -> None:
+    error = judged("queue run-steps", 403, "AuthorizationFailure", "no", {}, role="Queue Contributor on account a")
+    assert "Queue Contributor on account a" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("header", "after"), [("7", 7), ("0", 30), ("86400", 3600), ("Wed, 21 Oct 2026 07:28:00 GMT", 30), ("", 30)]
+)
+def test_retry_after_is_honoured_within_reason(header: str, after: int) -> None:
+    error = judged("x", 429, "", "", {"Retry-After": header})
+    assert isinstance(error, Transient)
+    assert error.after == timedelta(seconds=after)
+
+
+def test_errors_of_ours_and_bugs_pass_unchanged() -> None:
+    with pytest.raises(Conflict, match=r"^ours$"), translated("x"):
+        raise Conflict("ours")
+    with pytest.raises(ZeroDivisionError), translated("x"):
+        _ = 1 / 0
+
+
+def test_no_answer_is_transient() -> None:
+    from azure.core.exceptions import IncompleteReadError, ServiceRequestError, ServiceResponseTimeoutError
+
+    for error in (ServiceRequestError("refused"), ServiceResponseTimeoutError("slow"), IncompleteReadError("cut")):
+        with pytest.raises(Transient, match=r"^job j: "), translated("job j"):
+            raise error
+
+
+def test_no_token_is_worth_waiting_for() -> None:
+    from azure.identity import CredentialUnavailableError
+
+    with pytest.raises(Transient, match="AZURE_CLIENT_ID") as caught, translated("job j"):
+        raise CredentialUnavailableError("no identity endpoint")
+    assert caught.value.after > SOON
+
+
+def test_what_azure_ml_refuses_before_sending_is_permanent() -> None:
+    from azure.ai.ml.exceptions import MlException, ValidationException
+
+    with pytest.raises(Permanent, match=r"^job j: num_train_epochs"), translated("job j"):
+        raise ValidationException(message="\x1b[31mnum_train_epochs is wrong\x1b[0m\nmore", no_personal_data_message="")
+    with pytest.raises(Transient), translated("job j"):
+        raise MlException("Unknown cloud environment supplied: x", "")
+
+
+def test_as_a_decorator() -> None:
+    from azure.core.exceptions import ServiceRequestError
+
+    @translated("thing t")
+    def fails() -> None:
+        raise ServiceRequestError("refused")
+
+    with pytest.raises(Transient, match=r"^thing t: "):
+        fails()

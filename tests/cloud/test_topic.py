@@ -1,0 +1,41 @@
+"""Lifecycle events are told, and never in the way."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import pytest
+
+from localcloud.stack import Stack
+from shared.cloud import Cloud
+from shared.settings import Settings
+from tests.conftest import eventually
+
+
+def test_an_event_reaches_the_topic(azure: Cloud, cloud: Stack, unique: str) -> None:
+    assert azure.topic.publish("Droptune.Run.Live", f"runs/{unique}", {"phase": "live"})
+
+    def arrived() -> list[dict[str, Any]]:
+        events = cloud.control("GET", "/_local/eventgrid")["events"]
+        return [each for each in events if unique in str(each)]
+
+    (event,) = eventually(arrived)
+    assert "Droptune.Run.Live" in str(event)
+
+
+def test_a_topic_that_is_down_costs_a_line_in_the_log(
+    cloud_env: Stack, caplog: pytest.LogCaptureFixture, unique: str
+) -> None:
+    settings = Settings.read({**os.environ, "EVENTS_TOPIC_ENDPOINT": "https://localhost:9/api/events"})
+    with caplog.at_level(logging.WARNING, logger="shared.cloud.topic"):
+        assert not Cloud(settings).topic.publish("Droptune.Run.Live", unique, {})
+    (record,) = caplog.records
+    assert unique in record.getMessage()
+
+
+def test_without_a_topic_nothing_is_sent(cloud_env: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings.read({**os.environ, "EVENTS_TOPIC_ENDPOINT": ""})
+    assert not Cloud(settings).topic.publish("Droptune.Run.Live", "x", {})
+    assert not caplog.records
