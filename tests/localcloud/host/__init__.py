@@ -1,0 +1,1 @@
+"""The Functions host, as its own process, on real storage."""

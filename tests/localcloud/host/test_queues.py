@@ -1,0 +1,81 @@
+"""Queue triggers on real storage: what a function gets, and what becomes of messages that fail or whose host dies."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64decode
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from tests.conftest import eventually
+from tests.localcloud.host.conftest import Queues, Start
+
+
+def test_a_message_is_run_once_with_its_metadata_and_then_gone(start: Start, prefix: str, queues: Queues) -> None:
+    queues.send("echo", "grüezi")
+    host = start(prefix).ready()
+    result = queues.result("results")
+    assert result["body"] == "grüezi"
+    assert result["dequeue_count"] == 1
+    assert result["id"]
+    assert result["receipt"]
+    inserted, expires, hidden = (
+        datetime.fromisoformat(result[name]) for name in ("inserted", "expires", "next_visible")
+    )
+    assert expires - inserted == timedelta(days=7)
+    assert hidden > inserted
+    assert eventually(lambda: queues.count("echo") == 0)
+    assert "Executing 'Functions.echo' (Reason='New queue message detected on" in host.log
+    assert "Executed 'Functions.echo' (Succeeded, Id=" in host.log
+    assert f"echo got {result['id']}" in host.log
+    assert host.stop() < 2
+
+
+def test_failing_messages_end_in_the_poison_queue(start: Start, prefix: str, queues: Queues) -> None:
+    queues.send("fails", "this")
+    queues.send("echo", "not base64!", encoded=False)
+    host = start(prefix).ready()
+    assert b64decode(queues.take("fails-poison")) == b"this"
+    assert host.log.count("Executed 'Functions.fails' (Failed") == 3
+    assert "RuntimeError: no luck with this" in host.log
+    assert queues.take("echo-poison") == "not base64!"
+    assert "never reaches 'Functions.echo': it is not Base64" in host.log
+    assert eventually(lambda: queues.count("fails") == queues.count("echo") == 0)
+
+
+def test_a_message_stays_hidden_while_its_function_runs(
+    start: Start, prefix: str, queues: Queues, tmp_path: Path
+) -> None:
+    queues.send("held", str(tmp_path))
+    host = start(prefix).ready()
+    eventually((tmp_path / "started").exists)
+    with queues.client("held") as client:
+        half_past_the_lease = time.monotonic() + 3
+        eventually(lambda: client.receive_message() or time.monotonic() > half_past_the_lease)
+    (tmp_path / "go").touch()
+    eventually(lambda: queues.count("held") == 0)
+    assert (tmp_path / "started").read_text() == f"{host.process.pid} 1\n"
+
+
+def test_a_killed_hosts_message_comes_back(start: Start, prefix: str, queues: Queues, tmp_path: Path) -> None:
+    queues.send("held", str(tmp_path))
+    killed = start(prefix).ready()
+    eventually((tmp_path / "started").exists)
+    killed.kill()
+    (tmp_path / "go").touch()
+    other = start(prefix).ready()
+    eventually((tmp_path / "done").exists)
+    assert (tmp_path / "started").read_text() == f"{killed.process.pid} 1\n{other.process.pid} 2\n"
+    assert eventually(lambda: queues.count("held") == 0)
+
+
+def test_two_hosts_share_a_queue_without_doing_anything_twice(start: Start, prefix: str, queues: Queues) -> None:
+    for number in range(20):
+        queues.send("echo", str(number))
+    hosts = [start(prefix), start(prefix)]
+    results = [queues.result("results") for _ in range(20)]
+    assert sorted(int(result["body"]) for result in results) == list(range(20))
+    assert {result["dequeue_count"] for result in results} == {1}
+    assert eventually(lambda: queues.count("echo") == 0)
+    assert queues.count("results") == 0
+    assert {result["pid"] for result in results} <= {host.process.pid for host in hosts}
