@@ -40,7 +40,7 @@ class Undeliverable(Exception):
 
 
 class Destination(Protocol):
-    """The storage account that subscriptions deliver to (localcloud/azurite.py)."""
+    """The storage account that subscriptions deliver to (localcloud/storage.py)."""
 
     async def put_message(self, queue: str, text: str) -> None:
         """Append a message. Raises Undeliverable, or anything else for a failure that may pass."""

@@ -9,6 +9,8 @@ import pytest
 
 from localcloud.environment import foreign
 from localcloud.stack import Stack
+from shared.app import App
+from shared.settings import Settings
 
 
 def eventually[T](look: Callable[[], T], timeout: float = 30, *, every: float = 0.05) -> T:
@@ -45,3 +47,11 @@ def cloud_env(cloud: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
     for name, value in cloud.environment.items():
         monkeypatch.setenv(name, value)
     return cloud
+
+
+@pytest.fixture
+def app(cloud_env: Stack) -> Iterator[App]:
+    """The app over the session's cloud, as a function would get it."""
+    made = App.of(Settings.read(cloud_env.environment))
+    yield made
+    made.cloud.close()
