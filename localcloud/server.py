@@ -159,7 +159,7 @@ async def serve(description: Description) -> None:
             stack.push_async_callback(proxy.close)
         await _until_azurite(storage, ended)
         stack.push_async_callback(events.close)
-        with contextlib.suppress(ImportError):  # TEMPORARY
+        with contextlib.suppress(Exception):  # TEMPORARY
             await azureml.start(cloud)
             stack.push_async_callback(azureml.stop, cloud)
         await stack.enter_async_context(_listening(app, description.ports["management"], **tls))
@@ -196,7 +196,7 @@ def _proxies(
 def _azureml(cloud: core.Cloud) -> list[Route]:  # TEMPORARY, while its modules are being written
     try:
         return azureml.build(cloud)
-    except ImportError:
+    except Exception:
         log.exception("Azure ML is not there")
         return []
 
