@@ -27,16 +27,7 @@ APP_PYTHON = "3.13"
 MODEL_PYTHON = "3.11"  # the wheels of the CPU build of torch that requirements-torch.txt pins are for this one
 NODE = 20  # the oldest that Azurite declares
 # Compiling all of 30,000 files takes longer than the rest: what is used is compiled when PROOF imports it.
-PIP = [
-    "-m",
-    "pip",
-    "install",
-    "--quiet",
-    "--disable-pip-version-check",
-    "--no-deps",
-    "--require-hashes",
-    "--no-compile",
-]
+PIP = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--no-compile"]
 APP_PROOF = (
     "import azure.ai.ml, azure.identity, azure.storage.blob, azure.storage.queue, azure.eventgrid, pytest, uvicorn"
 )
@@ -278,7 +269,9 @@ def make_models(model: str | None) -> Callable[[Path], None]:
         log = folder / "setup.log"
         log.unlink(missing_ok=True)
         python = str(ROOT / ".venv-model" / "bin" / "python")
-        COMMANDS.run([python, "-m", "localcloud.training.build_models", *([model] if model else [])], log=log)
+        COMMANDS.run(
+            [python, "-m", "localcloud.training.build_models", *(["--model", model] if model else [])], log=log
+        )
 
     return make
 
@@ -291,7 +284,9 @@ def parts(model: str | None) -> list[Part]:
     app = digest(str(ROOT), APP_PYTHON, *(ROOT / lock for lock in app_locks))
     models = digest(str(ROOT), MODEL_PYTHON, *(ROOT / lock for lock in model_locks))
     azurite = ROOT / "localcloud" / "azurite"
-    builder = digest(models, ROOT / "localcloud" / "training" / "build_models.py", model or "")
+    training = ROOT / "localcloud" / "training"
+    sources = ("build_models.py", "mlflow_folder.py", "corpus.txt", "requirements-smollm2.txt", "templates/*")
+    builder = digest(models, model or "", *(path for name in sources for path in sorted(training.glob(name))))
     name = re.sub(r"[^A-Za-z0-9._-]", "", model or "") or "small"
     return [
         Part("app environment", ROOT / ".venv", app, 0.7, make_environment(APP_PYTHON, app_locks, APP_PROOF)),
