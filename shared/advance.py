@@ -19,6 +19,7 @@ from shared.errors import Conflict, Permanent, Transient
 from shared.lifecycle import Do, Go, Phase, Poll, Step, Stop, Wait, next_step
 from shared.looks import OBSERVE
 from shared.records import Claim, Run, Wake
+from shared.timers import queue_of, wake
 
 log = logging.getLogger("droptune.advance")
 
@@ -27,18 +28,6 @@ CLAIM = timedelta(minutes=10)
 LONG_CLAIM = timedelta(minutes=60)
 LONG_WORK = "prepare"
 WAIT_AT_MOST = timedelta(minutes=5)
-PREPARE_QUEUE = "prepare"
-STEPS_QUEUE = "run-steps"
-
-
-def queue_of(phase: Phase) -> str:
-    """The queue that a run in `phase` is woken through: a long dataset must not block the short steps."""
-    return PREPARE_QUEUE if phase is Phase.RECEIVED else STEPS_QUEUE
-
-
-def wake(app: App, run: Run, *, after: timedelta = timedelta(0), token: str | None = None) -> None:
-    """Has the run looked at after `after`. Without a token it is nobody's timer: never dropped, arms nothing."""
-    app.cloud.queues.send(queue_of(run.phase), {"run": run.id, "token": token}, after=after)
 
 
 def advance(app: App, run_id: str, token: str | None) -> None:
@@ -89,7 +78,7 @@ def _advance(app: App, run: Run, etag: str, *, came_by_timer: bool) -> None:
             case Go(phase):
                 run = run.told(now, f"on to {phase}", phase=phase, claim=None)
                 etag = app.runs.save(run, etag)
-                app.cloud.topic.publish_phase(run)
+                app.announce(run)
             case Do(action, then):
                 outcome = _act(app, run, etag, action, then, now, came_by_timer=came_by_timer)
                 if outcome is None:
@@ -134,7 +123,7 @@ def _act(
     changed = changed.told(now, action, phase=then)
     etag = app.runs.save(changed, etag)
     if then != run.phase:
-        app.cloud.topic.publish_phase(changed)
+        app.announce(changed)
     return changed, etag
 
 
@@ -160,5 +149,5 @@ def _end(app: App, run: Run, etag: str, phase: Phase, why: str, now: datetime) -
     run = run.told(now, why, phase=phase)
     app.runs.save(run, etag)
     app.runs.retire(run.id)
-    app.cloud.topic.publish_phase(run)
+    app.announce(run)
     log.info("run %s ended as %s: %s", run.id, phase, why)

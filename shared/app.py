@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from shared.cloud import Cloud
-from shared.records import Lines, Runs
+from shared.records import Lines, Run, Runs
 from shared.settings import Settings
 
 
@@ -29,6 +29,12 @@ class App:
         """The app over the cloud that `settings` names."""
         cloud = Cloud(settings)
         return cls(settings=settings, cloud=cloud, runs=Runs(cloud.blobs), lines=Lines(cloud.blobs))
+
+    def announce(self, run: Run) -> None:
+        """Tells the lifecycle topic, where there is one, of the phase that the run has just come to."""
+        kind = run.phase.title().replace("_", "")
+        data = {"run": run.id, "line": run.line, "dataset": run.folder, "phase": run.phase, "reason": run.reason}
+        self.cloud.topic.publish(f"Droptune.Run.{kind}", f"runs/{run.id}", data)
 
 
 @cache

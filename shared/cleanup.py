@@ -19,10 +19,10 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
 from shared.records import CONTAINER, Line
 from shared.settings import Settings
+from shared.timers import STEPS_QUEUE
 
 log = logging.getLogger("droptune.cleanup")
 
-STEPS_QUEUE = "run-steps"
 DELETIONS = "deletions.json"
 KEEP_TAG = "droptune.keep"
 

@@ -1,4 +1,4 @@
-"""What Droptune does to Azure for a run, a function for each action: `ACTIONS[action](app, run)` gives the run's record.
+"""What Droptune does to Azure for a run, a function for each action: `ACTIONS[action](app, run)` gives the record.
 
 Every action may be done again after a crash: names are derived from run and attempt, and what exists already is
 adopted. Raises Transient (later) or Permanent (the run ends); anything else is a bug.
@@ -6,26 +6,70 @@ adopted. Raises Transient (later) or Permanent (the run ends); anything else is 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
-
-import msgspec
 
 from shared import naming
 from shared.app import App
-from shared.dataset.prepare import prepare_dataset
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.intake import DATASETS
-from shared.records import CONTAINER, Line, Pinned, Rollout, Run, Serving
+from shared.folders import DATASETS, datasets_of, read_folder, taken
+from shared.records import CONTAINER, File, Line, Pinned, Rollout, Run, Serving
 from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.serving.smoke import judge
 from shared.training.compute import gpus_per_node
-from shared.training.job import job_request
 from shared.training.parameters import resolve
 
+log = logging.getLogger("droptune.effects")
+
 PREPARED = "prepared"
+REPORT = "report.json"
+
+
+class _BadRows(Exception):
+    """Takes back what was written of a dataset that has bad rows."""
+
+
+def _prepare(app: App, run: Run) -> Run:
+    """Checks the dataset and copies it, split, to where the job reads it. The report comes last: it says all is there.
+
+    Takes the validation and test files that the folder has now. If-Match on every read: a file that changes meanwhile
+    is somebody's new upload, and the next look finds that out.
+    """
+    dataset = datasets_of(read_folder(app, run.folder)).get(run.id)
+    if dataset is None:
+        raise Transient("the folder has just changed", after=timedelta(seconds=1))
+    run = replace(run, **taken(run.folder, dataset))
+    blobs = app.cloud.blobs
+
+    def source(file: File | None) -> Iterator[bytes] | None:
+        return blobs.stream(DATASETS, file.name, if_match=file.etag) if file else None
+
+    try:
+        with ExitStack() as stack:
+            sinks = {
+                part: stack.enter_context(blobs.writer(PREPARED, f"{run.prepared}/{part}.jsonl")) for part in PARTS
+            }
+            report = prepare(
+                train=blobs.stream(DATASETS, run.train.name, if_match=run.train.etag),
+                validation=source(run.validation),
+                test=source(run.test),
+                sinks=sinks,
+                faults_told=app.settings.max_rows_shown,
+            )
+            if report.bad_rows:
+                raise _BadRows
+    except (Conflict, NotFound):
+        raise Transient("a file of the dataset was changed while it was read", after=timedelta(seconds=1)) from None
+    except _BadRows:
+        log.info("run %s: %s", run.id, report.summary)
+    blobs.write(PREPARED, f"{run.prepared}/{REPORT}", msgspec.json.encode(report.as_dict()))
+    content = [report.digest, run.base_model, sorted(run.parameters.items())]
+    return replace(
+        run,
+        faults=report.bad_rows,
+        rows=dict(report.splits),
+        fingerprint=hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:32],
+        reason=report.summary if report.bad_rows else "",
+    )
 
 
 def _pin(app: App, run: Run) -> Run:
@@ -128,8 +172,22 @@ def _check(app: App, run: Run) -> Run:
         passed, why = verdict.passed, verdict.why
     except (Permanent, ValueError) as error:
         answer, passed, why = "", False, str(error)
-    checks = {"question": conversation_of(row), "expected": row["messages"][-1]["content"], "answer": answer, "why": why}
+    checks = {
+        "question": conversation_of(row),
+        "expected": row["messages"][-1]["content"],
+        "answer": answer,
+        "why": why,
+    }
     return replace(run, checks=checks, passed=passed, reason="" if passed else f"the smoke test failed: {why}")
+
+
+def _held_out_row(app: App, run: Run) -> dict[str, Any]:
+    """A row that the run was not trained on, the same whenever it is asked for: of the first chunk of its test file."""
+    first = next(app.cloud.blobs.stream(PREPARED, f"{run.prepared}/test.jsonl"), b"")
+    lines = first.splitlines()
+    if len(lines) > 1 and not first.endswith(b"\n"):
+        lines.pop()
+    return pick_row([msgspec.json.decode(line, type=dict[str, Any]) for line in lines], seed=run.id)
 
 
 def _give_traffic(app: App, run: Run) -> Run:
@@ -242,3 +300,20 @@ def _lineage(run: Run) -> dict[str, str]:
         "droptune.dataset": run.folder,
         "droptune.base_model": run.base_model,
     }
+
+
+ACTIONS: dict[str, Callable[[App, Run], Run]] = {
+    "prepare": _prepare,
+    "pin": _pin,
+    "make_computes": _make_computes,
+    "train": _train,
+    "cancel_job": _cancel_job,
+    "register": _register,
+    "make_endpoint": _make_endpoint,
+    "deploy": _deploy,
+    "check": _check,
+    "give_traffic": _give_traffic,
+    "retire_others": _retire_others,
+    "serve": _serve,
+    "roll_back": _roll_back,
+}

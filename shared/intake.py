@@ -7,58 +7,118 @@ one log line and a count.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from datetime import datetime
-from typing import assert_never
+from dataclasses import replace
 from uuid import uuid4
 
 import msgspec
 
-from shared import naming
-from shared.advance import wake
+from shared import events, naming
 from shared.app import App
-from shared.dataset.folder import Dataset, Listed, Waiting, datasets_in
-from shared.dataset.spec import SPEC_NAME, Spec, SpecError, parse_spec
-from shared.errors import NotFound
-from shared.events import Ignored, blob_created, job_changed as parse_job_changed
+from shared.dataset.folder import Contents, Dataset
+from shared.dataset.spec import FILE_NAME
+from shared.folders import DATASETS, Folder, datasets_of, read_folder, taken
 from shared.lifecycle import Phase
-from shared.records import CONTAINER, Entry, File, Run, Wake
+from shared.records import CONTAINER, File, Run, Wake
 from shared.telemetry import ignored
+from shared.timers import wake
 
 log = logging.getLogger("droptune.intake")
-
-DATASETS = "datasets"
 
 
 def uploaded(app: App, body: bytes) -> None:
     """Handles a BlobCreated event. Raises ValueError when the message is no event at all."""
-    event = blob_created(body)
-    if isinstance(event, Ignored):
-        ignored(event.kind, event.reason)
-        return
-    if event.container != DATASETS:
-        ignored("other_container", f"{event.container}/{event.name} is not in the container {DATASETS}")
-        return
-    folder = event.name.rpartition("/")[0]
-    if not folder:
-        ignored("no_folder", f"{event.name} lies in no folder: upload datasets as <name>/<file>")
-        return
-    look_into(app, folder)
+    event = events.blob_created(body)
+    if isinstance(event, events.Ignored):
+        ignored("storage_event", event.reason)
+    elif event.container != DATASETS:
+        ignored("other_container", f"{event.container}/{event.path} is not in the container {DATASETS}")
+    elif not event.folder:
+        ignored("no_folder", f"{event.path} lies in no folder: upload a dataset as <name>/<file>")
+    else:
+        look_into(app, event.folder, cause=event.name)
 
 
 def job_changed(app: App, body: bytes) -> None:
     """Handles an Azure ML run event. Raises ValueError when the message is no event at all."""
-    event = parse_job_changed(body)
-    if isinstance(event, Ignored):
-        ignored(event.kind, event.reason)
+    event = events.job_changed(body)
+    if isinstance(event, events.Ignored):
+        ignored("job_event", event.reason)
         return
-    run_id = naming.run_of_job(event.job)
-    loaded = app.runs.load(run_id) if run_id else None
-    if loaded is None:
-        ignored("unknown_job", f"job {event.job} was not started by Droptune, or its run is forgotten")
+    loaded = app.runs.load(event.run_id.rpartition("-")[0])
+    if loaded is None or loaded[0].job != event.run_id:
+        ignored("unknown_job", f"job {event.run_id} is not the job of any run")
+    elif loaded[0].phase.ended:
+        ignored("ended_run", f"job {event.run_id}, whose run has ended as {loaded[0].phase}")
+    else:
+        wake(app, loaded[0])
+
+
+def look_into(app: App, name: str, *, cause: str = "") -> None:
+    """Makes the runs that the folder yields now and that do not exist yet. `cause`: the file that an event named."""
+    folder = read_folder(app, name)
+    if not folder.files:
+        ignored("empty_folder", f"{DATASETS}/{name} has no files (any more)")
         return
-    if loaded[0].phase.ended:
-        ignored("ended_run", f"job {event.job} of run {run_id}, which has ended")
+    if folder.problem:
+        _reject(app, folder)
         return
-    wake(app, loaded[0])
+    found = folder.contents
+    if cause in found.ignored:
+        ignored("not_trained_on", f"{DATASETS}/{name}/{cause}: {found.ignored[cause]}")
+    _note_waiting(app, name, found)
+    for run_id, dataset in datasets_of(folder).items():
+        _receive(app, run_id, folder, dataset)
+
+
+def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> None:
+    now = app.cloud.blobs.now()
+    model = folder.spec.model if folder.spec and folder.spec.model else app.settings.base_model
+    timer = Wake(token=uuid4().hex, due=max(dataset.newest + app.settings.settle, now))
+    run = Run(
+        id=run_id,
+        folder=folder.name,
+        line=naming.line_id(folder.name, model),
+        base_model=model,
+        uploaded=dataset.newest,
+        since=now,
+        parameters=dict(folder.spec.parameters) if folder.spec else {},
+        wake=timer,
+        **taken(folder.name, dataset),
+    ).told(now, f"received {dataset.path}")
+    if not app.runs.create(run):
+        ignored("known_upload", f"{dataset.path} is run {run_id} already")
+        return
+    wake(app, run, after=timer.due - now, token=timer.token)
+    app.announce(run)
+    log.info("run %s: received %s, %s", run_id, dataset.path, model)
+
+
+def _reject(app: App, folder: Folder) -> None:
+    """A finetune.yaml that can't be followed is a run that ends at once: its owner has to hear of it."""
+    spec, now = folder.files[FILE_NAME], app.cloud.blobs.now()
+    path = f"{folder.name}/{FILE_NAME}"
+    run = Run(
+        id=naming.run_id(path, {}, spec.etag, 0),
+        folder=folder.name,
+        line=naming.line_id(folder.name, app.settings.base_model),
+        base_model=app.settings.base_model,
+        uploaded=spec.modified,
+        since=now,
+        train=File(name=path, etag=spec.etag),
+        spec=File(name=path, etag=spec.etag),
+    )
+    ended = replace(run, reason=folder.problem).told(now, folder.problem, phase=Phase.REJECTED)
+    if app.runs.create(ended):
+        app.announce(ended)
+        log.info("run %s: rejected: %s", run.id, folder.problem)
+
+
+def _note_waiting(app: App, name: str, found: Contents) -> None:
+    """Keeps what an incomplete folder waits for where the page can show it."""
+    blob = f"waiting/{name}.json"
+    if found.waiting:
+        app.cloud.blobs.write(CONTAINER, blob, msgspec.json.encode(found.waiting.for_))
+        log.info("%s/%s waits for %s", DATASETS, name, ", ".join(found.waiting.for_))
+    else:
+        app.cloud.blobs.delete(CONTAINER, blob)

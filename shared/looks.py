@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from shared.app import App
-from shared.intake import datasets_of, read_folder
+from shared.folders import datasets_of, read_folder
 from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload
 from shared.records import Line, Run
 from shared.training.compute import unusable
@@ -27,7 +27,7 @@ def _upload(app: App, run: Run) -> Upload:
         same = twin.run if twin and twin.fingerprint == run.fingerprint and run.ordinal == 0 else None
         return Upload(faults=run.faults, reason=run.reason, same_as=same)
     folder = read_folder(app, run.folder)
-    if run.id not in datasets_of(app, folder):
+    if run.id not in datasets_of(folder):
         return Upload(current=False)
     settled = folder.newest + app.settings.settle - app.cloud.blobs.now()
     return Upload(settles_in=settled.total_seconds())

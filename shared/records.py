@@ -170,6 +170,8 @@ class Line:
 class Records[T: (Run, Line)]:
     """The JSON blobs of one kind, `<prefix>/<id>.json` in the container `state`."""
 
+    _kind: type[T]
+
     def __init__(self, blobs: Blobs, prefix: str, kind: type[T]) -> None:
         self._blobs = blobs
         self._prefix = prefix

@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.advance import wake
 from shared.app import App
 from shared.errors import Conflict, NotFound
-from shared.intake import DATASETS, look_into
+from shared.folders import DATASETS
+from shared.intake import look_into
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, Run, expired
+from shared.timers import wake
 
 log = logging.getLogger("droptune.sweep")
 
@@ -67,8 +68,6 @@ def _find_uploads(app: App) -> None:
     for folder in sorted(changed):
         look_into(app, folder)
     try:
-        app.cloud.blobs.write(
-            CONTAINER, WATERMARK, msgspec.json.encode(now), if_match=etag, if_none_match=etag is None
-        )
+        app.cloud.blobs.write(CONTAINER, WATERMARK, msgspec.json.encode(now), if_match=etag, if_none_match=etag is None)
     except Conflict:
         log.info("another sweep moved the watermark")

@@ -1,0 +1,89 @@
+"""A dataset's folder in blob storage, as it stands now: its files, its finetune.yaml, and the runs that they yield.
+
+Read when an upload's event comes, and again when the run that it made is about to start: what counts is what stands
+there then. Called by the intake, and by the look at a run that was received.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared import naming
+from shared.app import App
+from shared.dataset.folder import Contents, DataFile, Dataset, contents
+from shared.dataset.spec import FILE_NAME, Spec, parse
+from shared.errors import Permanent
+from shared.records import File
+
+DATASETS = "datasets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A dataset's folder as it stands now. `problem`: why its finetune.yaml can't be followed."""
+
+    name: str
+    files: dict[str, DataFile]
+    spec: Spec | None = None
+    problem: str = ""
+
+    @property
+    def newest(self) -> datetime:
+        """When the last of its files was written."""
+        return max(file.modified for file in self.files.values())
+
+    @property
+    def contents(self) -> Contents:
+        """The runs that it yields."""
+        return contents(self.name, self.files.values(), self.spec)
+
+
+def read_folder(app: App, name: str) -> Folder:
+    """Lists the folder and reads its finetune.yaml."""
+    files = {
+        blob.name.removeprefix(f"{name}/"): DataFile(
+            name=blob.name.removeprefix(f"{name}/"), etag=blob.etag, size=blob.size, modified=blob.last_modified
+        )
+        for blob in app.cloud.blobs.list(DATASETS, f"{name}/")
+        if not blob.name.endswith("/")
+    }
+    if FILE_NAME not in files:
+        return Folder(name=name, files=files)
+    try:
+        data, _ = app.cloud.blobs.read(DATASETS, f"{name}/{FILE_NAME}", if_match=files[FILE_NAME].etag)
+        return Folder(name=name, files=files, spec=parse(data))
+    except Permanent as error:
+        return Folder(name=name, files=files, problem=str(error))
+
+
+def datasets_of(folder: Folder) -> dict[str, Dataset]:
+    """The datasets that the folder yields now, by the id of the run of each.
+
+    Without a finetune.yaml the training file alone makes the id: the folder's test and validation files are taken as
+    they are when the run starts, and a repeated event must not make a second run because one of them came later.
+    """
+    if folder.problem or not folder.files:
+        return {}
+    found = {}
+    for dataset in folder.contents.datasets:
+        if dataset.spec:
+            run_id = naming.run_id(dataset.path, dataset.etags, dataset.spec.etag, 0)
+        else:
+            run_id = naming.run_id(dataset.path, {dataset.train.name: dataset.train.etag}, None, 0)
+        found[run_id] = dataset
+    return found
+
+
+def taken(folder: str, dataset: Dataset) -> dict[str, Any]:
+    """The fields of a run that say which blobs it takes."""
+    return {
+        role: File(name=f"{folder}/{file.name}", etag=file.etag) if file else None
+        for role, file in (
+            ("train", dataset.train),
+            ("validation", dataset.validation),
+            ("test", dataset.test),
+            ("spec", dataset.spec),
+        )
+    }

@@ -1,0 +1,159 @@
+"""Uploads become runs, once each; what is not for us is counted and left alone."""
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from shared.app import App
+from shared.folders import DATASETS, datasets_of, read_folder
+from shared.intake import job_changed, look_into, uploaded
+from shared.lifecycle import Phase
+from shared.records import Run
+from shared.telemetry import ignored_so_far
+
+ROW = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
+
+
+def event(path: str, container: str = DATASETS, api: str = "PutBlob") -> bytes:
+    return json.dumps(
+        {
+            "id": uuid4().hex,
+            "topic": "/subscriptions/s",
+            "subject": f"/blobServices/default/containers/{container}/blobs/{path}",
+            "eventType": "Microsoft.Storage.BlobCreated",
+            "eventTime": "2026-11-01T00:00:00Z",
+            "dataVersion": "",
+            "metadataVersion": "1",
+            "data": {"api": api, "eTag": "0x1", "contentLength": 3, "url": f"https://a/{container}/{path}"},
+        }
+    ).encode()
+
+
+def job_event(job: str, run_type: str = "azureml.PipelineRun") -> bytes:
+    return json.dumps(
+        {
+            "subject": f"experiments/e/runs/{job}",
+            "eventType": "Microsoft.MachineLearningServices.RunCompleted",
+            "data": {"runId": job, "runType": run_type, "experimentId": "e"},
+        }
+    ).encode()
+
+
+@pytest.fixture
+def folder() -> str:
+    return f"faq-{uuid4().hex[:8]}"
+
+
+def put(app: App, folder: str, **files: bytes) -> None:
+    for name, data in files.items():
+        app.cloud.blobs.write(DATASETS, f"{folder}/{name.replace('__', '.')}", data)
+
+
+def runs_of(app: App, folder: str) -> list[Run]:
+    found = (app.runs.load(run_id) for run_id in datasets_of(read_folder(app, folder)))
+    return [loaded[0] for loaded in found if loaded]
+
+
+def only_run(app: App, folder: str) -> Run:
+    (run,) = runs_of(app, folder)
+    return run
+
+
+def test_an_upload_is_one_run_however_often_its_event_comes(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    uploaded(app, event(f"{folder}/train.jsonl"))
+    first = only_run(app, folder)
+    uploaded(app, event(f"{folder}/train.jsonl"))
+    assert only_run(app, folder) == first
+    assert first.phase is Phase.RECEIVED
+    assert first.base_model == app.settings.base_model
+    assert first.wake
+
+
+def test_a_test_file_that_comes_later_makes_no_second_run(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    uploaded(app, event(f"{folder}/train.jsonl"))
+    before = only_run(app, folder)
+    put(app, folder, test__jsonl=ROW)
+    uploaded(app, event(f"{folder}/test.jsonl"))
+    uploaded(app, event(f"{folder}/train.jsonl"))
+    assert only_run(app, folder).id == before.id
+
+
+def test_the_same_name_with_new_content_is_a_new_run(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    look_into(app, folder)
+    before = only_run(app, folder)
+    put(app, folder, train__jsonl=ROW * 2)
+    look_into(app, folder)
+    assert only_run(app, folder).id != before.id
+
+
+def test_a_spec_starts_nothing_until_all_its_files_are_there(app: App, folder: str) -> None:
+    put(app, folder, finetune__yaml=b"model: Phi-4\ntrain: a.jsonl\ntest: b.jsonl\n", a__jsonl=ROW)
+    look_into(app, folder)
+    assert runs_of(app, folder) == []
+    assert app.cloud.blobs.read("state", f"waiting/{folder}.json")[0] == b'["b.jsonl"]'
+    put(app, folder, b__jsonl=ROW)
+    look_into(app, folder)
+    run = only_run(app, folder)
+    assert run.base_model == "Phi-4"
+    assert run.test
+    assert run.test.name == f"{folder}/b.jsonl"
+    assert app.cloud.blobs.head("state", f"waiting/{folder}.json") is None
+
+
+def test_editing_the_spec_is_a_new_run(app: App, folder: str) -> None:
+    put(app, folder, finetune__yaml=b"train: a.jsonl\n", a__jsonl=ROW)
+    look_into(app, folder)
+    before = only_run(app, folder)
+    put(app, folder, finetune__yaml=b"train: a.jsonl\nparameters: {num_train_epochs: 2}\n")
+    look_into(app, folder)
+    after = only_run(app, folder)
+    assert after.id != before.id
+    assert after.parameters == {"num_train_epochs": 2}
+
+
+def test_a_broken_spec_is_a_rejected_run_that_says_why(app: App, folder: str) -> None:
+    put(app, folder, finetune__yaml=b"trian: a.jsonl\n", a__jsonl=ROW)
+    look_into(app, folder)
+    (run,) = [run for run in app.runs.recent(100) if run.folder == folder]
+    assert run.phase is Phase.REJECTED
+    assert "did you mean train" in run.reason
+    assert run.id not in {run_id for run_id, _ in app.runs.active()}
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (event("faq/train.jsonl", container="prepared"), "other_container"),
+        (event("train.jsonl"), "no_folder"),
+        (event("faq/"), "storage_event"),
+        (event("faq/train.jsonl", api="CreateFile"), "storage_event"),
+        (event("nothing-there/train.jsonl"), "empty_folder"),
+    ],
+)
+def test_uploads_that_are_not_ours_are_counted_and_left_alone(app: App, message: bytes, kind: str) -> None:
+    before = ignored_so_far[kind]
+    uploaded(app, message)
+    assert ignored_so_far[kind] == before + 1
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [(job_event("rnobody-1"), "unknown_job"), (job_event("a-step", run_type="azureml.StepRun"), "job_event")],
+)
+def test_job_events_that_are_not_ours_are_counted_and_left_alone(app: App, message: bytes, kind: str) -> None:
+    before = ignored_so_far[kind]
+    job_changed(app, message)
+    assert ignored_so_far[kind] == before + 1
+
+
+@pytest.mark.parametrize("handler", [uploaded, job_changed])
+@pytest.mark.parametrize("message", [b"", b"{", b"[]", b'{"eventType": 3}'])
+def test_a_malformed_message_raises_so_that_it_ends_in_the_poison_queue(
+    app: App, handler: object, message: bytes
+) -> None:
+    with pytest.raises(ValueError, match="the message is"):
+        handler(app, message)  # type: ignore[operator]
