@@ -85,9 +85,13 @@ def test_a_blob_that_changes_while_it_is_streamed_is_a_conflict(azure: Cloud, un
 
 
 def test_a_writer_that_fails_leaves_nothing(azure: Cloud, unique: str) -> None:
-    with pytest.raises(ValueError, match="bad row"), azure.blobs.writer(BOX, unique) as writer:
-        writer.write(bytes(CHUNK + 1))
+
+    def parts() -> Iterator[bytes]:
+        yield bytes(CHUNK + 1)
         raise ValueError("bad row")
+
+    with pytest.raises(ValueError, match="bad row"):
+        azure.blobs.upload(BOX, unique, parts())
     assert azure.blobs.head(BOX, unique) is None
     with azure.blobs.writer(BOX, unique) as writer:
         assert writer.write(b"abc") == 3
