@@ -100,9 +100,11 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._documents: dict[str, dict[str, Json]] = {}
-        for path in sorted(folder.glob("*/*.json")):
-            entry = json.loads(path.read_text())
-            self._documents.setdefault(path.parent.name, {})[entry["name"]] = entry["document"]
+        self._order: dict[tuple[str, str], int] = {}
+        entries = [(path.parent.name, json.loads(path.read_text())) for path in folder.glob("*/*.json")]
+        for kind, entry in sorted(entries, key=lambda found: found[1]["order"]):
+            self._documents.setdefault(kind, {})[entry["name"]] = entry["document"]
+            self._order[kind, entry["name"]] = entry["order"]
 
     def get(self, kind: str, name: str) -> Json | None:
         """The document, or None."""
@@ -112,16 +114,18 @@ class Store:
     def put(self, kind: str, name: str, document: Json) -> None:
         """Write the document, new or over the old one."""
         self._documents.setdefault(kind, {})[name] = copy.deepcopy(document)
+        order = self._order.setdefault((kind, name), max(self._order.values(), default=0) + 1)
         path = self._path(kind, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "w") as file:
-            json.dump({"name": name, "document": document}, file)
+            json.dump({"name": name, "order": order, "document": document}, file)
         Path(temporary).replace(path)
 
     def delete(self, kind: str, name: str) -> bool:
         """Remove the document; False when there was none."""
         self._path(kind, name).unlink(missing_ok=True)
+        self._order.pop((kind, name), None)
         return self._documents.get(kind, {}).pop(name, None) is not None
 
     def items(self, kind: str) -> list[tuple[str, Json]]:

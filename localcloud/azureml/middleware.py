@@ -175,13 +175,10 @@ class Management:
             )
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ArmError)
-    return error.response()
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    """A bug of ours, answered as Azure answers one of its own; the server's log has the traceback."""
+async def _failed(request: Request, error: Exception) -> Response:
+    """An error that a route raised. One that isn't an ArmError is a bug of ours: 500, and a traceback in the log."""
+    if isinstance(error, ArmError):
+        return error.response()
     message = f"{type(error).__name__} in {request.method} {request.url.path}: {error}"
     return ArmError(500, "InternalServerError", message).response()
 
@@ -195,6 +192,6 @@ def management(app: Starlette, authorized: Callable[[str], bool]) -> tuple[ASGIA
     traffic = Traffic()
     app.router.routes[:0] = traffic.routes()
     app.router.routes.append(Route("/{path:path}", unsupported, methods=METHODS))
-    app.add_exception_handler(ArmError, _refused)
-    app.add_exception_handler(Exception, _broken)
+    app.add_exception_handler(ArmError, _failed)
+    app.add_exception_handler(Exception, _failed)
     return Management(app, traffic=traffic, authorized=authorized), traffic
