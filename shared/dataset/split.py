@@ -38,7 +38,9 @@ class Cut:
 
 def place(prompt: str) -> int:
     """The prompt's place, 0 to 2^64 - 1: equal for prompts that differ in case or white space only."""
-    normal = " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
+    if not prompt.isascii():
+        prompt = unicodedata.normalize("NFKC", prompt)
+    normal = " ".join(prompt.casefold().split())
     return int.from_bytes(hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
