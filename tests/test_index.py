@@ -1,0 +1,55 @@
+"""Indexing the app: exactly its functions, and nothing heavy loaded for it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).parents[1]
+HEAVY = (
+    "azure.ai.ml",
+    "azure.storage",
+    "azure.identity",
+    "azure.eventgrid",
+    "azure.monitor",
+    "azure.core",
+    "datasets",
+    "pandas",
+    "mlflow",
+    "pyarrow",
+    "msgspec",
+    "yaml",
+    "shared",
+)
+INDEX = """
+import json, sys
+import function_app
+found = sorted(function.get_function_name() for function in function_app.app.get_functions())
+print(json.dumps({"functions": found, "modules": sorted(sys.modules)}))
+"""
+FUNCTIONS = [
+    "advance_run",
+    "cleanup",
+    "dataset_uploaded",
+    "health",
+    "job_finished",
+    "lines",
+    "poisoned_dataset_event",
+    "poisoned_job_event",
+    "poisoned_prepare",
+    "poisoned_run_step",
+    "prepare_dataset",
+    "run",
+    "runs",
+    "sweep",
+]
+
+
+def test_indexing_yields_exactly_the_functions_and_loads_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", INDEX], cwd=REPO, capture_output=True, text=True, check=True)
+    index = json.loads(done.stdout)
+    assert index["functions"] == FUNCTIONS
+    loaded = [
+        m for m in index["modules"] if m.split(".")[0] in HEAVY or any(m == h or m.startswith(h + ".") for h in HEAVY)
+    ]
+    assert loaded == []
