@@ -52,6 +52,8 @@ class Description:
     """The storage account's key, base64."""
     identity_secret: str = field(default_factory=lambda: secrets.token_hex(32))
     identity_header: str = field(default_factory=lambda: secrets.token_hex(16))
+    function_key: str = field(default_factory=lambda: secrets.token_hex(16))
+    """Opens the app's HTTP functions; the `droptune` command reads it here."""
     processes: Mapping[str, ProcessId] = field(default_factory=dict)
     """`supervisor`, and the guards of `azurite`, `server` and `host`."""
 
@@ -131,6 +133,8 @@ def app_environment(description: Description) -> dict[str, str]:
         "METRICS_AUDIENCE": "https://metrics.monitor.azure.com",
         "EVENTS_TOPIC_ENDPOINT": f"{management}/eventgrid/topics/lifecycle/api/events",
         "TRAINING_IDENTITY_ID": TRAINING_IDENTITY,
+        "SWEEP_SCHEDULE": "0 */5 * * * *",
+        "CLEANUP_SCHEDULE": "0 */15 * * * *",
         "AZURE_CORE_COLLECT_TELEMETRY": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",

@@ -131,7 +131,8 @@ class Stack:
         seen = log.stat().st_size if log.exists() else 0
         port, clock = str(self.description.ports["host"]), f"{self.description.management_url}/_local/clock"
         command = ["-m", "localcloud.host", "--app", str(self._app), "--port", port, "--clock", clock]
-        self._spawn("host", command, app_environment(self.description) | self._settings)
+        key = {"LOCAL_FUNCTION_KEY": self.description.function_key}
+        self._spawn("host", command, app_environment(self.description) | key | self._settings)
 
         def indexed() -> bool:
             with log.open("rb") as file:
