@@ -19,6 +19,7 @@ NAMES = (
     "computes",
     "assets",
     "jobs",
+    "history",
     "mlflow",
     "endpoints",
     "deployments",

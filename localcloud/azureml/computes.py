@@ -33,7 +33,8 @@ from localcloud.azureml.core import (
 KIND = "computes"
 SERVERLESS = "serverless"
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,22}[A-Za-z0-9])")
-_ENDED = ("Completed", "Failed", "Canceled")
+HOLDING = ("Preparing", "Running", "Finalizing", "CancelRequested")
+"""Statuses of a job that has nodes."""
 
 
 def routes(cloud: Cloud) -> list[Route]:
@@ -67,7 +68,7 @@ def in_use(cloud: Cloud) -> dict[str, int]:
     """vCPUs in use by family: nodes of clusters that run a job, and instances of deployments."""
     used = dict.fromkeys(catalog.families(), 0)
     for job in cloud.store.list("jobs"):
-        size = size_of(cloud, job["compute"]) if job["status"] not in _ENDED and job.get("compute") else None
+        size = size_of(cloud, job["compute"]) if job["status"] in HOLDING and job["compute"] else None
         if size:
             used[size["family"]] += size["vCPUs"] * job["nodes"]
     for deployment in cloud.store.list("deployments"):

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
@@ -105,6 +106,7 @@ class Store:
         for kind, entry in sorted(entries, key=lambda found: found[1]["order"]):
             self._documents.setdefault(kind, {})[entry["name"]] = entry["document"]
             self._order[kind, entry["name"]] = entry["order"]
+        self._next = count(max(self._order.values(), default=0) + 1)
 
     def get(self, kind: str, name: str) -> Json | None:
         """The document, or None."""
@@ -114,7 +116,7 @@ class Store:
     def put(self, kind: str, name: str, document: Json) -> None:
         """Write the document, new or over the old one."""
         self._documents.setdefault(kind, {})[name] = copy.deepcopy(document)
-        order = self._order.setdefault((kind, name), max(self._order.values(), default=0) + 1)
+        order = self._order.setdefault((kind, name), next(self._next))
         path = self._path(kind, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)
@@ -158,6 +160,8 @@ class Cloud:
     training_command: list[str] = field(default_factory=list)
     """What a job runs, followed by its folder. Empty: the repository's training in its model environment."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    """Notified when a job ends, for the jobs that wait for its place."""
 
     def folder(self, *parts: str) -> Path:
         """A folder below `state`, made when missing."""

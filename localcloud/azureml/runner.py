@@ -1,0 +1,238 @@
+"""Runs a pipeline job: waits for a place, fetches its data, starts the training process, follows what it reports.
+
+The process is `python -m localcloud.training FOLDER` in the model environment, under a guard; it is told what to do in
+FOLDER/job.json and tells what it does in FOLDER/events.jsonl. Started by jobs.py; one background task a job, which is
+named after it so that a cancellation finds it.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from localcloud import guard
+from localcloud.azureml import catalog, runs
+from localcloud.azureml.assets import model_folder
+from localcloud.azureml.blobs import BlobMissing, download, locate
+from localcloud.azureml.computes import HOLDING, SERVERLESS, size_of
+from localcloud.azureml.computes import KIND as COMPUTES
+from localcloud.azureml.core import ArmError, Cloud, Json
+
+log = logging.getLogger(__name__)
+
+IMPORT, PREPROCESS, FINETUNE = (
+    "chat_completion_model_import",
+    "chat_completion_datapreprocess",
+    "chat_completion_finetune",
+)
+PLACES = max(1, (os.cpu_count() or 2) // 2)
+"""Training processes at a time: more would only slow each other down. The others are Queued."""
+_LOOK = 0.2
+"""Seconds between looks at events.jsonl."""
+_DATA = {"train": "train_file_path", "validation": "validation_file_path", "test": "test_file_path"}
+
+
+class StepFailed(Exception):
+    """A step can't go on; `step` is its name, the message the reason."""
+
+    def __init__(self, step: str, reason: str) -> None:
+        super().__init__(reason)
+        self.step = step
+
+
+def folder(cloud: Cloud, name: str) -> Path:
+    """A job's folder."""
+    return cloud.state / "jobs" / name
+
+
+def begin(cloud: Cloud, name: str, parameters: Json) -> None:
+    """Run a job that has been stored, in the background."""
+    cloud.background(_run(cloud, name, parameters), f"job {name}")
+
+
+async def cancel(cloud: Cloud, name: str) -> None:
+    """Ask a job to end; its process is killed. Returns at once, and does nothing for a job that has ended."""
+    if runs.get(cloud, name)["status"] in (*runs.ENDED, "CancelRequested"):
+        return
+    await runs.change(cloud, name, "CancelRequested")
+    for task in cloud.tasks:
+        if task.get_name() == f"job {name}":
+            task.cancel()
+
+
+async def interrupted(cloud: Cloud) -> None:
+    """At start: jobs that ran when the server ended have lost their process."""
+    for document in cloud.store.list(runs.KIND):
+        if document["status"] not in runs.ENDED:
+            reason = "The local cloud was stopped while the job ran."
+            await runs.change(cloud, document["name"], "Failed", reason)
+
+
+async def _run(cloud: Cloud, name: str, parameters: Json) -> None:
+    try:
+        await _wait_for_place(cloud, name, parameters)
+        await _train(cloud, name, parameters)
+        await runs.change(cloud, name, "Finalizing")
+        await _end(cloud, name, "Completed")
+    except StepFailed as error:
+        await _step(cloud, name, error.step, "Failed", str(error))
+        await _end(cloud, name, "Failed", f"{error.step}: {error}")
+    except asyncio.CancelledError:
+        if runs.get(cloud, name)["status"] != "CancelRequested":
+            raise  # the server ends; its next start says what became of the job
+        await _end(cloud, name, "Canceled")
+    except Exception as error:
+        log.exception("job %s", name)
+        await _end(cloud, name, "Failed", f"The local cloud itself failed: {error!r}")
+
+
+async def _wait_for_place(cloud: Cloud, name: str, parameters: Json) -> None:
+    """Queued until the cluster has enough free nodes and this machine a free place; then Preparing."""
+    job = runs.get(cloud, name)
+    compute = cloud.store.get(COMPUTES, job["compute"])
+    nodes = compute["properties"]["properties"]["scaleSettings"]["maxNodeCount"] if compute else job["nodes"]
+
+    def free() -> bool:
+        others = [other for other in cloud.store.list(runs.KIND) if other["status"] in HOLDING and other["nodes"]]
+        taken = sum(other["nodes"] for other in others if other["compute"] == job["compute"])
+        return len(others) < PLACES and (job["compute"] == SERVERLESS or taken + job["nodes"] <= nodes)
+
+    async with cloud.changed:
+        if not free():
+            await runs.change(cloud, name, "Queued")
+            await cloud.changed.wait_for(free)
+        await runs.change(cloud, name, "Preparing")
+    size = size_of(cloud, job["compute"]) or catalog.sizes().get(parameters["instance_type_finetune"].lower())
+    gpus = parameters["number_of_gpu_to_use_finetuning"]
+    if size and size["gpus"] and gpus != size["gpus"]:
+        raise StepFailed(FINETUNE, f"number_of_gpu_to_use_finetuning is {gpus}, {size['name']} has {size['gpus']}.")
+
+
+async def _train(cloud: Cloud, name: str, parameters: Json) -> None:
+    """Fetch, start, follow. Raises StepFailed."""
+    place = folder(cloud, name)
+    place.mkdir(parents=True, exist_ok=True)
+    await runs.change(cloud, name, "Running")
+    order: Json = {
+        "name": name,
+        "base_model": str(_base_model(cloud, parameters)),
+        "parameters": parameters,
+        "outputs": str(place / "outputs"),
+    }
+    for what, source in _DATA.items():
+        order[what] = await _fetch(cloud, place, what, parameters[source]) if source in parameters else None
+    if order["train"] is None:
+        raise StepFailed(PREPROCESS, "train_file_path is missing: there is nothing to train on.")
+    (place / "outputs").mkdir(exist_ok=True)
+    (place / "job.json").write_text(json.dumps(order, indent=1))
+    python = cloud.repo / ".venv-model" / "bin" / "python"
+    command = cloud.training_command or [str(python), "-m", "localcloud.training"]
+    process = guard.spawn([*command, str(place)], env=os.environ, cwd=cloud.repo, log=place / "log.txt")
+    try:
+        failed = await _follow(cloud, name, process, place)
+    finally:
+        await asyncio.to_thread(guard.stop, process)
+    if process.returncode != 0:
+        step, reason = failed or (FINETUNE, f"training ended with code {process.returncode}: {_last_words(place)}")
+        raise StepFailed(step, reason)
+
+
+def _base_model(cloud: Cloud, parameters: Json) -> Path:
+    if reference := parameters.get("mlflow_model_path"):
+        try:
+            return model_folder(cloud, reference)
+        except ArmError as error:
+            raise StepFailed(IMPORT, error.message) from error
+    if hub := parameters.get("huggingface_id"):
+        raise StepFailed(IMPORT, f"The local cloud fetches nothing from a model hub: huggingface_id is {hub}.")
+    raise StepFailed(IMPORT, "mlflow_model_path is missing: there is no model to start from.")
+
+
+async def _fetch(cloud: Cloud, place: Path, what: str, uri: str) -> str:
+    container, blob = locate(cloud, uri)
+    target = place / f"{what}{Path(blob).suffix}"
+    try:
+        await download(cloud.storage, container, blob, target)
+    except (BlobMissing, httpx.HTTPError) as error:
+        raise StepFailed(PREPROCESS, f"{what} data can't be read from {uri}: {error}") from error
+    return str(target)
+
+
+async def _follow(cloud: Cloud, name: str, process: guard.Guarded, place: Path) -> tuple[str, str] | None:
+    """Take in events until the process has ended. Returns the last error reported: step and reason."""
+    failed = None
+    reported = _reported(place / "events.jsonl")
+    ended = asyncio.create_task(asyncio.to_thread(process.wait))
+    while True:
+        finished, _ = await asyncio.wait({ended}, timeout=_LOOK)
+        while (event := next(reported)) is not None:
+            failed = await _take_in(cloud, name, event) or failed
+        if finished:
+            return failed
+
+
+def _reported(path: Path) -> Iterator[Json | None]:
+    """The events written so far, then None each time there is no whole line more. Never ends."""
+    position = 0
+    while True:
+        lines: list[bytes] = []
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(position)
+                lines = [line for line in file if line.endswith(b"\n")]
+        position += sum(map(len, lines))
+        yield from map(json.loads, lines)
+        yield None
+
+
+async def _take_in(cloud: Cloud, name: str, event: Json) -> tuple[str, str] | None:
+    match event["event"]:
+        case "step" if event["status"] != "Failed":
+            await _step(cloud, name, event["step"], event["status"])
+        case "metric":
+            at = int(cloud.clock.now().timestamp() * 1000)
+            child = _child(cloud, name, event["step"])["name"]
+            document = cloud.store.get("metrics", child) or {"points": []}
+            document["points"].append([event["key"], event["value"], event["at_step"], at])
+            cloud.store.put("metrics", child, document)
+        case "error":
+            return event["step"], event["message"]
+    return None
+
+
+def _child(cloud: Cloud, parent: str, step: str) -> Json:
+    """The run of a step, made when it is first heard of."""
+    for document in runs.children(cloud, parent):
+        if document["step"] == step:
+            return document
+    job = runs.get(cloud, parent)
+    properties = {"azureml.runsource": runs.STEP, "azureml.moduleName": step, "azureml.pipelinerunid": parent}
+    shared: dict[str, Any] = {key: job[key] for key in ("experiment", "compute")}
+    name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{parent}/{step}"))
+    child = runs.new(
+        cloud, name, parent=parent, step=step, type=runs.STEP, display_name=step, properties=properties, **shared
+    )
+    runs.save(cloud, child)
+    return child
+
+
+async def _step(cloud: Cloud, parent: str, step: str, status: str, error: str | None = None) -> None:
+    await runs.change(cloud, _child(cloud, parent, step)["name"], status, error)
+
+
+async def _end(cloud: Cloud, name: str, status: str, error: str | None = None) -> None:
+    """End a job; steps that still run end with it."""
+    for child in runs.children(cloud, name):
+        await runs.change(cloud, child["name"], status, error)
+    await runs.change(cloud, name, status, error)
+
+
+def _last_words(place: Path) -> str:
+    lines = (place / "log.txt").read_text(errors="replace").strip().splitlines()
+    return lines[-1][:500] if lines else "it wrote no log"
