@@ -24,7 +24,7 @@ from shared.timers import queue_of, wake
 log = logging.getLogger("droptune.advance")
 
 STEPS_AT_MOST = 12
-CLAIM = timedelta(minutes=10)
+CLAIM = timedelta(minutes=3)
 LONG_CLAIM = timedelta(minutes=60)
 LONG_WORK = "prepare"
 WAIT_AT_MOST = timedelta(minutes=5)

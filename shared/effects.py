@@ -6,16 +6,26 @@ adopted. Raises Transient (later) or Permanent (the run ends); anything else is 
 
 from __future__ import annotations
 
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import msgspec
 
 from shared import naming
 from shared.app import App
+from shared.dataset.prepare import PARTS, prepare
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.folders import DATASETS, datasets_of, read_folder, taken
 from shared.records import CONTAINER, File, Line, Pinned, Rollout, Run, Serving
-from shared.serving.payload import answer_of, conversation_of, scoring_payload
-from shared.serving.smoke import judge
+from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
+from shared.serving.smoke import Verdict, judge, pick_row
 from shared.training.compute import gpus_per_node
+from shared.training.job import job_request
 from shared.training.parameters import resolve
 
 log = logging.getLogger("droptune.effects")
@@ -56,7 +66,7 @@ def _prepare(app: App, run: Run) -> Run:
                 faults_told=app.settings.max_rows_shown,
             )
             if report.bad_rows:
-                raise _BadRows
+                raise _BadRows  # noqa: TRY301 - it has to leave through the writers, so that none of them commits
     except (Conflict, NotFound):
         raise Transient("a file of the dataset was changed while it was read", after=timedelta(seconds=1)) from None
     except _BadRows:
@@ -74,19 +84,15 @@ def _prepare(app: App, run: Run) -> Run:
 
 def _pin(app: App, run: Run) -> Run:
     """Resolves model, component, parameters and GPUs, and refuses what can't run: all before anything is spent."""
-    settings = app.settings
+    settings, now = app.settings, app.cloud.blobs.now()
     model = app.cloud.registry.model(run.base_model)
-    model.check_retirement(app.cloud.blobs.now())
+    model.check_retirement(now)
     model.check_size(settings.gpu_size, "finetune")
     model.check_size(settings.serving_size, "inference")
     component = app.cloud.registry.component(settings.component)
     parameters, notes = resolve(model.defaults(), run.parameters, component.inputs)
     existing = app.cloud.computes.get(settings.gpu_compute)
-    size = existing.size if existing else settings.gpu_size
-    gpus = gpus_per_node(size, app.cloud.computes.sizes())
-    display_name = naming.display_name(
-        model=run.base_model, dataset=run.folder, parameters=parameters, gpus_per_node=gpus, nodes=settings.nodes
-    )
+    gpus = gpus_per_node(existing.size if existing else settings.gpu_size, app.cloud.computes.sizes())
     pinned = Pinned(
         model_id=model.id,
         model_version=model.version,
@@ -94,9 +100,11 @@ def _pin(app: App, run: Run) -> Run:
         component_version=component.version,
         parameters=parameters,
         gpus=gpus,
-        display_name=display_name,
     )
-    return replace(run, pinned=pinned, notes=(*run.notes, *notes))
+    notes = (*model.notes(now), *notes)
+    for note in notes:
+        log.warning("run %s: %s", run.id, note)
+    return replace(run, pinned=pinned, notes=notes)
 
 
 def _make_computes(app: App, run: Run) -> Run:
@@ -109,13 +117,47 @@ def _make_computes(app: App, run: Run) -> Run:
     return run
 
 
+def _train(app: App, run: Run) -> Run:
+    """Submits the job. Its files are an immutable copy of the dataset, read through the datastore `prepared`."""
+    settings, pinned = app.settings, _pinned(run)
+    folder = f"azureml://datastores/{PREPARED}/paths/{run.prepared}"
+    request = job_request(
+        run=run.id,
+        attempt=run.attempt,
+        line=run.line,
+        dataset=run.folder,
+        base_model=run.base_model,
+        model_id=pinned.model_id,
+        component=settings.component,
+        component_version=pinned.component_version,
+        component_id=pinned.component_id,
+        parameters=pinned.parameters,
+        gpus=pinned.gpus,
+        nodes=settings.nodes,
+        gpu_compute=settings.gpu_compute,
+        gpu_size=settings.gpu_size,
+        cpu_compute=settings.cpu_compute,
+        cpu_size=settings.cpu_size,
+        train=f"{folder}/train.jsonl",
+        validation=f"{folder}/validation.jsonl",
+        test=f"{folder}/test.jsonl",
+    )
+    app.cloud.jobs.submit(request)
+    return replace(run, job=request.name)
+
+
+def _pinned(run: Run) -> Pinned:
+    if run.pinned is None:
+        raise ValueError(f"run {run.id} is past its plan but pinned nothing")
+    return run.pinned
+
+
 def _cancel_job(app: App, run: Run) -> Run:
     app.cloud.jobs.cancel(run.job)
     return run
 
 
 def _register(app: App, run: Run) -> Run:
-    assert run.pinned
     version = naming.model_version(run.id, run.attempt)
     model = app.cloud.models.register(
         naming.model_name(run.base_model, run.folder),
@@ -123,7 +165,7 @@ def _register(app: App, run: Run) -> Run:
         run.job,
         f"{run.base_model} fine-tuned on {run.folder} by Droptune",
         tags=_lineage(run) | {"droptune.job": run.job},
-        properties={"droptune.base_model": run.pinned.model_id, "droptune.train": f"{DATASETS}/{run.train.name}"},
+        properties={"droptune.base_model": _pinned(run).model_id, "droptune.train": f"{DATASETS}/{run.train.name}"},
     )
     return replace(run, model=f"{model.name}:{model.version}")
 
@@ -165,20 +207,16 @@ def _deploy(app: App, run: Run) -> Run:
 def _check(app: App, run: Run) -> Run:
     """Asks the new deployment one held-out question, as a caller would."""
     row = _held_out_row(app, run)
-    payload = scoring_payload(conversation_of(row), greedy=True)
+    question, answer = conversation_of(row), ""
     try:
-        answer = answer_of(app.cloud.endpoints.score(run.endpoint, payload, run.deployment))
-        verdict = judge(conversation_of(row), answer)
-        passed, why = verdict.passed, verdict.why
-    except (Permanent, ValueError) as error:
-        answer, passed, why = "", False, str(error)
-    checks = {
-        "question": conversation_of(row),
-        "expected": row["messages"][-1]["content"],
-        "answer": answer,
-        "why": why,
-    }
-    return replace(run, checks=checks, passed=passed, reason="" if passed else f"the smoke test failed: {why}")
+        response = app.cloud.endpoints.score(run.endpoint, scoring_payload(question, greedy=True), run.deployment)
+        answer = answer_of(response)
+        verdict = judge(question, answer)
+    except (Permanent, NotFound, ValueError) as error:
+        verdict = Verdict(passed=False, why=str(error))
+    checks = {"question": question, "expected": expected_of(row), "answer": answer, "why": verdict.why}
+    reason = "" if verdict.passed else f"the smoke test failed: {verdict.why}"
+    return replace(run, checks=checks, passed=verdict.passed, reason=reason)
 
 
 def _held_out_row(app: App, run: Run) -> dict[str, Any]:

@@ -67,7 +67,6 @@ class Pinned:
     component_version: str
     parameters: dict[str, Any]
     gpus: int
-    display_name: str
 
 
 @dataclass(frozen=True, kw_only=True)
