@@ -1,0 +1,215 @@
+"""Managed online endpoints: the stable address, its keys and its traffic rules.
+
+An endpoint costs nothing and runs nothing; fleet.py has the processes behind it and scoring.py its front. The
+rules are those of Azure ML: an operation at a time, traffic that totals 0 or 100 and never at creation, names.
+"""
+
+import asyncio
+import re
+import secrets
+import uuid
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from localcloud.azureml import fleet
+from localcloud.azureml.core import (
+    LOCATION,
+    LOCATION_ID,
+    WORKSPACE_ID,
+    ArmError,
+    Cloud,
+    Json,
+    accepted,
+    begin,
+    body,
+    finish,
+    not_found,
+    page,
+    resource,
+    route,
+    user_error,
+)
+
+KIND = "onlineEndpoints"
+KEYS = "endpointKeys"
+ENDPOINT_PATH = f"{WORKSPACE_ID}/onlineEndpoints/{{endpoint}}"
+BUSY = ("Creating", "Updating", "Deleting")
+TAKES = 0.3
+"""Seconds of real time that a change takes, so that clients meet the states in between."""
+_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{1,30}[a-zA-Z0-9]")
+
+
+def routes(cloud: Cloud) -> list[Route]:
+    """Endpoints and their keys."""
+    return [
+        route(cloud, "GET", f"{WORKSPACE_ID}/onlineEndpoints", _list),
+        route(cloud, "GET", ENDPOINT_PATH, _get),
+        route(cloud, "PUT", ENDPOINT_PATH, _put),
+        route(cloud, "DELETE", ENDPOINT_PATH, _delete),
+        route(cloud, "POST", f"{ENDPOINT_PATH}/listKeys", _list_keys),
+        route(cloud, "POST", f"{ENDPOINT_PATH}/regenerateKeys", _regenerate_keys),
+    ]
+
+
+async def start(cloud: Cloud) -> None:
+    """Finish what the last stop interrupted."""
+    for name, document in cloud.store.items(KIND):
+        match document["properties"]["provisioningState"]:
+            case "Deleting":
+                cloud.background(_remove(cloud, name, begin(cloud)), f"delete endpoint {name}")
+            case "Creating" | "Updating":
+                _set_state(cloud, name, "Succeeded")
+
+
+def find(cloud: Cloud, name: str) -> Json:
+    """The endpoint of that name (any case). Raises ArmError 404."""
+    document = cloud.store.get(KIND, name.lower())
+    if document is None:
+        raise not_found("Online endpoint", name)
+    return document
+
+
+def idle(document: Json, action: str) -> None:
+    """Raise ArmError 409 while an earlier operation on the resource goes on."""
+    state = document["properties"]["provisioningState"]
+    if state in BUSY:
+        raise ArmError(409, "Conflict", f"{document['name']} is {state}: {action} is possible when that has ended.")
+
+
+def operation_property(cloud: Cloud, operation: str) -> dict[str, str]:
+    """What the service adds to a resource's own properties: where the operation is that made or last changed it."""
+    return {"AzureAsyncOperationUri": f"{cloud.management_url}{LOCATION_ID}/mfeOperationsStatus/{operation}"}
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise ArmError 400 for a name that Azure ML does not take."""
+    if not _NAME.fullmatch(name):
+        rule = "3 to 32 letters, digits and dashes, a letter first, a letter or digit last"
+        raise user_error(f"{what} name {name!r} is not valid: {rule}.")
+
+
+async def _list(cloud: Cloud, request: Request) -> Response:
+    return page(cloud, request, cloud.store.list(KIND))
+
+
+async def _get(cloud: Cloud, request: Request) -> Response:
+    return JSONResponse(find(cloud, request.path_params["endpoint"]))
+
+
+async def _put(cloud: Cloud, request: Request) -> Response:
+    name, given = request.path_params["endpoint"], await body(request)
+    check_name("Endpoint", name)
+    key = name.lower()
+    old = cloud.store.get(KIND, key)
+    if old:
+        idle(old, "a change")
+    wanted = given.get("properties") or {}
+    if str(wanted.get("authMode", "")).lower() != "key":
+        raise user_error(f"authMode {wanted.get('authMode')!r}: the local cloud has endpoints with keys only.")
+    if wanted.get("mirrorTraffic"):
+        raise ArmError(501, "NotImplemented", "The local cloud does not mirror traffic.")
+    traffic = _traffic(cloud, key, wanted.get("traffic") or {}, old)
+    operation = begin(cloud)
+    properties = {
+        "authMode": "Key",
+        "description": wanted.get("description"),
+        "properties": (wanted.get("properties") or {}) | operation_property(cloud, operation),
+        "publicNetworkAccess": wanted.get("publicNetworkAccess") or "Enabled",
+        "traffic": traffic,
+        "mirrorTraffic": {},
+        "scoringUri": f"{cloud.management_url}/inference/{key}/score",
+        "swaggerUri": f"{cloud.management_url}/inference/{key}/swagger.json",
+        "provisioningState": "Updating" if old else "Creating",
+    }
+    identity = {"type": "SystemAssigned"} | (given.get("identity") or {})
+    if "systemassigned" in identity["type"].lower():
+        known = (old or {}).get("identity", {})
+        identity["principalId"] = known.get("principalId") or str(uuid.uuid4())
+    more = {"location": LOCATION, "tags": given.get("tags") or {}, "identity": identity}
+    document = resource(cloud, f"onlineEndpoints/{name}", "onlineEndpoints", properties, **more)
+    document["kind"] = "Managed"
+    if old:
+        document |= {"id": old["id"], "name": old["name"]}
+        document["systemData"]["createdAt"] = old["systemData"]["createdAt"]
+    else:
+        cloud.store.put(KEYS, key, {"primaryKey": _new_key(), "secondaryKey": _new_key()})
+    cloud.store.put(KIND, key, document)
+    cloud.background(_settle(cloud, key, operation), f"endpoint {key}")
+    return accepted(cloud, operation, document, status=200 if old else 201)
+
+
+def _traffic(cloud: Cloud, key: str, wanted: Json, old: Json | None) -> dict[str, int]:
+    """The traffic rules, checked. A deployment can only gain traffic once it has succeeded."""
+    try:
+        traffic = {name.lower(): int(percent) for name, percent in wanted.items()}
+    except (ValueError, TypeError) as error:
+        raise user_error(f"traffic must be whole percentages by deployment: {wanted}") from error
+    if any(not 0 <= percent <= 100 for percent in traffic.values()) or sum(traffic.values()) not in (0, 100):
+        raise user_error(f"traffic must total 0 or 100 percent, each from 0 to 100: {wanted}")
+    before = old["properties"]["traffic"] if old else {}
+    for name, percent in traffic.items():
+        deployment = cloud.store.get(fleet.KIND, f"{key}/{name}")
+        if deployment is None:
+            raise user_error(f"traffic names deployment {name}, which endpoint {key} does not have.")
+        state = deployment["properties"]["provisioningState"]
+        if percent > before.get(name, 0) and state not in ("Succeeded", "Updating"):
+            raise user_error(f"Deployment {name} of endpoint {key} is {state}: it can't be given traffic.")
+    return traffic
+
+
+async def _settle(cloud: Cloud, key: str, operation: str) -> None:
+    await asyncio.sleep(TAKES)
+    _set_state(cloud, key, "Succeeded")
+    finish(cloud, operation)
+
+
+def _set_state(cloud: Cloud, key: str, state: str) -> None:
+    document = find(cloud, key)
+    document["properties"]["provisioningState"] = state
+    cloud.store.put(KIND, key, document)
+
+
+async def _delete(cloud: Cloud, request: Request) -> Response:
+    """Delete the endpoint with its deployments. 204 when there is none."""
+    key = request.path_params["endpoint"].lower()
+    document = cloud.store.get(KIND, key)
+    if document is None:
+        return Response(status_code=204)
+    idle(document, "deleting it")
+    _set_state(cloud, key, "Deleting")
+    operation = begin(cloud)
+    cloud.background(_remove(cloud, key, operation), f"delete endpoint {key}")
+    return accepted(cloud, operation, None)
+
+
+async def _remove(cloud: Cloud, key: str, operation: str) -> None:
+    await asyncio.gather(*(fleet.remove(cloud, name) for name in fleet.names(cloud, key)))
+    cloud.store.delete(KEYS, key)
+    cloud.store.delete(KIND, key)
+    finish(cloud, operation)
+
+
+async def _list_keys(cloud: Cloud, request: Request) -> Response:
+    name = find(cloud, request.path_params["endpoint"])["name"]
+    return JSONResponse(cloud.store.get(KEYS, name.lower()))
+
+
+async def _regenerate_keys(cloud: Cloud, request: Request) -> Response:
+    """A new key, or the given value. azure-ai-ml sends today's value along, and means a new one."""
+    name, wanted = find(cloud, request.path_params["endpoint"])["name"], await body(request)
+    field = {"primary": "primaryKey", "secondary": "secondaryKey"}.get(str(wanted.get("keyType", "")).lower())
+    if field is None:
+        raise user_error(f"keyType must be Primary or Secondary, not {wanted.get('keyType')!r}.")
+    keys = cloud.store.get(KEYS, name.lower()) or {}
+    given = wanted.get("keyValue")
+    keys[field] = given if given and given != keys.get(field) else _new_key()
+    cloud.store.put(KEYS, name.lower(), keys)
+    operation = begin(cloud)
+    finish(cloud, operation)
+    return accepted(cloud, operation, None)
+
+
+def _new_key() -> str:
+    return secrets.token_urlsafe(32)

@@ -1,0 +1,181 @@
+"""The inference servers behind the deployments: which there are, and what their life does to the documents.
+
+deployments.py launches and removes, scoring.py and monitor.py look servers up. A deployment has Succeeded when its
+server answers, and Failed when that ends or takes longer than the liveness probe allows. Servers of Succeeded
+deployments are kept alive, and started again when the local cloud is.
+"""
+
+import asyncio
+import logging
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from localcloud.azureml import assets
+from localcloud.azureml.core import ArmError, Cloud, Json, begin, finish, user_error
+from localcloud.azureml.inference import InferenceServer, Launch
+
+log = logging.getLogger(__name__)
+
+KIND = "deployments"
+_DURATION = re.compile(
+    r"P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Serving:
+    server: InferenceServer
+    task: asyncio.Task[None]
+
+
+_serving: dict[Path, dict[str, list[_Serving]]] = {}
+"""Servers by cloud (its state folder) and `endpoint/deployment`. During an update a deployment has two."""
+
+
+async def start(cloud: Cloud) -> None:
+    """Start the servers of an earlier run again, and finish what its end interrupted."""
+    for name, document in cloud.store.items(KIND):
+        match document["properties"]["provisioningState"]:
+            case "Succeeded" | "Updating":
+                try:
+                    launch(cloud, name, document, begin(cloud))
+                    set_state(cloud, name, "Succeeded")
+                except ArmError as error:  # its model is gone
+                    log.warning("%s: %s", name, error)
+                    set_state(cloud, name, "Failed")
+            case "Creating":
+                set_state(cloud, name, "Failed")
+            case "Deleting":
+                cloud.background(remove(cloud, name), f"delete deployment {name}")
+
+
+async def stop(cloud: Cloud) -> None:
+    """End every server; the documents stay, for the next start."""
+    running = _serving.pop(cloud.state, {})
+    await asyncio.gather(*(_end(serving) for several in running.values() for serving in several))
+
+
+def names(cloud: Cloud, endpoint: str) -> list[str]:
+    """`endpoint/deployment` of every deployment of an endpoint."""
+    return [name for name, _ in cloud.store.items(KIND) if name.startswith(f"{endpoint}/")]
+
+
+def server(cloud: Cloud, endpoint: str, deployment: str) -> InferenceServer | None:
+    """The server that answers for a deployment; None when it has none (being made, or failed)."""
+    document = cloud.store.get(KIND, f"{endpoint}/{deployment}".lower())
+    if document is None or document["properties"]["provisioningState"] not in ("Succeeded", "Updating"):
+        return None
+    several = _of(cloud, f"{endpoint}/{deployment}".lower())
+    return several[0].server if several else None
+
+
+def serving(cloud: Cloud) -> Iterator[tuple[str, InferenceServer]]:
+    """Every server with its deployment's resource id."""
+    for name, several in _serving.get(cloud.state, {}).items():
+        document = cloud.store.get(KIND, name)
+        if document and several:
+            yield document["id"], several[0].server
+
+
+async def remove(cloud: Cloud, name: str, operation: str | None = None) -> None:
+    """End the deployment's servers and forget it. Its log stays."""
+    several = _of(cloud, name)
+    await asyncio.gather(*(_end(serving) for serving in several))
+    _serving.get(cloud.state, {}).pop(name, None)
+    await asyncio.to_thread(shutil.rmtree, cloud.state / "deployments" / name, ignore_errors=True)
+    cloud.store.delete(KIND, name)
+    if operation:
+        finish(cloud, operation)
+
+
+def launch(cloud: Cloud, name: str, document: Json, operation: str) -> None:
+    """Start a server for the deployment as it is now; a server that it has is ended when the new one answers."""
+    properties, capacity = document["properties"], document["sku"]["capacity"]
+    request, probe = properties["requestSettings"], properties["livenessProbe"]
+    server = InferenceServer(
+        Launch(
+            name=name,
+            python=cloud.repo / ".venv-model" / "bin" / "python",
+            model_dir=_mount(cloud, name, properties["model"]),
+            log_file=log_file(cloud, name),
+            start_limit=seconds(probe["initialDelay"]) + seconds(probe["period"]) * probe["failureThreshold"],
+            request_timeout=seconds(request["requestTimeout"]),
+            capacity=2 * request["maxConcurrentRequestsPerInstance"] * capacity,
+            environment=properties.get("environmentVariables") or {},
+        )
+    )
+    task = cloud.background(_serve(cloud, name, server, operation), f"deployment {name}")
+    _of(cloud, name).append(_Serving(server=server, task=task))
+
+
+async def _serve(cloud: Cloud, name: str, server: InferenceServer, operation: str) -> None:
+    """One server's life."""
+    several = _of(cloud, name)
+    try:
+        problem = await server.start()
+        if problem is None:
+            earlier = [serving for serving in several if serving.server is not server]
+            several[:] = [serving for serving in several if serving.server is server]
+            set_state(cloud, name, "Succeeded")
+            finish(cloud, operation)
+            for serving in earlier:
+                await _end(serving)
+            await server.keep()
+        several[:] = [serving for serving in several if serving.server is not server]
+        set_state(cloud, name, "Failed")
+        said = tail(log_file(cloud, name), 10)
+        finish(cloud, operation, ArmError(400, "ResourceNotReady", f"{name}: {problem}. The end of its log:\n{said}"))
+    finally:
+        await server.stop()
+
+
+async def _end(serving: _Serving) -> None:
+    serving.task.cancel()
+    await asyncio.wait([serving.task])
+
+
+def _of(cloud: Cloud, name: str) -> list[_Serving]:
+    return _serving.setdefault(cloud.state, {}).setdefault(name, [])
+
+
+def _mount(cloud: Cloud, name: str, model: str) -> Path:
+    """AZUREML_MODEL_DIR, laid out as Azure ML does: `azureml-models/NAME/VERSION/`, the model's folder in it."""
+    folder = assets.model_folder(cloud, model)
+    *_, model_name, version = model.replace("/versions/", ":").replace("/", ":").split(":")
+    mount = cloud.folder("deployments", name, "azureml-models", model_name, version)
+    link = mount / folder.name
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder, target_is_directory=True)
+    return mount
+
+
+def set_state(cloud: Cloud, name: str, state: str) -> None:
+    """Write the provisioning state of a deployment, if it still exists."""
+    document = cloud.store.get(KIND, name)
+    if document:
+        document["properties"]["provisioningState"] = state
+        cloud.store.put(KIND, name, document)
+
+
+def log_file(cloud: Cloud, name: str) -> Path:
+    """Where the inference servers of a deployment log to, one after the other."""
+    return cloud.state.parent / "logs" / f"deployment-{name.replace('/', '.')}.log"
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last lines of a file; nothing when there is no file."""
+    if not path.exists():
+        return ""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+def seconds(duration: str) -> float:
+    """An ISO 8601 duration of days, hours, minutes and seconds. Raises ArmError 400."""
+    match = _DURATION.fullmatch(duration)
+    if not match or duration.endswith(("P", "T")):
+        raise user_error(f"{duration!r} is not an ISO 8601 duration such as PT90S.")
+    return timedelta(**{unit: float(number) for unit, number in match.groupdict("0").items()}).total_seconds()

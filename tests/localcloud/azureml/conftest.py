@@ -1,0 +1,75 @@
+"""What the tests of the local Azure ML service share: an SDK client, and one endpoint that really serves."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # azure-ai-ml uses what marshmallow 4 will remove, and says so on import
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import (
+        ManagedOnlineDeployment,
+        ManagedOnlineEndpoint,
+        OnlineRequestSettings,
+        ProbeSettings,
+    )
+from azure.identity import ManagedIdentityCredential
+
+from localcloud.azureml.core import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE
+from localcloud.environment import foreign
+from localcloud.stack import Stack
+
+MODEL = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
+SERVED, DEPLOYED = "really-serves", "blue"
+INSTANCE = "Standard_DS3_v2"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """azure-ai-ml still calls datetime.utcnow()."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings(r"ignore::DeprecationWarning:azure\.ai\.ml"))
+
+
+def client() -> MLClient:
+    """A client of the workspace, from the environment."""
+    return MLClient(ManagedIdentityCredential(), SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)
+
+
+@pytest.fixture
+def ml(cloud_env: Stack) -> Any:
+    """The SDK's client of the workspace."""
+    return client()
+
+
+def deployment(endpoint: str, name: str, **more: Any) -> Any:
+    """A deployment of the small base model."""
+    given = {"model": MODEL, "instance_type": INSTANCE, "instance_count": 1} | more
+    return ManagedOnlineDeployment(name=name, endpoint_name=endpoint, **given)
+
+
+@pytest.fixture(scope="session")
+def served(cloud: Stack) -> str:
+    """The name of an endpoint with all its traffic on one deployment, which answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in foreign():
+            patch.delenv(name)
+        for name, value in cloud.environment.items():
+            patch.setenv(name, value)
+        ml = client()
+        endpoint = ManagedOnlineEndpoint(name=SERVED, description="a test", auth_mode="key", tags={"for": "tests"})
+        ml.online_endpoints.begin_create_or_update(endpoint).result()
+        blue = deployment(
+            SERVED,
+            DEPLOYED,
+            liveness_probe=ProbeSettings(initial_delay=120),
+            request_settings=OnlineRequestSettings(request_timeout_ms=20_000, max_concurrent_requests_per_instance=2),
+        )
+        ml.online_deployments.begin_create_or_update(blue).result()
+        endpoint.traffic = {DEPLOYED: 100}
+        ml.online_endpoints.begin_create_or_update(endpoint).result()
+    return SERVED

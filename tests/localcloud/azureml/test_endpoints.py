@@ -1,0 +1,101 @@
+"""Endpoints through the SDK: states, names, keys, traffic rules."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from azure.ai.ml.entities import ManagedOnlineEndpoint
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+
+from localcloud.stack import Stack
+from tests.localcloud.azureml.conftest import DEPLOYED
+
+
+def make_endpoint(ml: Any, **more: Any) -> str:
+    """Make an endpoint with a name of its own."""
+    name = f"e-{uuid4().hex[:12]}"
+    ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=name, auth_mode="key", **more)).result()
+    return name
+
+
+def test_made_looked_at_listed_deleted(ml: Any, cloud_env: Stack) -> None:
+    name = make_endpoint(ml, description="faq", tags={"droptune": "yes"})
+    found = ml.online_endpoints.get(name)
+    assert (found.provisioning_state, found.auth_mode, found.description) == ("Succeeded", "key", "faq")
+    assert (found.tags, found.traffic) == ({"droptune": "yes"}, {})
+    assert found.scoring_uri == f"{cloud_env.urls['management']}/inference/{name}/score"
+    assert found.identity.type == "system_assigned"
+    assert "createdAt" in found.properties
+    assert name in [each.name for each in ml.online_endpoints.list()]
+
+    ml.online_endpoints.begin_delete(name).result()
+    with pytest.raises(ResourceNotFoundError):
+        ml.online_endpoints.get(name)
+    ml.online_endpoints.begin_delete(name).result()
+
+
+def test_a_change_at_a_time(ml: Any) -> None:
+    endpoint = ManagedOnlineEndpoint(name=f"e-{uuid4().hex[:12]}", auth_mode="key")
+    poller = ml.online_endpoints.begin_create_or_update(endpoint)
+    with pytest.raises(ResourceExistsError, match="is Creating"):
+        ml.online_endpoints.begin_create_or_update(endpoint)
+    with pytest.raises(ResourceExistsError, match="is Creating"):
+        ml.online_endpoints.begin_delete(endpoint.name)
+    assert poller.result().provisioning_state == "Succeeded"
+
+
+def test_an_update_keeps_keys_and_creation_time(ml: Any) -> None:
+    name = make_endpoint(ml)
+    keys, before = ml.online_endpoints.get_keys(name), ml.online_endpoints.get(name)
+    before.tags = {"a": "b"}
+    after = ml.online_endpoints.begin_create_or_update(before).result()
+    assert after.tags == {"a": "b"}
+    assert after.properties["createdAt"] == before.properties["createdAt"]
+    assert ml.online_endpoints.get_keys(name).primary_key == keys.primary_key
+
+
+def test_keys_are_random_and_regenerated_one_by_one(ml: Any) -> None:
+    name = make_endpoint(ml)
+    first = ml.online_endpoints.get_keys(name)
+    assert (
+        len({first.primary_key, first.secondary_key, ml.online_endpoints.get_keys(make_endpoint(ml)).primary_key}) == 3
+    )
+    ml.online_endpoints.begin_regenerate_keys(name, key_type="secondary").result()
+    second = ml.online_endpoints.get_keys(name)
+    assert first.primary_key == second.primary_key
+    assert first.secondary_key != second.secondary_key
+
+
+def test_no_traffic_at_creation(ml: Any) -> None:
+    endpoint = ManagedOnlineEndpoint(name=f"e-{uuid4().hex[:12]}", auth_mode="key", traffic={"blue": 100})
+    with pytest.raises(HttpResponseError, match="traffic names deployment blue"):
+        ml.online_endpoints.begin_create_or_update(endpoint)
+
+
+@pytest.mark.parametrize(
+    ("traffic", "said"),
+    [({DEPLOYED: 99}, "total 0 or 100"), ({DEPLOYED: 50, "ghost": 50}, "ghost"), ({DEPLOYED: 150}, "total 0 or 100")],
+)
+def test_traffic_rules(ml: Any, served: str, traffic: dict[str, int], said: str) -> None:
+    endpoint = ml.online_endpoints.get(served)
+    assert endpoint.traffic == {DEPLOYED: 100}
+    endpoint.traffic = traffic
+    with pytest.raises(HttpResponseError, match=said):
+        ml.online_endpoints.begin_create_or_update(endpoint)
+
+
+@pytest.mark.parametrize("name", ["a", "1abc", "abc-", "a_b", "a" * 33])
+def test_names_are_checked_by_the_service_too(ml: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "azure.ai.ml.entities._endpoint.online_endpoint.validate_endpoint_or_deployment_name", lambda name: None
+    )
+    with pytest.raises(HttpResponseError, match="is not valid"):
+        ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=name, auth_mode="key"))
+
+
+def test_keys_only(ml: Any) -> None:
+    endpoint = ManagedOnlineEndpoint(name=f"e-{uuid4().hex[:12]}", auth_mode="aad_token")
+    with pytest.raises(HttpResponseError, match="keys only"):
+        ml.online_endpoints.begin_create_or_update(endpoint)
