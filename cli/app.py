@@ -1,0 +1,72 @@
+"""A running Droptune app over its HTTP API: how the commands `runs` and `show`, and the demo, see runs and lines.
+
+The app is the one in Azure (`--url`, `--key`) or, when neither is given, the one in the local cloud's state folder.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from cli.errors import CliError
+
+TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppClient:
+    """Reads the app's API. `url` has no slash at the end; `key` is a function or host key, never shown."""
+
+    url: str
+    key: str = field(repr=False)
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], *, url: str | None, key: str | None, state: Path) -> Self:
+        """By the options, else DROPTUNE_URL and DROPTUNE_KEY, else the local cloud in `state`. Raises CliError."""
+        url, key = url or environ.get("DROPTUNE_URL"), key or environ.get("DROPTUNE_KEY")
+        if url:
+            return cls(url=url.rstrip("/"), key=key or "")
+        from localcloud.environment import Description
+
+        local = Description.load(state)
+        if local is None or "host" not in local.processes:
+            raise CliError(f"no app is running in {state}: start one with `droptune local up`, or name one with --url")
+        return cls(url=local.host_url, key=local.function_key)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The records of the runs that changed last, newest first."""
+        found: list[dict[str, Any]] = self._get("runs")
+        return found
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """One run, with the report on its data and its job's metrics. Raises CliError when there is none."""
+        found: dict[str, Any] = self._get(f"runs/{run_id}")
+        return found
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines: what serves, what is idle."""
+        found: list[dict[str, Any]] = self._get("lines")
+        return found
+
+    def _get(self, path: str) -> Any:
+        if not self.url.startswith(("http://", "https://")):
+            raise CliError(f"--url must start with https:// (or http:// on this machine), not {self.url}")
+        request = urllib.request.Request(f"{self.url}/api/{path}", headers={"x-functions-key": self.key})  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 401:
+                raise CliError(f"{self.url} refuses the key: give it with --key or DROPTUNE_KEY") from None
+            if error.code == 404:
+                raise CliError(f"there is no {path.removesuffix('s').replace('s/', ' ')} at {self.url}") from None
+            raise CliError(f"{self.url}/api/{path} answered {error.code}: see the app's log") from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise CliError(f"{self.url}/api/{path} can't be read: {error}") from None
