@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import re
-import secrets
 import signal
 import socket
 import sys
@@ -41,13 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--app", type=Path, required=True, help="folder with host.json and function_app.py")
     parser.add_argument("--port", type=int, required=True, help="HTTP port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--clock", help="URL of the local cloud's clock, followed by timers (default: real time)")
-    parser.add_argument("--lease", type=float, default=15, help="seconds for which a message is taken and renewed")
+    parser.add_argument("--lease", type=int, default=15, help="seconds for which a message is taken and renewed")
     options = parser.parse_args(arguments)
     _log_to_stdout()
     try:
         asyncio.run(Host(options.app.resolve(), options.port, clock=options.clock, lease=options.lease).run())
     except HostError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stdout.flush()
+        sys.stderr.write("\n".join(filter(None, [error.trace.rstrip(), f"error: {error}\n"])))
         return 1
     return 0
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Host:
     """Everything that listens for one app."""
 
-    def __init__(self, app: Path, port: int, *, clock: str | None, lease: float) -> None:
+    def __init__(self, app: Path, port: int, *, clock: str | None, lease: int) -> None:
         environ = os.environ
         self._settings = load(app, environ)
         self._socket = _bind(port)
@@ -85,7 +85,7 @@ class Host:
         self._http = HttpListener(
             self._functions,
             routes,
-            key=environ.get("LOCAL_FUNCTION_KEY") or secrets.token_urlsafe(),
+            key=environ.get("LOCAL_FUNCTION_KEY", ""),
             protocol=self._worker.protocol,
             invocations=self._invocations,
             spawn=self._spawn,
@@ -99,11 +99,16 @@ class Host:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         serving = asyncio.create_task(server.serve(sockets=[self._socket]))
         listening = [asyncio.create_task(listener.run()) for listener in self._listeners]
-        listening.append(asyncio.create_task(self._clock.follow()))
+        if self._clock.url:
+            listening.append(asyncio.create_task(self._clock.follow()))
+        stopping = asyncio.create_task(stop.wait())
         names = " ".join(sorted(function.name for function in self._functions))
         sys.stdout.write(f"ready {self._socket.getsockname()[1]} {names}\n")
         sys.stdout.flush()
-        await stop.wait()
+        await asyncio.wait({stopping, serving, *listening}, return_when=asyncio.FIRST_COMPLETED)
+        broken = [task for task in (serving, *listening) if task.done()]
+        for task in broken:
+            log.critical("A listener ended, so the host does", exc_info=task.exception())
         log.info("Stopping")
         for task in listening:
             task.cancel()
@@ -118,10 +123,10 @@ class Host:
             log.warning("%d running invocations are cut off", len(unfinished))
         logging.shutdown()
         sys.stdout.flush()
-        os._exit(0)
+        os._exit(1 if broken else 0)
 
     def _queue_listener(
-        self, function: Function, connections: Connections, environ: Mapping[str, str], lease: float
+        self, function: Function, connections: Connections, environ: Mapping[str, str], lease: int
     ) -> QueueListener:
         name, connection, used_by = _queue(function, function.trigger, environ)
         return QueueListener(
@@ -207,6 +212,8 @@ def _log_to_stdout() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("azure", "uvicorn", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # The worker library's own: all that it reports there comes back in its answers as well.
+    logging.getLogger("azure.functions").setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

@@ -25,36 +25,32 @@ class HostClock:
     """Local time. `url`: answers {"now": ISO time, "rate": local seconds per real second}; None: real time."""
 
     def __init__(self, url: str | None) -> None:
-        self._url = url
-        self._rate = 1.0
-        self._base = datetime.now(UTC)
-        self._read_at = time.monotonic()
+        self.url = url
+        self._reading = (datetime.now(UTC), 1.0, time.monotonic())
         self._session: Session | None = None
 
     def now(self) -> datetime:
         """The local time, in UTC."""
-        if self._url is None:
+        if self.url is None:
             return datetime.now(UTC)
-        return self._base + timedelta(seconds=(time.monotonic() - self._read_at) * self._rate)
+        base, rate, read_at = self._reading
+        return base + timedelta(seconds=(time.monotonic() - read_at) * rate)
 
     def read(self) -> None:
         """Ask the local cloud. Raises requests' errors; blocks."""
         from requests import Session
 
         self._session = self._session or Session()
-        response = self._session.get(self._url or "", timeout=5)
+        response = self._session.get(self.url or "", timeout=5)
         response.raise_for_status()
         answer = response.json()
-        self._base, self._rate, self._read_at = (
-            datetime.fromisoformat(answer["now"]),
-            float(answer["rate"]),
-            time.monotonic(),
-        )
+        # One assignment: this runs in a thread of its own.
+        self._reading = (datetime.fromisoformat(answer["now"]), float(answer["rate"]), time.monotonic())
 
     async def follow(self) -> None:
         """Keep asking, until cancelled."""
         reached = True
-        while self._url is not None:
+        while True:
             await asyncio.sleep(EVERY)
             try:
                 await asyncio.to_thread(self.read)
@@ -67,4 +63,4 @@ class HostClock:
     async def until(self, moment: datetime) -> None:
         """Wait until the local time is `moment` or later, however it gets there."""
         while (left := (moment - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(min(EVERY, left / self._rate) if self._rate > 0 else EVERY)
+            await asyncio.sleep(min(EVERY, left / self._reading[1]))

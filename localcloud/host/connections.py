@@ -15,40 +15,44 @@ from localcloud.host.settings import HostError
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
     from azure.storage.blob import ContainerClient
-    from azure.storage.queue import QueueClient
+    from azure.storage.queue import QueueClient, QueueServiceClient
 
 HOST_STORAGE = "AzureWebJobsStorage"
 HOST_CONTAINER = "azure-webjobs-hosts"
 
 
 class Connections:
-    """Makes clients; each identity has one credential, hence one token cache."""
+    """Makes clients. Those of one connection share its HTTP connections and its token."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._credentials: dict[tuple[str, str], TokenCredential] = {}
+        self._queues: dict[str, QueueServiceClient] = {}
+        self._container: ContainerClient | None = None
 
     def queue(self, queue: str, *, connection: str, used_by: str) -> QueueClient:
         """A client that passes message texts as they are. Its calls block; they retry twice, a second apart."""
-        from azure.storage.queue import LinearRetry, QueueClient
+        from azure.storage.queue import LinearRetry, QueueServiceClient
 
-        return QueueClient(
-            self._uri(connection, "queueServiceUri", used_by),
-            queue,
-            credential=self._credential(connection),
-            retry_policy=LinearRetry(backoff=1, retry_total=2),
-        )
+        if connection not in self._queues:
+            self._queues[connection] = QueueServiceClient(
+                self._uri(connection, "queueServiceUri", used_by),
+                credential=self._credential(connection),
+                retry_policy=LinearRetry(backoff=1, retry_total=2),
+            )
+        return self._queues[connection].get_queue_client(queue)
 
     def host_container(self, *, used_by: str) -> ContainerClient:
         """The container in which the host keeps locks and the state of timers."""
         from azure.storage.blob import ContainerClient, LinearRetry
 
-        return ContainerClient(
-            self._uri(HOST_STORAGE, "blobServiceUri", used_by),
-            HOST_CONTAINER,
-            credential=self._credential(HOST_STORAGE),
-            retry_policy=LinearRetry(backoff=1, retry_total=2),
-        )
+        if self._container is None:
+            self._container = ContainerClient(
+                self._uri(HOST_STORAGE, "blobServiceUri", used_by),
+                HOST_CONTAINER,
+                credential=self._credential(HOST_STORAGE),
+                retry_policy=LinearRetry(backoff=1, retry_total=2),
+            )
+        return self._container
 
     def _uri(self, connection: str, kind: str, used_by: str) -> str:
         name = f"{connection}__{kind}"
@@ -59,12 +63,12 @@ class Connections:
     def _credential(self, connection: str) -> TokenCredential:
         from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 
-        kind = self._environ.get(f"{connection}__credential", "").lower()
-        client_id = self._environ.get(f"{connection}__clientId", "")
-        if (kind, client_id) not in self._credentials:
-            self._credentials[kind, client_id] = (
-                ManagedIdentityCredential(client_id=client_id or None)
-                if kind == "managedidentity"
-                else DefaultAzureCredential(**({"managed_identity_client_id": client_id} if client_id else {}))
-            )
-        return self._credentials[kind, client_id]
+        client_id = self._environ.get(f"{connection}__clientId") or None
+        if self._environ.get(f"{connection}__credential", "").lower() == "managedidentity":
+            return ManagedIdentityCredential(client_id=client_id)
+        return DefaultAzureCredential(**({"managed_identity_client_id": client_id} if client_id else {}))
+
+
+def one_line(error: BaseException) -> str:
+    """What a storage error says first; the rest repeats the request."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

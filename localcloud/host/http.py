@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from localcloud.host.invocations import Invocations
 from localcloud.host.settings import HostError, HostSettings, resolve
-from localcloud.host.timers import info
+from localcloud.host.timers import timer_data
 from localcloud.host.worker import Function
 
 if TYPE_CHECKING:
@@ -69,7 +69,11 @@ def route(function: Function, settings: HostSettings, environ: Mapping[str, str]
 
 
 class HttpListener:
-    """The ASGI app. `key` opens functions with authLevel function or admin, and the admin routes that run something."""
+    """The ASGI app.
+
+    `key` opens functions with authLevel function or admin, and the admin route that runs something; without a key
+    nothing does.
+    """
 
     def __init__(
         self,
@@ -96,7 +100,7 @@ class HttpListener:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        path = request.url.path
+        path = scope["path"]
         if path == "/":
             response = Response("Your Functions host is running, in Droptune's local cloud.\n", media_type="text/plain")
         elif path == "/admin" or path.startswith("/admin/"):
@@ -120,8 +124,8 @@ class HttpListener:
         call = self._protocol.RpcHttp(
             method=request.method,
             url=str(request.url),
-            headers=dict(request.headers),
-            query=dict(request.query_params),
+            headers={name: ", ".join(request.headers.getlist(name)) for name in request.headers},
+            query={name: ",".join(request.query_params.getlist(name)) for name in request.query_params},
             params={name: value for name, value in match.groupdict().items() if value is not None},
             body=self._protocol.TypedData(bytes=await request.body()),
         )
@@ -160,14 +164,14 @@ class HttpListener:
             return JSONResponse({"message": 'The body has to be {"input": "..."}.'}, 400)
         if function.kind == "httpTrigger":
             return JSONResponse({"message": f"{function.name} has an HTTP trigger: call its route."}, 400)
-        given = info(None, past_due=False) if function.kind == "timerTrigger" else {"string": str(text)}
+        given = timer_data(None, past_due=False) if function.kind == "timerTrigger" else {"string": str(text)}
         reason = "This function was programmatically called via the host APIs."
         self._spawn(self._invocations.run(function, given, {}, reason=reason))
         return Response(status_code=202)
 
     def _may(self, request: Request) -> bool:
         given = request.headers.get("x-functions-key") or request.query_params.get("code") or ""
-        return secrets.compare_digest(given.encode(), self._key.encode())
+        return bool(self._key) and secrets.compare_digest(given.encode(), self._key.encode())
 
     def _described(self, function: Function) -> dict[str, Any]:
         return {"name": function.name, "config": {"bindings": [function.trigger, *function.outputs.values()]}}

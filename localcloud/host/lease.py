@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from azure.storage.blob import BlobLeaseClient, ContainerClient
 
+from localcloud.host.connections import one_line
+
 log = logging.getLogger("host")
 
 PERIOD = 15  # seconds
@@ -40,7 +42,7 @@ class Lease:
             try:
                 self._held = await asyncio.to_thread(self._take)
             except AzureError as error:
-                log.warning("Lock %s can't be taken: %s", self._name, error)
+                log.warning("Lock %s can't be taken: %s", self._name, one_line(error))
             if self._held:
                 self._renewed = asked
                 return
@@ -62,7 +64,7 @@ class Lease:
             except AzureError as error:
                 taken = isinstance(error, HttpResponseError) and error.status_code in (404, 409, 412)
                 if taken or time.monotonic() - self._renewed > PERIOD - RENEW_EVERY:
-                    log.warning("Lock %s is lost: %s", self._name, error)
+                    log.warning("Lock %s is lost: %s", self._name, one_line(error))
                     self._held = None
 
     async def release(self) -> None:
@@ -74,7 +76,7 @@ class Lease:
             try:
                 await asyncio.to_thread(held.release)
             except AzureError as error:
-                log.debug("Lock %s is not given back: %s", self._name, error)
+                log.debug("Lock %s is not given back: %s", self._name, one_line(error))
 
     def _take(self) -> BlobLeaseClient | None:
         from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError

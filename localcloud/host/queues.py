@@ -15,6 +15,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Any
 
+from localcloud.host.connections import one_line
 from localcloud.host.invocations import Invocations
 from localcloud.host.settings import QueueSettings
 from localcloud.host.worker import Function
@@ -37,7 +38,7 @@ class QueueListener:
         poison: QueueClient,
         *,
         settings: QueueSettings,
-        lease: float,
+        lease: int,
         invocations: Invocations,
     ) -> None:
         self._function = function
@@ -46,6 +47,7 @@ class QueueListener:
         self._settings = settings
         self._lease = lease
         self._invocations = invocations
+        self._trouble = ""
         self.processing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -71,17 +73,22 @@ class QueueListener:
         def receive() -> list[QueueMessage]:
             size = self._settings.batch_size
             pages = self._queue.receive_messages(
-                messages_per_page=size, max_messages=size, visibility_timeout=int(self._lease)
+                messages_per_page=size, max_messages=size, visibility_timeout=self._lease
             )
             return list(pages)
 
+        trouble = ""
         try:
             return await asyncio.to_thread(receive)
         except ResourceNotFoundError:
-            return []  # the host doesn't make a trigger's queue; it waits until somebody does
+            trouble = "it doesn't exist"  # making a trigger's queue is not the host's business
         except AzureError as error:
-            log.warning("Queue %s can't be read: %s", self._queue.queue_name, _line(error))
-            return []
+            trouble = one_line(error)
+        finally:
+            if trouble and not self._trouble:
+                log.warning("Queue %s can't be read, trying on: %s", self._queue.queue_name, trouble)
+            self._trouble = trouble
+        return []
 
     async def _process(self, message: QueueMessage) -> None:
         from azure.core.exceptions import AzureError
@@ -93,6 +100,8 @@ class QueueListener:
         finally:
             held.release.set()
             await renewing
+        if held.lost:
+            return
         try:
             if not done and (message.dequeue_count or 0) >= self._settings.max_dequeue_count:
                 log.warning("Message %s has had its last attempt; it goes to %s", message.id, self._poison.queue_name)
@@ -101,9 +110,9 @@ class QueueListener:
             if done:
                 await asyncio.to_thread(self._queue.delete_message, message.id, held.receipt)
             else:
-                await held.hide(self._settings.visibility_timeout.total_seconds())
+                await held.hide(int(self._settings.visibility_timeout.total_seconds()))
         except AzureError as error:
-            log.warning("Message %s of queue %s will come again: %s", message.id, self._queue.queue_name, _line(error))
+            log.warning("Message %s of %s may come again: %s", message.id, self._queue.queue_name, one_line(error))
 
     async def _invoke(self, message: QueueMessage) -> bool:
         """Whether the function succeeded. A host that died in the function has counted too, hence the first check."""
@@ -126,7 +135,7 @@ class QueueListener:
         }
         answer = await self._invocations.run(
             self._function,
-            data(self._function, body),
+            queue_data(self._function, body),
             {
                 "QueueTrigger": body.decode(errors="replace"),
                 "Id": message.id,
@@ -175,23 +184,26 @@ class Backoff:
 class _Held:
     """A message that is ours for now. A renewal changes its receipt, so renewing ends before anything else uses it."""
 
-    def __init__(self, queue: QueueClient, message: QueueMessage, lease: float) -> None:
+    def __init__(self, queue: QueueClient, message: QueueMessage, lease: int) -> None:
         self._queue = queue
         self._id = str(message.id)
         self._lease = lease
         self.receipt = str(message.pop_receipt)
         self.release = asyncio.Event()
+        self.lost = False
 
-    async def hide(self, seconds: float) -> None:
+    async def hide(self, seconds: int) -> None:
+        """Make it visible in so many seconds. Raises AzureError."""
         changed = await asyncio.to_thread(
-            self._queue.update_message, self._id, self.receipt, visibility_timeout=int(seconds)
+            self._queue.update_message, self._id, self.receipt, visibility_timeout=seconds
         )
         self.receipt = str(changed.pop_receipt)
 
     async def keep(self) -> None:
-        from azure.core.exceptions import AzureError, ResourceNotFoundError
+        """Renew until released, or until it turns out that the message is no longer ours."""
+        from azure.core.exceptions import AzureError, HttpResponseError
 
-        while True:
+        while not self.lost:
             try:
                 async with asyncio.timeout(self._lease / 3):
                     await self.release.wait()
@@ -200,11 +212,11 @@ class _Held:
                 pass
             try:
                 await self.hide(self._lease)
-            except ResourceNotFoundError:
-                log.warning("Message %s of queue %s was taken by another host", self._id, self._queue.queue_name)
-                return
             except AzureError as error:
-                log.warning("Message %s of queue %s is not renewed: %s", self._id, self._queue.queue_name, _line(error))
+                # 404: it was deleted. 400: its receipt is another's.
+                self.lost = isinstance(error, HttpResponseError) and error.status_code in (400, 404)
+                what = "belongs to another host now" if self.lost else "is not renewed"
+                log.warning("Message %s of %s %s: %s", self._id, self._queue.queue_name, what, one_line(error))
 
 
 def add(queue: QueueClient, text: str) -> None:
@@ -235,12 +247,8 @@ def encode(text: str | bytes, *, base64: bool) -> str:
     return binascii.b2a_base64(content, newline=False).decode() if base64 else content.decode()
 
 
-def data(function: Function, body: bytes) -> dict[str, Any]:
+def queue_data(function: Function, body: bytes) -> dict[str, Any]:
     """A message as the worker gets it: text, unless the binding's dataType is binary."""
     if str(function.trigger.get("dataType", "")).upper() == "BINARY":
         return {"bytes": body}
     return {"string": body.decode(errors="replace")}
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

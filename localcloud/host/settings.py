@@ -18,7 +18,14 @@ OVERRIDE = "AzureFunctionsJobHost__"
 
 
 class HostError(Exception):
-    """The app can't be run as it is configured. The text names the function or file and the setting."""
+    """The app can't be run as it is configured. The text names the function or file and the setting.
+
+    `trace`: the app's own traceback, when it raised.
+    """
+
+    def __init__(self, message: str, *, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from localcloud.host.clock import HostClock
+from localcloud.host.connections import one_line
 from localcloud.host.invocations import Invocations
 from localcloud.host.lease import Lease
 from localcloud.host.settings import HostError
-from localcloud.host.worker import Answer, Function
+from localcloud.host.worker import Function
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, ContainerClient
@@ -73,7 +74,8 @@ class Status:
 
     def to_json(self) -> dict[str, str]:
         """As the host writes it, for the blob and for the app's TimerRequest.schedule_status."""
-        return {"Last": _iso(self.last), "Next": _iso(self.next), "LastUpdated": _iso(self.updated)}
+        moments = {"Last": self.last, "Next": self.next, "LastUpdated": self.updated}
+        return {name: moment.isoformat() for name, moment in moments.items()}
 
     @classmethod
     def from_json(cls, text: bytes) -> Status:
@@ -106,22 +108,24 @@ class TimerListener:
         self._status_blob: BlobClient | None = None
         if monitor or (monitor is None and not schedule.frequent):
             self._status_blob = container.get_blob_client(f"timers/{host_id}/Host.Functions.{function.name}/status")
-        self.processing: set[asyncio.Task[Answer]] = set()
+        self.processing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Follow the schedule whenever this host holds the lease, until cancelled; the lease is then given back."""
+        """Follow the schedule whenever this host holds the lease, until cancelled."""
         while True:
             await self._lease.acquire()
-            running = [asyncio.create_task(self._follow()), asyncio.create_task(self._lease.keep())]
+            following = asyncio.create_task(self._follow())
+            keeping = asyncio.create_task(self._lease.keep())
             try:
-                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in running:
-                    task.cancel()
-            for task in running:
-                if task.done() and not task.cancelled() and (error := task.exception()):
-                    log.error("Timer 'Functions.%s' starts over: %s", self._function.name, error)
+                await asyncio.wait({following, keeping}, return_when=asyncio.FIRST_COMPLETED)
+                if following.done():  # storage doesn't answer
+                    error = following.exception() or RuntimeError("it ended")
+                    log.error("Timer 'Functions.%s' starts over: %s", self._function.name, one_line(error))
+                    await self._lease.release()
                     await asyncio.sleep(1)
+            finally:
+                following.cancel()
+                keeping.cancel()
 
     async def release(self) -> None:
         """Let another host have the timer at once. For the time after `run` was cancelled."""
@@ -134,25 +138,22 @@ class TimerListener:
         past_due = status is not None and status.next <= self._clock.now()
         if past_due or self._run_on_startup:
             self._run_on_startup = False
-            await self._fire(self._clock.now(), status, past_due=past_due)
+            await self._fire(self._clock.now(), past_due=past_due)
         while True:
             due = self._schedule.after(self._clock.now())
-            log.debug("Timer 'Functions.%s': next %s", self._function.name, due)
             await self._clock.until(due)
-            status = await self._read()
-            await self._fire(due, status, past_due=False)
+            await self._fire(due, past_due=False)
 
-    async def _fire(self, due: datetime, status: Status | None, *, past_due: bool) -> None:
-        started = max(due, self._clock.now())
-        task = asyncio.create_task(
-            self._invocations.run(
-                self._function, info(status, past_due=past_due), {}, reason=f"Timer fired at {_iso(started)}"
-            )
-        )
+    async def _fire(self, due: datetime, *, past_due: bool) -> None:
+        task = asyncio.create_task(self._occur(max(due, self._clock.now()), past_due=past_due))
         self.processing.add(task)
         task.add_done_callback(self.processing.discard)
-        await asyncio.shield(task)
-        await self._write(Status(last=started, next=self._schedule.after(started), updated=self._clock.now()))
+        await asyncio.shield(task)  # losing the lease or stopping the host doesn't cut it off
+
+    async def _occur(self, now: datetime, *, past_due: bool) -> None:
+        data = timer_data(await self._read(), past_due=past_due)
+        await self._invocations.run(self._function, data, {}, reason=f"Timer fired at {now.isoformat()}")
+        await self._write(Status(last=now, next=self._schedule.after(now), updated=self._clock.now()))
 
     async def _read(self) -> Status | None:
         """What is recorded, corrected when it belongs to another schedule; None without a record of this timer."""
@@ -179,7 +180,7 @@ class TimerListener:
             await asyncio.to_thread(lambda: blob.upload_blob(json.dumps(status.to_json()), overwrite=True))
 
 
-def info(status: Status | None, *, past_due: bool) -> dict[str, Any]:
+def timer_data(status: Status | None, *, past_due: bool) -> dict[str, Any]:
     """A timer's trigger value, as the worker gets it."""
     document = {
         "Schedule": {"AdjustForDST": True},
@@ -187,7 +188,3 @@ def info(status: Status | None, *, past_due: bool) -> dict[str, Any]:
         "IsPastDue": past_due,
     }
     return {"json": json.dumps(document)}
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat()

@@ -91,7 +91,10 @@ class Worker:
         started = self._call(runtime.worker_init_request(self._message(worker_init_request=init))).result()
         if started.result.status != self.protocol.StatusResult.Success:
             failure = started.result.exception
-            raise HostError(f"0 functions found: {script} can't be indexed\n{failure.stack_trace or failure.message}")
+            message, advice, _ = failure.message.partition(". Cannot find module. ")
+            # For a failed import the worker raises once more, with the same and all of sys.path.
+            trace = failure.stack_trace.rpartition("\n\nDuring handling of")[0] if advice else failure.stack_trace
+            raise HostError(f"0 functions found: {script} can't be indexed: {message}", trace=trace)
         runtime.start_threadpool_executor()
         request = self._message(functions_metadata_request=self.protocol.FunctionsMetadataRequest())
         listed = self._call(runtime.functions_metadata_request(request)).result().function_metadata_results

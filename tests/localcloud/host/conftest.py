@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.identity import ManagedIdentityCredential
-from azure.storage.queue import QueueClient
+from azure.storage.queue import QueueClient, QueueServiceClient
 
 from localcloud.environment import foreign
 from localcloud.stack import Stack
@@ -81,7 +81,7 @@ def start(cloud: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
         given = {"PREFIX": prefix, "SCHEDULE": "0 0 0 1 1 *", "LOCAL_FUNCTION_KEY": KEY, **settings}
         given.setdefault("AzureFunctionsWebHost__hostid", prefix)
         log = logs / f"{prefix}-{len(running)}.log"
-        running.append(HostProcess(log, ours | cloud.environment | given, "--lease", "2", *options, app=app))
+        running.append(HostProcess(log, ours | cloud.environment | given, *options, app=app))
         return running[-1]
 
     yield start
@@ -90,40 +90,39 @@ def start(cloud: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 
 
 class Queues:
-    """The queues of one host's app, by their names without the prefix."""
+    """The queues of one host's app, by their names without the prefix. Texts are left as they are."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, service: QueueServiceClient) -> None:
         self._prefix = prefix
-        self._url = os.environ["AzureWebJobsStorage__queueServiceUri"]
-        self._credential = ManagedIdentityCredential(client_id=os.environ["AZURE_CLIENT_ID"])
+        self._service = service
 
     def client(self, name: str) -> QueueClient:
-        """A client that leaves texts as they are; to be closed."""
-        return QueueClient(self._url, f"{self._prefix}-{name}", credential=self._credential)
+        """One of the queues."""
+        return self._service.get_queue_client(f"{self._prefix}-{name}")
 
     def send(self, name: str, text: str, *, encoded: bool = True) -> None:
         """Add a message, and its queue when it is missing."""
-        with self.client(name) as client:
-            content = b64encode(text.encode()).decode() if encoded else text
-            try:
-                client.send_message(content)
-            except ResourceNotFoundError:
-                client.create_queue()
-                client.send_message(content)
+        client = self.client(name)
+        content = b64encode(text.encode()).decode() if encoded else text
+        try:
+            client.send_message(content)
+        except ResourceNotFoundError:
+            client.create_queue()
+            client.send_message(content)
 
     def take(self, name: str) -> str:
         """Wait for the next message and remove it. Returns its text as it is."""
 
         def look() -> str | None:
-            with self.client(name) as client:
-                try:
-                    message = client.receive_message()
-                except ResourceNotFoundError:
-                    return None
-                if message is None:
-                    return None
-                client.delete_message(message)
-                return str(message.content)
+            client = self.client(name)
+            try:
+                message = client.receive_message()
+            except ResourceNotFoundError:
+                return None
+            if message is None:
+                return None
+            client.delete_message(message)
+            return str(message.content)
 
         return str(eventually(look))
 
@@ -134,11 +133,10 @@ class Queues:
 
     def count(self, name: str) -> int:
         """How many messages there are, visible or not; 0 without a queue."""
-        with self.client(name) as client:
-            try:
-                return client.get_queue_properties().approximate_message_count or 0
-            except ResourceNotFoundError:
-                return 0
+        try:
+            return self.client(name).get_queue_properties().approximate_message_count or 0
+        except ResourceNotFoundError:
+            return 0
 
 
 @pytest.fixture
@@ -148,6 +146,8 @@ def prefix() -> str:
 
 
 @pytest.fixture
-def queues(cloud_env: Stack, prefix: str) -> Queues:
+def queues(cloud_env: Stack, prefix: str) -> Iterator[Queues]:
     """The queues of the host with this test's prefix."""
-    return Queues(prefix)
+    credential = ManagedIdentityCredential(client_id=cloud_env.environment["AZURE_CLIENT_ID"])
+    with QueueServiceClient(cloud_env.urls["queue"], credential=credential) as service:
+        yield Queues(prefix, service)

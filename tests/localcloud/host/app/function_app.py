@@ -25,9 +25,9 @@ def echo(message: func.QueueMessage, result: func.Out[str]) -> None:
                 "body": message.get_body().decode(),
                 "id": message.id,
                 "dequeue_count": message.dequeue_count,
-                "inserted": message.insertion_time.isoformat(),
-                "expires": message.expiration_time.isoformat(),
-                "next_visible": message.time_next_visible.isoformat(),
+                "inserted": str(message.insertion_time),
+                "expires": str(message.expiration_time),
+                "next_visible": str(message.time_next_visible),
                 "receipt": message.pop_receipt,
                 "pid": os.getpid(),
             }
@@ -57,8 +57,8 @@ def held(message: func.QueueMessage) -> None:
 @app.queue_output(arg_name="result", queue_name="%PREFIX%-ticks", connection="AzureWebJobsStorage")
 def tick(timer: func.TimerRequest, result: func.Out[str]) -> None:
     """Says that the timer fired, where, and what it was told."""
-    status = timer.schedule_status or {}
-    result.set(json.dumps({"past_due": timer.past_due, "pid": os.getpid(), "last": status.get("Last")}))
+    last = timer.schedule_status.get("Last")  # type: ignore[attr-defined] # missing in the base class alone
+    result.set(json.dumps({"past_due": timer.past_due, "pid": os.getpid(), "last": last}))
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *", run_on_startup=True, use_monitor=False)
