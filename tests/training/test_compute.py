@@ -1,0 +1,79 @@
+"""Computes that can't be used, and GPUs of sizes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from shared.errors import Permanent
+from shared.training.base_model import DENIED, SizeRule
+from shared.training.compute import SIZES_TOLD, gpus_per_node, unusable
+
+A100 = "Standard_NC24ads_A100_v4"
+RULE = SizeRule(source="tag", allowed=(A100,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    name: str = "gpu-cluster"
+    size: str = A100
+    provisioning_state: str = "Succeeded"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Size:
+    name: str
+    gpus: int
+
+
+SIZES = [Size(A100, 1), Size("Standard_NC48ads_A100_v4", 2), Size("Standard_ND96asr_v4", 8), Size("Standard_D13_v2", 0)]
+
+
+@pytest.mark.parametrize("state", ["Succeeded", "Creating", "Updating", "Resizing"])
+def test_a_compute_that_can_be_used(state: str) -> None:
+    assert unusable(Compute(provisioning_state=state), RULE) is None
+    assert unusable(Compute(size=A100.upper(), provisioning_state=state), RULE) is None
+    assert unusable(Compute(size="Standard_D13_v2", provisioning_state=state), None) is None
+
+
+def test_a_failed_compute() -> None:
+    assert "the provisioning of compute gpu-cluster failed: delete it" in str(
+        unusable(Compute(provisioning_state="failed"), None)
+    )
+    assert "failed (QuotaExceeded)" in str(unusable(Compute(provisioning_state="Failed", why="QuotaExceeded"), RULE))
+
+
+def test_a_size_that_the_model_does_not_allow() -> None:
+    told = unusable(Compute(size="Standard_NC6"), RULE)
+    assert told
+    assert "gpu-cluster is of the size Standard_NC6" in told
+    assert A100 in told
+    assert unusable(Compute(size="STANDARD_NC24R"), SizeRule(source="", denied=DENIED))
+    assert "of the size unknown" in str(unusable(Compute(size=""), RULE))
+
+
+def test_gpus_are_looked_up() -> None:
+    assert gpus_per_node(A100, SIZES) == 1
+    assert gpus_per_node("STANDARD_nd96asr_V4", SIZES) == 8
+
+
+def test_an_unknown_size_names_those_there_are_the_closest_first() -> None:
+    told = r"Standard_NC48ads_v4 is not a size .*: Standard_NC48ads_A100_v4, .*Standard_ND96asr_v4\. Set FINETUNE_SIZE"
+    with pytest.raises(Permanent, match=told):
+        gpus_per_node("Standard_NC48ads_v4", SIZES)
+
+
+def test_a_size_without_a_gpu() -> None:
+    with pytest.raises(Permanent, match=r"Standard_D13_v2 has no GPU\. Sizes with GPUs: .*Standard_NC"):
+        gpus_per_node("Standard_D13_v2", SIZES)
+    with pytest.raises(Permanent, match="Sizes with GPUs: none"):
+        gpus_per_node("Standard_D13_v2", SIZES[3:])
+
+
+def test_no_more_sizes_are_named_than_a_person_reads() -> None:
+    with pytest.raises(Permanent, match=f"and {200 - SIZES_TOLD} more") as told:
+        gpus_per_node("other", [Size(f"Standard_G{number}", 1) for number in range(200)])
+    assert len(re.findall("Standard_G", str(told.value))) == SIZES_TOLD
