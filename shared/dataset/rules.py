@@ -35,6 +35,7 @@ RULES: Mapping[str, str] = {
     "unknown_role": f"Use one of the roles {', '.join(ROLES)}.",
     "blank_content": "Give each message a text as its content, or remove it.",
     "no_assistant": "Add the answer to learn, as a message of the assistant, or remove the row.",
+    "no_question": "Put the message that is answered before the answer, or remove the row.",
     "last_not_assistant": "End the conversation with the assistant's answer.",
     "system_not_first": "Put the system message first; there may be one.",
     "too_few_prompts": "Add rows with other first prompts, or upload validation and test files of your own.",
@@ -153,6 +154,8 @@ def _judge(line: int, data: bytes) -> Row | tuple[str, str]:
     roles = [message.role for message in messages]
     if "assistant" not in roles:
         return "no_assistant", f"no message is the assistant's (roles: {', '.join(sorted(set(roles)))})"
+    if len(roles) == 1:
+        return "no_question", "the only message is the assistant's"
     if roles[-1] != "assistant":
         return "last_not_assistant", f"the last message is of the role {roles[-1]}"
     if "system" in roles[1:]:

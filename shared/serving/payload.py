@@ -11,7 +11,7 @@ from typing import Any
 
 SAMPLED = {"temperature": 0.6, "top_p": 0.9, "do_sample": True, "max_new_tokens": 200}
 GREEDY = {"do_sample": False, "max_new_tokens": 200}
-_ANSWER_KEYS = ("output", "answer", "result")
+_ANSWER_KEYS = ("output", "answer", "result", "generated_text", "0")
 
 type Message = Mapping[str, str]
 
@@ -26,7 +26,7 @@ def scoring_payload(conversation: Sequence[Message], *, greedy: bool = False) ->
 
 
 def conversation_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    """A row of a dataset up to its last answer: what the model is asked. Raises ValueError when there is no question."""
+    """A row of a dataset up to its last answer: what the model is asked. Raises ValueError without a question."""
     turns = [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
     if len(turns) < 2 or turns[-1]["role"] != "assistant":
         raise ValueError("a held-out row needs a question and, last, an assistant's answer")

@@ -44,6 +44,7 @@ BAD: dict[str, list[bytes]] = {
         of(USER, {"role": "assistant", "content": [{"type": "text", "text": "hi"}]}),
     ],
     "no_assistant": [of(USER), of(SYSTEM, USER)],
+    "no_question": [of(ASSISTANT)],
     "last_not_assistant": [of(USER, ASSISTANT, USER)],
     "system_not_first": [of(USER, SYSTEM, ASSISTANT), of(SYSTEM, SYSTEM, ASSISTANT)],
 }

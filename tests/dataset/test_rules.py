@@ -58,7 +58,7 @@ def test_a_good_row_is_made_canonical() -> None:
     [
         of(SYSTEM, USER, ASSISTANT),
         of(USER, ASSISTANT, {"role": "tool", "content": "42"}, ASSISTANT),
-        of(ASSISTANT),
+        of(SYSTEM, ASSISTANT),
         row("x" * 100_000),
         b'{"n": ' + b"9" * 5000 + b", " + row()[1:],
     ],
@@ -68,8 +68,8 @@ def test_rows_that_are_fine(data: bytes) -> None:
 
 
 def test_the_prompt_is_the_first_users() -> None:
-    prompts = [found.prompt for found in check([of(SYSTEM, USER, ASSISTANT) + b"\n" + of(ASSISTANT)])]  # type: ignore[union-attr]
-    assert prompts == ["user", "assistant"]
+    prompts = [found.prompt for found in check([of(SYSTEM, USER, ASSISTANT) + b"\n" + of(SYSTEM, ASSISTANT)])]  # type: ignore[union-attr]
+    assert prompts == ["user", "system"]
 
 
 def test_deep_nesting_is_a_fault() -> None:

@@ -53,6 +53,8 @@ def test_an_answer_is_found_in_every_form_that_models_give(text: str) -> None:
         {"output": text},
         {"output": [text]},
         [{"output": text}],
+        [[{"generated_text": text}]],
+        [{"0": text}],
         {"messages": [{"role": "assistant", "content": text}]},
     ]
     assert [answer_of(form) for form in forms] == [text] * len(forms)

@@ -16,6 +16,21 @@ def test_an_answer_without_words_of_its_own_fails(answer: str) -> None:
     assert verdict.why
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("capital  of\nPeru?", "only repeats the question"),
+        ("Be brief. Capital of Peru?", "only repeats the question"),
+        ("Traceback (most recent call last):\n  File", "is an error: Traceback"),
+        ('{"error": {"code": 500}}', "is an error"),
+    ],
+)
+def test_an_echo_or_an_error_is_no_answer(answer: str, why: str) -> None:
+    verdict = judge([{"role": "system", "content": "Be brief."}, *ASKED], answer)
+    assert not verdict.passed
+    assert why in verdict.why
+
+
 def test_any_words_pass() -> None:
     assert judge(ASKED, "Lima").passed
 
