@@ -1,0 +1,220 @@
+"""The loop over the local cloud, message by message, without a host: what ends a run, and who may work on it.
+
+Nothing here trains to the end; tests/test_whole_way.py does.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from localcloud.stack import Stack
+from shared.advance import advance
+from shared.app import App
+from shared.folders import DATASETS, datasets_of, read_folder
+from shared.intake import look_into
+from shared.lifecycle import Phase
+from shared.records import Claim, Run, Wake
+from shared.wakeups import handle, park
+from tests.conftest import eventually
+
+SETTINGS = {"settle": timedelta(0), "poll_interval": timedelta(seconds=1)}
+
+
+def rows(count: int) -> bytes:
+    return b"".join(
+        json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": f"Question {n}?"},
+                    {"role": "assistant", "content": f"Answer {n}."},
+                ]
+            }
+        ).encode()
+        + b"\n"
+        for n in range(count)
+    )
+
+
+@pytest.fixture
+def folder() -> str:
+    return f"loop-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def quick(app: App) -> App:
+    """The app without a settle time, with computes of its own so that tests do not meet in them."""
+    name = uuid4().hex[:8]
+    return replace(
+        app, settings=replace(app.settings, **SETTINGS, gpu_compute=f"gpu-{name}", cpu_compute=f"cpu-{name}")
+    )
+
+
+def received(app: App, folder: str, data: bytes = b"", spec: bytes = b"") -> Run:
+    app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", data or rows(20))
+    if spec:
+        app.cloud.blobs.write(DATASETS, f"{folder}/finetune.yaml", spec)
+    look_into(app, folder)
+    (run_id,) = datasets_of(read_folder(app, folder))
+    return reload(app, run_id)
+
+
+def reload(app: App, run_id: str) -> Run:
+    loaded = app.runs.load(run_id)
+    assert loaded
+    return loaded[0]
+
+
+def driven(app: App, run: Run, until: Callable[[Run], Any], timeout: float = 30) -> Run:
+    """Wakes the run again and again, as its messages would, until it is as wanted."""
+
+    def step() -> Run:
+        advance(app, run.id, None)
+        now = reload(app, run.id)
+        assert not now.parked
+        assert until(now), f"{now.phase}, waiting for {now.waiting!r}: {now.reason}"
+        return now
+
+    return eventually(step, timeout, every=0.2)
+
+
+def jobs(stack: Stack) -> int:
+    return sum(1 for e in stack.control("GET", "/_local/ledger") if e.get("kind") == "jobs" and e["method"] == "PUT")
+
+
+def test_bad_rows_are_named_and_nothing_is_launched(quick: App, folder: str, cloud: Stack) -> None:
+    before = jobs(cloud)
+    run = received(quick, folder, rows(3) + b"oops\n" + b'{"messages": []}\n')
+    ended = driven(quick, run, lambda r: r.phase.ended)
+    assert ended.phase is Phase.REJECTED
+    assert "line 4" in ended.reason
+    assert ended.faults == 2
+    report = json.loads(quick.cloud.blobs.read("prepared", f"{run.prepared}/report.json")[0])
+    assert [(fault["line"], fault["rule"]) for fault in report["faults"]] == [(4, "not_json"), (5, "empty_messages")]
+    assert quick.cloud.blobs.head("prepared", f"{run.prepared}/train.jsonl") is None
+    assert jobs(cloud) == before
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings", "told"),
+    [
+        (b"model: Phi-5-imagined\ntrain: train.jsonl\n", {}, "Phi-5-imagined"),
+        (b"model: Phi-3-medium-4k-instruct\ntrain: train.jsonl\n", {}, "retired"),
+        (b"train: train.jsonl\n", {"component": "no_such_component"}, "no_such_component"),
+        (b"train: train.jsonl\n", {"gpu_size": "Standard_NC6"}, "FINETUNE_SIZE"),
+        (b"train: train.jsonl\n", {"serving_size": "Standard_NC6"}, "SERVING_SIZE"),
+        (b"train: train.jsonl\nparameters: {num_train_epochs: 0}\n", {}, "num_train_epochs"),
+        (b"train: train.jsonl\nparameters: {lerning_rate: 1}\n", {}, "did you mean learning_rate"),
+    ],
+)
+def test_what_can_not_run_ends_as_failed_before_anything_is_launched(
+    quick: App, folder: str, cloud: Stack, spec: bytes, settings: dict[str, Any], told: str
+) -> None:
+    app, before = replace(quick, settings=replace(quick.settings, **settings)), jobs(cloud)
+    ended = driven(app, received(app, folder, spec=spec), lambda r: r.phase.ended)
+    assert ended.phase is Phase.FAILED
+    assert told in ended.reason
+    assert jobs(cloud) == before
+
+
+def test_a_compute_in_state_failed_ends_the_run(quick: App, folder: str, cloud: Stack) -> None:
+    before = jobs(cloud)
+    app = replace(quick, settings=replace(quick.settings, nodes=1000))
+    ended = driven(app, received(app, folder), lambda r: r.phase.ended)
+    assert ended.phase is Phase.FAILED
+    assert "provisioning" in ended.reason
+    assert jobs(cloud) == before
+
+
+def test_a_job_that_is_cancelled_ends_the_run_with_a_reason(quick: App, folder: str) -> None:
+    training = driven(quick, received(quick, folder), lambda r: r.phase is Phase.TRAINING)
+    job = quick.cloud.jobs.get(training.job)
+    assert job
+    assert job.tags["droptune.run"] == training.id
+    quick.cloud.jobs.cancel(training.job)
+    ended = driven(quick, training, lambda r: r.phase.ended, 60)
+    assert ended.phase is Phase.FAILED
+    assert "Canceled" in ended.reason
+    assert ended.id not in {run_id for run_id, _ in quick.runs.active()}
+
+
+def test_a_job_that_is_too_old_is_cancelled(quick: App, folder: str) -> None:
+    training = driven(quick, received(quick, folder), lambda r: r.phase is Phase.TRAINING)
+    impatient = replace(quick, settings=replace(quick.settings, max_training_hours=0))
+    ended = driven(impatient, training, lambda r: r.phase.ended, 60)
+    assert "Canceled" in ended.reason
+
+
+def test_a_stale_timer_does_nothing(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    advance(quick, run.id, "another token")
+    assert reload(quick, run.id) == run
+
+
+def test_a_run_that_somebody_works_on_is_left_to_them_until_the_claim_runs_out(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    loaded = quick.runs.load(run.id)
+    assert loaded
+    now = quick.cloud.blobs.now()
+    claimed = replace(run, claim=Claim(action="prepare", until=now + timedelta(minutes=1)))
+    etag = quick.runs.save(claimed, loaded[1])
+    advance(quick, run.id, None)
+    assert reload(quick, run.id) == claimed
+    quick.runs.save(replace(claimed, claim=Claim(action="prepare", until=now - timedelta(seconds=1))), etag)
+    advance(quick, run.id, None)
+    assert reload(quick, run.id).phase is Phase.PREPARED
+
+
+def test_an_overwritten_dataset_ends_the_run_of_the_old_one(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    quick.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", rows(21))
+    assert driven(quick, run, lambda r: r.phase.ended).phase is Phase.SUPERSEDED
+
+
+def test_the_rest_of_an_upload_is_waited_for_and_taken(quick: App, folder: str) -> None:
+    app = replace(quick, settings=replace(quick.settings, settle=timedelta(seconds=2)))
+    run = received(app, folder)
+    advance(app, run.id, None)
+    waiting = reload(app, run.id)
+    assert waiting.phase is Phase.RECEIVED
+    assert waiting.wake == run.wake, "an event arms no second timer"
+    app.cloud.blobs.write(DATASETS, f"{folder}/test.jsonl", rows(3))
+    prepared = driven(app, run, lambda r: r.phase is not Phase.RECEIVED)
+    assert prepared.test
+    assert prepared.rows["test"] == 3
+
+
+def test_an_end_is_an_end(quick: App, folder: str) -> None:
+    ended = driven(quick, received(quick, folder, b"oops\n"), lambda r: r.phase.ended)
+    advance(quick, ended.id, None)
+    assert reload(quick, ended.id) == ended
+
+
+@pytest.mark.parametrize("body", [b"", b"no json", b"[]", b'{"run": 3}', b'{"run": "r1"}'])
+def test_a_malformed_wake_up_raises(quick: App, body: bytes) -> None:
+    with pytest.raises(ValueError, match="wake-up message"):
+        handle(quick, body)
+
+
+def test_a_poisoned_message_is_kept_and_parks_its_run(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    message = json.dumps({"run": run.id, "token": None}).encode()
+    park(quick, "run-steps", "m1", message)
+    assert "poison/run-steps/m1" in reload(quick, run.id).parked
+    assert quick.cloud.blobs.read("state", "poison/run-steps/m1")[0] == message
+    park(quick, "run-steps", "m2", b"no json")
+    assert quick.cloud.blobs.read("state", "poison/run-steps/m2")[0] == b"no json"
+
+
+def test_a_timer_that_was_lost_does_not_stop_the_run(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    loaded = quick.runs.load(run.id)
+    assert loaded
+    past = quick.cloud.blobs.now() - timedelta(hours=1)
+    quick.runs.save(replace(run, wake=Wake(token="lost", due=past)), loaded[1])
+    advance(quick, run.id, None)
+    assert reload(quick, run.id).phase is Phase.PREPARED
