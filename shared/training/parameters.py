@@ -13,9 +13,10 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.dataset.spec import FILE_NAME
 from shared.errors import Permanent
 from shared.training.base_model import DEFAULTS_TAG
+
+FILE_NAME = "finetune.yaml"
 
 type Value = str | int | float | bool
 
