@@ -1,0 +1,70 @@
+"""Writes docs/settings.md from shared/settings.py, and from the timers' bindings what the Functions host reads itself.
+
+`.venv/bin/python -m scripts.settings_page`; tests/test_docs.py fails when the page is stale.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "settings.md"
+KINDS = {"str": "text", "int": "whole number", "float": "number", "timedelta": "duration"}
+SCHEDULES = {
+    "SWEEP_SCHEDULE": "When the sweep looks for what events missed",
+    "CLEANUP_SCHEDULE": "When endpoints are judged",
+}
+HEAD = """# Settings
+
+Application settings of the Function App: in Azure set by the deployment, in the local cloud by `droptune local up`.
+Durations are ISO 8601 in days, hours, minutes and seconds (`PT60S`, `P1DT12H`). A setting that is missing or can't be
+read stops the app with a message that names all of them. Made from `shared/settings.py` by `scripts/settings_page.py`.
+
+| setting | what | kind | default |
+|---|---|---|---|
+"""
+HOST = """
+## Read by the Functions host
+
+The host puts these into the triggers' bindings. Schedules are NCRONTAB expressions of six fields, seconds first; all
+are needed.
+
+| setting | what |
+|---|---|
+"""
+
+
+def page() -> str:
+    """The page as it should be. Raises KeyError for a `%SETTING%` of a binding that SCHEDULES doesn't explain."""
+    rows = []
+    for setting in fields(Settings):
+        default = "needed" if setting.default is MISSING else shown(setting.default)
+        rows.append(
+            f"| `{setting.metadata['name']}` | {setting.metadata['help']} | {KINDS[str(setting.type)]} | {default} |\n"
+        )
+    sources = "".join(path.read_text() for path in sorted((ROOT / "functions").glob("*.py")))
+    bound = sorted(set(re.findall(r"%(\w+)%", sources)))
+    rows.append(HOST)
+    rows += [f"| `{name}` | {SCHEDULES[name]} |\n" for name in bound]
+    rows.append("| `DROPTUNE_STORAGE__*`, `AzureWebJobsStorage__*` | Identity-based connections of queues and host |\n")
+    return HEAD + "".join(rows)
+
+
+def shown(default: Any) -> str:
+    """A default as one would write it."""
+    if isinstance(default, timedelta):
+        minutes, seconds = divmod(int(default.total_seconds()), 60)
+        hours, minutes = divmod(minutes, 60)
+        parts = [f"{n}{unit}" for n, unit in ((hours, "H"), (minutes, "M"), (seconds, "S")) if n]
+        return f"`PT{''.join(parts) or '0S'}`"
+    return f"`{default}`" if default != "" else "empty"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
