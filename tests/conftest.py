@@ -49,9 +49,14 @@ def cloud_env(cloud: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
     return cloud
 
 
-@pytest.fixture
-def app(cloud_env: Stack) -> Iterator[App]:
-    """The app over the session's cloud, as a function would get it."""
-    made = App.of(Settings.read(cloud_env.environment))
+@pytest.fixture(scope="session")
+def _app(cloud: Stack) -> Iterator[App]:
+    made = App.of(Settings.read(cloud.environment))
     yield made
     made.cloud.close()
+
+
+@pytest.fixture
+def app(cloud_env: Stack, _app: App) -> App:
+    """The app over the session's cloud, as a function would get it; its clients are made once, as in a process."""
+    return _app
