@@ -11,7 +11,7 @@ def _json(body: bytes | None) -> func.HttpResponse:
     return func.HttpResponse(body, mimetype="application/json")
 
 
-@blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@blueprint.route("health", trigger_arg_name="request", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def health(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     """Whether the settings are complete and storage answers, and what this process ignored so far."""
     from shared import views
@@ -19,7 +19,7 @@ def health(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     return _json(views.health())
 
 
-@blueprint.route("runs", methods=["GET"])
+@blueprint.route("runs", trigger_arg_name="request", methods=["GET"])
 def runs(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     """The runs that changed last, newest first."""
     from shared import views
@@ -28,7 +28,7 @@ def runs(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     return _json(views.runs(app()))
 
 
-@blueprint.route("runs/{id}", methods=["GET"])
+@blueprint.route("runs/{id}", trigger_arg_name="request", methods=["GET"])
 def run(request: func.HttpRequest) -> func.HttpResponse:
     """One run: its record, the report on its data, the metrics of its job."""
     from shared import views
@@ -37,7 +37,7 @@ def run(request: func.HttpRequest) -> func.HttpResponse:
     return _json(views.run(app(), request.route_params["id"]))
 
 
-@blueprint.route("lines", methods=["GET"])
+@blueprint.route("lines", trigger_arg_name="request", methods=["GET"])
 def lines(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     """The lines: what serves, what is idle, what the cleanup saved."""
     from shared import views
