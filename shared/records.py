@@ -215,6 +215,8 @@ class Runs(Records[Run]):
         super().__init__(blobs, "runs", Run)
 
     def create(self, record: Run) -> bool:
+        if self.load(record.id):
+            return False
         if not record.phase.ended:
             self._blobs.write(CONTAINER, f"active/{record.id}", b"")
         return super().create(record)

@@ -74,6 +74,7 @@ def test_active_are_the_runs_that_were_made_and_not_retired(app: App) -> None:
     assert working.id in active
     assert ended.id not in active
     app.runs.retire(working.id)
+    assert not app.runs.create(working), "as a repeated event would"
     assert working.id not in {run_id for run_id, _ in app.runs.active()}
 
 

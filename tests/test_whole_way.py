@@ -6,27 +6,27 @@ job, a deployment. The training set is small, so that this takes a minute; `make
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from shared.serving.payload import answer_of, conversation_of, scoring_payload
 
-from examples.make_facts import write_facts
+from examples.make_facts import make, write_rows
 from localcloud.environment import foreign
 from localcloud.stack import Stack
 from shared.app import App
 from shared.folders import DATASETS
 from shared.lifecycle import Phase
 from shared.records import Line, Run
+from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.settings import Settings
 from tests.conftest import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 SETTINGS = {
+    "LOCAL_FUNCTION_KEY": "whole-way",
     "SETTLE_TIME": "PT2S",
     "POLL_INTERVAL": "PT1S",
     "IDLE_WINDOW": "PT10M",
@@ -62,9 +62,10 @@ def test_from_an_upload_to_an_answering_endpoint_and_away_again(stack: Stack, tm
 
     # A good upload, its events delivered twice.
     stack.control("POST", "/_local/eventgrid", {"topic": "storage", "deliver": 2})
-    write_facts(tmp_path / "facts")
-    for name in ("train.jsonl", "test.jsonl"):
-        app.cloud.blobs.write(DATASETS, f"facts/{name}", (tmp_path / "facts" / name).read_bytes())
+    train, test = make()
+    for name, rows in (("train.jsonl", train), ("test.jsonl", test)):
+        write_rows(tmp_path / name, rows)
+        app.cloud.blobs.write(DATASETS, f"facts/{name}", (tmp_path / name).read_bytes())
     app.cloud.blobs.write(DATASETS, "facts/finetune.yaml", SPEC)
 
     # The host crashes in mid-training, and again in mid-deploying.
@@ -82,10 +83,8 @@ def test_from_an_upload_to_an_answering_endpoint_and_away_again(stack: Stack, tm
     endpoint = app.cloud.endpoints.get(live.endpoint)
     assert endpoint
     assert endpoint.traffic == {live.deployment: 100}
-    held_out = json.loads((tmp_path / "facts" / "test.jsonl").read_text().splitlines()[0])
-    answer = answer_of(
-        app.cloud.endpoints.score(live.endpoint, scoring_payload(conversation_of(held_out), greedy=True))
-    )
+    payload = scoring_payload(conversation_of(test[0]), greedy=True)
+    answer = answer_of(app.cloud.endpoints.score(live.endpoint, payload))
     assert answer
     losses = app.cloud.metrics.job_metrics(live.job)["eval_loss"]
     assert losses[-1][1] < losses[0][1]
