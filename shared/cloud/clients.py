@@ -7,6 +7,7 @@ Used by the other modules of this package alone.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -104,15 +105,7 @@ class Clients:
     @_Once
     def ml(self) -> MLClient:
         """The workspace's client. Its long-running operations are started, never polled: nobody waits for them."""
-        from azure.ai.ml import MLClient
-
-        client = MLClient(
-            self.credential,
-            self.settings.subscription,
-            self.settings.resource_group,
-            self.settings.workspace,
-            **self._ml_options(),
-        )
+        client = self._ml_client(self.settings.subscription, self.settings.resource_group, self.settings.workspace)
         _start_only(client.compute, "_operation")
         _start_only(client.online_endpoints, "_online_operation")
         _start_only(client.online_deployments, "_online_deployment")
@@ -122,17 +115,22 @@ class Clients:
     @_Once
     def registry(self) -> MLClient:
         """The client of the registry that holds base models and the fine-tune component."""
+        return self._ml_client(registry_name=self.settings.registry)
+
+    def _ml_client(self, *scope: str, **options: str) -> MLClient:
         from azure.ai.ml import MLClient
 
-        return MLClient(self.credential, registry_name=self.settings.registry, **self._ml_options())
-
-    def _ml_options(self) -> dict[str, Any]:
-        return {
-            "transport": self.transport,
-            "retry_total": RETRIES,
-            "show_progress": False,
-            "enable_telemetry": False,
-        }
+        # It writes to stderr by a handler of its own, as a notebook likes it; what is wrong comes as an exception.
+        logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
+        return MLClient(
+            self.credential,
+            *scope,
+            **options,
+            transport=self.transport,
+            retry_total=RETRIES,
+            show_progress=False,
+            enable_telemetry=False,
+        )
 
     @_Once
     def metrics(self) -> MetricsClient:
@@ -200,6 +198,11 @@ class Clients:
             made = self.__dict__.get(name)
             if made is not None:
                 made.close()
+
+
+def plain(value: object) -> str:
+    """The text of a state or code, which the SDKs give as enums here and as strings there; empty for None."""
+    return "" if value is None else str(getattr(value, "value", value))
 
 
 class _StartOnly:

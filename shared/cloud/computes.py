@@ -5,9 +5,11 @@ Called when a run is planned: the sizes tell how many GPUs a node has, the clust
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from shared.cloud.clients import Clients
+from shared.cloud.clients import Clients, plain
 from shared.cloud.failures import translated
 from shared.errors import NotFound
 
@@ -54,8 +56,8 @@ class Computes:
         return Compute(
             name=found.name,
             size=getattr(found, "size", None) or "",
-            provisioning_state=found.provisioning_state or "",
-            why=found.provisioning_errors or "",
+            provisioning_state=plain(found.provisioning_state),
+            why=plain(found.provisioning_errors),
         )
 
     def create(self, name: str, size: str, max_nodes: int, identity_id: str) -> None:
@@ -84,12 +86,14 @@ class Computes:
         location = self._clients.settings.location
         with translated(f"VM sizes of {location}", role="a role with */read on the subscription (Monitoring Reader)"):
             found = self._clients.ml.compute.list_sizes(location=location)
-        return [
-            Size(
-                name=size.name,
-                gpus=int(size.gpus or 0),
-                vcpus=int(size.v_cp_us or 0),
-                memory_gb=float(size.memory_gb or 0),
-            )
-            for size in found
-        ]
+        return [_size(vars(size)) for size in found]
+
+
+def _size(fields: Mapping[str, Any]) -> Size:
+    """azure-ai-ml 1.35.2 leaves its own `v_cp_us` and `memory_gb` empty and keeps the service's names beside them."""
+    return Size(
+        name=fields["name"],
+        gpus=int(fields.get("gpus") or 0),
+        vcpus=int(fields.get("vCPUs") or fields.get("v_cp_us") or 0),
+        memory_gb=float(fields.get("memoryGB") or fields.get("memory_gb") or 0),
+    )

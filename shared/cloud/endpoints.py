@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from shared.cloud.clients import Clients
+from shared.cloud.clients import Clients, plain
 from shared.cloud.failures import judged, translated
 from shared.errors import NotFound, Permanent, Transient
 
@@ -95,8 +95,8 @@ class Endpoints:
         endpoint = self._endpoint(name)
         if endpoint is None:
             raise NotFound(f"endpoint {name} in {self._where}")
-        if endpoint.provisioning_state not in ("Succeeded", "Failed"):
-            raise Transient(f"endpoint {name} in {self._where} is {endpoint.provisioning_state}")
+        if plain(endpoint.provisioning_state) not in ("Succeeded", "Failed"):
+            raise Transient(f"endpoint {name} in {self._where} is {plain(endpoint.provisioning_state)}")
         endpoint.traffic = {deployment: percent for deployment, percent in traffic.items() if percent}
         with translated(f"setting the traffic of endpoint {name} in {self._where}", role=_ROLE):
             self._clients.ml.online_endpoints.begin_create_or_update(endpoint)
@@ -116,7 +116,7 @@ class Endpoints:
                 found = self._clients.ml.online_deployments.get(name, endpoint)
         except NotFound:
             return None
-        failed = found.provisioning_state in ("Failed", "Canceled")
+        failed = plain(found.provisioning_state) in ("Failed", "Canceled")
         return _deployment(found, endpoint, self._reason(found) if failed else "")
 
     def deployments(self, endpoint: str) -> builtins.list[Deployment]:
@@ -213,7 +213,7 @@ class Endpoints:
             answer = self._clients.http.send_request(request, read_timeout=_SCORE_SECONDS)
             body = answer.text()
         if answer.status_code >= 400:
-            raise judged(what, answer.status_code, answer.reason or "", body.strip()[:1000], answer.headers)
+            raise judged(what, answer.status_code, *_refusal(body, answer.reason), answer.headers)
         try:
             return json.loads(body)
         except ValueError as error:
@@ -242,11 +242,20 @@ class Endpoints:
         return ": ".join(filter(None, (error.get("code"), error.get("message"))))
 
 
+def _refusal(body: str, reason: str | None) -> tuple[str, str]:
+    """Code and message of an answer that is an error; what a model's own code raised may be any text."""
+    try:
+        error = json.loads(body)["error"]
+        return str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        return "", body.strip()[:1000] or reason or ""
+
+
 def _endpoint(found: Any) -> Endpoint:
     return Endpoint(
         name=found.name,
         id=found.id,
-        state=found.provisioning_state or "",
+        state=plain(found.provisioning_state),
         scoring_uri=found.scoring_uri or "",
         traffic={name: int(percent) for name, percent in (found.traffic or {}).items() if int(percent)},
         tags=dict(found.tags or {}),
@@ -258,7 +267,7 @@ def _deployment(found: Any, endpoint: str, why: str = "") -> Deployment:
         name=found.name,
         id=found.id,
         endpoint=endpoint,
-        state=found.provisioning_state or "",
+        state=plain(found.provisioning_state),
         why=why,
         model=str(found.model or ""),
         instance_type=found.instance_type or "",

@@ -32,6 +32,7 @@ _BUSY = re.compile(
 _QUOTA = re.compile(
     r"out\s?of\s?quota|not enough (\w+ )*quota|quota (\w+ )*exceeded|exceeds? (\w+ )*quota", re.IGNORECASE
 )
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")  # azure-ai-ml colours some of its messages
 # Only a message tells this one: the SDK turned the failed request for the cloud's metadata into an "unknown cloud".
 _NO_METADATA = re.compile(r"unknown cloud environment", re.IGNORECASE)
 
@@ -81,7 +82,9 @@ def _outcome(error: Exception, what: str, role: str) -> Exception | None:
 
 
 def _of_ml(error: Exception, what: str) -> Exception:
-    message = _first_line(error)
+    """azure-ai-ml wraps what it finds wrong in advice; the findings are the lines that begin with `(x)`."""
+    findings = re.findall(r"^\(x\)\s*(.+)", _ANSI.sub("", str(error)), re.MULTILINE)
+    message = " ".join(findings) or _first_line(error)
     if _NO_METADATA.search(message):
         return Transient(f"{what}: Azure's cloud metadata could not be read: {message}")
     return Permanent(f"{what}: {message}")
@@ -130,7 +133,7 @@ def _first_line(error: Exception) -> str:
 
 def _line(text: object) -> str:
     """The first line with something in it: storage and ARM put request ids and times on those that follow."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(text))  # azure-ai-ml colours some of its messages
+    plain = _ANSI.sub("", str(text))
     return next((line.strip() for line in plain.splitlines() if line.strip()), "")[:2000]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.cloud.clients import Clients
+from shared.cloud.clients import Clients, plain
 from shared.cloud.failures import translated
 from shared.cloud.registry import Registry
 from shared.errors import Conflict, NotFound, Permanent, Transient
@@ -154,12 +154,10 @@ def _bound(component: Any, name: str, value: Any) -> Any:
 
 def _view(found: Any) -> JobView:
     created = found.creation_context.created_at if found.creation_context else None
-    if created is not None and created.tzinfo is None:
-        created = created.replace(tzinfo=UTC)
     return JobView(
         name=found.name,
-        status=str(found.status or ""),
-        created=created,
+        status=plain(found.status),
+        created=created.replace(tzinfo=created.tzinfo or UTC).astimezone(UTC) if created else None,
         studio_url=found.studio_url or "",
         tags=dict(found.tags or {}),
     )

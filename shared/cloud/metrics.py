@@ -70,7 +70,11 @@ class Metrics:
                         aggregations=["Average"],
                     )
             except (NotFound, Permanent, Transient) as error:
-                log.warning("Not read: %s", error)
+                if isinstance(error, NotFound) and len(batch) > 1:  # one that is gone must not hide the others
+                    for one in batch:
+                        yield from self._points([one], namespace, metric, start, end, grain)
+                else:
+                    log.warning("Not read: %s", error)
                 continue
             if len(answers) != len(batch):  # answers carry no id: they are told apart by their order alone
                 log.warning("Not read: %s: %d answers", what, len(answers))

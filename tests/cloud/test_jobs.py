@@ -1,0 +1,150 @@
+"""Jobs that really train, what becomes of them, and the models that they leave."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from localcloud.stack import Stack
+from shared.cloud import Cloud
+from shared.cloud.jobs import ENDED, JobView
+from shared.errors import NotFound, Permanent
+from shared.training.job import JobRequest, job_request
+from shared.training.parameters import resolve
+from tests.conftest import eventually
+
+ROWS = [
+    {"messages": [{"role": "user", "content": f"What is {n}?"}, {"role": "assistant", "content": f"It is {n}."}]}
+    for n in range(8)
+]
+DATA = "\n".join(json.dumps(row) for row in ROWS).encode()
+
+
+def request(azure: Cloud, run: str, *, train: bytes = DATA, **parameters: Any) -> JobRequest:
+    """A small job whose data lie in `prepared`, on computes that exist."""
+    settings = azure.settings
+    for name, size in ((settings.cpu_compute, settings.cpu_size), (settings.gpu_compute, settings.gpu_size)):
+        if azure.computes.get(name) is None:
+            azure.computes.create(name, size, 1, settings.training_identity)
+    azure.blobs.write("prepared", f"{run}/train.jsonl", train)
+    azure.blobs.write("prepared", f"{run}/validation.jsonl", DATA)
+    model, component = azure.registry.model("Phi-3-mini-4k-instruct"), azure.registry.component(settings.component)
+    resolved, _ = resolve(model.defaults(), {"max_steps": 2} | parameters, component.inputs)
+    return job_request(
+        run=run,
+        attempt=1,
+        line="line",
+        dataset="capitals",
+        base_model=model.name,
+        model_id=model.id,
+        component=component.name,
+        component_version=component.version,
+        component_id=component.id,
+        parameters=resolved,
+        gpus=1,
+        nodes=1,
+        gpu_compute=settings.gpu_compute,
+        gpu_size=settings.gpu_size,
+        cpu_compute=settings.cpu_compute,
+        cpu_size=settings.cpu_size,
+        train=f"azureml://datastores/prepared/paths/{run}/train.jsonl",
+        validation=f"azureml://datastores/prepared/paths/{run}/validation.jsonl",
+        takes=component.inputs,
+    )
+
+
+def ended(azure: Cloud, name: str) -> JobView:
+    def over() -> JobView | None:
+        job = azure.jobs.get(name)
+        assert job is not None
+        return job if job.status in ENDED else None
+
+    job = eventually(over, 120, every=0.5)
+    assert job is not None
+    return job
+
+
+def test_a_job_trains_and_leaves_a_model_and_its_losses(azure: Cloud, cloud: Stack, unique: str) -> None:
+    wanted = request(azure, unique)
+    assert azure.jobs.get(wanted.name) is None
+    azure.jobs.submit(wanted)
+    azure.jobs.submit(wanted)
+    puts = [entry for entry in cloud.control("GET", "/_local/ledger") if entry.get("name") == wanted.name]
+    assert [entry["method"] for entry in puts] == ["PUT"]
+    assert wanted.name in [job.name for job in azure.jobs.active()]
+
+    job = ended(azure, wanted.name)
+    assert (job.status, job.why) == ("Completed", "")
+    assert job.tags["droptune.run"] == unique
+    assert wanted.name in job.studio_url
+    assert job.created is not None
+    assert [each.name for each in azure.jobs.list_since(job.created)][-1:] == [wanted.name]
+    assert wanted.name not in [each.name for each in azure.jobs.list_since(job.created + timedelta(seconds=1))]
+    assert wanted.name not in [each.name for each in azure.jobs.active()]
+
+    sent = azure.clients.ml.jobs.get(wanted.name)
+    assert sent.experiment_name == wanted.experiment
+    assert sent.display_name == wanted.display_name
+    assert sent.settings.force_rerun is True
+    assert sent.settings.continue_on_step_failure is False
+    assert list(sent.outputs) == ["trained_model"]
+
+    losses = azure.metrics.job_metrics(wanted.name)["eval_loss"]
+    assert [step for step, _ in losses] == sorted(step for step, _ in losses)
+    assert losses[-1][1] < losses[0][1], "it learns"
+
+    assert azure.models.get(unique, "1") is None
+    model = azure.models.register(unique, "1", wanted.name, "a test", {"droptune.run": unique}, {"from": "here"})
+    assert (model.name, model.version) == (unique, "1")
+    assert model.id.endswith(f"/models/{unique}/versions/1")
+    assert azure.models.register(unique, "1", wanted.name) == model == azure.models.get(unique, "1")
+    registered = azure.clients.ml.models.get(unique, "1")
+    assert registered.type == "mlflow_model"
+    assert registered.tags["droptune.run"] == unique
+
+
+def test_a_job_that_fails_says_in_which_step_and_why(azure: Cloud, unique: str) -> None:
+    wanted = request(azure, unique, train=b"this is not JSON\n")
+    azure.jobs.submit(wanted)
+    job = ended(azure, wanted.name)
+    assert job.status == "Failed"
+    assert job.why.startswith("chat_completion_datapreprocess: ")
+    assert "JSON" in job.why
+
+
+def test_a_job_is_cancelled_once_or_twice(azure: Cloud, unique: str) -> None:
+    wanted = request(azure, unique)
+    azure.jobs.submit(wanted)
+    azure.jobs.cancel(wanted.name)
+    assert ended(azure, wanted.name).status == "Canceled"
+    azure.jobs.cancel(wanted.name)
+    azure.jobs.cancel(f"{unique}-nobody")
+
+
+def test_a_job_that_the_service_refuses_is_permanent(azure: Cloud, unique: str) -> None:
+    good = request(azure, unique)
+    nowhere = JobRequest(**{**good.__dict__, "inputs": {**good.inputs, "compute_finetune": "nowhere"}})
+    with pytest.raises(Permanent, match="nowhere"):
+        azure.jobs.submit(nowhere)
+    unknown = JobRequest(**{**good.__dict__, "inputs": {**good.inputs, "learning_rate_min": 1}})
+    with pytest.raises(Permanent, match="learning_rate_min"):
+        azure.jobs.submit(unknown)
+    assert azure.jobs.get(good.name) is None
+
+
+def test_a_lost_answer_is_no_second_job(azure: Cloud, cloud: Stack, unique: str) -> None:
+    azure.clients.transport.sleep = lambda _: None
+    wanted = request(azure, unique)
+    fault = {"method": "PUT", "path": f"/jobs/{wanted.name}$", "status": 500, "moment": "after", "count": 1}
+    cloud.control("POST", "/_local/faults", fault)
+    azure.jobs.submit(wanted)  # made by the first request, refused as existing by the SDK's second one
+    assert azure.jobs.get(wanted.name) is not None
+    azure.jobs.cancel(wanted.name)
+
+
+def test_metrics_of_a_job_that_does_not_exist(azure: Cloud, unique: str) -> None:
+    with pytest.raises(NotFound, match=unique):
+        azure.metrics.job_metrics(unique)
