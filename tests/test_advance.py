@@ -13,12 +13,13 @@ from uuid import uuid4
 import pytest
 
 from localcloud.stack import Stack
+from shared import naming
 from shared.advance import advance
 from shared.app import App
 from shared.folders import DATASETS, datasets_of, read_folder
 from shared.intake import look_into
 from shared.lifecycle import Phase
-from shared.records import Claim, Run, Wake
+from shared.records import Claim, Line, Rollout, Run, Wake
 from shared.wakeups import handle, park
 from tests.conftest import eventually
 
@@ -147,6 +148,38 @@ def test_a_job_that_is_too_old_is_cancelled(quick: App, folder: str) -> None:
     impatient = replace(quick, settings=replace(quick.settings, max_training_hours=0))
     ended = driven(impatient, training, lambda r: r.phase.ended, 60)
     assert "Canceled" in ended.reason
+
+
+def test_a_deployment_that_fails_is_rolled_back_and_its_log_kept(quick: App, folder: str) -> None:
+    from azure.ai.ml.entities import ManagedOnlineDeployment
+
+    run, endpoints = received(quick, folder), quick.cloud.endpoints
+    loaded = quick.runs.load(run.id)
+    assert loaded
+    name = naming.deployment_name(run.id, 1)
+    endpoints.create(folder)
+    eventually(lambda: (found := endpoints.get(folder)) and found.state == "Succeeded")
+    broken = ManagedOnlineDeployment(
+        name=name,
+        endpoint_name=folder,
+        model="azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15",
+        instance_type="Standard_DS3_v2",
+        instance_count=1,
+        environment_variables={"GUNICORN_CMD_ARGS": "--no-such-option"},
+    )
+    quick.cloud.clients.ml.online_deployments.begin_create_or_update(broken)
+    rollout = Rollout(run=run.id, uploaded=run.uploaded)
+    quick.lines.create(Line(id=run.line, folder=folder, base_model=run.base_model, endpoint=folder, rollout=rollout))
+    quick.runs.save(replace(run, phase=Phase.DEPLOYING, endpoint=folder, deployment=name), loaded[1])
+
+    ended = driven(quick, run, lambda r: r.phase.ended, 60)
+    assert ended.phase is Phase.ROLLED_BACK
+    assert "the deployment failed" in ended.reason
+    assert b"no-such-option" in quick.cloud.blobs.read("state", f"logs/{name}.txt")[0]
+    eventually(lambda: endpoints.deployments(folder) == [])
+    line = quick.lines.load(run.line)
+    assert line
+    assert line[0].rollout is None
 
 
 def test_a_stale_timer_does_nothing(quick: App, folder: str) -> None:
