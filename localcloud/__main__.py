@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -49,8 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def up(state: Path, *, host: bool = True) -> None:
     """Run the cloud until Ctrl-C or SIGTERM. Raises StackError when it can't start."""
+    ended = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        if not ended.is_set():  # a second signal must not disturb the stopping
+            ended.set()
+            raise KeyboardInterrupt
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        signal.signal(number, end)
     stack = Stack(state)
     try:
         stack.start(host=host)
@@ -58,14 +67,14 @@ def up(state: Path, *, host: bool = True) -> None:
             if host or name != "host":
                 _say(f"{name:<12}{url}")
         _say(f"ready; state and logs are in {stack.state}; Ctrl-C stops it")
-        while True:
-            time.sleep(1)
+        while not ended.wait(1):  # an exception raised inside a destructor is swallowed; the event is not
             for line in stack.tend():
                 _say(line)
     except KeyboardInterrupt:
-        _say("stopping")
+        pass
     finally:
         stack.stop()
+    _say("stopped")
 
 
 def down(state: Path) -> None:
@@ -73,16 +82,16 @@ def down(state: Path) -> None:
     description = Description.load(state)
     known = description.processes.get("supervisor") if description else None
     supervisor = find(known) if known else None
-    if supervisor is None:
+    if known is None or supervisor is None:
         _say(f"no local cloud is running in {state}")
         return
-    try:
+    with suppress(psutil.NoSuchProcess):
         supervisor.terminate()
-        supervisor.wait(STOPS_WITHIN)
-    except psutil.NoSuchProcess:
-        pass
-    except psutil.TimeoutExpired:
-        raise StackError(f"process {supervisor.pid} did not stop within {STOPS_WITHIN:.0f} s") from None
+    deadline = time.monotonic() + STOPS_WITHIN
+    while find(known) is not None:
+        if time.monotonic() > deadline:
+            raise StackError(f"process {supervisor.pid} did not stop within {STOPS_WITHIN:.0f} s")
+        time.sleep(0.05)
     _say(f"stopped the local cloud in {state}")
 
 
@@ -94,13 +103,6 @@ def env(state: Path) -> None:
     for name, value in (app_environment(description) | {"FUNCTIONS_WORKER_RUNTIME": "python"}).items():
         quoted = value.replace("'", "'\\''")
         _say(f"export {name}='{quoted}'")
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """The first signal ends the wait; a second one must not disturb the stopping."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _say(line: str) -> None:

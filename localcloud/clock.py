@@ -105,10 +105,8 @@ class LocalClock:
         if request.method == "POST":
             try:
                 wanted = await request.json()
-                if "advance" in wanted:
-                    self.advance(timedelta(seconds=float(wanted["advance"])))
-                if "rate" in wanted:
-                    self.set_rate(float(wanted["rate"]))
-            except (ValueError, TypeError) as error:
+                self.advance(timedelta(seconds=float(wanted.get("advance", 0))))
+                self.set_rate(float(wanted.get("rate", self._rate)))
+            except (ValueError, TypeError, AttributeError) as error:
                 return JSONResponse({"error": {"code": "InvalidClock", "message": str(error)}}, status_code=400)
         return JSONResponse({"now": self.now().isoformat(), "rate": self._rate})

@@ -130,6 +130,10 @@ class EventGrid:
                     for _ in range(copies):
                         self._start(subscription, event, now)
 
+    def counts(self, topic: str) -> Mapping[str, int]:
+        """How many events were published, accepted, lost (on request), delivered, retried, dead_lettered so far."""
+        return self._counts[topic]
+
     def _start(self, subscription: Subscription, event: Json, published: datetime) -> None:
         task = asyncio.create_task(self._deliver(subscription, event, published))
         self._tasks.add(task)
@@ -203,6 +207,8 @@ class EventGrid:
             return _refused(400, "BadRequest", f"The body is not JSON: {error}")
         events = events if isinstance(events, list) else [events]
         for event in events:
+            if not isinstance(event, dict):
+                return _refused(400, "BadRequest", "An event is a JSON object.")
             needed = {"id", "source", "type"} if event.get("specversion") == "1.0" else {"id", "subject", "eventType"}
             if missing := sorted(key for key in needed if not event.get(key)):
                 return _refused(400, "BadRequest", f"An event lacks {', '.join(missing)}.")

@@ -145,7 +145,7 @@ async def serve(description: Description) -> None:
     )
     denied = Denied()
     routes = [*clock.routes(), *events.routes(), *denied.routes(), Route("/_local/health", _health)]
-    app, _ = middleware.management(Starlette(routes=[*routes, *_azureml(cloud)]), identity.authorized)
+    app, _ = middleware.management(Starlette(routes=[*routes, *azureml.build(cloud)]), identity.authorized)
     pki = description.state / "pki"
     tls = {"ssl_certfile": pki / "server.pem", "ssl_keyfile": pki / "server.key"}
 
@@ -159,9 +159,8 @@ async def serve(description: Description) -> None:
             stack.push_async_callback(proxy.close)
         await _until_azurite(storage, ended)
         stack.push_async_callback(events.close)
-        with contextlib.suppress(Exception):  # TEMPORARY
-            await azureml.start(cloud)
-            stack.push_async_callback(azureml.stop, cloud)
+        stack.push_async_callback(azureml.stop, cloud)
+        await azureml.start(cloud)
         await stack.enter_async_context(_listening(app, description.ports["management"], **tls))
         await ended.wait()
 
@@ -193,14 +192,6 @@ def _proxies(
         )
 
 
-def _azureml(cloud: core.Cloud) -> list[Route]:  # TEMPORARY, while its modules are being written
-    try:
-        return azureml.build(cloud)
-    except Exception:
-        log.exception("Azure ML is not there")
-        return []
-
-
 async def _until_azurite(storage: Storage, ended: asyncio.Event) -> None:
     """Make the containers and queues as soon as Azurite answers; it is started at the same time as this process."""
     while not ended.is_set():
@@ -219,7 +210,8 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="the state folder")
     state = parser.parse_args().state
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "uvicorn.error"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     description = Description.load(state)
     if description is None:
         parser.error(f"{state} holds no cloud.json: start the cloud with `python -m localcloud up --state {state}`")

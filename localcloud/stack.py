@@ -173,13 +173,13 @@ class Stack:
                 self._failures.pop(name, None)
             self._end(name)
             told.append(self._postpone(name, f"{name} ended with code {code}"))
-        starters: dict[str, Callable[[], None]] = {"server": self.start_server, "host": self.start_host}
+        starters = {"azurite": self._restart_azurite, "server": self.start_server, "host": self.start_host}
         for name, due in list(self._again.items()):
             if now < due:
                 continue
             del self._again[name]
             try:
-                starters.get(name, self._start_azurite)()
+                starters[name]()
                 told.append(f"{name} runs again")
             except StackError as error:
                 self._end(name)
@@ -235,6 +235,15 @@ class Stack:
         except FileNotFoundError as error:
             raise StackError(str(error)) from None
         self._spawn("azurite", command, azurite.account_variable(self.description))
+
+    def _restart_azurite(self) -> None:
+        self._start_azurite()  # start() doesn't wait here: the server does, which starts at the same time
+
+        def listens() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.description.ports["azurite_table"])) == 0
+
+        self._until_ready("azurite", listens)
 
     def _spawn(self, name: str, command: list[str], extra: Mapping[str, str] | None = None) -> None:
         program = command if name == "azurite" else [sys.executable, *command]

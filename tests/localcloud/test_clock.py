@@ -1,0 +1,117 @@
+"""Local time: faster, ahead, never back, and kept over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from localcloud.clock import LocalClock
+from localcloud.stack import Stack, StackError
+
+HOUR = timedelta(hours=1)
+
+
+def ahead(clock: LocalClock) -> float:
+    """Hours before real time."""
+    return (clock.now() - datetime.now(UTC)) / HOUR
+
+
+def test_it_starts_as_real_time() -> None:
+    assert abs(ahead(LocalClock())) < 0.001
+
+
+def test_a_jump_and_then_a_faster_rate() -> None:
+    clock = LocalClock()
+    clock.advance(HOUR)
+    assert ahead(clock) == pytest.approx(1, abs=0.001)
+    clock.set_rate(1_000_000)
+    assert clock.real(timedelta(seconds=1_000_000)) == pytest.approx(1)
+    before = clock.now()
+    while clock.now() - before < HOUR:  # 3.6 ms
+        pass
+    assert ahead(clock) > 2
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan")])
+def test_a_rate_that_stops_time_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        LocalClock().set_rate(rate)
+
+
+def test_it_never_goes_back() -> None:
+    with pytest.raises(ValueError, match="can't go back"):
+        LocalClock().advance(-HOUR)
+
+
+def test_through_a_crash_it_runs_on_at_its_rate(tmp_path: Path) -> None:
+    path = tmp_path / "clock.json"
+    LocalClock(path).set_rate(3600)
+    earlier(path, seconds=10)
+    assert ahead(LocalClock(path)) == pytest.approx(10 * 3599 / 3600, abs=0.5)
+    assert LocalClock(path).rate == 3600
+
+
+def test_while_stopped_it_runs_like_real_time(tmp_path: Path) -> None:
+    path = tmp_path / "clock.json"
+    clock = LocalClock(path)
+    clock.advance(HOUR)
+    clock.set_rate(3600)
+    clock.close()
+    saved = ahead(clock)
+    earlier(path, seconds=1000)
+    again = LocalClock(path)
+    assert ahead(again) == pytest.approx(saved, abs=0.5)
+    assert again.rate == 3600
+
+
+def earlier(path: Path, *, seconds: float) -> None:
+    """As if the file had been written that long ago."""
+    saved = json.loads(path.read_text())
+    saved["real"] -= seconds
+    saved["local"] -= seconds
+    path.write_text(json.dumps(saved))
+
+
+def test_a_jump_ends_a_sleep() -> None:
+    async def scenario() -> float:
+        clock = LocalClock()
+        started = time.monotonic()
+        async with asyncio.timeout(10):
+            sleep = asyncio.create_task(clock.sleep(HOUR))
+            await asyncio.sleep(0)
+            clock.advance(HOUR)
+            await sleep
+        return time.monotonic() - started
+
+    assert asyncio.run(scenario()) < 5
+
+
+def test_a_faster_rate_shortens_a_sleep() -> None:
+    async def scenario() -> None:
+        clock = LocalClock()
+        async with asyncio.timeout(10):
+            sleep = asyncio.create_task(clock.sleep(HOUR))
+            await asyncio.sleep(0)
+            clock.set_rate(36_000)
+            await sleep
+
+    asyncio.run(scenario())
+
+
+def test_control(cloud: Stack) -> None:
+    before = cloud.control("GET", "/_local/clock")
+    assert before["rate"] == 1
+    after = cloud.control("POST", "/_local/clock", {"advance": 90, "rate": 1})
+    step = datetime.fromisoformat(after["now"]) - datetime.fromisoformat(before["now"])
+    assert timedelta(seconds=90) < step < timedelta(seconds=120)
+
+
+@pytest.mark.parametrize("wanted", [{"rate": 0}, {"advance": -1}, {"rate": "fast"}, []])
+def test_control_refuses_nonsense(cloud: Stack, wanted: object) -> None:
+    with pytest.raises(StackError, match="400"):
+        cloud.control("POST", "/_local/clock", wanted)
