@@ -29,7 +29,10 @@ from localcloud.host.settings import HostError, HostSettings, load, resolve
 from localcloud.host.timers import Schedule, TimerListener
 from localcloud.host.worker import Function, Worker
 
-GRACE = 1.2  # seconds that running functions have to end after SIGTERM
+GRACE = 1.2
+"""Seconds that running functions have to end after SIGTERM."""
+POISON = "-poison"
+"""What is added to a queue's name for its poison queue."""
 
 log = logging.getLogger("host")
 
@@ -129,10 +132,13 @@ class Host:
         self, function: Function, connections: Connections, environ: Mapping[str, str], lease: int
     ) -> QueueListener:
         name, connection, used_by = _queue(function, function.trigger, environ)
+        poison = None
+        if not name.endswith(POISON):
+            poison = connections.queue(f"{name}{POISON}", connection=connection, used_by=used_by)
         return QueueListener(
             function,
             connections.queue(name, connection=connection, used_by=used_by),
-            connections.queue(f"{name}-poison", connection=connection, used_by=used_by),
+            poison,
             settings=self._settings.queues,
             lease=lease,
             invocations=self._invocations,
@@ -198,6 +204,7 @@ def _bind(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
+        listener.listen()  # so that nobody who has read the ready line is refused
     except OSError as error:
         raise HostError(f"port {port} on 127.0.0.1 can't be used: {error.strerror}") from None
     return listener

@@ -13,6 +13,7 @@ import binascii
 import contextlib
 import logging
 import random
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from localcloud.host.connections import one_line
@@ -25,17 +26,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("host")
 
-FIRST_POLL = 0.1  # seconds; the host's shortest polling interval
+FIRST_POLL = 0.1
+"""Seconds; the host's shortest polling interval."""
+HIDDEN = 600
+"""Seconds; for how long the real host takes a message."""
+
+
+class Then(Enum):
+    """What becomes of a message."""
+
+    DELETE = auto()
+    RETRY = auto()
+    POISON = auto()
 
 
 class QueueListener:
-    """Feeds one function from one queue."""
+    """Feeds one function from one queue.
+
+    `poison` None: the queue is a poison queue itself. A message that fails there is hidden for ten minutes, again and
+    again, and no longer run once it has had its attempts.
+    """
 
     def __init__(
         self,
         function: Function,
         queue: QueueClient,
-        poison: QueueClient,
+        poison: QueueClient | None,
         *,
         settings: QueueSettings,
         lease: int,
@@ -96,38 +112,35 @@ class QueueListener:
         held = _Held(self._queue, message, self._lease)
         renewing = asyncio.create_task(held.keep())
         try:
-            done = await self._invoke(message)
+            then = await self._invoke(message)
         finally:
             held.release.set()
             await renewing
         if held.lost:
             return
         try:
-            if not done and (message.dequeue_count or 0) >= self._settings.max_dequeue_count:
-                log.warning("Message %s has had its last attempt; it goes to %s", message.id, self._poison.queue_name)
-                await asyncio.to_thread(add, self._poison, str(message.content))
-                done = True
-            if done:
-                await asyncio.to_thread(self._queue.delete_message, message.id, held.receipt)
-            else:
+            if then is not Then.DELETE and self._poison is None:
+                await held.hide(HIDDEN)
+            elif then is Then.RETRY:
                 await held.hide(int(self._settings.visibility_timeout.total_seconds()))
+            else:
+                if then is Then.POISON and self._poison is not None:
+                    log.warning("Message %s goes to queue %s", message.id, self._poison.queue_name)
+                    await asyncio.to_thread(add, self._poison, str(message.content))
+                await asyncio.to_thread(self._queue.delete_message, message.id, held.receipt)
         except AzureError as error:
             log.warning("Message %s of %s may come again: %s", message.id, self._queue.queue_name, one_line(error))
 
-    async def _invoke(self, message: QueueMessage) -> bool:
-        """Whether the function succeeded. A host that died in the function has counted too, hence the first check."""
+    async def _invoke(self, message: QueueMessage) -> Then:
         count = message.dequeue_count or 0
         if count > self._settings.max_dequeue_count:
-            return False
-        text = str(message.content)
+            return Then.POISON  # it was running each time a host died
         try:
-            body = decode(text, base64=self._settings.base64)
+            body = decode(str(message.content), base64=self._settings.base64)
         except ValueError as error:
-            log.error(  # noqa: TRY400 - the traceback would say nothing
-                "Message %s of queue %s, attempt %d, never reaches 'Functions.%s': %s",
-                *(message.id, self._queue.queue_name, count, self._function.name, error),
-            )
-            return False
+            where = (message.id, self._queue.queue_name, self._function.name)
+            log.error("Message %s of %s can't reach 'Functions.%s': %s", *where, error)  # noqa: TRY400 - no traceback
+            return Then.POISON
         times = {
             "InsertionTime": message.inserted_on,
             "ExpirationTime": message.expires_on,
@@ -145,7 +158,9 @@ class QueueListener:
             },
             reason=f"New queue message detected on '{self._queue.queue_name}'.",
         )
-        return answer.error is None
+        if answer.error is None:
+            return Then.DELETE
+        return Then.POISON if count >= self._settings.max_dequeue_count else Then.RETRY
 
 
 class QueueSender:

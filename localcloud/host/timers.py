@@ -134,18 +134,20 @@ class TimerListener:
     async def _follow(self) -> None:
         if self.processing:  # from before the lease was lost
             await asyncio.wait(self.processing)
+        last = self._clock.now()
         status = await self._read()
-        past_due = status is not None and status.next <= self._clock.now()
+        past_due = status is not None and status.next <= last
         if past_due or self._run_on_startup:
             self._run_on_startup = False
-            await self._fire(self._clock.now(), past_due=past_due)
-        while True:
-            due = self._schedule.after(self._clock.now())
+            await self._fire(last, past_due=past_due)
+        while True:  # a run that outlasts the next occurrence is followed by one run at once, however many it missed
+            due = self._schedule.after(last)
             await self._clock.until(due)
-            await self._fire(due, past_due=False)
+            last = max(due, self._clock.now())
+            await self._fire(last, past_due=False)
 
-    async def _fire(self, due: datetime, *, past_due: bool) -> None:
-        task = asyncio.create_task(self._occur(max(due, self._clock.now()), past_due=past_due))
+    async def _fire(self, now: datetime, *, past_due: bool) -> None:
+        task = asyncio.create_task(self._occur(now, past_due=past_due))
         self.processing.add(task)
         task.add_done_callback(self.processing.discard)
         await asyncio.shield(task)  # losing the lease or stopping the host doesn't cut it off
@@ -166,11 +168,10 @@ class TimerListener:
             status = Status.from_json(await asyncio.to_thread(lambda: blob.download_blob().readall()))
             if status.next == self._schedule.after(status.updated if status.last == NEVER else status.last):
                 return status
-            last = status.last
         except (ResourceNotFoundError, ValueError, KeyError):
-            last = NEVER
+            pass
         now = self._clock.now()
-        status = Status(last=last, next=self._schedule.after(now), updated=now)
+        status = Status(last=NEVER, next=self._schedule.after(now), updated=now)
         await self._write(status)
         return status
 

@@ -68,7 +68,18 @@ def test_the_host_tells_what_it_runs(host: HostProcess) -> None:
     assert httpx.get(host.url).status_code == 200
     assert httpx.get(f"{host.url}/admin/host/status").json()["state"] == "Running"
     functions = {entry["name"]: entry for entry in httpx.get(f"{host.url}/admin/functions").json()}
-    assert set(functions) == {"echo", "fails", "held", "tick", "at_start", "items", "guarded", "breaks", "endless"}
+    assert set(functions) == {
+        "echo",
+        "fails",
+        "parked",
+        "held",
+        "tick",
+        "at_start",
+        "items",
+        "guarded",
+        "breaks",
+        "endless",
+    }
     assert functions["tick"]["config"]["bindings"][0]["schedule"] == "%SCHEDULE%"
 
 

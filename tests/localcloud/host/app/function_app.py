@@ -41,6 +41,12 @@ def fails(message: func.QueueMessage) -> None:
     raise RuntimeError(f"no luck with {message.get_body().decode()}")
 
 
+@app.queue_trigger(arg_name="message", queue_name="%PREFIX%-parked-poison", connection="AzureWebJobsStorage")
+def parked(message: func.QueueMessage) -> None:
+    """Raises as well, on a poison queue."""
+    raise RuntimeError("parked for ever")
+
+
 @app.queue_trigger(arg_name="message", queue_name="%PREFIX%-held", connection="AzureWebJobsStorage")
 def held(message: func.QueueMessage) -> None:
     """Says in a file FOLDER/started that it runs, and ends when there is a file FOLDER/go."""
