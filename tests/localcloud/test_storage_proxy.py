@@ -209,9 +209,8 @@ def token(cloud: Stack) -> dict[str, str]:
     return {"authorization": f"Bearer {identity.token('https://storage.azure.com')[0]}", "x-ms-version": "2021-12-02"}
 
 
-def test_the_date_is_the_local_clocks(cloud: Stack) -> None:
-    cloud.control("POST", "/_local/clock", {"advance": 120})
-    local = datetime.fromisoformat(cloud.control("GET", "/_local/clock")["now"])
+def test_every_answer_has_the_local_clocks_date(cloud: Stack) -> None:
+    """That it isn't real time shows in test_stack.py, whose cloud is nobody else's."""
     trust = ssl.create_default_context(cafile=str(cloud.description.ca))
     paths = {"blob": "datasets?restype=container", "queue": "prepare?comp=metadata", "table": "Tables"}
     with httpx.Client(verify=trust, trust_env=False) as client:
@@ -219,6 +218,7 @@ def test_the_date_is_the_local_clocks(cloud: Stack) -> None:
             url, headers = f"{cloud.urls[service]}/{path}", token(cloud) | {"accept": "application/json"}
             answer = client.get(url, headers=headers)
             assert answer.status_code == 200
+            local = datetime.fromisoformat(cloud.control("GET", "/_local/clock")["now"])
             assert abs(parsedate_to_datetime(answer.headers["date"]) - local) < timedelta(seconds=10)
 
 
