@@ -2,7 +2,8 @@
 
 It checks the key, picks a deployment (the header `azureml-model-deployment`, else the traffic rules), counts the
 request for Azure Monitor (monitor.py) and passes it on (inference.py). The status codes are those that Azure ML
-documents for online endpoints: 401 key, 404 no deployment with traffic, 408 too slow, 424 the model's own failure, 429 too many.
+documents for online endpoints: 401 key, 404 no deployment with traffic, 408 too slow, 424 the model's own failure,
+429 too many at once.
 """
 
 import hmac

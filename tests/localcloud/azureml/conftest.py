@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 with warnings.catch_warnings():
@@ -25,6 +28,7 @@ from localcloud.stack import Stack
 
 MODEL = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
 SERVED, DEPLOYED = "really-serves", "blue"
+MESSAGES = [{"role": "user", "content": "How do I reset my password?"}]
 INSTANCE = "Standard_DS3_v2"
 
 
@@ -73,3 +77,30 @@ def served(cloud: Stack) -> str:
         endpoint.traffic = {DEPLOYED: 100}
         ml.online_endpoints.begin_create_or_update(endpoint).result()
     return SERVED
+
+
+def payload(messages: Any = MESSAGES, **parameters: Any) -> dict[str, Any]:
+    """A request; by default short and greedy."""
+    given = parameters or {"do_sample": False, "max_new_tokens": 8}
+    return {"input_data": {"input_string": [messages], "parameters": given}, "params": {}}
+
+
+@pytest.fixture
+def http(cloud: Stack) -> Iterator[httpx.Client]:
+    """A client that trusts the local cloud's certificates."""
+    trusted = ssl.create_default_context(cafile=str(cloud.description.ca))
+    with httpx.Client(verify=trusted, trust_env=False, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def ask(ml: Any, served: str, http: httpx.Client) -> Any:
+    """Ask the endpoint that serves, with its key."""
+    uri = ml.online_endpoints.get(served).scoring_uri
+    key = {"Authorization": f"Bearer {ml.online_endpoints.get_keys(served).primary_key}"}
+
+    def ask(body: Any = None, **headers: str) -> httpx.Response:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return http.post(uri, json=payload() if body is None else body, headers=key | sent)
+
+    return ask
