@@ -8,6 +8,7 @@ Used by the other modules of this package alone.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,10 @@ class Clients:
 
     @_Once
     def ml(self) -> MLClient:
-        """The workspace's client. Its long-running operations are started, never polled: nobody waits for them."""
+        """The workspace's client. Its long-running operations are started, never polled: nobody waits for them.
+
+        Ask for it before importing anything else of azure.ai.ml: see `_ml_client`.
+        """
         client = self._ml_client(self.settings.subscription, self.settings.resource_group, self.settings.workspace)
         _start_only(client.compute, "_operation")
         _start_only(client.online_endpoints, "_online_operation")
@@ -118,8 +122,14 @@ class Clients:
         return self._ml_client(registry_name=self.settings.registry)
 
     def _ml_client(self, *scope: str, **options: str) -> MLClient:
-        from azure.ai.ml import MLClient
-
+        try:
+            from azure.ai.ml import MLClient
+        except Exception:
+            # Outside the public cloud the import asks for the cloud's metadata. When that fails, the halves of the
+            # package that it leaves behind would make every later import fail too.
+            for name in [name for name in sys.modules if name.startswith("azure.ai.ml")]:
+                del sys.modules[name]
+            raise
         # It writes to stderr by a handler of its own, as a notebook likes it; what is wrong comes as an exception.
         logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
         return MLClient(

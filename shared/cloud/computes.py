@@ -65,21 +65,22 @@ class Computes:
 
         Returns once Azure has taken the request; `get` shows how it goes. Asking twice for the same one is harmless.
         """
-        from azure.ai.ml.entities import AmlCompute, IdentityConfiguration, ManagedIdentityConfiguration
-
-        cluster = AmlCompute(
-            name=name,
-            size=size,
-            min_instances=0,
-            max_instances=max_nodes,
-            location=self._clients.settings.location,
-            identity=IdentityConfiguration(
-                type="user_assigned",
-                user_assigned_identities=[ManagedIdentityConfiguration(resource_id=identity_id)],
-            ),
-        )
         with translated(f"creating compute {name} ({size}) in {self._where}", role=_ROLE):
-            self._clients.ml.compute.begin_create_or_update(cluster)
+            computes = self._clients.ml.compute
+            from azure.ai.ml.entities import AmlCompute, IdentityConfiguration, ManagedIdentityConfiguration
+
+            cluster = AmlCompute(
+                name=name,
+                size=size,
+                min_instances=0,
+                max_instances=max_nodes,
+                location=self._clients.settings.location,
+                identity=IdentityConfiguration(
+                    type="user_assigned",
+                    user_assigned_identities=[ManagedIdentityConfiguration(resource_id=identity_id)],
+                ),
+            )
+            computes.begin_create_or_update(cluster)
 
     def sizes(self) -> list[Size]:
         """The sizes that the region offers to Azure ML, whether or not there is quota for them."""

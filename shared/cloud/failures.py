@@ -109,8 +109,12 @@ def judged(
     if status == 401:
         return Permanent(f"{said}. The token was refused: check AZURE_CLIENT_ID and the tenant.")
     if status == 403:
-        wanted = role or "the role that docs/ names for this call"
-        return Permanent(f"{said}. Check that the app's identity has {wanted}; a new role takes up to a day to show.")
+        wanted = role or "the role that infra/ gives it for this"
+        # Storage says AuthorizationPermissionMismatch for a missing role, and this for its firewall too.
+        network = ", and that the account's network rules let it in" if code == "AuthorizationFailure" else ""
+        return Permanent(
+            f"{said}. Check that the app's identity has {wanted}{network}; a new role takes up to a day to show."
+        )
     return Permanent(said)
 
 

@@ -111,7 +111,8 @@ class Jobs:
             step = component(**inputs)
             return {"trained_model": step.outputs.mlflow_model_folder}
 
-        with translated(f"job {request.name}"):
+        # The SDK collects a pipeline's steps in a stack that all threads share.
+        with translated(f"job {request.name}"), self._clients.lock:
             job = finetune()
         job.name = request.name
         job.display_name = request.display_name

@@ -58,6 +58,8 @@ def test_what_is_missing_and_where(azure: Cloud, unique: str) -> None:
         azure.blobs.read("nowhere", unique)
     with pytest.raises(Permanent, match="nowhere"):
         azure.blobs.write("nowhere", unique, b"")
+    with pytest.raises(Permanent, match="ContainerNotFound"):
+        azure.blobs.head("nowhere", unique)
     with pytest.raises(Permanent, match="nowhere"):
         list(azure.blobs.list("nowhere"))
 
