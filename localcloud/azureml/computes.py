@@ -67,9 +67,8 @@ def limit(cloud: Cloud, family: str) -> int:
 def in_use(cloud: Cloud) -> dict[str, int]:
     """vCPUs in use by family: nodes of clusters that run a job, and instances of deployments."""
     used = dict.fromkeys(catalog.families(), 0)
-    for job in cloud.store.list("jobs"):
-        size = size_of(cloud, job["compute"]) if job["status"] in HOLDING and job["compute"] else None
-        if size:
+    for job in cloud.store.list("jobs", where=lambda job: job["nodes"] > 0 and job["status"] in HOLDING):
+        if size := size_of(cloud, job["compute"]):
             used[size["family"]] += size["vCPUs"] * job["nodes"]
     for deployment in cloud.store.list("deployments"):
         size = catalog.sizes().get(deployment["properties"].get("instanceType", "").lower())

@@ -6,7 +6,6 @@ Shapes follow what azure-ai-ml 1.35.2 reads (its generated clients under `azure/
 """
 
 import asyncio
-import copy
 import json
 import logging
 import os
@@ -92,6 +91,11 @@ def not_found(kind: str, name: str) -> ArmError:
     return ArmError(404, "ResourceNotFound", f"{kind} {name} was not found in workspace {WORKSPACE}.")
 
 
+def _copy[T](document: T) -> T:
+    """A deep copy of JSON, several times faster than copy.deepcopy."""
+    return json.loads(json.dumps(document))  # type: ignore[no-any-return]
+
+
 class Store:
     """JSON documents by kind and name: in memory, and one file each, written whole (by a rename).
 
@@ -111,11 +115,11 @@ class Store:
     def get(self, kind: str, name: str) -> Json | None:
         """The document, or None."""
         document = self._documents.get(kind, {}).get(name)
-        return copy.deepcopy(document)
+        return _copy(document)
 
     def put(self, kind: str, name: str, document: Json) -> None:
         """Write the document, new or over the old one."""
-        self._documents.setdefault(kind, {})[name] = copy.deepcopy(document)
+        self._documents.setdefault(kind, {})[name] = _copy(document)
         order = self._order.setdefault((kind, name), next(self._next))
         path = self._path(kind, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,12 +136,15 @@ class Store:
 
     def items(self, kind: str) -> list[tuple[str, Json]]:
         """All documents of a kind with their names."""
-        return [(name, copy.deepcopy(document)) for name, document in self._documents.get(kind, {}).items()]
+        return [(name, _copy(document)) for name, document in self._documents.get(kind, {}).items()]
 
-    def list(self, kind: str, prefix: str = "") -> list[Json]:
-        """All documents of a kind whose name starts with `prefix`, in the order in which they were first put."""
-        found = self._documents.get(kind, {})
-        return [copy.deepcopy(document) for name, document in found.items() if name.startswith(prefix)]
+    def list(self, kind: str, prefix: str = "", *, where: Callable[[Json], bool] | None = None) -> list[Json]:
+        """The documents of a kind, in the order in which they were first put.
+
+        Those whose name starts with `prefix`, and for which `where` (which must not change what it is given) is true.
+        """
+        found = self._documents.get(kind, {}).items()
+        return [_copy(each) for name, each in found if name.startswith(prefix) and (where is None or where(each))]
 
     def _path(self, kind: str, name: str) -> Path:
         return self._folder / kind / f"{quote(name, safe='')}.json"

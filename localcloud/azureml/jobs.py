@@ -83,9 +83,7 @@ async def _list(cloud: Cloud, request: Request) -> Response:
     """Pipeline jobs, newest first."""
     view = request.query_params.get("listViewType", "ActiveOnly")
     wanted = {"ActiveOnly": (False,), "ArchivedOnly": (True,)}.get(view, (False, True))
-    found = [job for job in cloud.store.list(runs.KIND) if job["parent"] is None and job["hidden"] in wanted]
-    if tag := request.query_params.get("tag"):
-        found = [job for job in found if tag in job["tags"]]
+    found = cloud.store.list(runs.KIND, where=lambda job: job["parent"] is None and job["hidden"] in wanted)
     return page(cloud, request, [_shown(cloud, job) for job in reversed(found)])
 
 

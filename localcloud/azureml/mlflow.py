@@ -43,7 +43,7 @@ def routes(cloud: Cloud) -> list[Route]:
 
 async def _experiment(cloud: Cloud, request: Request) -> Response:
     name = request.query_params.get("experiment_name", "")
-    if not any(run["experiment"] == name for run in cloud.store.list(runs.KIND)):
+    if not cloud.store.list(runs.KIND, where=lambda run: run["experiment"] == name):
         raise MlflowError(404, "RESOURCE_DOES_NOT_EXIST", f"No experiment with name {name!r}.")
     experiment = {"experiment_id": runs.experiment_id(name), "name": name, "lifecycle_stage": "active"}
     return JSONResponse({"experiment": experiment})
@@ -55,8 +55,8 @@ async def _search(cloud: Cloud, request: Request) -> Response:
     experiments = given.get("experiment_ids")
     if not experiments:
         raise MlflowError(400, "INVALID_PARAMETER_VALUE", "experiment_ids is empty: nothing is searched.")
-    shown = [_shown(cloud, run) for run in reversed(cloud.store.list(runs.KIND))]
-    found = [run for run in shown if run["info"]["experiment_id"] in experiments]
+    within = cloud.store.list(runs.KIND, where=lambda run: runs.experiment_id(run["experiment"]) in experiments)
+    found = [_shown(cloud, run) for run in reversed(within)]
     for clause in filter(None, re.split(r"\s+and\s+", (given.get("filter") or "").strip(), flags=re.IGNORECASE)):
         match = _CLAUSE.fullmatch(clause)
         if match is None:

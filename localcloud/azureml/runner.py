@@ -68,10 +68,9 @@ async def cancel(cloud: Cloud, name: str) -> None:
 
 async def interrupted(cloud: Cloud) -> None:
     """At start: jobs that ran when the server ended have lost their process."""
-    for document in cloud.store.list(runs.KIND):
-        if document["status"] not in runs.ENDED:
-            reason = "The local cloud was stopped while the job ran."
-            await runs.change(cloud, document["name"], "Failed", reason)
+    reason = "The local cloud was stopped while the job ran."
+    for document in cloud.store.list(runs.KIND, where=lambda document: document["status"] not in runs.ENDED):
+        await runs.change(cloud, document["name"], "Failed", reason)
 
 
 async def _run(cloud: Cloud, name: str, parameters: Json) -> None:
@@ -99,7 +98,7 @@ async def _wait_for_place(cloud: Cloud, name: str, parameters: Json) -> None:
     nodes = compute["properties"]["properties"]["scaleSettings"]["maxNodeCount"] if compute else job["nodes"]
 
     def free() -> bool:
-        others = [other for other in cloud.store.list(runs.KIND) if other["status"] in HOLDING and other["nodes"]]
+        others = cloud.store.list(runs.KIND, where=lambda other: other["nodes"] > 0 and other["status"] in HOLDING)
         taken = sum(other["nodes"] for other in others if other["compute"] == job["compute"])
         return len(others) < PLACES and (job["compute"] == SERVERLESS or taken + job["nodes"] <= nodes)
 

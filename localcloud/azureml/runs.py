@@ -56,7 +56,7 @@ def save(cloud: Cloud, document: Json) -> None:
 
 def children(cloud: Cloud, name: str) -> list[Json]:
     """The steps of a pipeline job that have begun, in order."""
-    return [document for document in cloud.store.list(KIND) if document["parent"] == name]
+    return cloud.store.list(KIND, where=lambda document: document["parent"] == name)
 
 
 def experiment_id(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import urllib.error
 import urllib.request
@@ -18,7 +19,7 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from localcloud import azureml
-from localcloud.azureml import core, middleware
+from localcloud.azureml import core, middleware, runs
 from localcloud.stack import Stack
 
 
@@ -108,6 +109,16 @@ def test_a_restart_ends_what_was_in_progress(service: core.Cloud, http: TestClie
     core.interrupted(service)
     found = http.get(f"{core.LOCATION_ID}/mfeOperationsStatus/{operation}").json()
     assert found["error"]["code"] == "OperationInterrupted"
+
+
+def test_a_restart_ends_the_jobs_that_ran(service: core.Cloud) -> None:
+    for name, status in (("ran", "Running"), ("waited", "Queued"), ("done", "Completed")):
+        runs.save(service, runs.new(service, name, status=status))
+    runs.save(service, runs.new(service, "step", parent="ran", status="Running"))
+    asyncio.run(azureml.start(service))
+    statuses = {name: (run["status"], run["error"]) for name, run in service.store.items(runs.KIND)}
+    stopped = ("Failed", "The local cloud was stopped while the job ran.")
+    assert statuses == {"ran": stopped, "step": stopped, "waited": stopped, "done": ("Completed", None)}
 
 
 def test_a_list_comes_in_pages(service: core.Cloud) -> None:
