@@ -1,0 +1,72 @@
+"""The documentation says what is there: settings, commands, links."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import settings_page
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TARGETS = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def code_of(page: Path) -> str:
+    """What a page shows as code, in the text and in blocks."""
+    found = re.findall(r"```\w*\n(.*?)```|(?<!`)`([^`\n]+)`(?!`)", page.read_text(), re.DOTALL)
+    return "\n".join(block or span for block, span in found)
+
+
+def test_the_page_of_settings_is_fresh() -> None:
+    assert settings_page.PAGE.read_text() == settings_page.page(), "run `.venv/bin/python -m scripts.settings_page`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_targets_that_are_named_exist(page: Path) -> None:
+    assert set(re.findall(r"\bmake ([a-z][a-z-]*)", code_of(page))) <= set(TARGETS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_commands_that_are_named_exist(page: Path) -> None:
+    for command in sorted(set(re.findall(r"\./droptune ((?:local )?[a-z]+)", code_of(page)))):
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *command.split(), "--help"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_files_that_are_named_exist(page: Path) -> None:
+    tops = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    paths = re.findall(r"(?<![\w./-])([a-z]\w*/[\w./]*[\w/])", code_of(page))
+    assert [path for path in paths if path.split("/")[0] in tops and not (ROOT / path).exists()] == []
+
+
+def test_every_decision_is_listed_under_its_title() -> None:
+    listed = dict(
+        re.findall(r"\[(\d{4})\]\((\d{4}-[\w-]+\.md)\)", (ROOT / "docs" / "decisions" / "README.md").read_text())
+    )
+    there = {path.name[:4]: path.name for path in (ROOT / "docs" / "decisions").glob("0*.md")}
+    assert listed == there
+    for number, name in there.items():
+        assert (ROOT / "docs" / "decisions" / name).read_text().startswith(f"# {number}: ")
+
+
+def test_help_lists_every_target() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert re.findall(r"^  make ([a-z-]+) ", done.stdout, re.MULTILINE) == TARGETS
