@@ -67,7 +67,6 @@ class Invocations:
             try:
                 await output.send(queue_messages(value))
             except Exception as error:
-                log.exception("Output %r of 'Functions.%s' could not be sent", name, function.name)
                 return Answer(outputs={}, error=f"its output {name!r} could not be sent: {error}")
         return answer
 

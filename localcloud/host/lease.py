@@ -36,19 +36,19 @@ class Lease:
         """Wait until it is ours. Storage that doesn't answer is waited for as well."""
         from azure.core.exceptions import AzureError
 
-        waiting = False
+        said = ""
         while True:
-            asked = time.monotonic()
+            asked, why = time.monotonic(), "another host holds it"
             try:
                 self._held = await asyncio.to_thread(self._take)
             except AzureError as error:
-                log.warning("Lock %s can't be taken: %s", self._name, one_line(error))
+                why = one_line(error)
             if self._held:
                 self._renewed = asked
                 return
-            if not waiting:
-                log.info("Lock %s is held by another host", self._name)
-                waiting = True
+            if why != said:
+                log.info("Lock %s is waited for: %s", self._name, why)
+                said = why
             await asyncio.sleep(TRY_EVERY)
 
     async def keep(self) -> None:

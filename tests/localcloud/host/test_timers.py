@@ -57,7 +57,7 @@ def clock() -> Iterator[Clock]:
 def test_one_host_runs_a_timer_and_another_takes_over(start: Start, prefix: str, queues: Queues, clock: Clock) -> None:
     options, settings = ("--clock", clock.url), {"SCHEDULE": "0 */5 * * * *"}
     hosts = {host.process.pid: host for host in (start(prefix, *options, **settings) for _ in range(2))}
-    eventually(lambda: sum("Lock locks" in host.ready().log for host in hosts.values()) == 1)
+    eventually(lambda: sum("tick.Listener is waited for" in host.ready().log for host in hosts.values()) == 1)
     queues.result("starts")
     assert queues.count("ticks") == 0
 
