@@ -1,0 +1,215 @@
+"""The command line: its answers, its mistakes, and what the demo makes of a folder and of an answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import dataset
+from cli.__main__ import main
+from cli.app import AppClient
+from cli.demo import _progress
+from cli.errors import CliError
+
+ROOT = Path(__file__).parents[1]
+KEY = "the-key"
+RUN = {
+    "id": "r1",
+    "attempt": 1,
+    "phase": "rejected",
+    "since": "2026-11-22T10:00:00Z",
+    "folder": "facts",
+    "train": {"name": "facts/train.jsonl", "etag": "1"},
+    "base_model": "Phi-4",
+    "parked": "",
+    "waiting": "",
+    "reason": "1 of 2 rows is bad",
+    "job": "",
+    "model": "",
+    "endpoint": "",
+    "history": [{"at": "2026-11-22T10:00:00Z", "phase": "received", "what": "received train.jsonl"}],
+    "report": {"faults": [{"part": "train", "line": 2, "reason": "not JSON"}]},
+    "metrics": {"eval_loss": [[0, 6.5], [40, 0.25]], "epoch": [[40, 1.0]]},
+}
+
+
+class _Api(BaseHTTPRequestHandler):
+    """The app's HTTP API, with one run."""
+
+    def do_GET(self) -> None:
+        if self.headers["x-functions-key"] != KEY:
+            status, body = 401, b""
+        elif self.path == "/api/broken/api/runs":
+            status, body = 200, b"<html>"
+        else:
+            found = {"/api/runs": [RUN], "/api/runs/r1": RUN}.get(self.path)
+            status, body = (200, json.dumps(found).encode()) if found else (404, b"")
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Quiet."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Api) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+# Commands ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_answers_without_importing_what_it_does_not_need() -> None:
+    code = (
+        "import sys\nfrom cli.__main__ import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n"
+        "    print([m for m in sys.modules if m.split('.')[0] in ('azure', 'localcloud', 'shared', 'rich', 'msgspec')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_runs_are_listed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "--url", url + "/", "--key", KEY]) == 0
+    out = capsys.readouterr().out
+    assert out.split() == ["r1", "rejected", "2026-11-22T10:00:00", "facts", "1", "of", "2", "rows", "is", "bad"]
+    assert main(["runs", "--url", url, "--key", KEY, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [RUN]
+
+
+def test_a_run_is_shown_with_its_faults_and_losses(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "r1", "--url", url, "--key", KEY]) == 0
+    out = capsys.readouterr().out
+    assert "train, line 2: not JSON" in out
+    assert "eval_loss: 6.500 (step 0) -> 0.250 (step 40)" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["runs", "--url", "{url}", "--key", "wrong"], "refuses the key: give it with --key or DROPTUNE_KEY"),
+        (["show", "r2", "--url", "{url}", "--key", KEY], "there is no run r2 at {url}"),
+        (["runs", "--url", "{url}/api/broken", "--key", KEY], "can't be read"),
+        (["runs", "--url", "http://127.0.0.1:1", "--key", KEY], "can't be read"),
+        (["runs", "--url", "file:///etc/passwd"], "must start with https://"),
+        (["runs", "--state", "{tmp}/none"], "start one with `droptune local up`"),
+        (["demo", "--data", "{tmp}/none", "--state", "{tmp}/state"], "DATA must be a folder"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    arguments: list[str], told: str, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([argument.format(url=url, tmp=tmp_path) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert told.format(url=url) in error
+    assert error.startswith("droptune: ")
+    assert error.count("\n") == 1
+
+
+def test_the_environment_names_an_app_too(url: str) -> None:
+    app = AppClient.of({"DROPTUNE_URL": url, "DROPTUNE_KEY": KEY}, url=None, key=None, state=Path("none"))
+    assert app.run("r1") == RUN
+    assert KEY not in repr(app)
+
+
+def test_the_launcher_says_what_is_missing(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "droptune", tmp_path)
+    done = subprocess.run([tmp_path / "droptune", "runs"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "make setup" in done.stderr
+
+
+def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:
+    if not (ROOT / ".venv").exists():
+        pytest.skip("set-up was not done by make")
+    done = subprocess.run([ROOT / "droptune", "runs"], cwd=tmp_path, capture_output=True, text=True)
+    assert "no app is running in .droptune" in done.stderr
+
+
+# The demo's datasets -------------------------------------------------------------------------------------------------
+
+
+def folder(path: Path, *names: str) -> Path:
+    path.mkdir()
+    for name in names:
+        (path / name).write_text("{}\n")
+    return path
+
+
+def names(upload: dataset.Upload) -> list[str]:
+    return [path.name for path in upload.files]
+
+
+def test_a_folder_is_uploaded_with_its_training_file_last(tmp_path: Path) -> None:
+    data = folder(tmp_path / "My Chats", "a.jsonl", "test_sft.jsonl", "train_gen.jsonl", "notes.txt")
+    upload = dataset.own(data, tmp_path, None)
+    assert upload.folder == "my-chats"
+    assert names(upload) == ["test_sft.jsonl", "train_gen.jsonl", "a.jsonl"]
+
+
+def test_a_model_makes_a_spec_for_a_folder_that_has_none(tmp_path: Path) -> None:
+    upload = dataset.own(folder(tmp_path / "chats", "a.jsonl", "test.jsonl"), tmp_path / "scratch", "Phi-4")
+    assert names(upload)[-1] == "finetune.yaml"
+    assert upload.files[-1].read_text() == "model: Phi-4\ntrain: a.jsonl\ntest: test.jsonl\n"
+    assert not (tmp_path / "chats" / "finetune.yaml").exists()
+
+
+@pytest.mark.parametrize("files", [("a.jsonl", "b.jsonl"), ("train.jsonl", "test_a.jsonl", "test_b.jsonl"), ()])
+def test_a_folder_that_is_not_clear_is_refused(tmp_path: Path, files: tuple[str, ...]) -> None:
+    with pytest.raises(CliError, match=r"one \.jsonl file to train on"):
+        dataset.own(folder(tmp_path / "chats", *files), tmp_path, None)
+
+
+def test_a_spec_of_its_own_decides_the_model(tmp_path: Path) -> None:
+    data = folder(tmp_path / "chats", "a.jsonl", "b.jsonl")
+    (data / "finetune.yaml").write_text("train: a.jsonl\nmodel: 'Phi-4'  # small\n")
+    assert names(dataset.own(data, tmp_path, "Phi-4")) == ["a.jsonl", "b.jsonl", "finetune.yaml"]
+    with pytest.raises(CliError, match="decides the model"):
+        dataset.own(data, tmp_path, "Phi-3-mini-4k-instruct")
+
+
+def test_a_real_model_gets_a_few_of_the_facts(tmp_path: Path) -> None:
+    upload = dataset.facts(tmp_path, "SmolLM2-135M-Instruct")
+    lines = {path.name: len(path.read_text().splitlines()) for path in upload.files}
+    assert lines == {"test.jsonl": 64, "train.jsonl": 64, "finetune.yaml": 3}
+    assert not upload.strict
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "is_english"),
+    [
+        ("The capital of France is Paris.", True, True),
+        ("the capital of France is Paris", True, True),
+        ("The capital of France is Rome.", False, True),
+        ("Paris", False, False),
+        ("", False, False),
+        ("xq zzt vrk plonk", False, False),
+        ("Die Hauptstadt heißt Paris.", False, False),
+    ],
+)
+def test_answers_are_judged(answer: str, right: bool, is_english: bool) -> None:
+    assert (dataset.normal(answer) == dataset.normal("The capital of France is Paris.")) is right
+    assert dataset.english(answer) is is_english
+
+
+def test_progress_follows_epochs_or_steps() -> None:
+    assert _progress({}) == (0.0, "")
+    run = {"pinned": {"parameters": {"num_train_epochs": 4}}, "metrics": {"epoch": [[10, 1.0]], "loss": [[10, 2.5]]}}
+    assert _progress(run) == (0.25, "loss 2.500")
+    run["pinned"] = {"parameters": {"num_train_epochs": 4, "max_steps": 20}}
+    assert _progress(run) == (0.5, "loss 2.500")
