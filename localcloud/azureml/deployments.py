@@ -6,6 +6,7 @@ state. Instances beyond the first only count for quota and for how many requests
 
 import math
 from datetime import timedelta
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -127,13 +128,16 @@ def _checked(cloud: Cloud, given: Json) -> tuple[Json, int]:
     if not isinstance(instances, int) or instances < 1:
         raise user_error(f"sku.capacity must be a whole number from 1, not {instances!r}.")
     properties = wanted | {"instanceType": size["name"], "properties": wanted.get("properties") or {}}
-    for key, default in _DEFAULTS.items():
-        value = wanted.get(key)
-        given_ones = {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
-        properties[key] = default | given_ones if isinstance(given_ones, dict) else given_ones or default
+    properties |= {key: _or_default(wanted.get(key), default) for key, default in _DEFAULTS.items()}
     if fleet.seconds(properties["requestSettings"]["requestTimeout"]) > LONGEST_REQUEST.total_seconds():
         raise user_error(f"requestTimeout must be at most {LONGEST_REQUEST.total_seconds():.0f} seconds.")
     return properties, instances
+
+
+def _or_default(given: Any, default: Any) -> Any:
+    if isinstance(given, dict):
+        return default | {name: value for name, value in given.items() if value is not None}
+    return default if given is None else given
 
 
 def _check_quota(cloud: Cloud, instance_type: str, instances: int, old: Json | None) -> None:

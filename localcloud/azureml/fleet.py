@@ -6,7 +6,7 @@ deployments are kept alive, and started again when the local cloud is.
 """
 
 import asyncio
-import logging
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,8 +17,6 @@ from pathlib import Path
 from localcloud.azureml import assets
 from localcloud.azureml.core import ArmError, Cloud, Json, begin, finish, user_error
 from localcloud.azureml.inference import InferenceServer, Launch
-
-log = logging.getLogger(__name__)
 
 KIND = "deployments"
 _DURATION = re.compile(
@@ -41,12 +39,8 @@ async def start(cloud: Cloud) -> None:
     for name, document in cloud.store.items(KIND):
         match document["properties"]["provisioningState"]:
             case "Succeeded" | "Updating":
-                try:
-                    launch(cloud, name, document, begin(cloud))
-                    set_state(cloud, name, "Succeeded")
-                except ArmError as error:  # its model is gone
-                    log.warning("%s: %s", name, error)
-                    set_state(cloud, name, "Failed")
+                set_state(cloud, name, "Succeeded")
+                launch(cloud, name, document, begin(cloud))
             case "Creating":
                 set_state(cloud, name, "Failed")
             case "Deleting":
@@ -54,9 +48,11 @@ async def start(cloud: Cloud) -> None:
 
 
 async def stop(cloud: Cloud) -> None:
-    """End every server; the documents stay, for the next start."""
-    running = _serving.pop(cloud.state, {})
-    await asyncio.gather(*(_end(serving) for several in running.values() for serving in several))
+    """End every server, at once; the documents stay, for the next start."""
+    running = [serving for several in _serving.pop(cloud.state, {}).values() for serving in several]
+    for serving in running:
+        serving.server.kill()
+    await asyncio.gather(*(_end(serving) for serving in running))
 
 
 def names(cloud: Cloud, endpoint: str) -> list[str]:
@@ -65,9 +61,9 @@ def names(cloud: Cloud, endpoint: str) -> list[str]:
 
 
 def server(cloud: Cloud, endpoint: str, deployment: str) -> InferenceServer | None:
-    """The server that answers for a deployment; None when it has none (being made, or failed)."""
+    """The server that answers for a deployment; None when it has none: it is being made, or that failed."""
     document = cloud.store.get(KIND, f"{endpoint}/{deployment}".lower())
-    if document is None or document["properties"]["provisioningState"] not in ("Succeeded", "Updating"):
+    if document is None or document["properties"]["provisioningState"] == "Creating":
         return None
     several = _of(cloud, f"{endpoint}/{deployment}".lower())
     return several[0].server if several else None
@@ -100,7 +96,7 @@ def launch(cloud: Cloud, name: str, document: Json, operation: str) -> None:
         Launch(
             name=name,
             python=cloud.repo / ".venv-model" / "bin" / "python",
-            model_dir=_mount(cloud, name, properties["model"]),
+            model_dir=_model_dir(cloud, name, properties["model"]),
             log_file=log_file(cloud, name),
             start_limit=seconds(probe["initialDelay"]) + seconds(probe["period"]) * probe["failureThreshold"],
             request_timeout=seconds(request["requestTimeout"]),
@@ -108,16 +104,18 @@ def launch(cloud: Cloud, name: str, document: Json, operation: str) -> None:
             environment=properties.get("environmentVariables") or {},
         )
     )
-    task = cloud.background(_serve(cloud, name, server, operation), f"deployment {name}")
+    task = cloud.background(_serve(cloud, name, server, properties["model"], operation), f"deployment {name}")
     _of(cloud, name).append(_Serving(server=server, task=task))
 
 
-async def _serve(cloud: Cloud, name: str, server: InferenceServer, operation: str) -> None:
+async def _serve(cloud: Cloud, name: str, server: InferenceServer, model: str, operation: str) -> None:
     """One server's life."""
     several = _of(cloud, name)
+    result: ArmError | None = ArmError(409, "OperationCanceled", f"{name} was deleted while it was being made.")
     try:
-        problem = await server.start()
+        problem = await asyncio.to_thread(_download, cloud, model, server.launch.model_dir) or await server.start()
         if problem is None:
+            result = None
             earlier = [serving for serving in several if serving.server is not server]
             several[:] = [serving for serving in several if serving.server is server]
             set_state(cloud, name, "Succeeded")
@@ -128,8 +126,10 @@ async def _serve(cloud: Cloud, name: str, server: InferenceServer, operation: st
         several[:] = [serving for serving in several if serving.server is not server]
         set_state(cloud, name, "Failed")
         said = tail(log_file(cloud, name), 10)
-        finish(cloud, operation, ArmError(400, "ResourceNotReady", f"{name}: {problem}. The end of its log:\n{said}"))
+        result = ArmError(400, "ResourceNotReady", f"{name}: {problem}. The end of its log:\n{said}")
     finally:
+        if result:
+            finish(cloud, operation, result)
         await server.stop()
 
 
@@ -142,15 +142,32 @@ def _of(cloud: Cloud, name: str) -> list[_Serving]:
     return _serving.setdefault(cloud.state, {}).setdefault(name, [])
 
 
-def _mount(cloud: Cloud, name: str, model: str) -> Path:
+def _model_dir(cloud: Cloud, name: str, model: str) -> Path:
     """AZUREML_MODEL_DIR, laid out as Azure ML does: `azureml-models/NAME/VERSION/`, the model's folder in it."""
-    folder = assets.model_folder(cloud, model)
     *_, model_name, version = model.replace("/versions/", ":").replace("/", ":").split(":")
-    mount = cloud.folder("deployments", name, "azureml-models", model_name, version)
-    link = mount / folder.name
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder, target_is_directory=True)
-    return mount
+    return cloud.state / "deployments" / name / "azureml-models" / model_name / version
+
+
+def _download(cloud: Cloud, model: str, model_dir: Path) -> str | None:
+    """Give the deployment files of its own, once: the original may go or change then. Returns what went wrong."""
+    if model_dir.exists():
+        return None
+    try:
+        folder, unfinished = assets.model_folder(cloud, model), model_dir.with_name(f"{model_dir.name}.part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(folder, unfinished / folder.name, copy_function=_link)
+        unfinished.rename(model_dir)
+    except (ArmError, OSError, shutil.Error) as error:
+        return f"the model's files can't be had: {error}"
+    return None
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link, which costs nothing; a copy where that can't be."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def set_state(cloud: Cloud, name: str, state: str) -> None:

@@ -94,7 +94,7 @@ def test_a_server_that_ends_makes_it_failed_with_a_reason(ml: Any, shell: str) -
 
 
 def test_while_it_is_made_it_can_not_be_changed(ml: Any, shell: str) -> None:
-    ml.online_deployments.begin_create_or_update(deployment(shell, "slow"))
+    poller = ml.online_deployments.begin_create_or_update(deployment(shell, "slow"))
     assert ml.online_deployments.get("slow", shell).provisioning_state == "Creating"
     with pytest.raises(ResourceExistsError, match="is Creating"):
         ml.online_deployments.begin_create_or_update(deployment(shell, "slow"))
@@ -103,6 +103,8 @@ def test_while_it_is_made_it_can_not_be_changed(ml: Any, shell: str) -> None:
     ml.online_endpoints.begin_delete(shell).result()
     with pytest.raises(ResourceNotFoundError):
         ml.online_endpoints.get(shell)
+    with pytest.raises(HttpResponseError, match="was deleted while it was being made"):
+        poller.result()
 
 
 @pytest.fixture
