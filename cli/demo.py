@@ -243,19 +243,19 @@ class _Demo:
 
     def _training(self, run_id: str) -> None:
         with self._screen.progress("training") as bar:
-            for _ in self._until("the training ends"):
+            for _ in self._until("the training ends", every=1.5):
                 run = self._app.run(run_id)
                 if run["phase"] != "training":
                     bar(1.0, "")
                     return
                 bar(*_progress(run))
 
-    def _until(self, what: str) -> Iterator[None]:
-        """Ticks about once a second, looks after the processes meanwhile. Raises CliError after PATIENCE."""
+    def _until(self, what: str, *, every: float = 0.4) -> Iterator[None]:
+        """Ticks `every` so many seconds, looks after the processes meanwhile. Raises CliError after PATIENCE."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             yield
-            time.sleep(0.4)
+            time.sleep(every)
             for told in self._stack.tend():
                 self._screen.line(told, style="yellow")
             self._watch()
