@@ -121,7 +121,13 @@ def test_a_deployment_from_making_to_deleting(azure: Cloud, cloud: Stack, unique
     asked = azure.metrics.requests([found.id], start, end)[found.id]
     assert asked is not None
     assert asked >= 3
-    eventually(lambda: azure.metrics.cpu_points([deployment.id], start, end)[deployment.id] > 0)
+
+    def measured() -> bool:
+        cloud.control("POST", "/_local/clock", {"advance": 60})  # processors are looked at when a minute is over
+        now = azure.blobs.now() + timedelta(minutes=30)
+        return azure.metrics.cpu_points([deployment.id], start, now)[deployment.id] > 0
+
+    eventually(measured, every=0.5)
     nobody = found.id + "-not-there"
     both = azure.metrics.requests([found.id, nobody], start, end)
     assert both[nobody] is None
