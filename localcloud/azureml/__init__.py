@@ -6,32 +6,42 @@ module here gives `routes(cloud)` and, where it keeps processes, `async start(cl
 
 import asyncio
 import contextlib
-from importlib import import_module, util
 from types import ModuleType
 
 from starlette.routing import Route
 
 from localcloud.azureml.core import LOCATION_ID, Cloud, interrupted, operation_result, operation_status, route
 
-NAMES = (
-    "workspace",
-    "registry",
-    "computes",
-    "assets",
-    "jobs",
-    "history",
-    "mlflow",
-    "endpoints",
-    "deployments",
-    "scoring",
-    "monitor",
-)
-
 
 def modules() -> list[ModuleType]:
-    """The parts of the service."""
-    names = [f"{__name__}.{name}" for name in NAMES]
-    return [import_module(name) for name in names if util.find_spec(name)]
+    """The parts of the service. Imported late: the command line needs nothing but `core`."""
+    from localcloud.azureml import (
+        assets,
+        computes,
+        deployments,
+        endpoints,
+        history,
+        jobs,
+        mlflow,
+        monitor,
+        registry,
+        scoring,
+        workspace,
+    )
+
+    return [
+        workspace,
+        registry,
+        computes,
+        assets,
+        jobs,
+        history,
+        mlflow,
+        endpoints,
+        deployments,
+        scoring,
+        monitor,
+    ]
 
 
 def build(cloud: Cloud) -> list[Route]:
