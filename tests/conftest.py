@@ -13,7 +13,7 @@ from shared.app import App
 from shared.settings import Settings
 
 
-def eventually[T](look: Callable[[], T], timeout: float = 30, *, every: float = 0.05) -> T:
+def eventually[T](look: Callable[[], T | None], timeout: float = 30, *, every: float = 0.05) -> T:
     """Look until the answer is true (or the last look raises no AssertionError); fails after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:

@@ -91,7 +91,7 @@ def test_from_an_upload_to_an_answering_endpoint_and_away_again(stack: Stack, tm
 
     # Nobody calls: notice, then the deployments go and the endpoint stays.
     stack.control("POST", "/_local/clock", {"rate": 120})
-    emptied = eventually(lambda: (line := line_of(app, live)) and line.emptied and line, 90)
+    emptied = eventually(lambda: emptied_line(app, live), 90)
     assert emptied.serving is None
     left = app.cloud.endpoints.get(live.endpoint)
     assert left
@@ -117,9 +117,9 @@ def run_in(app: App, folder: str, phase: Phase) -> Run | None:
     return None
 
 
-def line_of(app: App, run: Run) -> Line | None:
+def emptied_line(app: App, run: Run) -> Line | None:
     loaded = app.lines.load(run.line)
-    return loaded[0] if loaded else None
+    return loaded[0] if loaded and loaded[0].emptied else None
 
 
 def effects(stack: Stack) -> list[str]:
