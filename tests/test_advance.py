@@ -23,8 +23,6 @@ from shared.records import Claim, Line, Rollout, Run, Wake
 from shared.wakeups import handle, park
 from tests.conftest import eventually
 
-SETTINGS = {"settle": timedelta(0), "poll_interval": timedelta(seconds=1)}
-
 
 def rows(count: int) -> bytes:
     return b"".join(
@@ -50,9 +48,14 @@ def folder() -> str:
 def quick(app: App) -> App:
     """The app without a settle time, with computes of its own so that tests do not meet in them."""
     name = uuid4().hex[:8]
-    return replace(
-        app, settings=replace(app.settings, **SETTINGS, gpu_compute=f"gpu-{name}", cpu_compute=f"cpu-{name}")
+    settings = replace(
+        app.settings,
+        settle=timedelta(0),
+        poll_interval=timedelta(seconds=1),
+        gpu_compute=f"gpu-{name}",
+        cpu_compute=f"cpu-{name}",
     )
+    return replace(app, settings=settings)
 
 
 def received(app: App, folder: str, data: bytes = b"", spec: bytes = b"") -> Run:
