@@ -55,6 +55,10 @@ _TOLD = {
     "give_traffic": "it gets all of the traffic",
 }
 """Entries of a run's history, for people who see one for the first time."""
+_IDLE = {
+    "notice": "no request in five minutes of the cloud's time",
+    "deletion": "nor in the three minutes after that: the traffic goes, then the deployment",
+}
 _BAD = ("failed", "rolled_back", "superseded", "cancelled", "unchanged")
 _LOOPBACK = ("127.", "::1", "::ffff:127.")
 
@@ -164,8 +168,7 @@ class _Demo:
             now = "deletion" if line["tearing_down"] else "notice" if line["noticed"] else ""
             if now and now != told:
                 told = now
-                why = {"notice": "no request in five minutes", "deletion": "none in the three minutes since then"}[now]
-                self._screen.line(f"{why} of the cloud's time", title=now)
+                self._screen.line(_IDLE[now], title=now)
         self._screen.line(
             "the deployment is gone; the endpoint keeps its address, empty and free of charge", title="end"
         )
@@ -231,7 +234,8 @@ class _Demo:
                 continue
             for entry in run["history"][told:]:
                 what = entry["what"].split("; first: ")[0]
-                self._screen.line(_TOLD.get(what, what), title=entry["phase"])
+                if not what.startswith("on to "):
+                    self._screen.line(_TOLD.get(what, what), title=entry["phase"])
             told = len(run["history"])
             if run["phase"] == until:
                 return run
