@@ -6,6 +6,7 @@ Called by a timer. Costs a listing of what is active and of the datasets, never 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -23,6 +24,14 @@ log = logging.getLogger("droptune.sweep")
 WATERMARK = "watermark.json"
 MARGIN = timedelta(minutes=1)
 OVERLAP = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watermark:
+    """When Droptune swept first, and last. By the storage service's clock."""
+
+    installed: datetime
+    swept: datetime
 
 
 def sweep(app: App) -> None:
@@ -53,21 +62,19 @@ def _overdue(run: Run, now: datetime) -> bool:
 
 
 def _find_uploads(app: App) -> None:
-    """Uploads since the last sweep, less a margin for clocks and late commits; the first sweep only sets the mark."""
-    now = app.cloud.blobs.now()
+    """Uploads since the last sweep, less a margin for late commits. What was there at the first sweep is left alone."""
+    now = app.cloud.blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
     try:
         data, etag = app.cloud.blobs.read(CONTAINER, WATERMARK)
-        seen_up_to = msgspec.json.decode(data, type=datetime)
+        mark = msgspec.json.decode(data, type=Watermark)
     except NotFound:
-        etag, seen_up_to = None, now
-    changed = {
-        blob.name.rpartition("/")[0]
-        for blob in app.cloud.blobs.list(DATASETS)
-        if blob.last_modified > seen_up_to - OVERLAP
-    }
+        mark, etag = Watermark(installed=now, swept=now), None
+    since = max(mark.installed, mark.swept - OVERLAP)
+    changed = {blob.name.partition("/")[0] for blob in app.cloud.blobs.list(DATASETS) if blob.last_modified >= since}
     for folder in sorted(changed):
         look_into(app, folder)
     try:
-        app.cloud.blobs.write(CONTAINER, WATERMARK, msgspec.json.encode(now), if_match=etag, if_none_match=etag is None)
+        body = msgspec.json.encode(replace(mark, swept=now))
+        app.cloud.blobs.write(CONTAINER, WATERMARK, body, if_match=etag, if_none_match=etag is None)
     except Conflict:
         log.info("another sweep moved the watermark")
