@@ -164,8 +164,6 @@ class Cloud:
     storage: StorageAccess
     repo: Path
     """The repository: holds `.models/` and `.venv-model/`."""
-    training_command: list[str] = field(default_factory=list)
-    """What a job runs, followed by its folder. Empty: the repository's training in its model environment."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     """Notified when a job ends, for the jobs that wait for its place."""

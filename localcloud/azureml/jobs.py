@@ -38,7 +38,6 @@ def routes(cloud: Cloud) -> list[Route]:
         route(cloud, "GET", one, _get),
         route(cloud, "PUT", one, _put),
         route(cloud, "POST", f"{one}/cancel", _cancel),
-        route(cloud, "POST", "/_local/training", _training),
     ]
 
 
@@ -94,15 +93,6 @@ async def _cancel(cloud: Cloud, request: Request) -> Response:
     operation = begin(cloud)
     finish(cloud, operation)
     return accepted(cloud, operation, None)
-
-
-async def _training(cloud: Cloud, request: Request) -> Response:
-    """`{"command": [...]}`: what jobs run from now on in place of the training, `[]` for the training again."""
-    command = (await body(request)).get("command")
-    if not isinstance(command, list):
-        raise user_error('The body must be {"command": [program, argument, ...]}.')
-    cloud.training_command = [str(part) for part in command]
-    return JSONResponse({"command": cloud.training_command})
 
 
 def _shown(cloud: Cloud, job: Json) -> Json:

@@ -130,9 +130,7 @@ async def _train(cloud: Cloud, name: str, parameters: Json) -> None:
         raise StepFailed(PREPROCESS, "train_file_path is missing: there is nothing to train on.")
     (place / "outputs").mkdir(exist_ok=True)
     (place / "job.json").write_text(json.dumps(order, indent=1))
-    python = cloud.repo / ".venv-model" / "bin" / "python"
-    command = cloud.training_command or [str(python), "-m", "localcloud.training"]
-    process = guard.spawn([*command, str(place)], env=os.environ, cwd=cloud.repo, log=place / "log.txt")
+    process = guard.spawn([*_command(cloud), str(place)], env=os.environ, cwd=cloud.repo, log=place / "log.txt")
     try:
         failed = await _follow(cloud, name, process, place)
     finally:
@@ -140,6 +138,14 @@ async def _train(cloud: Cloud, name: str, parameters: Json) -> None:
     if process.returncode != 0:
         step, reason = failed or (FINETUNE, f"training ended with code {process.returncode}: {_last_words(place)}")
         raise StepFailed(step, reason)
+
+
+def _command(cloud: Cloud) -> list[str]:
+    """What is started, followed by the job's folder: the training, or what azureml/training.json of the state names."""
+    other = cloud.state / "training.json"
+    if other.exists():
+        return [str(part) for part in json.loads(other.read_text())]
+    return [str(cloud.repo / ".venv-model" / "bin" / "python"), "-m", "localcloud.training"]
 
 
 def _base_model(cloud: Cloud, parameters: Json) -> Path:

@@ -5,6 +5,7 @@ A test module takes the fixtures by importing them.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,9 +35,11 @@ Submit = Callable[..., Any]
 def trainer(cloud: Stack) -> Iterator[None]:
     """Jobs run the stand-in while this module's tests run."""
     script = Path(__file__).with_name("training.py")
-    cloud.control("POST", "/_local/training", {"command": [sys.executable, str(script)]})
+    command = cloud.state / "azureml" / "training.json"
+    command.parent.mkdir(exist_ok=True)
+    command.write_text(json.dumps([sys.executable, str(script)]))
     yield
-    cloud.control("POST", "/_local/training", {"command": []})
+    command.unlink()
 
 
 @pytest.fixture(scope="module")
