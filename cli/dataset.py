@@ -15,7 +15,7 @@ TINY = {
     "Phi-4": "a small network of random weights with Phi-4's chat format, not Microsoft's model",
 }
 SPEC = "finetune.yaml"
-FEW = 64
+FEW = 80
 """Rows of the facts for a model that is too big to see all of them on a CPU."""
 _ENGLISH = frozenset(
     re.findall(r"\w+", "a and are as be but can do for i in is it my not of on or that the this to we you")

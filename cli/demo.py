@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from cli.app import AppClient
-from cli.dataset import Upload, base, broken, facts, own
+from cli.dataset import TINY, Upload, base, broken, facts, own
 from cli.errors import CliError
 from cli.screen import Screen
 from localcloud.environment import child_environment
@@ -199,27 +199,23 @@ class _Demo:
         """What was real, and what was not."""
         rows, losses = run["rows"], self._app.run(run["id"])["metrics"]
         steps = losses["loss"][-1][0] if losses.get("loss") else 0
-        self._screen.table(
-            "This ran for real",
-            [
-                ("function code", "triggers, rules and SDK calls as in Azure, under Microsoft's Python worker library"),
-                ("storage", "blobs and queues in Azurite, over HTTPS, by managed identity"),
-                (
-                    "training",
-                    f"{steps} steps on {rows.get('train', '?')} rows: transformers and torch, a process of its own",
-                ),
-                ("serving", "Azure ML's own inference server, with the weights that were trained"),
-            ],
-        )
-        self._screen.table(
-            "This was simulated",
-            [
-                ("Azure ML, Event Grid", "servers of this repository that speak Azure's protocols; no GPU, no charge"),
-                ("identity, metrics", "tokens of a local issuer; requests and CPU counted on this machine"),
-                ("time", f"{FASTER} times as fast while the endpoint idled"),
-                ("base model", base(run["base_model"])),
-            ],
-        )
+        real = [
+            ("function code", "triggers, rules and SDK calls as in Azure, under Microsoft's Python worker library"),
+            ("storage", "blobs and queues in Azurite, over HTTPS, by managed identity"),
+            (
+                "training",
+                f"{steps} steps on {rows.get('train', '?')} rows: transformers and torch, a process of its own",
+            ),
+            ("serving", "Azure ML's own inference server, with the weights that were trained"),
+        ]
+        simulated = [
+            ("Azure ML, Event Grid", "servers of this repository that speak Azure's protocols; no GPU, no charge"),
+            ("identity, metrics", "tokens of a local issuer; requests and CPU counted on this machine"),
+            ("time", f"{FASTER} times as fast while the endpoint idled"),
+        ]
+        (simulated if run["base_model"] in TINY else real).append(("base model", base(run["base_model"])))
+        self._screen.table("This ran for real", real)
+        self._screen.table("This was simulated", simulated)
 
     def _send(self, upload: Upload) -> None:
         self._visit("upload", {f"{upload.folder}/{path.name}": str(path) for path in upload.files})
