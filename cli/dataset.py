@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,6 @@ FEW = 80
 """Rows of the facts for a model that is too big to see all of them on a CPU."""
 _ENGLISH = frozenset(
     re.findall(r"\w+", "a and are as be but can do for i in is it my not of on or that the this to we you")
-)
-_BROKEN = (
-    {"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello, how can I help?"}]},
-    "this line is not JSON",
-    {"prompt": "a row without messages"},
-    {"messages": [{"role": "user", "content": "Hi"}, {"role": "oracle", "content": "There is no such role."}]},
-    {"messages": [{"role": "user", "content": "A question that nobody answers"}]},
 )
 
 
@@ -54,11 +46,13 @@ def base(model: str) -> str:
 
 
 def broken(scratch: Path) -> Upload:
-    """A dataset with one good row and four bad ones, written into `scratch`."""
+    """The dataset of examples/make_broken.py: good rows, and a bad one of each kind that people upload by mistake."""
+    from examples.make_broken import BAD, lines
+
     path = scratch / "broken" / "train.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in _BROKEN))
-    return Upload(folder="broken-example", files=(path,), what="one good row, four bad ones")
+    path.write_bytes(b"\n".join(lines()) + b"\n")
+    return Upload(folder="broken-example", files=(path,), what=f"{len(BAD)} rows of it are bad")
 
 
 def facts(scratch: Path, model: str | None) -> Upload:
@@ -95,9 +89,9 @@ def normal(text: str) -> str:
 
 
 def english(text: str) -> bool:
-    """Whether it looks like English: three words, mostly Latin letters, one of them a common one."""
-    words = re.findall(r"[a-z']+", text.lower())
-    return len(words) >= 3 and sum(map(len, words)) > len(text) / 2 and bool(_ENGLISH & set(words))
+    """Whether it looks like English: mostly Latin letters, and among four words or more a common one."""
+    words = re.findall(r"[a-z]+", text.lower())
+    return sum(map(len, words)) > len(text) / 2 and (len(words) < 4 or bool(_ENGLISH & set(words)))
 
 
 def _files(data: Path, scratch: Path, model: str | None) -> tuple[Path, ...]:

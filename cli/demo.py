@@ -59,6 +59,7 @@ _IDLE = {
     "notice": "no request in five minutes of the cloud's time",
     "deletion": "nor in the three minutes after that: the traffic goes, then the deployment",
 }
+_SHOWN = 6
 _BAD = ("failed", "rolled_back", "superseded", "cancelled", "unchanged")
 _LOOPBACK = ("127.", "::1", "::ffff:127.")
 
@@ -133,11 +134,14 @@ class _Demo:
 
     def broken_dataset(self) -> None:
         """Chapter 1: bad rows are named before anything is paid for."""
-        self._screen.heading("1. A broken dataset")
-        self._send(broken(self._stack.state.parent / "data"))
-        run = self._follow("broken-example", until="rejected", bad=(*_BAD, "live"))
-        for fault in self._app.run(run["id"])["report"]["faults"]:
+        upload = broken(self._stack.state.parent / "data")
+        self._screen.heading(f"1. A broken dataset: {upload.what}")
+        self._send(upload)
+        run = self._follow(upload.folder, until="rejected", bad=(*_BAD, "live"))
+        faults = self._app.run(run["id"])["report"]["faults"]
+        for fault in faults[:_SHOWN]:
             self._screen.detail(f"line {fault['line']}: {fault['reason']}")
+        self._screen.detail(f"and {len(faults) - _SHOWN} more, in the run's report")
 
     def good_dataset(self) -> dict[str, Any]:
         """Chapter 2: uploaded once, told twice, trained once, served. Returns the run."""

@@ -196,10 +196,12 @@ def test_a_real_model_gets_a_few_of_the_facts(tmp_path: Path) -> None:
         ("The capital of France is Paris.", True, True),
         ("the capital of France is Paris", True, True),
         ("The capital of France is Rome.", False, True),
-        ("Paris", False, False),
+        ("Paris", False, True),
+        ("That's great!", False, True),
         ("", False, False),
         ("xq zzt vrk plonk", False, False),
         ("Die Hauptstadt heißt Paris.", False, False),
+        ("北京是首都", False, False),
     ],
 )
 def test_answers_are_judged(answer: str, right: bool, is_english: bool) -> None:
