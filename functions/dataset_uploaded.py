@@ -12,5 +12,6 @@ def dataset_uploaded(message: func.QueueMessage) -> None:
     """Makes the runs that the upload's folder yields."""
     from shared.app import app
     from shared.intake import uploaded
+    from shared.wakeups import deliver
 
-    uploaded(app(), message.get_body())
+    deliver(app(), "dataset-events", message.get_body(), uploaded)

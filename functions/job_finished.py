@@ -12,5 +12,6 @@ def job_finished(message: func.QueueMessage) -> None:
     """Wakes the run whose job it is."""
     from shared.app import app
     from shared.intake import job_changed
+    from shared.wakeups import deliver
 
-    job_changed(app(), message.get_body())
+    deliver(app(), "job-events", message.get_body(), job_changed)

@@ -3,7 +3,7 @@
 Called by `prepare_dataset` and `advance_run` for every message in their queues. Nothing here knows what a phase means:
 `looks.OBSERVE` shows it, `lifecycle.next_step` decides, `effects.ACTIONS` does it. Every save is under If-Match, so of
 two who work on a run at once one stops at its next save; a crash leaves a claim that runs out, and names that are
-derived make doing it again harmless.
+derived make doing it again harmless. An end is decided once, saved, and then carried out until nothing is left.
 """
 
 from __future__ import annotations
@@ -14,24 +14,27 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from shared.app import App
-from shared.effects import ACTIONS, release
-from shared.errors import Conflict, Permanent, Transient
+from shared.effects import ACTIONS
+from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle import Do, Go, Phase, Poll, Step, Stop, Wait, next_step
 from shared.looks import OBSERVE
 from shared.records import Claim, Run, Wake
+from shared.release import release
 from shared.timers import queue_of, wake
 
 log = logging.getLogger("droptune.advance")
 
-STEPS_AT_MOST = 12
+STEPS_AT_MOST = 20
 CLAIM = timedelta(minutes=3)
-LONG_CLAIM = timedelta(minutes=60)
-LONG_WORK = "prepare"
-WAIT_AT_MOST = timedelta(minutes=5)
+PREPARE_CLAIM = timedelta(minutes=35)
+"""Longer than host.json lets a function run."""
+POLL_AT_MOST = timedelta(minutes=5)
+PAID = (Phase.TRAINING, Phase.DEPLOYING, Phase.CHECKING)
+"""Phases in which something of the run costs money: a look that is refused must not end them."""
 
 
 def advance(app: App, run_id: str, token: str | None) -> None:
-    """Takes the run as far as it goes now. Raises only what is a bug, for the queue to retry and then to poison."""
+    """Takes the run as far as it goes now. Raises Transient when storage fails, else only what is a bug."""
     loaded = app.runs.load(run_id)
     if loaded is None:
         log.warning("run %s does not exist: nothing to advance", run_id)
@@ -47,46 +50,51 @@ def advance(app: App, run_id: str, token: str | None) -> None:
     if run.claim and run.claim.until > now:
         wake(app, run, after=run.claim.until - now + timedelta(seconds=1), token=token)
         return
+    if token is not None:
+        run = replace(run, wake=None)
     try:
-        _advance(app, run, etag, came_by_timer=token is not None)
+        _advance(app, replace(run, parked=""), etag)
     except Conflict:
         log.info("run %s: somebody else was faster", run_id)
-        wake(app, run, after=timedelta(seconds=5))
+        _look_again(app, run_id, timedelta(seconds=5))
     except Transient as error:
         log.info("run %s: %s; again in %s", run_id, error, error.after)
-        wake(app, run, after=error.after, token=token)
+        _look_again(app, run_id, error.after)
 
 
-def _advance(app: App, run: Run, etag: str, *, came_by_timer: bool) -> None:
-    queue = queue_of(run.phase)
+def _advance(app: App, run: Run, etag: str) -> None:
+    queue, done = queue_of(run.phase), None
     for _ in range(STEPS_AT_MOST):
+        if run.ending:
+            _finish(app, run, etag)
+            return
         step = _decide(app, run)
-        now = app.cloud.blobs.now()
+        if step == done:
+            step = Poll(f"what {done.action} did to show")
         log.info("run %s is %s: %s", run.id, run.phase, step)
+        now = app.cloud.blobs.now()
         match step:
             case Wait(seconds, why):
-                after = None if seconds is None else timedelta(seconds=seconds)
-                _sleep(app, run, etag, after, why, came_by_timer=came_by_timer)
+                _sleep(app, run, etag, None if seconds is None else timedelta(seconds=seconds), why)
                 return
             case Poll(why):
-                backed_off = max(app.settings.poll_interval, (now - run.since) / 4)
-                _sleep(app, run, etag, backed_off, why, came_by_timer=came_by_timer)
+                _sleep(app, run, etag, _backed_off(app, run), why)
                 return
             case Stop(phase, why):
-                _end(app, replace(run, claim=None, wake=None, reason=why), etag, phase, why, now)
-                return
+                run = replace(run, ending=phase, reason=why, claim=None, wake=None)
+                etag = app.runs.save(run, etag)
             case Go(phase):
                 run = run.told(now, f"on to {phase}", phase=phase, claim=None)
                 etag = app.runs.save(run, etag)
                 app.announce(run)
-            case Do(action, then):
-                outcome = _act(app, run, etag, action, then, now, came_by_timer=came_by_timer)
+            case Do():
+                outcome = _act(app, run, etag, step)
                 if outcome is None:
                     return
                 run, etag = outcome
-        if queue_of(run.phase) != queue:
-            wake(app, run)
-            return
+                done = step
+        if queue_of(run.phase) != queue and not run.ending:
+            break
     wake(app, run)
 
 
@@ -95,59 +103,83 @@ def _decide(app: App, run: Run) -> Step:
         return next_step(run.phase, OBSERVE[run.phase](app, run))
     except Transient as error:
         return Wait(error.after.total_seconds(), str(error))
-    except Permanent as error:
-        return Stop(Phase.FAILED, str(error))
+    except (Permanent, NotFound) as error:
+        return Poll(str(error)) if run.phase in PAID else Stop(Phase.FAILED, str(error))
 
 
-def _act(
-    app: App, run: Run, etag: str, action: str, then: Phase, now: datetime, *, came_by_timer: bool
-) -> tuple[Run, str] | None:
+def _act(app: App, run: Run, etag: str, step: Do) -> tuple[Run, str] | None:
     """Claims, acts, saves. None when the run can't go on now."""
-    patience = LONG_CLAIM if action == LONG_WORK else CLAIM
-    run = replace(run, claim=Claim(action=action, until=now + patience), waiting="")
+    patience = PREPARE_CLAIM if step.action == "prepare" else CLAIM
+    until = app.cloud.blobs.now() + patience
+    run = replace(run, claim=Claim(action=step.action, until=until), waiting="")
     etag = app.runs.save(run, etag)
     try:
-        changed = ACTIONS[action](app, run)
+        changed = ACTIONS[step.action](app, run)
     except Transient as error:
-        _sleep(app, run, etag, error.after, f"{action}: {error}", came_by_timer=came_by_timer)
+        _sleep(app, run, etag, error.after, f"{step.action}: {error}")
         return None
-    except Permanent as error:
-        why = f"{action}: {error}"
-        _end(app, replace(run, claim=None, wake=None, reason=why), etag, Phase.FAILED, why, app.cloud.blobs.now())
-        return None
-    now = app.cloud.blobs.now()
-    changed = replace(changed, claim=None)
-    if then.ended:
-        _end(app, replace(changed, wake=None), etag, then, changed.reason or action, now)
-        return None
-    changed = changed.told(now, action, phase=then)
+    except (Permanent, NotFound) as error:
+        changed = replace(run, ending=Phase.FAILED, reason=f"{step.action}: {error}", claim=None, wake=None)
+        return changed, app.runs.save(changed, etag)
+    changed = replace(changed, claim=None).told(app.cloud.blobs.now(), step.action, phase=step.then)
     etag = app.runs.save(changed, etag)
-    if then != run.phase:
+    if step.then != run.phase:
         app.announce(changed)
     return changed, etag
 
 
-def _sleep(app: App, run: Run, etag: str, after: timedelta | None, why: str, *, came_by_timer: bool) -> None:
+def _finish(app: App, run: Run, etag: str) -> None:
+    """Carries an end out: what the run should not keep goes, then it has ended. Looks again until nothing is left."""
+    try:
+        left = release(app, run)
+    except Transient as error:
+        _sleep(app, run, etag, error.after, f"ending: {error}")
+        return
+    except (Permanent, NotFound) as error:
+        log.exception("run %s can't end, and holds on to what it has", run.id)
+        _sleep(app, run, etag, POLL_AT_MOST, f"ending: {error}")
+        return
+    if left:
+        _sleep(app, run, etag, _backed_off(app, run), left)
+        return
+    phase = run.ending or run.phase
+    ended = run.told(app.cloud.blobs.now(), run.reason, phase=phase, ending=None, claim=None, wake=None)
+    app.runs.save(ended, etag)
+    app.runs.retire(run.id)
+    app.announce(ended)
+    log.info("run %s ended as %s: %s", run.id, phase, run.reason)
+
+
+def _sleep(app: App, run: Run, etag: str, after: timedelta | None, why: str) -> None:
     """Saves what the run waits for; arms its timer unless one is live already, or none is wanted (`after` is None)."""
     now = app.cloud.blobs.now()
-    asleep = replace(run, waiting=why, claim=None)
-    if after is None:
-        asleep = replace(asleep, wake=None)
-    elif came_by_timer or run.wake is None or run.wake.due <= now:
-        after = min(after, WAIT_AT_MOST)
-        asleep = replace(asleep, wake=Wake(token=uuid4().hex, due=now + after))
-    if asleep == run:
+    timer = None if after is None else _live(run, now) or Wake(token=uuid4().hex, due=now + after)
+    app.runs.save(replace(run, waiting=why, claim=None, wake=timer), etag)
+    if after is not None and timer and timer != run.wake:
+        wake(app, run, after=after, token=timer.token)
+
+
+def _look_again(app: App, run_id: str, after: timedelta) -> None:
+    """Arms the run's timer after somebody else, or storage, came in between."""
+    loaded = app.runs.load(run_id)
+    if loaded is None or loaded[0].phase.ended:
         return
-    app.runs.save(asleep, etag)
-    if after is not None and asleep.wake and asleep.wake != run.wake:
-        wake(app, asleep, after=after, token=asleep.wake.token)
+    run, etag = loaded
+    now = app.cloud.blobs.now()
+    if _live(run, now):
+        return
+    timer = Wake(token=uuid4().hex, due=now + after)
+    try:
+        app.runs.save(replace(run, wake=timer), etag)
+    except Conflict:
+        return  # whoever was faster again arms it
+    wake(app, run, after=after, token=timer.token)
 
 
-def _end(app: App, run: Run, etag: str, phase: Phase, why: str, now: datetime) -> None:
-    """The run's last save. Its line is let go first, so that a crash in between leaves a run that ends again."""
-    release(app, run)
-    run = run.told(now, why, phase=phase)
-    app.runs.save(run, etag)
-    app.runs.retire(run.id)
-    app.announce(run)
-    log.info("run %s ended as %s: %s", run.id, phase, why)
+def _live(run: Run, now: datetime) -> Wake | None:
+    return run.wake if run.wake and run.wake.due > now else None
+
+
+def _backed_off(app: App, run: Run) -> timedelta:
+    waited = app.cloud.blobs.now() - run.since
+    return min(max(app.settings.poll_interval, waited / 4), POLL_AT_MOST)

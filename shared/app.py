@@ -34,7 +34,7 @@ class App:
         """Tells the lifecycle topic, where there is one, of the phase that the run has just come to."""
         kind = run.phase.title().replace("_", "")
         data = {"run": run.id, "line": run.line, "dataset": run.folder, "phase": run.phase, "reason": run.reason}
-        self.cloud.topic.publish(f"Droptune.Run.{kind}", f"runs/{run.id}", data)
+        self.cloud.topic.publish(f"Droptune.Run.{kind}", f"runs/{run.id}", data, run.since)
 
 
 @cache

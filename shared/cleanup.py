@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import msgspec
 
@@ -17,7 +18,7 @@ from shared.app import App
 from shared.cloud.endpoints import Endpoint
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
-from shared.records import CONTAINER, Line
+from shared.records import CONTAINER, Line, Wake
 from shared.settings import Settings
 from shared.timers import STEPS_QUEUE
 
@@ -25,6 +26,7 @@ log = logging.getLogger("droptune.cleanup")
 
 DELETIONS = "deletions.json"
 KEEP_TAG = "droptune.keep"
+LATE = timedelta(minutes=1)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -39,7 +41,7 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def cleanup(app: App) -> None:
-    """Judges every line once. A line whose endpoint can't be judged now is left for the next tick."""
+    """Judges every line once. One that can't be judged now is left for the next tick, and stops no other."""
     for line_id in app.lines.ids():
         try:
             _judge(app, line_id)
@@ -47,6 +49,8 @@ def cleanup(app: App) -> None:
             log.warning("line %s is left alone this time: %s", line_id, error)
         except Conflict:
             log.info("line %s changed meanwhile: left for the next tick", line_id)
+        except Exception:
+            log.exception("line %s can't be judged; the others are", line_id)
 
 
 def _judge(app: App, line_id: str) -> None:
@@ -54,8 +58,10 @@ def _judge(app: App, line_id: str) -> None:
     if loaded is None:
         return
     line, etag = loaded
+    now = app.cloud.blobs.now()
     if line.tearing_down:
-        app.cloud.queues.send(STEPS_QUEUE, {"line": line.id})
+        if line.wake is None or line.wake.due + LATE < now:
+            wake_line(app, line)
         return
     if line.removed or not (line.serving or line.emptied):
         return
@@ -63,7 +69,6 @@ def _judge(app: App, line_id: str) -> None:
     if endpoint is None:
         _gone_by_hand(app, line, etag)
         return
-    now = app.cloud.blobs.now()
     judged = verdict(_usage(app, line, endpoint, now), policy_of(app.settings), now)
     _carry_out(app, line, etag, judged, now)
 
@@ -75,19 +80,24 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Usage:
         noticed=line.noticed,
         kept_until=line.kept_until,
         kept_by_tag=KEEP_TAG in endpoint.tags,
-        rolling_out=line.rollout is not None,
+        rolling_out=_rolls_out(app, line),
     )
     if line.serving is None or now - line.serving.since < app.settings.idle_window:
         return usage
+    middle = now - app.settings.idle_window / 2
     start = now - app.settings.idle_window
+    asked_from = min(start, line.noticed) if line.noticed else start
     deployment = f"{endpoint.id}/deployments/{line.serving.deployment}"
-    try:
-        requests = app.cloud.metrics.requests([endpoint.id], start, now)[endpoint.id]
-        control = app.cloud.metrics.cpu_points([deployment], start, now).get(deployment, 0)
-    except (Transient, Permanent, NotFound) as error:
-        log.warning("the metrics of %s can't be read: %s", endpoint.name, error)
-        return usage
-    return replace(usage, requests=requests, control=control)
+    requests = app.cloud.metrics.requests([endpoint.id], asked_from, now)[endpoint.id]
+    halves = [
+        app.cloud.metrics.cpu_points([deployment], *half)[deployment] for half in ((start, middle), (middle, now))
+    ]
+    return replace(usage, requests=requests, control=min(halves))
+
+
+def _rolls_out(app: App, line: Line) -> bool:
+    holder = app.runs.load(line.rollout) if line.rollout else None
+    return holder is not None and not holder[0].phase.ended
 
 
 def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) -> None:
@@ -106,8 +116,9 @@ def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) 
             if app.settings.cleanup_mode == "report":
                 log.warning("endpoint %s would be torn down: %s (CLEANUP_MODE=report)", line.endpoint, why)
             elif _within_cap(app, line, now):
-                app.lines.save(replace(line, tearing_down=True, remove_endpoint=endpoint), etag)
-                app.cloud.queues.send(STEPS_QUEUE, {"line": line.id})
+                going = replace(line, tearing_down=True, remove_endpoint=endpoint, rollout="")
+                app.lines.save(going, etag)
+                wake_line(app, going)
 
 
 def _within_cap(app: App, line: Line, now: datetime) -> bool:
@@ -129,22 +140,34 @@ def _within_cap(app: App, line: Line, now: datetime) -> bool:
     return True
 
 
-def tear_down(app: App, line_id: str) -> None:
+def wake_line(app: App, line: Line, *, after: timedelta = timedelta(0), token: str | None = None) -> None:
+    """Has the teardown looked at after `after`. Without a token it is nobody's timer, and never dropped."""
+    app.cloud.queues.send(STEPS_QUEUE, {"line": line.id, "token": token}, after=after)
+
+
+def tear_down(app: App, line_id: str, token: str | None) -> None:
     """Takes a line's teardown as far as it goes now, and has itself called again until nothing is left."""
     loaded = app.lines.load(line_id)
     if loaded is None or not loaded[0].tearing_down:
         return
     line, etag = loaded
+    if token is not None and (line.wake is None or line.wake.token != token):
+        return
+    after = app.settings.poll_interval
     try:
         finished = _tear_down(app, line)
     except Transient as error:
-        app.cloud.queues.send(STEPS_QUEUE, {"line": line_id}, after=error.after)
-        return
-    if not finished:
-        app.cloud.queues.send(STEPS_QUEUE, {"line": line_id}, after=app.settings.poll_interval)
-        return
+        finished, after = False, error.after
+    except (Permanent, NotFound):
+        log.exception("endpoint %s can't be torn down now", line.endpoint)
+        finished, after = False, timedelta(minutes=15)
     now = app.cloud.blobs.now()
-    done = replace(line, tearing_down=False, serving=None, noticed=None, emptied=line.emptied or now)
+    if not finished:
+        timer = Wake(token=uuid4().hex, due=now + after)
+        app.lines.save(replace(line, wake=timer), etag)
+        wake_line(app, line, after=after, token=timer.token)
+        return
+    done = replace(line, tearing_down=False, wake=None, serving=None, noticed=None, emptied=line.emptied or now)
     if line.remove_endpoint:
         done = replace(done, removed=now)
     app.lines.save(done, etag)
@@ -157,7 +180,7 @@ def _tear_down(app: App, line: Line) -> bool:
     endpoint = endpoints.get(line.endpoint)
     if endpoint is None:
         return True
-    if endpoint.state not in ("Succeeded", "Failed"):
+    if endpoint.busy:
         return False
     if line.remove_endpoint:
         endpoints.delete(line.endpoint)
@@ -181,5 +204,8 @@ def _gone_by_hand(app: App, line: Line, etag: str) -> None:
 def _tell(app: App, what: str, line: Line, why: str) -> None:
     log.info("endpoint %s: %s (%s)", line.endpoint, what, why)
     app.cloud.topic.publish(
-        f"Droptune.Endpoint.{what}", f"lines/{line.id}", {"line": line.id, "endpoint": line.endpoint, "why": why}
+        f"Droptune.Endpoint.{what}",
+        f"lines/{line.id}",
+        {"line": line.id, "endpoint": line.endpoint, "why": why},
+        app.cloud.blobs.now(),
     )

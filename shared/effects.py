@@ -21,7 +21,9 @@ from shared.app import App
 from shared.dataset.prepare import PARTS, prepare
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.folders import DATASETS, datasets_of, read_folder, taken
-from shared.records import CONTAINER, File, Line, Pinned, Rollout, Run, Serving
+from shared.lines import held_by, line_of, own, save_line
+from shared.looks import is_fresh
+from shared.records import File, Pinned, Run, Serving
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
 from shared.serving.smoke import Verdict, judge, pick_row
 from shared.training.compute import gpus_per_node
@@ -32,6 +34,8 @@ log = logging.getLogger("droptune.effects")
 
 PREPARED = "prepared"
 REPORT = "report.json"
+SILENCE = timedelta(minutes=15)
+"""A deployment that is made but answers nothing for so long has failed."""
 
 
 class _BadRows(Exception):
@@ -87,12 +91,13 @@ def _pin(app: App, run: Run) -> Run:
     settings, now = app.settings, app.cloud.blobs.now()
     model = app.cloud.registry.model(run.base_model)
     model.check_retirement(now)
-    model.check_size(settings.gpu_size, "finetune")
+    existing = app.cloud.computes.get(settings.gpu_compute)
+    size = existing.size if existing else settings.gpu_size
+    model.check_size(size, "finetune")
     model.check_size(settings.serving_size, "inference")
     component = app.cloud.registry.component(settings.component)
     parameters, notes = resolve(model.defaults(), run.parameters, component.inputs)
-    existing = app.cloud.computes.get(settings.gpu_compute)
-    gpus = gpus_per_node(existing.size if existing else settings.gpu_size, app.cloud.computes.sizes())
+    gpus = gpus_per_node(size, app.cloud.computes.sizes())
     pinned = Pinned(
         model_id=model.id,
         model_version=model.version,
@@ -171,7 +176,7 @@ def _register(app: App, run: Run) -> Run:
 
 
 def _make_endpoint(app: App, run: Run) -> Run:
-    line, _ = _line(app, run)
+    line, _ = line_of(app, run)
     app.cloud.endpoints.create(
         line.endpoint, f"{run.base_model} fine-tuned on {run.folder}", {"droptune.line": run.line}
     )
@@ -180,18 +185,17 @@ def _make_endpoint(app: App, run: Run) -> Run:
 
 def _deploy(app: App, run: Run) -> Run:
     """Takes the line's place first: from then on nobody else deploys to its endpoint or tears it down."""
-    line, etag = _line(app, run)
-    if line.tearing_down or (line.rollout and line.rollout.run != run.id):
+    line, etag = line_of(app, run)
+    if line.tearing_down or held_by(app, line, run):
         raise Transient("the line's endpoint is being changed by somebody else")
-    if line.rollout is None:
-        try:
-            app.lines.save(replace(line, rollout=Rollout(run=run.id, uploaded=run.uploaded, ordinal=run.ordinal)), etag)
-        except Conflict:
-            raise Transient("the line changed meanwhile") from None
+    if line.rollout != run.id:
+        save_line(app, replace(line, rollout=run.id), etag)
     name, _, version = run.model.rpartition(":")
     model = app.cloud.models.get(name, version)
+    if model is None and is_fresh(app, run):
+        raise Transient(f"model {run.model} is not to be seen yet")
     if model is None:
-        raise Permanent(f"model {run.model} is gone: somebody deleted it; upload the dataset again or retry the run")
+        raise Permanent(f"model {run.model} is gone: somebody deleted it; upload the dataset again")
     deployment = naming.deployment_name(run.id, run.attempt)
     app.cloud.endpoints.deploy(
         line.endpoint,
@@ -205,37 +209,43 @@ def _deploy(app: App, run: Run) -> Run:
 
 
 def _check(app: App, run: Run) -> Run:
-    """Asks the new deployment one held-out question, as a caller would."""
+    """Asks the new deployment one held-out question, as a caller would. One that stays silent for long has failed."""
     row = _held_out_row(app, run)
     question, answer = conversation_of(row), ""
     try:
         response = app.cloud.endpoints.score(run.endpoint, scoring_payload(question, greedy=True), run.deployment)
         answer = answer_of(response)
         verdict = judge(question, answer)
-    except (Permanent, NotFound, ValueError) as error:
+    except (Transient, NotFound) as error:
+        if app.cloud.blobs.now() - run.since < SILENCE:
+            raise Transient(str(error)) from error
+        verdict = Verdict(passed=False, why=f"no answer in {SILENCE}: {error}")
+    except (Permanent, ValueError) as error:
         verdict = Verdict(passed=False, why=str(error))
     checks = {"question": question, "expected": expected_of(row), "answer": answer, "why": verdict.why}
-    reason = "" if verdict.passed else f"the smoke test failed: {verdict.why}"
-    return replace(run, checks=checks, passed=verdict.passed, reason=reason)
+    return replace(run, checks=checks, passed=verdict.passed)
 
 
 def _held_out_row(app: App, run: Run) -> dict[str, Any]:
-    """A row that the run was not trained on, the same whenever it is asked for: of the first chunk of its test file."""
-    first = next(app.cloud.blobs.stream(PREPARED, f"{run.prepared}/test.jsonl"), b"")
-    lines = first.splitlines()
-    if len(lines) > 1 and not first.endswith(b"\n"):
-        lines.pop()
+    """A row that the run was not trained on, the same whenever it is asked for: of the beginning of its test file."""
+    read = b""
+    for chunk in app.cloud.blobs.stream(PREPARED, f"{run.prepared}/test.jsonl"):
+        read += chunk
+        if b"\n" in read:
+            break
+    whole, newline, _ = read.rpartition(b"\n")
+    lines = whole.splitlines() if newline else [read]
     return pick_row([msgspec.json.decode(line, type=dict[str, Any]) for line in lines], seed=run.id)
 
 
 def _give_traffic(app: App, run: Run) -> Run:
-    _own(app, run)
+    own(app, run)
     app.cloud.endpoints.set_traffic(run.endpoint, {run.deployment: 100})
     return run
 
 
 def _retire_others(app: App, run: Run) -> Run:
-    _own(app, run)
+    own(app, run)
     for deployment in app.cloud.endpoints.deployments(run.endpoint):
         if deployment.name != run.deployment and deployment.state != "Deleting":
             app.cloud.endpoints.remove_deployment(run.endpoint, deployment.name)
@@ -244,7 +254,7 @@ def _retire_others(app: App, run: Run) -> Run:
 
 def _serve(app: App, run: Run) -> Run:
     """Writes into the line what serves now."""
-    line, etag = _line(app, run)
+    line, etag = own(app, run)
     serving = Serving(
         run=run.id,
         deployment=run.deployment,
@@ -257,76 +267,14 @@ def _serve(app: App, run: Run) -> Run:
     changed = replace(
         line,
         serving=serving,
-        rollout=None,
+        latest=serving,
         noticed=None,
         emptied=None,
         removed=None,
         instances=app.settings.serving_instances,
     )
-    _save_line(app, changed, etag)
-    return replace(run, reason=f"{run.model} answers at endpoint {run.endpoint}")
-
-
-def _roll_back(app: App, run: Run) -> Run:
-    """Keeps the logs of what failed. The deployment itself goes when the run lets go of its line."""
-    why = run.reason
-    if not why:
-        deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
-        why = f"the deployment failed: {deployment.why if deployment and deployment.why else 'see its log'}"
-    try:
-        text = app.cloud.endpoints.logs(run.endpoint, run.deployment)
-        app.cloud.blobs.write(CONTAINER, f"logs/{run.deployment}.txt", text.encode())
-        why += f" (log: {CONTAINER}/logs/{run.deployment}.txt)"
-    except (NotFound, Permanent) as error:
-        why += f" (its log can't be read: {error})"
-    return replace(run, reason=why)
-
-
-def release(app: App, run: Run) -> None:
-    """What every end does: the run's deployment goes unless it serves, and its place in the line is free again."""
-    loaded = app.lines.load(run.line)
-    if loaded is None:
-        return
-    line, etag = loaded
-    if run.deployment and not (line.serving and line.serving.deployment == run.deployment):
-        deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
-        if deployment and deployment.state != "Deleting":
-            endpoint = app.cloud.endpoints.get(run.endpoint)
-            if endpoint and endpoint.traffic.get(run.deployment):
-                rest = {name: percent for name, percent in endpoint.traffic.items() if name != run.deployment}
-                app.cloud.endpoints.set_traffic(run.endpoint, rest if sum(rest.values()) == 100 else {})
-                raise Transient("the failed deployment is being taken out of the traffic")
-            app.cloud.endpoints.remove_deployment(run.endpoint, run.deployment)
-    if line.rollout and line.rollout.run == run.id:
-        _save_line(app, replace(line, rollout=None), etag)
-
-
-def _own(app: App, run: Run) -> None:
-    """Reads the line again before traffic moves or something is deleted. Raises Permanent when it is not ours."""
-    line, _ = _line(app, run)
-    if line.rollout is None or line.rollout.run != run.id:
-        raise Permanent(f"the line's rollout is not this run's any more, but {line.rollout and line.rollout.run}'s")
-
-
-def _line(app: App, run: Run) -> tuple[Line, str]:
-    loaded = app.lines.load(run.line)
-    if loaded is None:
-        settings = app.settings
-        endpoint = naming.endpoint_name(
-            f"{run.folder}/{run.base_model}", settings.subscription, settings.resource_group, settings.workspace
-        )
-        app.lines.create(Line(id=run.line, folder=run.folder, base_model=run.base_model, endpoint=endpoint))
-        loaded = app.lines.load(run.line)
-    if loaded is None:
-        raise Transient(f"line {run.line} was deleted while it was read")
-    return loaded
-
-
-def _save_line(app: App, line: Line, etag: str) -> None:
-    try:
-        app.lines.save(line, etag)
-    except Conflict:
-        raise Transient("the line changed meanwhile") from None
+    save_line(app, changed, etag)
+    return run
 
 
 def _lineage(run: Run) -> dict[str, str]:
@@ -353,5 +301,4 @@ ACTIONS: dict[str, Callable[[App, Run], Run]] = {
     "give_traffic": _give_traffic,
     "retire_others": _retire_others,
     "serve": _serve,
-    "roll_back": _roll_back,
 }

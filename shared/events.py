@@ -36,7 +36,7 @@ class BlobCreated:
     @property
     def folder(self) -> str:
         """The dataset that the blob belongs to; empty for a blob at the container's top."""
-        return self.path.rpartition("/")[0].partition("/")[0]
+        return folder_of(self.path)
 
     @property
     def name(self) -> str:
@@ -58,6 +58,11 @@ class Ignored:
     """An event that is none of our business, and why."""
 
     reason: str
+
+
+def folder_of(path: str) -> str:
+    """The dataset that a blob of this path belongs to; empty for a blob at the container's top."""
+    return path.rpartition("/")[0].partition("/")[0]
 
 
 def blob_created(message: bytes | str) -> BlobCreated | Ignored:

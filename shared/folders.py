@@ -7,14 +7,14 @@ there then. Called by the intake, and by the look at a run that was received.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared import naming
 from shared.app import App
 from shared.dataset.folder import Contents, DataFile, Dataset, contents
-from shared.dataset.spec import FILE_NAME, Spec, parse
-from shared.errors import Permanent
+from shared.dataset.spec import FILE_NAME, SIZE_LIMIT, Spec, parse
+from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.records import File
 
 DATASETS = "datasets"
@@ -41,7 +41,7 @@ class Folder:
 
 
 def read_folder(app: App, name: str) -> Folder:
-    """Lists the folder and reads its finetune.yaml."""
+    """Lists the folder and reads its finetune.yaml. Raises Transient when that changes under the reader's hands."""
     files = {
         blob.name.removeprefix(f"{name}/"): DataFile(
             name=blob.name.removeprefix(f"{name}/"), etag=blob.etag, size=blob.size, modified=blob.last_modified
@@ -51,8 +51,14 @@ def read_folder(app: App, name: str) -> Folder:
     }
     if FILE_NAME not in files:
         return Folder(name=name, files=files)
+    file = files[FILE_NAME]
+    if file.size > SIZE_LIMIT:
+        return Folder(name=name, files=files, problem=f"{FILE_NAME}: {file.size} bytes; it may have {SIZE_LIMIT}")
     try:
-        data, _ = app.cloud.blobs.read(DATASETS, f"{name}/{FILE_NAME}", if_match=files[FILE_NAME].etag)
+        data, _ = app.cloud.blobs.read(DATASETS, f"{name}/{FILE_NAME}", if_match=file.etag)
+    except (NotFound, Conflict):
+        raise Transient(f"{name}/{FILE_NAME} has just changed", after=timedelta(seconds=1)) from None
+    try:
         return Folder(name=name, files=files, spec=parse(data))
     except Permanent as error:
         return Folder(name=name, files=files, problem=str(error))

@@ -46,7 +46,7 @@ def job_changed(app: App, body: bytes) -> None:
         ignored("job_event", event.reason)
         return
     loaded = app.runs.load(event.run_id.rpartition("-")[0])
-    if loaded is None or loaded[0].job != event.run_id:
+    if loaded is None or naming.job_name(loaded[0].id, loaded[0].attempt) != event.run_id:
         ignored("unknown_job", f"job {event.run_id} is not the job of any run")
     elif loaded[0].phase.ended:
         ignored("ended_run", f"job {event.run_id}, whose run has ended as {loaded[0].phase}")
@@ -68,10 +68,12 @@ def look_into(app: App, name: str, *, cause: str = "") -> None:
         ignored("not_trained_on", f"{DATASETS}/{name}/{cause}: {found.ignored[cause]}")
     _note_waiting(app, name, found)
     for run_id, dataset in datasets_of(folder).items():
-        _receive(app, run_id, folder, dataset)
+        if not _receive(app, run_id, folder, dataset) and cause:
+            ignored("known_upload", f"{dataset.path} is run {run_id} already")
 
 
-def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> None:
+def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
+    """Makes the run; False when it exists already."""
     now = app.cloud.blobs.now()
     model = folder.spec.model if folder.spec and folder.spec.model else app.settings.base_model
     timer = Wake(token=uuid4().hex, due=max(dataset.newest + app.settings.settle, now))
@@ -87,11 +89,11 @@ def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> None:
         **taken(folder.name, dataset),
     ).told(now, f"received {dataset.path}")
     if not app.runs.create(run):
-        ignored("known_upload", f"{dataset.path} is run {run_id} already")
-        return
+        return False
     wake(app, run, after=timer.due - now, token=timer.token)
     app.announce(run)
     log.info("run %s: received %s, %s", run_id, dataset.path, model)
+    return True
 
 
 def _reject(app: App, folder: Folder) -> None:

@@ -42,9 +42,9 @@ WORK = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING, Phase.REGISTERED, Phase.
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """RECEIVED. `current`: the folder still yields this very run. `faults`: None until the data was checked."""
+    """RECEIVED. `gone`: why the folder yields this run no more. `faults`: None until checked, `reason` names them."""
 
-    current: bool = True
+    gone: str | None = None
     settles_in: float = 0
     faults: int | None = None
     reason: str = ""
@@ -63,21 +63,24 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """TRAINING. `status` is Azure ML's, None when the job does not exist (any more)."""
+    """TRAINING. `status` is Azure ML's, None when there is no such job; `fresh`: it was submitted just now.
+
+    `overdue`: it takes longer than MAX_TRAINING_HOURS.
+    """
 
     status: str | None
     why: str | None = None
     overdue: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """REGISTERED. The line's own state and its endpoint's provisioning state (None: there is none yet)."""
+    """REGISTERED. `busy`: what else is done to the line. `endpoint`: its provisioning state, None: there is none."""
 
     newer: str | None = None
     busy: str | None = None
     endpoint: str | None = "Succeeded"
-    why: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,10 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """CHECKING. `passed`: None until asked. `traffic`: percent of the deployment as the endpoint shows it."""
+    """CHECKING. `passed`: None until asked, `why` tells. `traffic`: the deployment's percentage on its endpoint.
+
+    `busy`: the endpoint is being changed. `others`: deployments beside it. `serves`: the line says that it serves.
+    """
 
     passed: bool | None = None
     why: str = ""
@@ -99,6 +105,7 @@ class Check:
     traffic: int = 0
     others: tuple[str, ...] = ()
     newer: str | None = None
+    serves: bool = False
 
 
 type Seen = Upload | Plan | Job | Rollout | Deployment | Check
@@ -109,7 +116,7 @@ type Seen = Upload | Plan | Job | Rollout | Deployment | Check
 
 @dataclass(frozen=True)
 class Do:
-    """Claim, act, save, and go on in phase `then`."""
+    """Claim, act, save, and go on in phase `then`, which is never an end."""
 
     action: str
     then: Phase
@@ -139,7 +146,7 @@ class Poll:
 
 @dataclass(frozen=True)
 class Stop:
-    """The end, one way or another."""
+    """The end, one way or another: what the run holds and should not keep is let go, then it ends."""
 
     phase: Phase
     why: str
@@ -174,10 +181,8 @@ def next_step(phase: Phase, seen: Seen) -> Step:
 
 def _received(seen: Upload) -> Step:
     match seen:
-        case Upload(current=False):
-            return Stop(
-                Phase.SUPERSEDED, seen.reason or "the folder has changed since: its newer state has a run of its own"
-            )
+        case Upload(gone=str(why)):
+            return Stop(Phase.SUPERSEDED, why)
         case Upload(settles_in=seconds) if seconds > 0:
             return Wait(seconds, "the rest of the upload")
         case Upload(faults=None):
@@ -208,12 +213,15 @@ def _training(seen: Job) -> Step:
     match seen:
         case Job(status="Completed"):
             return Do("register", Phase.REGISTERED)
+        case Job(status=None, fresh=True):
+            return Poll("the job to be seen")
         case Job(status=None):
             return Stop(Phase.FAILED, "the job is gone: somebody deleted it")
+        case Job(status="Canceled", overdue=True):
+            return Stop(Phase.FAILED, "the job took longer than MAX_TRAINING_HOURS and was cancelled")
         case Job(status=status) if status in JOB_FAILED:
-            return Stop(
-                Phase.FAILED, f"the job ended as {status}: {seen.why or 'Azure ML names no reason; see its logs'}"
-            )
+            why = seen.why or "Azure ML names no reason; see its logs"
+            return Stop(Phase.FAILED, f"the job ended as {status}: {why}")
         case Job(overdue=True, status="CancelRequested"):
             return Wait(None, "the job to be cancelled")
         case Job(overdue=True):
@@ -226,14 +234,14 @@ def _registered(seen: Rollout) -> Step:
     match seen:
         case Rollout(newer=str(other)):
             return Stop(Phase.SUPERSEDED, f"run {other} is newer and went further")
-        case Rollout(busy=str(other)):
-            return Wait(60, f"the rollout of run {other}")
+        case Rollout(busy=str(what)):
+            return Wait(60, what)
         case Rollout(endpoint=None):
             return Do("make_endpoint", Phase.REGISTERED)
         case Rollout(endpoint="Succeeded"):
             return Do("deploy", Phase.DEPLOYING)
-        case Rollout(endpoint="Failed"):
-            return Stop(Phase.FAILED, f"the endpoint is in state Failed: {seen.why or 'delete it'}, then retry the run")
+        case Rollout(endpoint="Failed" | "Canceled"):
+            return Stop(Phase.FAILED, f"the endpoint is in state {seen.endpoint}: delete it, then upload again")
         case _:
             return Poll(f"the endpoint, which is {seen.endpoint}")
 
@@ -243,7 +251,9 @@ def _deploying(seen: Deployment) -> Step:
         case Deployment(state="Succeeded"):
             return Go(Phase.CHECKING)
         case Deployment(state="Failed" | "Canceled"):
-            return Do("roll_back", Phase.ROLLED_BACK)
+            return Stop(
+                Phase.ROLLED_BACK, f"the deployment failed: {seen.why or 'Azure ML names no reason; see its log'}"
+            )
         case Deployment(state=None, fresh=False):
             return Stop(Phase.ROLLED_BACK, "the deployment is gone: somebody deleted it")
         case _:
@@ -252,12 +262,14 @@ def _deploying(seen: Deployment) -> Step:
 
 def _checking(seen: Check) -> Step:
     match seen:
-        case Check(newer=str()):
-            return Do("roll_back", Phase.SUPERSEDED)
+        case Check(serves=True):
+            return Stop(Phase.LIVE, seen.why)
+        case Check(newer=str(other)):
+            return Stop(Phase.SUPERSEDED, f"run {other} is newer and serves")
         case Check(passed=None):
             return Do("check", Phase.CHECKING)
         case Check(passed=False):
-            return Do("roll_back", Phase.ROLLED_BACK)
+            return Stop(Phase.ROLLED_BACK, seen.why)
         case Check(busy=True):
             return Poll("the endpoint, which is being updated")
         case Check(traffic=percent) if percent < 100:
@@ -265,4 +277,4 @@ def _checking(seen: Check) -> Step:
         case Check(others=(_, *_)):
             return Do("retire_others", Phase.CHECKING)
         case _:
-            return Do("serve", Phase.LIVE)
+            return Do("serve", Phase.CHECKING)

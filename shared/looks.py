@@ -11,13 +11,19 @@ from datetime import timedelta
 from shared.app import App
 from shared.folders import datasets_of, read_folder
 from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload
+from shared.lines import held_by
 from shared.records import Line, Run
 from shared.training.compute import unusable
 
 FRESH = timedelta(minutes=5)
-"""Deployment calls may answer 404 for a while after the endpoint was made (azure-dev#4037)."""
+"""What was just made may not be seen by all of Azure yet (azure-dev#4037)."""
 
 READY = "Succeeded"
+
+
+def is_fresh(app: App, run: Run) -> bool:
+    """Whether the run came to its phase so recently that Azure may not show yet what was made for it."""
+    return app.cloud.blobs.now() - run.since < FRESH
 
 
 def _upload(app: App, run: Run) -> Upload:
@@ -27,8 +33,10 @@ def _upload(app: App, run: Run) -> Upload:
         same = twin.run if twin and twin.fingerprint == run.fingerprint and run.ordinal == 0 else None
         return Upload(faults=run.faults, reason=run.reason, same_as=same)
     folder = read_folder(app, run.folder)
+    if not folder.files:
+        return Upload(gone="the dataset was deleted before it was read")
     if run.id not in datasets_of(folder):
-        return Upload(current=False)
+        return Upload(gone="the folder has changed since: its newer state has a run of its own")
     settled = folder.newest + app.settings.settle - app.cloud.blobs.now()
     return Upload(settles_in=settled.total_seconds())
 
@@ -55,7 +63,7 @@ def _plan(app: App, run: Run) -> Plan:
 def _job(app: App, run: Run) -> Job:
     job = app.cloud.jobs.get(run.job)
     if job is None:
-        return Job(status=None)
+        return Job(status=None, fresh=is_fresh(app, run))
     limit = timedelta(hours=app.settings.max_training_hours)
     return Job(status=job.status, why=job.why, overdue=app.cloud.blobs.now() - run.since > limit)
 
@@ -64,37 +72,36 @@ def _rollout(app: App, run: Run) -> Rollout:
     line = _line(app, run)
     if line is None:
         return Rollout(endpoint=None)
-    if line.serving and line.serving.run != run.id and (line.serving.uploaded, line.serving.ordinal) > run.order:
-        return Rollout(newer=line.serving.run)
-    if line.rollout and line.rollout.run != run.id:
-        return Rollout(busy=line.rollout.run)
+    if line.latest and line.latest.order > run.order:
+        return Rollout(newer=line.latest.run)
     if line.tearing_down:
-        return Rollout(endpoint="being torn down")
+        return Rollout(busy="the teardown of the endpoint")
+    if other := held_by(app, line, run):
+        return Rollout(busy=f"the rollout of run {other}")
     endpoint = app.cloud.endpoints.get(line.endpoint)
     return Rollout(endpoint=endpoint.state if endpoint else None)
 
 
 def _deployment(app: App, run: Run) -> Deployment:
     deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
-    fresh = app.cloud.blobs.now() - run.since < FRESH
     if deployment is None:
-        return Deployment(state=None, fresh=fresh)
-    return Deployment(state=deployment.state, why=deployment.why, fresh=fresh)
+        return Deployment(state=None, fresh=is_fresh(app, run))
+    return Deployment(state=deployment.state, why=deployment.why)
 
 
 def _check(app: App, run: Run) -> Check:
-    if run.passed is not True:
-        return Check(passed=run.passed)
     line = _line(app, run)
-    if line and line.serving and (line.serving.uploaded, line.serving.ordinal) > run.order:
-        return Check(newer=line.serving.run)
+    if line and line.serving and line.serving.run == run.id:
+        return Check(serves=True, why=f"{run.model} answers at endpoint {run.endpoint}")
+    if line and line.latest and line.latest.order > run.order:
+        return Check(newer=line.latest.run)
+    if run.passed is not True:
+        return Check(passed=run.passed, why=f"the smoke test failed: {run.checks.get('why')}")
     endpoint = app.cloud.endpoints.get(run.endpoint)
     if endpoint is None:
         return Check(passed=False, why="the endpoint is gone: somebody deleted it")
     others = tuple(d.name for d in app.cloud.endpoints.deployments(run.endpoint) if d.name != run.deployment)
-    return Check(
-        passed=True, busy=endpoint.state != READY, traffic=endpoint.traffic.get(run.deployment, 0), others=others
-    )
+    return Check(passed=True, busy=endpoint.busy, traffic=endpoint.traffic.get(run.deployment, 0), others=others)
 
 
 def _line(app: App, run: Run) -> Line | None:

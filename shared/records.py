@@ -87,6 +87,7 @@ class Run:
     attempt: int = 1
     phase: Phase = Phase.RECEIVED
     since: datetime
+    ending: Phase | None = None
     reason: str = ""
     waiting: str = ""
     parked: str = ""
@@ -136,29 +137,31 @@ class Serving:
     uploaded: datetime
     ordinal: int = 0
 
-
-@dataclass(frozen=True, kw_only=True)
-class Rollout:
-    """The run that a line's endpoint is being changed for."""
-
-    run: str
-    uploaded: datetime
-    ordinal: int = 0
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """Compares with that of runs."""
+        return (self.uploaded, self.ordinal)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """All versions of one dataset folder and base model, behind one stable endpoint."""
+    """All versions of one dataset folder and base model, behind one stable endpoint.
+
+    `serving`: what answers now; `latest`: what went live last, kept when it is torn down. `rollout`: the run that it is
+    being changed for. `emptied`: since when the endpoint has no deployment; `removed`: since when there is no endpoint.
+    `wake`: the timer of a teardown.
+    """
 
     id: str
     folder: str
     base_model: str
     endpoint: str
-    generation: int = 0
     serving: Serving | None = None
-    rollout: Rollout | None = None
+    latest: Serving | None = None
+    rollout: str = ""
     noticed: datetime | None = None
     tearing_down: bool = False
+    wake: Wake | None = None
     remove_endpoint: bool = False
     emptied: datetime | None = None
     removed: datetime | None = None
@@ -232,13 +235,10 @@ class Runs(Records[Run]):
 
 
 class Lines(Records[Line]):
-    """The lines. Every change raises the generation; it is read again before anything is deleted."""
+    """The lines. Rollout, teardown and cleanup change them, each under the ETag of what it has read."""
 
     def __init__(self, blobs: Blobs) -> None:
         super().__init__(blobs, "lines", Line)
-
-    def save(self, record: Line, etag: str) -> str:
-        return super().save(replace(record, generation=record.generation + 1), etag)
 
     def ids(self) -> list[str]:
         """Ids of all lines."""

@@ -114,8 +114,8 @@ def _whole(text: str) -> int:
         number = int(text)
     except ValueError:
         number = -1
-    if number < 0:
-        raise ValueError("a whole number of 0 or more")
+    if number < 1:
+        raise ValueError("a whole number of 1 or more")
     return number
 
 
@@ -126,5 +126,12 @@ def _real(text: str) -> float:
         raise ValueError("a number") from None
 
 
-_CASTS: dict[str, Callable[[str], Any]] = {"str": str, "int": _whole, "float": _real, "timedelta": duration}
+def _amount(text: str) -> float:
+    amount = _real(text)
+    if not 0 <= amount < float("inf"):
+        raise ValueError("an amount of 0 or more")
+    return amount
+
+
+_CASTS: dict[str, Callable[[str], Any]] = {"str": str, "int": _whole, "float": _amount, "timedelta": duration}
 _CHOICES = {"cleanup_mode": ("delete", "report"), "cleanup_target": ("deployments", "endpoint")}

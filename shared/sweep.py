@@ -13,6 +13,7 @@ import msgspec
 
 from shared.app import App
 from shared.errors import Conflict, NotFound
+from shared.events import folder_of
 from shared.folders import DATASETS
 from shared.intake import look_into
 from shared.lifecycle import Phase
@@ -23,6 +24,8 @@ log = logging.getLogger("droptune.sweep")
 
 WATERMARK = "watermark.json"
 MARGIN = timedelta(minutes=1)
+PARKED = timedelta(hours=1)
+"""A parked run is tried again so often: what it stumbled over may have been mended, and it may cost money."""
 OVERLAP = timedelta(minutes=15)
 
 
@@ -43,15 +46,23 @@ def sweep(app: App) -> None:
 def _wake_overdue(app: App) -> None:
     now = app.cloud.blobs.now()
     for run_id, marked in app.runs.active():
-        loaded = app.runs.load(run_id)
-        if loaded is None:
-            if now - marked > OVERLAP:
-                app.runs.retire(run_id)
-            continue
-        run, _ = loaded
-        if not run.parked and (run.phase.ended or _overdue(run, now)):
-            log.info("run %s (%s) is overdue: woken", run.id, run.phase)
-            wake(app, run)
+        try:
+            _wake_if_overdue(app, run_id, marked, now)
+        except Exception:
+            log.exception("run %s can't be looked at; the others are", run_id)
+
+
+def _wake_if_overdue(app: App, run_id: str, marked: datetime, now: datetime) -> None:
+    loaded = app.runs.load(run_id)
+    if loaded is None:
+        if now - marked > OVERLAP:
+            app.runs.retire(run_id)
+        return
+    run, _ = loaded
+    parked = run.history[-1].at + PARKED if run.parked and run.history else now
+    if parked <= now and (run.phase.ended or _overdue(run, now)):
+        log.info("run %s (%s) is overdue: woken", run.id, run.phase)
+        wake(app, run)
 
 
 def _overdue(run: Run, now: datetime) -> bool:
@@ -70,9 +81,16 @@ def _find_uploads(app: App) -> None:
     except NotFound:
         mark, etag = Watermark(installed=now, swept=now), None
     since = max(mark.installed, mark.swept - OVERLAP)
-    changed = {blob.name.partition("/")[0] for blob in app.cloud.blobs.list(DATASETS) if blob.last_modified >= since}
-    for folder in sorted(changed):
-        look_into(app, folder)
+    changed = {folder_of(blob.name) for blob in app.cloud.blobs.list(DATASETS) if blob.last_modified >= since}
+    failed = False
+    for folder in sorted(changed - {""}):
+        try:
+            look_into(app, folder)
+        except Exception:
+            log.exception("%s/%s can't be looked into; the other folders are", DATASETS, folder)
+            failed = True
+    if failed:
+        return  # the mark stays, so that the next sweep looks again
     try:
         body = msgspec.json.encode(replace(mark, swept=now))
         app.cloud.blobs.write(CONTAINER, WATERMARK, body, if_match=etag, if_none_match=etag is None)

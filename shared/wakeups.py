@@ -1,54 +1,73 @@
-"""Messages in the queues `prepare` and `run-steps`: whom they wake, and what becomes of one that failed too often."""
+"""Messages in the app's queues: what handles them, and what becomes of one that can't be handled now, or ever.
+
+Called by the queue triggers. A message completes unless it is malformed or there is a bug: when Azure is not ready the
+same message is sent again for later, so that its dequeue count is not used up by an outage.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from shared.advance import advance
 from shared.app import App
 from shared.cleanup import tear_down
+from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.records import CONTAINER
 
 log = logging.getLogger("droptune.wakeups")
 
 
-def handle(app: App, body: bytes) -> None:
-    """Wakes what the message names: `{"run": id, "token": token or null}` or `{"line": id}`.
+def deliver(app: App, queue: str, body: bytes, handle: Callable[[App, bytes], None]) -> None:
+    """Has `handle` work on a message of `queue`. Raises ValueError when the message is malformed."""
+    try:
+        handle(app, body)
+    except Transient as error:
+        log.info("a message of queue %s comes again in %s: %s", queue, error.after, error)
+        app.cloud.queues.send(queue, json.loads(body), after=error.after)
+    except Conflict:
+        app.cloud.queues.send(queue, json.loads(body), after=timedelta(seconds=5))
+    except (Permanent, NotFound):
+        log.exception("a message of queue %s can't be followed; the sweep looks at the same thing again", queue)
+
+
+def step(app: App, body: bytes) -> None:
+    """Wakes what the message names: `{"run": id, "token": token or null}`, or the same with the teardown of a `line`.
 
     Raises ValueError for anything else: such a message is not ours and belongs into the poison queue.
     """
-    message = _parse(body)
-    if "line" in message:
-        tear_down(app, message["line"])
-    else:
-        advance(app, message["run"], message["token"])
+    match _parse(body):
+        case {"line": line, "token": token}:
+            tear_down(app, line, token)
+        case {"run": run, "token": token}:
+            advance(app, run, token)
 
 
 def park(app: App, queue: str, message_id: str, body: bytes) -> None:
     """Keeps a poisoned message, and parks the run that it names: a person has to look."""
-    app.cloud.blobs.write(CONTAINER, f"poison/{queue}/{message_id}", body)
-    log.error("a message of queue %s failed too often: kept as %s/poison/%s/%s", queue, CONTAINER, queue, message_id)
+    kept = f"poison/{queue}/{message_id}"
+    app.cloud.blobs.write(CONTAINER, kept, body)
+    log.error("a message of queue %s failed too often: kept as %s/%s", queue, CONTAINER, kept)
     try:
-        message = _parse(body)
-    except ValueError:
-        return
-    loaded = app.runs.load(message["run"]) if "run" in message else None
-    if loaded:
-        run, etag = loaded
-        why = f"a step failed again and again; see the log and {CONTAINER}/poison/{queue}/{message_id}"
-        app.runs.save(replace(run.told(app.cloud.blobs.now(), why), parked=why, claim=None), etag)
+        loaded = app.runs.load(str(_parse(body).get("run", "")))
+        if loaded and not loaded[0].phase.ended:
+            why = f"a step failed again and again; see the log, and the message in {CONTAINER}/{kept}"
+            run = loaded[0].told(app.cloud.blobs.now(), why, parked=why, claim=None)
+            app.runs.save(run, loaded[1])
+    except Exception:  # a poison queue has none of its own: what is raised here would come back for good
+        log.exception("the run of that message can't be parked")
 
 
 def _parse(body: bytes) -> dict[str, Any]:
     try:
         message = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"a wake-up message must be JSON, not {body[:80]!r}: {error}") from None
     match message:
-        case {"run": str(), "token": str() | None} | {"line": str()}:
+        case {"run": str(), "token": str() | None} | {"line": str(), "token": str() | None}:
             return dict(message)
         case _:
-            raise ValueError(f"a wake-up message names a run and a token, or a line; this one is {body[:80]!r}")
+            raise ValueError(f"a wake-up message names a run or a line, and a token; this one is {body[:80]!r}")

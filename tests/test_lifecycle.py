@@ -28,9 +28,9 @@ from shared.lifecycle import (
 STATES = ("Creating", "Updating", "Succeeded", "Failed", "Deleting", "Canceled", None)
 SHOWN: dict[Phase, list[Seen]] = {
     Phase.RECEIVED: [
-        Upload(current=current, settles_in=settles, faults=faults, reason="r", same_as=same)
-        for current, settles, faults, same in itertools.product(
-            (True, False), (-1, 0, 30.5), (None, 0, 3), (None, "rx")
+        Upload(gone=gone, settles_in=settles, faults=faults, reason="r", same_as=same)
+        for gone, settles, faults, same in itertools.product(
+            (None, "it changed"), (-1, 0, 30.5), (None, 0, 3), (None, "rx")
         )
     ],
     Phase.PREPARED: [
@@ -40,9 +40,10 @@ SHOWN: dict[Phase, list[Seen]] = {
         )
     ],
     Phase.TRAINING: [
-        Job(status=status, why="w", overdue=overdue)
-        for status, overdue in itertools.product(
+        Job(status=status, why="w", overdue=overdue, fresh=fresh)
+        for status, overdue, fresh in itertools.product(
             ("NotStarted", "Queued", "Running", "CancelRequested", "Completed", "Failed", "Canceled", "Odd", None),
+            (True, False),
             (True, False),
         )
     ],
@@ -54,9 +55,9 @@ SHOWN: dict[Phase, list[Seen]] = {
         Deployment(state=s, why="w", fresh=fresh) for s, fresh in itertools.product(STATES, (True, False))
     ],
     Phase.CHECKING: [
-        Check(passed=passed, why="w", busy=busy, traffic=traffic, others=others, newer=newer)
-        for passed, busy, traffic, others, newer in itertools.product(
-            (None, False, True), (True, False), (0, 100), ((), ("old",)), (None, "ra")
+        Check(passed=passed, why="w", busy=busy, traffic=traffic, others=others, newer=newer, serves=serves)
+        for passed, busy, traffic, others, newer, serves in itertools.product(
+            (None, False, True), (True, False), (0, 100), ((), ("old",)), (None, "ra"), (True, False)
         )
     ],
 }
@@ -125,7 +126,7 @@ def test_no_money_is_spent_on_bad_or_unsettled_data() -> None:
         assert isinstance(seen, Upload)
         step = next_step(Phase.RECEIVED, seen)
         if step == Go(Phase.PREPARED):
-            assert seen.current
+            assert seen.gone is None
             assert seen.faults == 0
             assert seen.settles_in <= 0
 
@@ -144,8 +145,9 @@ def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_
         if step == Do("give_traffic", Phase.CHECKING):
             assert seen.passed
             assert not seen.busy
-        if target(step) is Phase.LIVE:
+        if step == Do("serve", Phase.CHECKING):
             assert dataclasses.replace(seen, why="") == Check(passed=True, traffic=100)
+        assert (target(step) is Phase.LIVE) == seen.serves
 
 
 def test_an_overdue_job_is_cancelled_once_and_never_while_it_is_done() -> None:

@@ -78,15 +78,9 @@ def test_active_are_the_runs_that_were_made_and_not_retired(app: App) -> None:
     assert working.id not in {run_id for run_id, _ in app.runs.active()}
 
 
-def test_every_change_of_a_line_raises_its_generation(app: App) -> None:
+def test_lines_are_listed_by_their_ids(app: App) -> None:
     line = Line(id=f"l{uuid4().hex[:15]}", folder="faq", base_model="Phi-4", endpoint="faq-1")
     assert app.lines.create(line)
-    loaded = app.lines.load(line.id)
-    assert loaded
-    app.lines.save(*loaded)
-    again = app.lines.load(line.id)
-    assert again
-    assert again[0].generation == loaded[0].generation + 1
     assert line.id in app.lines.ids()
 
 

@@ -6,7 +6,6 @@ doesn't pay for Azure ML. What comes out are plain dataclasses and the four erro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from shared.cloud.queues import Queues
     from shared.cloud.registry import Registry
     from shared.cloud.topic import Topic
-
-_of_process: dict[Settings, Cloud] = {}
 
 
 class Cloud:
@@ -91,9 +88,3 @@ class Cloud:
     def close(self) -> None:
         """Closes the connections."""
         self.clients.close()
-
-
-def cloud(environ: Mapping[str, str]) -> Cloud:
-    """This process's Cloud for the settings that `environ` holds. Raises SettingError."""
-    settings = Settings.read(environ)
-    return _of_process.setdefault(settings, Cloud(settings))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _ROLE = "AzureML Data Scientist on the workspace"
 LIVENESS_DELAY_SECONDS = 600
 REQUEST_TIMEOUT_MS = 90_000
+BUSY = ("Creating", "Updating", "Deleting")
 _SCORE_SECONDS = REQUEST_TIMEOUT_MS / 1000 + 10
 
 
@@ -36,6 +37,11 @@ class Endpoint:
     scoring_uri: str
     traffic: dict[str, int] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> bool:
+        """Whether Azure works on it, so that it takes no change."""
+        return self.state in BUSY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +101,7 @@ class Endpoints:
         endpoint = self._endpoint(name)
         if endpoint is None:
             raise NotFound(f"endpoint {name} in {self._where}")
-        if plain(endpoint.provisioning_state) not in ("Succeeded", "Failed"):
+        if plain(endpoint.provisioning_state) in BUSY:
             raise Transient(f"endpoint {name} in {self._where} is {plain(endpoint.provisioning_state)}")
         endpoint.traffic = {deployment: percent for deployment, percent in traffic.items() if percent}
         with translated(f"setting the traffic of endpoint {name} in {self._where}", role=_ROLE):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 from localcloud.stack import Stack
-from shared.cloud import Cloud, cloud
+from shared.cloud import Cloud
 
 
 def test_importing_it_imports_no_sdk() -> None:
@@ -21,7 +20,7 @@ def test_importing_it_imports_no_sdk() -> None:
 
 def test_storage_alone_does_not_import_azure_ml(cloud_env: Stack) -> None:
     code = (
-        "import os, sys; from shared.cloud import cloud; c = cloud(os.environ); c.blobs.now(); "
+        "import sys; from shared.app import app; app().cloud.blobs.now(); "
         "print('azure.ai.ml' in sys.modules, 'azure.storage.queue' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -39,17 +38,12 @@ def test_threads_share_one_client(azure: Cloud) -> None:
         assert len(set(pool.map(ask, range(8)))) == 1
 
 
-def test_one_cloud_a_process(cloud_env: Stack) -> None:
-    assert cloud(os.environ) is cloud(dict(os.environ))
-
-
 def test_a_process_that_starts_while_azure_is_away_recovers(cloud_env: Stack) -> None:
     """azure-ai-ml asks for the cloud's metadata while it is imported: that fails, and must not stick."""
     code = """
-import os
-from shared.cloud import cloud
+from shared.app import app
 from shared.errors import Transient
-azure = cloud(os.environ)
+azure = app().cloud
 try:
     azure.computes.get("nobody")
 except Transient as error:

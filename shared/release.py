@@ -1,0 +1,64 @@
+"""What every end of a run does: what it holds and should not keep is let go.
+
+Called by the loop again and again until nothing is left; each call looks first, so that a crash in between does no
+harm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shared import naming
+from shared.app import App
+from shared.cloud.jobs import ENDED
+from shared.errors import NotFound, Permanent, Transient
+from shared.lifecycle import Phase
+from shared.lines import save_line
+from shared.records import CONTAINER, Line, Run
+
+
+def release(app: App, run: Run) -> str:
+    """What every end does: job, deployment and line are let go. Says what is still to be waited for, "" when nothing.
+
+    Goes by the names that the run's job and deployment have, whether or not the record knows that they were made.
+    """
+    if run.phase in (Phase.PREPARED, Phase.TRAINING):
+        job = app.cloud.jobs.get(naming.job_name(run.id, run.attempt))
+        if job and job.status not in ENDED:
+            app.cloud.jobs.cancel(job.name)
+            return "the job, which is being cancelled"
+    loaded = app.lines.load(run.line)
+    if loaded is None or loaded[0].rollout != run.id:
+        return ""
+    line, etag = loaded
+    if not (line.serving and line.serving.run == run.id):
+        left = _remove_deployment(app, run, line)
+        if left:
+            return left
+    save_line(app, replace(line, rollout=""), etag)
+    return ""
+
+
+def _remove_deployment(app: App, run: Run, line: Line) -> str:
+    """Takes the run's deployment out of the traffic, which goes back to what served, keeps its log, and deletes it."""
+    endpoints, name = app.cloud.endpoints, naming.deployment_name(run.id, run.attempt)
+    deployment, endpoint = endpoints.deployment(line.endpoint, name), endpoints.get(line.endpoint)
+    if deployment is None or endpoint is None:
+        return ""
+    if endpoint.traffic.get(name):
+        serves = line.serving.deployment if line.serving else None
+        there = {each.name for each in endpoints.deployments(line.endpoint)}
+        endpoints.set_traffic(line.endpoint, {serves: 100} if serves in there and serves else {})
+        return "the deployment, which is being taken out of the traffic"
+    if deployment.state != "Deleting":
+        _keep_log(app, line.endpoint, name)
+        endpoints.remove_deployment(line.endpoint, name)
+    return "the deployment, which is being deleted"
+
+
+def _keep_log(app: App, endpoint: str, deployment: str) -> None:
+    try:
+        text = app.cloud.endpoints.logs(endpoint, deployment)
+    except (NotFound, Permanent, Transient) as error:
+        text = f"The log could not be read: {error}\n"
+    app.cloud.blobs.write(CONTAINER, f"logs/{deployment}.txt", text.encode())
