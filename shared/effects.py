@@ -22,7 +22,6 @@ from shared.dataset.prepare import PARTS, prepare
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.folders import DATASETS, datasets_of, read_folder, taken
 from shared.lines import held_by, line_of, own, save_line
-from shared.looks import is_fresh
 from shared.records import File, Pinned, Run, Serving
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
 from shared.serving.smoke import Verdict, judge, pick_row
@@ -192,7 +191,7 @@ def _deploy(app: App, run: Run) -> Run:
         save_line(app, replace(line, rollout=run.id), etag)
     name, _, version = run.model.rpartition(":")
     model = app.cloud.models.get(name, version)
-    if model is None and is_fresh(app, run):
+    if model is None and run.is_fresh(app.cloud.blobs.now()):
         raise Transient(f"model {run.model} is not to be seen yet")
     if model is None:
         raise Permanent(f"model {run.model} is gone: somebody deleted it; upload the dataset again")

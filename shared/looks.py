@@ -15,15 +15,7 @@ from shared.lines import held_by
 from shared.records import Line, Run
 from shared.training.compute import unusable
 
-FRESH = timedelta(minutes=5)
-"""What was just made may not be seen by all of Azure yet (azure-dev#4037)."""
-
 READY = "Succeeded"
-
-
-def is_fresh(app: App, run: Run) -> bool:
-    """Whether the run came to its phase so recently that Azure may not show yet what was made for it."""
-    return app.cloud.blobs.now() - run.since < FRESH
 
 
 def _upload(app: App, run: Run) -> Upload:
@@ -63,7 +55,7 @@ def _plan(app: App, run: Run) -> Plan:
 def _job(app: App, run: Run) -> Job:
     job = app.cloud.jobs.get(run.job)
     if job is None:
-        return Job(status=None, fresh=is_fresh(app, run))
+        return Job(status=None, fresh=run.is_fresh(app.cloud.blobs.now()))
     limit = timedelta(hours=app.settings.max_training_hours)
     return Job(status=job.status, why=job.why, overdue=app.cloud.blobs.now() - run.since > limit)
 
@@ -85,7 +77,7 @@ def _rollout(app: App, run: Run) -> Rollout:
 def _deployment(app: App, run: Run) -> Deployment:
     deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
     if deployment is None:
-        return Deployment(state=None, fresh=is_fresh(app, run))
+        return Deployment(state=None, fresh=run.is_fresh(app.cloud.blobs.now()))
     return Deployment(state=deployment.state, why=deployment.why)
 
 

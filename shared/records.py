@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CONTAINER = "state"
 HISTORY_LIMIT = 200
+FRESH = timedelta(minutes=5)
+"""What was just made may not be seen by all of Azure yet (azure-dev#4037)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,10 @@ class Run:
     def prepared(self) -> str:
         """Prefix in the container `prepared` of this attempt's immutable copy."""
         return f"{self.id}/{self.attempt}"
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Whether the run came to its phase so recently that Azure may not show yet what was made for it."""
+        return now - self.since < FRESH
 
     def told(self, at: datetime, what: str, *, phase: Phase | None = None, **changes: Any) -> Run:
         """The run with another line in its history and these fields changed; `since` moves with the phase."""
