@@ -248,6 +248,6 @@ def test_no_file_names_a_registry_or_a_place_of_one_machine() -> None:
     registries = "|".join(
         re.escape(".".join(name)) for name in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"))
     )
-    pattern = re.compile(rf"{registries}|(?<![\w.])/(?:root|work|Users|home(?!/site))/|/opt/(?!homebrew)".encode())
+    pattern = re.compile(rf"{registries}|(?<![\w.])/(?:root|work|Users|home(?!/site))/|/op[t]/(?!homebrew)".encode())
     found = [str(path.relative_to(ROOT)) for path in tracked() if pattern.search(path.read_bytes())]
     assert found == []
