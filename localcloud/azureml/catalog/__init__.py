@@ -14,8 +14,11 @@ type Json = dict[str, Any]
 
 @cache
 def models() -> dict[str, dict[str, Json]]:
-    """Base models: name -> version -> {tags, systemMetadata}."""
+    """Base models: name -> version -> {tags, systemMetadata}. defaults.json: what suits the small ones."""
     found: dict[str, dict[str, Json]] = _read("models")
+    for name, defaults in _read("defaults").items():
+        for version in found[name].values():
+            version["tags"]["model_specific_defaults"] = defaults
     return found
 
 
