@@ -48,14 +48,14 @@ def import_model(job: Job, settings: dict[str, Any]) -> tuple[Any, Any]:
 def convert(model: Any, tokenizer: Any, job: Job, *, merge: bool, journal: Journal) -> None:
     """Write both outputs: pytorch_model_folder and mlflow_model_folder."""
     pytorch = job.outputs / "pytorch_model_folder"
-    if hasattr(model, "merge_and_unload"):
-        if not merge:
-            journal.note(
-                "the adapters stay apart in pytorch_model_folder; mlflow_model_folder has them merged, to be served"
-            )
-            model.save_pretrained(pytorch)
+    lora = hasattr(model, "merge_and_unload")
+    apart = lora and not merge
+    if apart:
+        journal.note("pytorch_model_folder has the adapters alone; mlflow_model_folder, to be served, has them merged")
+        model.save_pretrained(pytorch)
+    if lora:
         model = model.merge_and_unload()
-    if merge:
+    if not apart:
         model.save_pretrained(pytorch)
     tokenizer.save_pretrained(pytorch)
     mlflow_folder.save(job.outputs / "mlflow_model_folder", model, tokenizer)

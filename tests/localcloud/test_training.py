@@ -60,7 +60,8 @@ def start(folder: Path, *, base: Path = PHI_3, **given: Any) -> subprocess.Popen
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """A job that asks for a few things that a laptop can't do."""
     folder = tmp_path_factory.mktemp("training") / "job"
-    return Ran(folder, start(folder, apply_deepspeed="true", precision="16", learning_rate=0.002))
+    asked = {"apply_deepspeed": "true", "precision": "16", "merge_lora_weights": "false"}
+    return Ran(folder, start(folder, learning_rate=0.002, **asked))
 
 
 def test_the_steps_of_the_pipeline_run_in_order(trained: Ran) -> None:
