@@ -60,7 +60,7 @@ def start(folder: Path, *, base: Path = PHI_3, **given: Any) -> subprocess.Popen
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """A job that asks for a few things that a laptop can't do."""
     folder = tmp_path_factory.mktemp("training") / "job"
-    asked = {"apply_deepspeed": "true", "precision": "16", "merge_lora_weights": "false"}
+    asked: dict[str, Any] = {"apply_deepspeed": "true", "precision": "16", "merge_lora_weights": "false"}
     return Ran(folder, start(folder, learning_rate=0.002, **asked))
 
 
