@@ -17,21 +17,27 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+_KEPT = 1000
+"""Changes of the rate, and jumps, that are remembered."""
+
 
 class LocalClock:
-    """local = base_local + (real - base_real) * rate. `path` keeps it over restarts; None keeps it in memory."""
+    """Local time runs at a rate from where it was when that was set. `path` keeps it over restarts, None in memory."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._changed = asyncio.Event()
         self._local = self._real = time.time()
         self._rate = 1.0
+        self._past: list[tuple[float, float, float]] = []
         if path is not None and path.exists():
             saved = json.loads(path.read_text())
             self._local, self._real, self._rate = saved["local"], saved["real"], saved["rate"]
+            self._past = [(real, local, rate) for real, local, rate in saved["past"]]
             if saved["closed"]:
-                now = time.time()
-                self._local, self._real = self._local + now - self._real, now
+                rate, self._rate = self._rate, 1.0
+                self._rebase()
+                self._rate = rate
 
     @property
     def rate(self) -> float:
@@ -41,6 +47,19 @@ class LocalClock:
     def now(self) -> datetime:
         """Local time, aware, in UTC."""
         return datetime.fromtimestamp(self._at(time.time()), UTC)
+
+    @property
+    def moved(self) -> bool:
+        """Whether local time ever was another than real time."""
+        return bool(self._past) or self._rate != 1.0
+
+    def then(self, real: datetime) -> datetime:
+        """What the local time was at that real time. Whole seconds, as storage tells them, stay whole seconds."""
+        at = real.timestamp()
+        for since, local, rate in ((self._real, self._local, self._rate), *reversed(self._past)):
+            if at >= since:
+                return datetime.fromtimestamp(local + (at - since) * rate, UTC)
+        return real
 
     def real(self, delta: timedelta) -> float:
         """Seconds of real time that a local duration takes at today's rate."""
@@ -82,6 +101,7 @@ class LocalClock:
 
     def _rebase(self) -> None:
         now = time.time()
+        self._past = [*self._past, (self._real, self._local, self._rate)][-_KEPT:]
         self._local, self._real = self._at(now), now
 
     def _notify(self) -> None:
@@ -92,7 +112,8 @@ class LocalClock:
     def _save(self, *, closed: bool) -> None:
         if self._path is None:
             return
-        saved = {"local": self._local, "real": self._real, "rate": self._rate, "closed": closed}
+        now = {"local": self._local, "real": self._real, "rate": self._rate}
+        saved = {**now, "past": self._past, "closed": closed}
         temporary = self._path.with_suffix(".new")
         temporary.write_text(json.dumps(saved))
         temporary.replace(self._path)
@@ -105,8 +126,10 @@ class LocalClock:
         if request.method == "POST":
             try:
                 wanted = await request.json()
-                self.advance(timedelta(seconds=float(wanted.get("advance", 0))))
-                self.set_rate(float(wanted.get("rate", self._rate)))
+                if (step := wanted.get("advance")) is not None:
+                    self.advance(timedelta(seconds=float(step)))
+                if (rate := wanted.get("rate")) is not None:
+                    self.set_rate(float(rate))
             except (ValueError, TypeError, AttributeError) as error:
                 return JSONResponse({"error": {"code": "InvalidClock", "message": str(error)}}, status_code=400)
         return JSONResponse({"now": self.now().isoformat(), "rate": self._rate})

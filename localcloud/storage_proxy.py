@@ -1,7 +1,7 @@
 """The reverse proxy in front of Azurite: one listener a service, on the path of every storage call.
 
 Azurite raises no events; the proxy sees each blob that became whole and raises Microsoft.Storage.BlobCreated for it. It
-also answers with the local clock's Date, by which the app reckons. Everything else passes through byte for byte (so
+also answers with the local clock's times, by which the app reckons. Everything else passes through byte for byte (so
 signatures stay right), in both directions at once, in pieces, so that memory doesn't grow with a body.
 localcloud/server.py starts it. HTTP/1.1 only, which is all that the storage SDKs and Azurite speak.
 """
@@ -16,8 +16,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import format_datetime
-from typing import Any
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
 import httpx
@@ -35,6 +35,9 @@ _CHUNKED = re.compile(rb"^transfer-encoding:.*\bchunked\b", re.IGNORECASE | re.M
 _CLOSE = re.compile(rb"^connection:.*\bclose\b", re.IGNORECASE | re.MULTILINE)
 _EXPECT = re.compile(rb"^expect:[ \t]*100-continue", re.IGNORECASE | re.MULTILINE)
 _DATE = re.compile(rb"^date:[^\r\n]*", re.IGNORECASE | re.MULTILINE)
+_MODIFIED = re.compile(rb"(?<=^last-modified: )[^\r\n]{29}", re.IGNORECASE | re.MULTILINE)
+_LISTED = re.compile(rb"(?<=<Last-Modified>)[^<]{29}(?=</Last-Modified>)")
+_LISTING = re.compile(rb"^GET [^ ]*[?&]comp=list\b")
 _UNAVAILABLE = (
     b"HTTP/1.1 503 Server Busy\r\nx-ms-error-code: ServerBusy\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
     b"Connection: close\r\n\r\n"
@@ -152,8 +155,10 @@ class StorageProxy:
                 return False
             if self._observer is not None and answer[9:10] == b"2" and head.startswith(b"PUT "):
                 self._observe(self._observer(_parsed(head, answer)))
-            client.writer.write(_DATE.sub(b"Date: " + self._date(), answer, count=1))
-            if not head.startswith(b"HEAD ") and answer[9:12] not in (b"204", b"304"):
+            client.writer.write(_MODIFIED.sub(self._then, _DATE.sub(b"Date: " + self._date(), answer, count=1)))
+            if _LISTING.match(head) and self._clock.moved:
+                await self._listing(azurite.reader, client.writer, answer)
+            elif not head.startswith(b"HEAD ") and answer[9:12] not in (b"204", b"304"):
                 await _body(azurite.reader, client.writer, answer, until_eof=True)
             await client.writer.drain()
             if upload is not None:
@@ -178,6 +183,18 @@ class StorageProxy:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an event was lost", exc_info=error)
 
+    async def _listing(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, answer: bytes) -> None:
+        """Pass a list on with local times in it. They are as long as the real ones, so that nothing else changes."""
+        buffer = _Buffer()
+        await _body(source, buffer, answer)
+        sink.write(_LISTED.sub(self._then, bytes(buffer.data)))
+
+    def _then(self, found: re.Match[bytes]) -> bytes:
+        """The local time of a change that Azurite tells in real time."""
+        if not self._clock.moved:
+            return found[0]
+        return format_datetime(self._clock.then(parsedate_to_datetime(found[0].decode())), usegmt=True).encode()
+
     def _date(self) -> bytes:
         return format_datetime(self._clock.now(), usegmt=True).encode()
 
@@ -197,9 +214,26 @@ def _has_body(head: bytes) -> bool:
     return bool(_CHUNKED.search(head)) or (length is not None and length[1] != b"0")
 
 
-async def _body(
-    source: asyncio.StreamReader, sink: asyncio.StreamWriter, head: bytes, *, until_eof: bool = False
-) -> None:
+class _Sink(Protocol):
+    def write(self, data: bytes, /) -> None: ...
+
+    async def drain(self) -> None: ...
+
+
+class _Buffer:
+    """A body that is held back."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes, /) -> None:
+        self.data += data
+
+    async def drain(self) -> None:
+        """Nothing to wait for."""
+
+
+async def _body(source: asyncio.StreamReader, sink: _Sink, head: bytes, *, until_eof: bool = False) -> None:
     """Copy the body that belongs to `head`. An answer without a length lasts until its sender closes."""
     if _CHUNKED.search(head):
         while True:
@@ -222,7 +256,7 @@ async def _body(
         raise ConnectionResetError("the answer ended with its connection")
 
 
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, size: int) -> None:
+async def _copy(source: asyncio.StreamReader, sink: _Sink, size: int) -> None:
     while size:
         piece = await source.read(min(size, _PIECE))
         if not piece:

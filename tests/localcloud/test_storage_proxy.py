@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -239,3 +240,28 @@ def test_a_body_that_waits_for_100_continue_passes(cloud: Stack, blob: BlobClien
         wire.sendall(b"12345")
         assert answers.readline() == b"HTTP/1.1 201 Created\r\n"
     assert blob.download_blob().readall() == b"12345"
+
+
+def test_a_blob_keeps_the_local_time_of_its_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A jump must not make what was there before look new: the app compares these times with the Date header."""
+    stack = Stack(tmp_path / "state")
+    stack.start(host=False)
+    try:
+        for name, value in stack.environment.items():
+            monkeypatch.setenv(name, value)
+        with (
+            DefaultAzureCredential() as credential,
+            BlobServiceClient(stack.urls["blob"], credential=credential) as service,
+        ):
+            container = service.get_container_client("datasets")
+            container.upload_blob("before", b"")
+            stack.control("POST", "/_local/clock", {"advance": 3600})
+            jumped = datetime.now(UTC)  # Azurite tells whole seconds: what it did within this one is ambiguous
+            eventually(lambda: datetime.now(UTC) - jumped > timedelta(seconds=1))
+            container.upload_blob("after", b"")
+            listed = {blob.name: blob.last_modified for blob in container.list_blobs()}
+            asked = {name: container.get_blob_client(name).get_blob_properties().last_modified for name in listed}
+    finally:
+        stack.stop()
+    assert listed == asked
+    assert timedelta(hours=1) <= listed["after"] - listed["before"] < timedelta(hours=1, minutes=1)

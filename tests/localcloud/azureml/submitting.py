@@ -115,5 +115,5 @@ def published(cloud: Stack) -> list[tuple[str, str, str | None]]:
     return [
         (event["eventType"].rsplit(".", 1)[1], event["data"]["runId"], event["data"].get("runStatus"))
         for event in recent
-        if event["eventType"].startswith("Microsoft.MachineLearningServices.")
+        if event.get("eventType", "").startswith("Microsoft.MachineLearningServices.")
     ]

@@ -91,7 +91,7 @@ def test_events_of_the_job_and_its_steps(cloud: Stack, ml: Any, done: str) -> No
     ]
     assert ml.jobs.get(steps[2].name).properties["azureml.moduleName"] == STEPS[2]
     recent = [entry["event"] for entry in cloud.control("GET", "/_local/eventgrid")["events"]]
-    (event,) = [e for e in recent if e["eventType"].endswith("RunCompleted") and e["data"]["runId"] == done]
+    (event,) = [e for e in recent if e.get("eventType", "").endswith("RunCompleted") and e["data"]["runId"] == done]
     assert event["subject"] == f"experiments/{event['data']['experimentId']}/runs/{done}"
     assert (event["data"]["runType"], event["data"]["runTags"]) == ("azureml.PipelineRun", {"droptune-run": "r1"})
 
