@@ -3,6 +3,8 @@
 .PHONY: help setup demo test test-quick lint format bench lock clean
 PYTHON ?= python3
 RUN = .venv/bin/python -m
+# Two workers, a file of tests to one of them: each has a local cloud of its own.
+PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 export PYTHON313 PYTHON311
 
 help: ## This list
@@ -15,10 +17,10 @@ demo: setup ## From a dropped dataset to an answering endpoint and away again (M
 	@$(RUN) cli demo $(if $(MODEL),--model '$(MODEL)') $(if $(DATA),--data '$(DATA)')
 
 test: setup ## All tests; the slow ones train and serve for real
-	@$(RUN) pytest
+	@$(RUN) pytest $(PARALLEL)
 
 test-quick: setup ## Without the slow ones
-	@$(RUN) pytest -m "not slow"
+	@$(RUN) pytest $(PARALLEL) -m "not slow"
 
 lint: setup ## Format, rules, types, layers
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet . && .venv/bin/mypy && .venv/bin/lint-imports

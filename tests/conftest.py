@@ -30,6 +30,11 @@ def eventually[T](look: Callable[[], T | None], timeout: float = 30, *, every: f
         time.sleep(every)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow tests first: with two workers the others fill the time beside them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The local cloud, shared by all tests of the session: use names of your own in it."""
