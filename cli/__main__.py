@@ -75,12 +75,16 @@ def _client(options: argparse.Namespace) -> AppClient:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    found = _client(options).runs()
+    client = _client(options)
+    found = client.runs()
     if options.json:
         print(json.dumps(found, indent=2))
-    elif not found:
+        return 0
+    for folder, files in client.folders().items():
+        print(f"datasets/{folder} waits for {', '.join(files)}")
+    if not found:
         print("no runs yet: upload a dataset as datasets/NAME/FILE.jsonl")
-    for run in [] if options.json else found:
+    for run in found:
         print(f"{run['id']}  {run['phase']:<11}  {run['since'][:19]}  {run['folder']:<24}  {_state(run)}".rstrip())
     return 0
 

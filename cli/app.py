@@ -49,6 +49,11 @@ class AppClient:
         found: dict[str, Any] = self._get(f"runs/{run_id}")
         return found
 
+    def folders(self) -> dict[str, list[str]]:
+        """Folders that are no run yet: name to the files that each waits for."""
+        found: dict[str, list[str]] = self._get("folders")
+        return found
+
     def lines(self) -> list[dict[str, Any]]:
         """The lines: what serves, what is idle."""
         found: list[dict[str, Any]] = self._get("lines")

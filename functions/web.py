@@ -37,6 +37,15 @@ def run(request: func.HttpRequest) -> func.HttpResponse:
     return _json(views.run(app(), request.route_params["id"]))
 
 
+@blueprint.route("folders", methods=["GET"], trigger_arg_name="request")
+def folders(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
+    """The dataset folders that are no run yet, and the files that each waits for."""
+    from shared import views
+    from shared.app import app
+
+    return _json(views.folders(app()))
+
+
 @blueprint.route("lines", trigger_arg_name="request", methods=["GET"])
 def lines(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     """The lines: what serves, what is idle, what the cleanup saved."""

@@ -132,7 +132,9 @@ BEGUN = time.monotonic()
 
 def say(text: str) -> None:
     """One line of progress, with the seconds since the start."""
-    print(f"setup {time.monotonic() - BEGUN:4.0f} s  {text}", flush=True)
+    # One write a line: print() sends the line's end apart, and the parts report side by side.
+    sys.stdout.write(f"setup {time.monotonic() - BEGUN:4.0f} s  {text}\n")
+    sys.stdout.flush()
 
 
 def shown(path: Path) -> str:

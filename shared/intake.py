@@ -25,6 +25,9 @@ from shared.timers import wake
 
 log = logging.getLogger("droptune.intake")
 
+WAITING = "waiting/"
+"""Blobs in the container `state`: what an incomplete folder waits for, as a JSON list of file names."""
+
 
 def uploaded(app: App, body: bytes) -> None:
     """Handles a BlobCreated event. Raises ValueError when the message is no event at all."""
@@ -118,7 +121,7 @@ def _reject(app: App, folder: Folder) -> None:
 
 def _note_waiting(app: App, name: str, found: Contents) -> None:
     """Keeps what an incomplete folder waits for where the page can show it."""
-    blob = f"waiting/{name}.json"
+    blob = f"{WAITING}{name}.json"
     if found.waiting:
         app.cloud.blobs.write(CONTAINER, blob, msgspec.json.encode(found.waiting.for_))
         log.info("%s/%s waits for %s", DATASETS, name, ", ".join(found.waiting.for_))

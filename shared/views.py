@@ -10,6 +10,8 @@ import msgspec
 from shared.app import App, app
 from shared.errors import NotFound, Permanent, Transient
 from shared.idle import money_saved
+from shared.intake import WAITING
+from shared.records import CONTAINER
 from shared.settings import SettingError
 from shared.telemetry import ignored_so_far
 
@@ -48,6 +50,16 @@ def run(app: App, run_id: str) -> bytes | None:
     except (NotFound, Transient, Permanent) as error:
         body["metrics"], body["metrics_problem"] = {}, str(error)
     return msgspec.json.encode(body)
+
+
+def folders(app: App) -> bytes:
+    """Folders whose finetune.yaml names files that are not there (yet): name to missing files."""
+    blobs = app.cloud.blobs
+    waiting = {
+        blob.name.removeprefix(WAITING).removesuffix(".json"): msgspec.Raw(blobs.read(CONTAINER, blob.name)[0])
+        for blob in blobs.list(CONTAINER, WAITING)
+    }
+    return msgspec.json.encode(waiting)
 
 
 def lines(app: App) -> bytes:

@@ -31,6 +31,7 @@ FUNCTIONS = [
     "advance_run",
     "cleanup",
     "dataset_uploaded",
+    "folders",
     "health",
     "job_finished",
     "lines",
