@@ -42,6 +42,9 @@ RUN = {
 }
 
 
+ANSWERS = {"/api/runs": [RUN], "/api/runs/r1": RUN, "/api/folders": {"half": ["test.jsonl"]}}
+
+
 class _Api(BaseHTTPRequestHandler):
     """The app's HTTP API, with one run."""
 
@@ -51,7 +54,7 @@ class _Api(BaseHTTPRequestHandler):
         elif self.path == "/api/broken/api/runs":
             status, body = 200, b"<html>"
         else:
-            found = {"/api/runs": [RUN], "/api/runs/r1": RUN}.get(self.path)
+            found = ANSWERS.get(self.path)
             status, body = (200, json.dumps(found).encode()) if found else (404, b"")
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -86,7 +89,8 @@ def test_help_answers_without_importing_what_it_does_not_need() -> None:
 
 def test_runs_are_listed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "--url", url + "/", "--key", KEY]) == 0
-    out = capsys.readouterr().out
+    waiting, out = capsys.readouterr().out.splitlines()
+    assert waiting == "datasets/half waits for test.jsonl"
     assert out.split() == ["r1", "rejected", "2026-11-22T10:00:00", "facts", "1", "of", "2", "rows", "is", "bad"]
     assert main(["runs", "--url", url, "--key", KEY, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [RUN]
