@@ -2,18 +2,20 @@
 
 Every child of the local cloud runs under a guard. The parent holds the write end of the guard's standard input; when
 that closes (the parent stopped it, crashed or was killed with -9), the guard ends the command's whole process group.
+On Linux the command also ends when its guard is killed with -9.
 Called through spawn() and stop() by localcloud/stack.py and by whatever the cloud server starts; by hand it is
 `python -m localcloud.guard -- CMD`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +23,7 @@ GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
 _KILL = b"K"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Guarded(subprocess.Popen[bytes]):
@@ -54,21 +57,59 @@ def spawn(cmd: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path, log: 
 
 
 def stop(proc: subprocess.Popen[bytes], *, timeout: float = GRACE + 2) -> int:
-    """End the command's group (SIGTERM, SIGKILL after GRACE seconds) and wait. Returns the exit code."""
+    """End the command's group (SIGTERM, SIGKILL after GRACE seconds) and wait. Returns the exit code.
+
+    A guard that hasn't ended after `timeout` seconds is killed, and its command's group with it.
+    """
     if proc.stdin is not None:
         with suppress(OSError):
             proc.stdin.close()
     try:
         return proc.wait(timeout)
     except subprocess.TimeoutExpired:
+        _kill_groups(proc.pid)
         proc.send_signal(signal.SIGKILL)
         return proc.wait()
+
+
+def _kill_groups(guard: int) -> None:
+    """SIGKILL for the groups that the guard's children lead."""
+    import psutil  # not in the guard's own process, which runs without site packages
+
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(guard).children():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+
+
+def _die_with(guard: int) -> Callable[[], None] | None:
+    """What the command's process does before it becomes the command: ask to be killed when the guard's thread ends.
+
+    The kernel watches the thread that started the process, here the guard's main one, which ends last. Only the command
+    itself is killed then, not what it has started. macOS has nothing like it: there a command outlives a guard that is
+    killed with -9, as long as it doesn't end by itself. Every other end of a guard, and of its parent, is covered.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork: after it as little as possible may happen
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != guard:  # it was killed before the request
+            os._exit(128 + signal.SIGKILL)
+
+    return ask
 
 
 def main(command: Sequence[str]) -> int:
     """Run the command until it ends or standard input closes. Returns its exit code."""
     try:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            preexec_fn=_die_with(os.getpid()),  # safe: no thread has been started yet
+        )
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201 - it is the command's log
         return 127

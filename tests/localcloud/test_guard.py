@@ -84,6 +84,25 @@ def test_what_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
     assert psutil.wait_procs(members, timeout=5)[1] == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS doesn't tell a process that its parent has ended")
+def test_the_command_ends_when_its_guard_is_killed(tmp_path: Path) -> None:
+    process = run(STUBBORN, tmp_path / "log")
+    members = family(process, tmp_path / "log")
+    assert len(members) == 1
+    os.kill(process.pid, signal.SIGKILL)
+    assert psutil.wait_procs(members, timeout=5)[1] == []
+    assert guard.stop(process) == -signal.SIGKILL
+
+
+def test_a_guard_that_hangs_is_killed_with_the_whole_family(tmp_path: Path) -> None:
+    process = run(FAMILY, tmp_path / "log")
+    members = family(process, tmp_path / "log")
+    assert len(members) == 2
+    process.send_signal(signal.SIGSTOP)
+    assert guard.stop(process, timeout=0.1) == -signal.SIGKILL
+    assert psutil.wait_procs(members, timeout=5)[1] == []
+
+
 def test_what_a_command_leaves_behind_ends_with_it(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = run("import subprocess; print(subprocess.Popen(['sleep', '600']).pid)", log)
