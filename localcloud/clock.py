@@ -38,6 +38,7 @@ class LocalClock:
                 rate, self._rate = self._rate, 1.0
                 self._rebase()
                 self._rate = rate
+            self._save(closed=False)  # from here on a crash counts as one, not as the pause before this start
 
     @property
     def rate(self) -> float:

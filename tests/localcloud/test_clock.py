@@ -70,6 +70,21 @@ def test_while_stopped_it_runs_like_real_time(tmp_path: Path) -> None:
     assert again.rate == 3600
 
 
+def test_a_crash_after_a_stop_and_a_start_does_not_turn_it_back(tmp_path: Path) -> None:
+    path = tmp_path / "clock.json"
+    stopped = LocalClock(path)
+    stopped.set_rate(1_000_000)
+    stopped.close()
+    crashed = LocalClock(path)
+    started = crashed.now()
+    while (seen := crashed.now()) - started < HOUR:  # 3.6 ms
+        pass
+    assert LocalClock(path).now() >= seen
+    crashed.set_rate(60)
+    seen = crashed.now()
+    assert LocalClock(path).now() >= seen
+
+
 def earlier(path: Path, *, seconds: float) -> None:
     """As if the file had been written that long ago."""
     saved = json.loads(path.read_text())
