@@ -6,6 +6,7 @@ Shapes follow what azure-ai-ml 1.35.2 reads (its generated clients under `azure/
 """
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
@@ -36,6 +37,8 @@ PROVIDER = "Microsoft.MachineLearningServices"
 SUBSCRIPTION_ID = f"/subscriptions/{SUBSCRIPTION}"
 WORKSPACE_ID = f"{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}/providers/{PROVIDER}/workspaces/{WORKSPACE}"
 LOCATION_ID = f"{SUBSCRIPTION_ID}/providers/{PROVIDER}/locations/{LOCATION}"
+_LONGEST_FILE_NAME = 255
+"""Bytes, on every file system that matters here."""
 
 
 class Clock(Protocol):
@@ -119,14 +122,20 @@ class Store:
 
     def put(self, kind: str, name: str, document: Json) -> None:
         """Write the document, new or over the old one."""
-        self._documents.setdefault(kind, {})[name] = _copy(document)
-        order = self._order.setdefault((kind, name), next(self._next))
+        order = self._order.get((kind, name)) or next(self._next)
         path = self._path(kind, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "w") as file:
-            json.dump({"name": name, "order": order, "document": document}, file)
-        Path(temporary).replace(path)
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump({"name": name, "order": order, "document": document}, file)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        # Only now: what could not be written must not be there until the next start either.
+        self._documents.setdefault(kind, {})[name] = _copy(document)
+        self._order[kind, name] = order
 
     def delete(self, kind: str, name: str) -> bool:
         """Remove the document; False when there was none."""
@@ -147,7 +156,10 @@ class Store:
         return [_copy(each) for name, each in found if name.startswith(prefix) and (where is None or where(each))]
 
     def _path(self, kind: str, name: str) -> Path:
-        return self._folder / kind / f"{quote(name, safe='')}.json"
+        file = f"{quote(name, safe='')}.json"
+        if len(file) > _LONGEST_FILE_NAME:  # the file itself says whose it is; quoted names have no "="
+            file = f"sha256={hashlib.sha256(name.encode()).hexdigest()}.json"
+        return self._folder / kind / file
 
 
 @dataclass(kw_only=True)

@@ -79,6 +79,26 @@ def test_documents_survive_and_keep_their_order(tmp_path: Path) -> None:
     assert again.get("data", "z") is None
 
 
+@pytest.mark.parametrize("name", ["n" * 255, "n" * 250, "n" * 251, "/" * 255])
+def test_names_may_be_longer_than_those_of_files(tmp_path: Path, name: str) -> None:
+    core.Store(tmp_path).put("models", name, {"version": 1})
+    core.Store(tmp_path).put("models", name, {"version": 2})
+    again = core.Store(tmp_path)
+    assert again.items("models") == [(name, {"version": 2})]
+    assert again.delete("models", name)
+    assert not core.Store(tmp_path).items("models")
+
+
+def test_what_can_not_be_written_leaves_no_trace(tmp_path: Path) -> None:
+    store = core.Store(tmp_path)
+    store.put("models", "a", {"version": 1})
+    for name in ("a", "b"):
+        with pytest.raises(TypeError):
+            store.put("models", name, {"version": object()})
+    assert store.items("models") == [("a", {"version": 1})]
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["a.json"]
+
+
 def test_documents_are_given_and_taken_as_copies(tmp_path: Path) -> None:
     store = core.Store(tmp_path)
     given: dict[str, Any] = {"tags": {}}
