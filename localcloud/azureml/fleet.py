@@ -40,7 +40,7 @@ async def start(cloud: Cloud) -> None:
         match document["properties"]["provisioningState"]:
             case "Succeeded" | "Updating":
                 set_state(cloud, name, "Succeeded")
-                launch(cloud, name, document, begin(cloud))
+                launch(cloud, name, document, begin(cloud), proven=True)
             case "Creating":
                 set_state(cloud, name, "Failed")
             case "Deleting":
@@ -88,8 +88,11 @@ async def remove(cloud: Cloud, name: str, operation: str | None = None) -> None:
         finish(cloud, operation)
 
 
-def launch(cloud: Cloud, name: str, document: Json, operation: str) -> None:
-    """Start a server for the deployment as it is now; a server that it has is ended when the new one answers."""
+def launch(cloud: Cloud, name: str, document: Json, operation: str, *, proven: bool = False) -> None:
+    """Start a server for the deployment as it is now; a server that it has is ended when the new one answers.
+
+    A `proven` deployment has served before: it keeps its state, and its server is tried until it answers.
+    """
     properties, capacity = document["properties"], document["sku"]["capacity"]
     request, probe = properties["requestSettings"], properties["livenessProbe"]
     server = InferenceServer(
@@ -104,21 +107,25 @@ def launch(cloud: Cloud, name: str, document: Json, operation: str) -> None:
             environment=properties.get("environmentVariables") or {},
         )
     )
-    task = cloud.background(_serve(cloud, name, server, properties["model"], operation), f"deployment {name}")
+    life = _serve(cloud, name, server, properties["model"], operation, proven=proven)
+    task = cloud.background(life, f"deployment {name}")
     _of(cloud, name).append(_Serving(server=server, task=task))
 
 
-async def _serve(cloud: Cloud, name: str, server: InferenceServer, model: str, operation: str) -> None:
+async def _serve(cloud: Cloud, name: str, server: InferenceServer, model: str, operation: str, *, proven: bool) -> None:
     """One server's life."""
     several = _of(cloud, name)
     result: ArmError | None = ArmError(409, "OperationCanceled", f"{name} was deleted while it was being made.")
     try:
-        problem = await asyncio.to_thread(_download, cloud, model, server.launch.model_dir) or await server.start()
+        problem = await asyncio.to_thread(_download, cloud, model, server.launch.model_dir)
+        if problem is None:
+            problem = await (server.persist() if proven else server.start())
         if problem is None:
             result = None
-            earlier = [serving for serving in several if serving.server is not server]
-            several[:] = [serving for serving in several if serving.server is server]
-            set_state(cloud, name, "Succeeded")
+            place = next(place for place, serving in enumerate(several) if serving.server is server)
+            earlier, several[:] = several[:place], several[place:]
+            if not proven:
+                set_state(cloud, name, "Succeeded")
             finish(cloud, operation)
             for serving in earlier:
                 await _end(serving)

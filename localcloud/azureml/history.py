@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from localcloud.azureml import runner, runs
-from localcloud.azureml.core import WORKSPACE_ID, Cloud, Json, body, page, route
+from localcloud.azureml.core import WORKSPACE_ID, Cloud, Json, body, not_found, page, route
 
 _BASE = f"/history/v1.0{WORKSPACE_ID}"
 _CHANGEABLE = {"displayName": "display_name", "description": "description", "hidden": "hidden"}
@@ -58,7 +58,10 @@ async def _change(cloud: Cloud, request: Request) -> Response:
 async def _log(cloud: Cloud, request: Request) -> Response:
     """The training process's output; the address is open, as the service's signed ones are."""
     name = runs.get(cloud, request.path_params["name"])["name"]
-    return PlainTextResponse((runner.folder(cloud, name) / "log.txt").read_text(errors="replace"))
+    log = runner.folder(cloud, name) / "log.txt"
+    if not log.exists():
+        raise not_found("The log of run", name)
+    return PlainTextResponse(log.read_text(errors="replace"))
 
 
 def _shown(document: Json) -> Json:

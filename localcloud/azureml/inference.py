@@ -57,7 +57,7 @@ class Launch:
 
 
 class InferenceServer:
-    """The process. `start` once, then `keep` for as long as it is wanted, then `stop`."""
+    """The process. `start` or `persist` once, then `keep` for as long as it is wanted, then `stop`."""
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
@@ -90,6 +90,14 @@ class InferenceServer:
         await self.stop()
         return problem
 
+    async def persist(self) -> None:
+        """Start the process, again after a pause that doubles whenever that fails, until it answers."""
+        pause = 1.0
+        while problem := await self.start():
+            log.warning("%s: %s; next try in %.0f s", self.launch.name, problem, pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
     async def keep(self) -> None:
         """Watch the process and start it again whenever it ends. Returns only by being cancelled."""
         while True:
@@ -97,11 +105,7 @@ class InferenceServer:
                 await asyncio.sleep(POLL)
             log.warning("%s: the inference server ended with code %s, restarting", self.launch.name, self._code())
             await self.stop()
-            pause = 1.0
-            while problem := await self.start():
-                log.warning("%s: %s; next try in %.0f s", self.launch.name, problem, pause)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+            await self.persist()
 
     async def stop(self) -> None:
         """End the process, if there is one."""

@@ -7,6 +7,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from localcloud import azureml
-from localcloud.azureml import core, middleware, runs
+from localcloud.azureml import core, fleet, middleware, runs
 from localcloud.stack import Stack
+from tests.conftest import eventually
 
 
 class Now:
@@ -139,6 +141,38 @@ def test_a_restart_ends_the_jobs_that_ran(service: core.Cloud) -> None:
     statuses = {name: (run["status"], run["error"]) for name, run in service.store.items(runs.KIND)}
     stopped = ("Failed", "The local cloud was stopped while the job ran.")
     assert statuses == {"ran": stopped, "step": stopped, "waited": stopped, "done": ("Completed", None)}
+
+
+def test_a_deployment_that_has_served_is_tried_until_it_serves_again(service: core.Cloud, tmp_path: Path) -> None:
+    cloud = replace(service, state=tmp_path / "azureml")
+    properties = {
+        "provisioningState": "Succeeded",
+        "model": "azureml:m:1",
+        "requestSettings": {"maxConcurrentRequestsPerInstance": 1, "requestTimeout": "PT5S"},
+        "livenessProbe": {"initialDelay": "PT10S", "period": "PT10S", "failureThreshold": 30},
+    }
+    path = "onlineEndpoints/e/deployments/d"
+    document = core.resource(cloud, path, "onlineEndpoints/deployments", properties, sku={"capacity": 1})
+    cloud.store.put(fleet.KIND, "e/d", document)
+    cloud.folder("deployments", "e/d", "azureml-models", "m", "1")  # its files; there is no Python to serve them
+
+    async def scenario() -> str:
+        await fleet.start(cloud)
+        log = fleet.log_file(cloud, "e/d")
+        await asyncio.to_thread(eventually, lambda: fleet.tail(log, 9).count("No such file") >= 2)
+        state: str = (cloud.store.get(fleet.KIND, "e/d") or {})["properties"]["provisioningState"]
+        await fleet.stop(cloud)
+        return state
+
+    assert asyncio.run(scenario()) == "Succeeded"
+    assert (cloud.store.get(fleet.KIND, "e/d") or {})["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_a_log_that_is_not_there_is_a_404(service: core.Cloud, http: TestClient) -> None:
+    runs.save(service, runs.new(service, "queued"))
+    for name in ("queued", "nobody"):
+        answer = http.get(f"/logs/{name}/executionlogs.txt")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "ResourceNotFound")
 
 
 def test_a_list_comes_in_pages(service: core.Cloud) -> None:
