@@ -17,7 +17,7 @@ from localcloud.environment import ACCOUNT, Description
 from localcloud.eventgrid import Undeliverable
 from localcloud.identity import Identity
 
-CONTAINERS = ("datasets", "prepared", "state", "deadletter", "azure-webjobs-hosts")
+CONTAINERS = ("datasets", "prepared", "state", "deadletter", "azure-webjobs-hosts", "azureml-blobstore")
 QUEUES = tuple(
     f"{name}{end}" for name in ("dataset-events", "prepare", "job-events", "run-steps") for end in ("", "-poison")
 )

@@ -201,7 +201,7 @@ def test_queues_pass_through(cloud_env: Stack) -> None:
 
 def test_the_containers_are_there(service: BlobServiceClient) -> None:
     names = {properties.name for properties in service.list_containers()}
-    assert {"datasets", "prepared", "state", "deadletter", "azure-webjobs-hosts"} <= names
+    assert {"datasets", "prepared", "state", "deadletter", "azure-webjobs-hosts", "azureml-blobstore"} <= names
 
 
 def token(cloud: Stack) -> dict[str, str]:
