@@ -207,7 +207,8 @@ class Stack:
         return self.state / "logs" / f"{name}.log"
 
     def _claim(self) -> None:
-        self.state.mkdir(parents=True, exist_ok=True)
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.state.chmod(0o700)  # one that is there already too: keys, logs and data are in it
         lock = self._lock.enter_context((self.state / "lock").open("a"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

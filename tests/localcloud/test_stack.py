@@ -103,6 +103,7 @@ def stamped(service: BlobServiceClient) -> datetime:
 
 
 def test_what_is_kept_secret_is_its_owners_alone(cloud: Stack) -> None:
+    assert cloud.state.stat().st_mode & 0o777 == 0o700
     assert (cloud.state / "cloud.json").stat().st_mode & 0o777 == 0o600
 
 
