@@ -71,7 +71,9 @@ class AppClient:
             if error.code == 401:
                 raise CliError(f"{self.url} refuses the key: give it with --key or DROPTUNE_KEY") from None
             if error.code == 404:
-                raise CliError(f"there is no {path.removesuffix('s').replace('s/', ' ')} at {self.url}") from None
+                raise CliError(
+                    f"there is no {path.replace('s/', ' ', 1) if '/' in path else path} at {self.url}"
+                ) from None
             raise CliError(f"{self.url}/api/{path} answered {error.code}: see the app's log") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise CliError(f"{self.url}/api/{path} can't be read: {error}") from None

@@ -53,7 +53,6 @@ _TOLD = {
     "deploy": "the deployment is begun",
     "check": "the deployment answers a held-out question",
     "give_traffic": "it gets all of the traffic",
-    "retire_others": "what served before is deleted",
     "serve": "the line serves it",
 }
 """Entries of a run's history, for people who see one for the first time."""

@@ -9,6 +9,7 @@ derived make doing it again harmless. An end is decided once, saved, and then ca
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -29,7 +30,8 @@ CLAIM = timedelta(minutes=3)
 PREPARE_CLAIM = timedelta(minutes=35)
 """Longer than host.json lets a function run."""
 POLL_AT_MOST = timedelta(minutes=5)
-PAID = (Phase.TRAINING, Phase.DEPLOYING, Phase.CHECKING)
+CRASHES_AT_MOST = 5
+PAID = (Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 """Phases in which something of the run costs money: a look that is refused must not end them."""
 
 
@@ -50,8 +52,10 @@ def advance(app: App, run_id: str, token: str | None) -> None:
     if run.claim and run.claim.until > now:
         wake(app, run, after=run.claim.until - now + timedelta(seconds=1), token=token)
         return
-    if token is not None:
-        run = replace(run, wake=None)
+    if run.wake and token is not None:
+        # Its time has come, whatever the clocks say. The token stays: should this end in a crash or a bug, the same
+        # message comes again, is not taken for a stale one, and is counted.
+        run = replace(run, wake=replace(run.wake, due=min(run.wake.due, now)))
     try:
         _advance(app, replace(run, parked=""), etag)
     except Conflict:
@@ -81,7 +85,7 @@ def _advance(app: App, run: Run, etag: str) -> None:
                 _sleep(app, run, etag, _backed_off(app, run), why)
                 return
             case Stop(phase, why):
-                run = replace(run, ending=phase, reason=why, claim=None, wake=None)
+                run = replace(run, ending=phase, reason=why, claim=None)
                 etag = app.runs.save(run, etag)
             case Go(phase):
                 run = run.told(now, f"on to {phase}", phase=phase, claim=None)
@@ -110,8 +114,14 @@ def _decide(app: App, run: Run) -> Step:
 def _act(app: App, run: Run, etag: str, step: Do) -> tuple[Run, str] | None:
     """Claims, acts, saves. None when the run can't go on now."""
     patience = PREPARE_CLAIM if step.action == "prepare" else CLAIM
-    until = app.cloud.blobs.now() + patience
-    run = replace(run, claim=Claim(action=step.action, until=until), waiting="")
+    now = app.cloud.blobs.now()
+    crashes = run.crashes + 1 if run.claim else 0
+    if crashes > CRASHES_AT_MOST:
+        why = f"{step.action} was begun {crashes} times and never came to an end: see the log"
+        log.error("run %s is parked: %s", run.id, why)
+        app.runs.save(replace(run, parked=why, parked_at=now, claim=None, crashes=0), etag)
+        return None
+    run = replace(run, claim=Claim(action=step.action, until=now + patience), waiting="", crashes=crashes)
     etag = app.runs.save(run, etag)
     try:
         changed = ACTIONS[step.action](app, run)
@@ -119,9 +129,14 @@ def _act(app: App, run: Run, etag: str, step: Do) -> tuple[Run, str] | None:
         _sleep(app, run, etag, error.after, f"{step.action}: {error}")
         return None
     except (Permanent, NotFound) as error:
-        changed = replace(run, ending=Phase.FAILED, reason=f"{step.action}: {error}", claim=None, wake=None)
+        changed = replace(run, ending=Phase.FAILED, reason=f"{step.action}: {error}", claim=None)
         return changed, app.runs.save(changed, etag)
-    changed = replace(changed, claim=None).told(app.cloud.blobs.now(), step.action, phase=step.then)
+    except Exception:
+        # A bug: the claim goes, so that the same message comes again, is counted, and ends in the poison queue.
+        with suppress(Conflict, Transient, Permanent):
+            app.runs.save(replace(run, claim=None), etag)
+        raise
+    changed = replace(changed, claim=None, crashes=0).told(app.cloud.blobs.now(), step.action, phase=step.then)
     etag = app.runs.save(changed, etag)
     if step.then != run.phase:
         app.announce(changed)
@@ -153,8 +168,12 @@ def _finish(app: App, run: Run, etag: str) -> None:
 def _sleep(app: App, run: Run, etag: str, after: timedelta | None, why: str) -> None:
     """Saves what the run waits for; arms its timer unless one is live already, or none is wanted (`after` is None)."""
     now = app.cloud.blobs.now()
-    timer = None if after is None else _live(run, now) or Wake(token=uuid4().hex, due=now + after)
-    app.runs.save(replace(run, waiting=why, claim=None, wake=timer), etag)
+    timer = _live(run, now)
+    if after is None:
+        timer = None
+    elif timer is None or timer.due > now + after:
+        timer = Wake(token=uuid4().hex, due=now + after)
+    app.runs.save(replace(run, waiting=why, claim=None, wake=timer, crashes=0), etag)
     if after is not None and timer and timer != run.wake:
         wake(app, run, after=after, token=timer.token)
 
@@ -166,6 +185,9 @@ def _look_again(app: App, run_id: str, after: timedelta) -> None:
         return
     run, etag = loaded
     now = app.cloud.blobs.now()
+    if run.claim and run.claim.until > now:  # the winner is at work: its record must not change under its hands
+        wake(app, run, after=run.claim.until - now + timedelta(seconds=1))
+        return
     if _live(run, now):
         return
     timer = Wake(token=uuid4().hex, due=now + after)

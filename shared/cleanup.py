@@ -18,7 +18,7 @@ from shared.app import App
 from shared.cloud.endpoints import Endpoint
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
-from shared.records import CONTAINER, Line, Wake
+from shared.records import CONTAINER, FRESH, Line, Wake
 from shared.settings import Settings
 from shared.timers import STEPS_QUEUE
 
@@ -67,8 +67,11 @@ def _judge(app: App, line_id: str) -> None:
         return
     endpoint = app.cloud.endpoints.get(line.endpoint)
     if endpoint is None:
-        _gone_by_hand(app, line, etag)
+        _gone_by_hand(app, line, etag, now)
         return
+    if line.missing:
+        line = replace(line, missing=None)
+        etag = app.lines.save(line, etag)
     judged = verdict(_usage(app, line, endpoint, now), policy_of(app.settings), now)
     _carry_out(app, line, etag, judged, now)
 
@@ -195,8 +198,12 @@ def _tear_down(app: App, line: Line) -> bool:
     return not left
 
 
-def _gone_by_hand(app: App, line: Line, etag: str) -> None:
-    now = app.cloud.blobs.now()
+def _gone_by_hand(app: App, line: Line, etag: str, now: datetime) -> None:
+    """Believed only when a later tick does not see the endpoint either: one 404 of Azure's must not end the watch."""
+    if line.missing is None or now - line.missing < FRESH:
+        if line.missing is None:
+            app.lines.save(replace(line, missing=now), etag)
+        return
     app.lines.save(replace(line, serving=None, noticed=None, emptied=line.emptied or now, removed=now), etag)
     _tell(app, "TornDown", line, "somebody deleted the endpoint; it is not made again by itself")
 

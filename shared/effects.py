@@ -243,14 +243,6 @@ def _give_traffic(app: App, run: Run) -> Run:
     return run
 
 
-def _retire_others(app: App, run: Run) -> Run:
-    own(app, run)
-    for deployment in app.cloud.endpoints.deployments(run.endpoint):
-        if deployment.name != run.deployment and deployment.state != "Deleting":
-            app.cloud.endpoints.remove_deployment(run.endpoint, deployment.name)
-    return run
-
-
 def _serve(app: App, run: Run) -> Run:
     """Writes into the line what serves now."""
     line, etag = own(app, run)
@@ -298,6 +290,5 @@ ACTIONS: dict[str, Callable[[App, Run], Run]] = {
     "deploy": _deploy,
     "check": _check,
     "give_traffic": _give_traffic,
-    "retire_others": _retire_others,
     "serve": _serve,
 }

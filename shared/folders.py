@@ -61,7 +61,7 @@ def read_folder(app: App, name: str) -> Folder:
     try:
         return Folder(name=name, files=files, spec=parse(data))
     except Permanent as error:
-        return Folder(name=name, files=files, problem=str(error))
+        return Folder(name=name, files=files, problem=str(error).encode(errors="backslashreplace").decode())
 
 
 def datasets_of(folder: Folder) -> dict[str, Dataset]:

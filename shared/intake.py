@@ -62,8 +62,10 @@ def look_into(app: App, name: str, *, cause: str = "") -> None:
     folder = read_folder(app, name)
     if not folder.files:
         ignored("empty_folder", f"{DATASETS}/{name} has no files (any more)")
+        app.cloud.blobs.delete(CONTAINER, f"{WAITING}{name}.json")
         return
     if folder.problem:
+        app.cloud.blobs.delete(CONTAINER, f"{WAITING}{name}.json")
         _reject(app, folder)
         return
     found = folder.contents

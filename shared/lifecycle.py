@@ -96,14 +96,13 @@ class Deployment:
 class Check:
     """CHECKING. `passed`: None until asked, `why` tells. `traffic`: the deployment's percentage on its endpoint.
 
-    `busy`: the endpoint is being changed. `others`: deployments beside it. `serves`: the line says that it serves.
+    `busy`: the endpoint is being changed. `serves`: the line says that this run serves.
     """
 
     passed: bool | None = None
     why: str = ""
     busy: bool = False
     traffic: int = 0
-    others: tuple[str, ...] = ()
     newer: str | None = None
     serves: bool = False
 
@@ -274,7 +273,5 @@ def _checking(seen: Check) -> Step:
             return Poll("the endpoint, which is being updated")
         case Check(traffic=percent) if percent < 100:
             return Do("give_traffic", Phase.CHECKING)
-        case Check(others=(_, *_)):
-            return Do("retire_others", Phase.CHECKING)
         case _:
             return Do("serve", Phase.CHECKING)

@@ -92,8 +92,7 @@ def _check(app: App, run: Run) -> Check:
     endpoint = app.cloud.endpoints.get(run.endpoint)
     if endpoint is None:
         return Check(passed=False, why="the endpoint is gone: somebody deleted it")
-    others = tuple(d.name for d in app.cloud.endpoints.deployments(run.endpoint) if d.name != run.deployment)
-    return Check(passed=True, busy=endpoint.busy, traffic=endpoint.traffic.get(run.deployment, 0), others=others)
+    return Check(passed=True, busy=endpoint.busy, traffic=endpoint.traffic.get(run.deployment, 0))
 
 
 def _line(app: App, run: Run) -> Line | None:

@@ -93,6 +93,8 @@ class Run:
     reason: str = ""
     waiting: str = ""
     parked: str = ""
+    parked_at: datetime | None = None
+    crashes: int = 0
     claim: Claim | None = None
     wake: Wake | None = None
     notes: tuple[str, ...] = ()
@@ -155,7 +157,7 @@ class Line:
 
     `serving`: what answers now; `latest`: what went live last, kept when it is torn down. `rollout`: the run that it is
     being changed for. `emptied`: since when the endpoint has no deployment; `removed`: since when there is no endpoint.
-    `wake`: the timer of a teardown.
+    `missing`: since when Azure does not show the endpoint. `wake`: the timer of a teardown.
     """
 
     id: str
@@ -166,6 +168,7 @@ class Line:
     latest: Serving | None = None
     rollout: str = ""
     noticed: datetime | None = None
+    missing: datetime | None = None
     tearing_down: bool = False
     wake: Wake | None = None
     remove_endpoint: bool = False

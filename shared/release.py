@@ -28,28 +28,52 @@ def release(app: App, run: Run) -> str:
             app.cloud.jobs.cancel(job.name)
             return "the job, which is being cancelled"
     loaded = app.lines.load(run.line)
-    if loaded is None or loaded[0].rollout != run.id:
+    if loaded is None:
         return ""
     line, etag = loaded
-    if not (line.serving and line.serving.run == run.id):
-        left = _remove_deployment(app, run, line)
-        if left:
-            return left
-    save_line(app, replace(line, rollout=""), etag)
+    if run.ending is Phase.UNCHANGED:
+        _take_for_newest(app, run, line, etag)
+        return ""
+    if line.rollout != run.id:
+        return ""
+    serves = line.serving is not None and line.serving.run == run.id
+    left = _remove_others(app, run, line) if serves else _remove_own(app, run, line)
+    if left:
+        return left
+    empty = app.cloud.blobs.now() if line.serving is None else None
+    save_line(app, replace(line, rollout="", emptied=line.emptied or empty), etag)
     return ""
 
 
-def _remove_deployment(app: App, run: Run, line: Line) -> str:
+def _take_for_newest(app: App, run: Run, line: Line, etag: str) -> None:
+    """The line serves what this run would have made: a run between the two must not take its place."""
+    if line.serving and line.serving.fingerprint == run.fingerprint and line.serving.order < run.order:
+        serving = replace(line.serving, uploaded=run.uploaded, ordinal=run.ordinal)
+        save_line(app, replace(line, serving=serving, latest=serving), etag)
+
+
+def _remove_others(app: App, run: Run, line: Line) -> str:
+    """Deletes what the run's deployment has replaced. It has no traffic any more."""
+    others = [each for each in app.cloud.endpoints.deployments(line.endpoint) if each.name != run.deployment]
+    for deployment in others:
+        if deployment.state not in ("Deleting", "Creating"):
+            app.cloud.endpoints.remove_deployment(line.endpoint, deployment.name)
+    return "what served before, which is being deleted" if others else ""
+
+
+def _remove_own(app: App, run: Run, line: Line) -> str:
     """Takes the run's deployment out of the traffic, which goes back to what served, keeps its log, and deletes it."""
     endpoints, name = app.cloud.endpoints, naming.deployment_name(run.id, run.attempt)
     deployment, endpoint = endpoints.deployment(line.endpoint, name), endpoints.get(line.endpoint)
     if deployment is None or endpoint is None:
         return ""
     if endpoint.traffic.get(name):
-        serves = line.serving.deployment if line.serving else None
-        there = {each.name for each in endpoints.deployments(line.endpoint)}
-        endpoints.set_traffic(line.endpoint, {serves: 100} if serves in there and serves else {})
+        before = endpoints.deployment(line.endpoint, line.serving.deployment) if line.serving else None
+        back = {before.name: 100} if before and before.state == "Succeeded" else {}
+        endpoints.set_traffic(line.endpoint, back)
         return "the deployment, which is being taken out of the traffic"
+    if deployment.state == "Creating":
+        return "the deployment, which can't be deleted before it is made"
     if deployment.state != "Deleting":
         _keep_log(app, line.endpoint, name)
         endpoints.remove_deployment(line.endpoint, name)

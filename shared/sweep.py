@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from shared.app import App
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, NotFound, Transient
 from shared.events import folder_of
 from shared.folders import DATASETS
 from shared.intake import look_into
@@ -59,8 +59,8 @@ def _wake_if_overdue(app: App, run_id: str, marked: datetime, now: datetime) -> 
             app.runs.retire(run_id)
         return
     run, _ = loaded
-    parked = run.history[-1].at + PARKED if run.parked and run.history else now
-    if parked <= now and (run.phase.ended or _overdue(run, now)):
+    parked_until = run.parked_at + PARKED if run.parked and run.parked_at else now
+    if parked_until <= now and (run.phase.ended or _overdue(run, now)):
         log.info("run %s (%s) is overdue: woken", run.id, run.phase)
         wake(app, run)
 
@@ -82,14 +82,16 @@ def _find_uploads(app: App) -> None:
         mark, etag = Watermark(installed=now, swept=now), None
     since = max(mark.installed, mark.swept - OVERLAP)
     changed = {folder_of(blob.name) for blob in app.cloud.blobs.list(DATASETS) if blob.last_modified >= since}
-    failed = False
+    again = False
     for folder in sorted(changed - {""}):
         try:
             look_into(app, folder)
+        except (Transient, Conflict) as error:
+            log.warning("%s/%s can't be looked into now: %s", DATASETS, folder, error)
+            again = True
         except Exception:
             log.exception("%s/%s can't be looked into; the other folders are", DATASETS, folder)
-            failed = True
-    if failed:
+    if again:
         return  # the mark stays, so that the next sweep looks again
     try:
         body = msgspec.json.encode(replace(mark, swept=now))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -55,10 +56,11 @@ def run(app: App, run_id: str) -> bytes | None:
 def folders(app: App) -> bytes:
     """Folders whose finetune.yaml names files that are not there (yet): name to missing files."""
     blobs = app.cloud.blobs
-    waiting = {
-        blob.name.removeprefix(WAITING).removesuffix(".json"): msgspec.Raw(blobs.read(CONTAINER, blob.name)[0])
-        for blob in blobs.list(CONTAINER, WAITING)
-    }
+    waiting = {}
+    for blob in blobs.list(CONTAINER, WAITING):
+        with suppress(NotFound):  # it has just been completed
+            name = blob.name.removeprefix(WAITING).removesuffix(".json")
+            waiting[name] = msgspec.Raw(blobs.read(CONTAINER, blob.name)[0])
     return msgspec.json.encode(waiting)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -49,16 +50,16 @@ def step(app: App, body: bytes) -> None:
 def park(app: App, queue: str, message_id: str, body: bytes) -> None:
     """Keeps a poisoned message, and parks the run that it names: a person has to look."""
     kept = f"poison/{queue}/{message_id}"
-    app.cloud.blobs.write(CONTAINER, kept, body)
-    log.error("a message of queue %s failed too often: kept as %s/%s", queue, CONTAINER, kept)
+    log.error("a message of queue %s failed too often: %r", queue, body[:200])
     try:
+        app.cloud.blobs.write(CONTAINER, kept, body)
         loaded = app.runs.load(str(_parse(body).get("run", "")))
         if loaded and not loaded[0].phase.ended:
             why = f"a step failed again and again; see the log, and the message in {CONTAINER}/{kept}"
-            run = loaded[0].told(app.cloud.blobs.now(), why, parked=why, claim=None)
-            app.runs.save(run, loaded[1])
+            parked = replace(loaded[0], parked=why, parked_at=app.cloud.blobs.now(), claim=None)
+            app.runs.save(parked, loaded[1])
     except Exception:  # a poison queue has none of its own: what is raised here would come back for good
-        log.exception("the run of that message can't be parked")
+        log.exception("that message can't be kept, or its run not be parked")
 
 
 def _parse(body: bytes) -> dict[str, Any]:

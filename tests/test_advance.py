@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from localcloud.stack import Stack
@@ -243,6 +244,43 @@ def test_a_poisoned_message_is_kept_and_parks_its_run(quick: App, folder: str) -
     assert quick.cloud.blobs.read("state", "poison/run-steps/m1")[0] == message
     park(quick, "run-steps", "m2", b"no json")
     assert quick.cloud.blobs.read("state", "poison/run-steps/m2")[0] == b"no json"
+
+
+def test_a_bug_is_counted_by_the_queue_and_holds_nothing_back(quick: App, folder: str) -> None:
+    """A test file that somebody broke by hand: no rule covers it, so the message has to come again, and poison."""
+    run = received(quick, folder)
+    loaded = quick.runs.load(run.id)
+    assert loaded
+    quick.cloud.blobs.write("prepared", f"{run.prepared}/test.jsonl", b"broken\n")
+    timer = Wake(token="due", due=quick.cloud.blobs.now())
+    quick.runs.save(replace(run, phase=Phase.CHECKING, endpoint=folder, deployment="d-1", wake=timer), loaded[1])
+    for _ in range(3):
+        with pytest.raises(msgspec.DecodeError):
+            advance(quick, run.id, "due")
+        assert reload(quick, run.id).claim is None
+    park(quick, "run-steps", uuid4().hex, json.dumps({"run": run.id, "token": "due"}).encode())
+    assert reload(quick, run.id).parked
+    quick.runs.retire(run.id)
+
+
+def test_what_always_dies_in_the_middle_is_parked(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    loaded = quick.runs.load(run.id)
+    assert loaded
+    past = quick.cloud.blobs.now() - timedelta(seconds=1)
+    quick.runs.save(replace(run, claim=Claim(action="prepare", until=past), crashes=5), loaded[1])
+    advance(quick, run.id, None)
+    parked = reload(quick, run.id)
+    assert "never came to an end" in parked.parked
+    assert parked.phase is Phase.RECEIVED
+    advance(quick, run.id, None)
+    assert reload(quick, run.id).phase is Phase.PREPARED, "when it is tried again, it is tried afresh"
+
+
+def test_text_that_is_no_unicode_is_a_bad_row_like_any_other(quick: App, folder: str) -> None:
+    ended = driven(quick, received(quick, folder, b'{"\\ud800": 1}\n'), lambda r: r.phase.ended)
+    assert ended.phase is Phase.REJECTED
+    assert "ud800" in ended.reason
 
 
 def test_a_timer_that_was_lost_does_not_stop_the_run(quick: App, folder: str) -> None:

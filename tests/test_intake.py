@@ -125,6 +125,15 @@ def test_a_broken_spec_is_a_rejected_run_that_says_why(app: App, folder: str) ->
     assert run.id not in {run_id for run_id, _ in app.runs.active()}
 
 
+@pytest.mark.parametrize("spec", [b'model: "\\ud800"', b"parameters: {seed: 0x" + b"f" * 9000 + b"}"])
+def test_a_spec_that_no_record_can_hold_is_rejected(app: App, folder: str, spec: bytes) -> None:
+    put(app, folder, finetune__yaml=b"train: a.jsonl\n" + spec + b"\n", a__jsonl=ROW)
+    look_into(app, folder)
+    (run,) = [run for run in app.runs.recent(100) if run.folder == folder]
+    assert run.phase is Phase.REJECTED
+    assert "finetune.yaml" in run.reason
+
+
 @pytest.mark.parametrize(
     ("message", "kind"),
     [

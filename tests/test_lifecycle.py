@@ -55,9 +55,9 @@ SHOWN: dict[Phase, list[Seen]] = {
         Deployment(state=s, why="w", fresh=fresh) for s, fresh in itertools.product(STATES, (True, False))
     ],
     Phase.CHECKING: [
-        Check(passed=passed, why="w", busy=busy, traffic=traffic, others=others, newer=newer, serves=serves)
-        for passed, busy, traffic, others, newer, serves in itertools.product(
-            (None, False, True), (True, False), (0, 100), ((), ("old",)), (None, "ra"), (True, False)
+        Check(passed=passed, why="w", busy=busy, traffic=traffic, newer=newer, serves=serves)
+        for passed, busy, traffic, newer, serves in itertools.product(
+            (None, False, True), (True, False), (0, 100), (None, "ra"), (True, False)
         )
     ],
 }

@@ -107,13 +107,14 @@ def judged(
     if status in (408, 409, 429) or status >= 500 or _BUSY.search(f"{code} {message}"):
         return Transient(said, after or _SOON)
     if status == 401:
-        return Permanent(f"{said}. The token was refused: check AZURE_CLIENT_ID and the tenant.")
+        return Transient(f"{said}. The token was refused: check AZURE_CLIENT_ID and the tenant.", _IDENTITY_WAIT)
     if status == 403:
         wanted = role or "the role that infra/ gives it for this"
         # Storage says AuthorizationPermissionMismatch for a missing role, and this for its firewall too.
         network = ", and that the account's network rules let it in" if code == "AuthorizationFailure" else ""
-        return Permanent(
-            f"{said}. Check that the app's identity has {wanted}{network}; a new role takes up to a day to show."
+        return Transient(
+            f"{said}. Check that the app's identity has {wanted}{network}; a new role takes up to a day to show.",
+            _IDENTITY_WAIT,
         )
     return Permanent(said)
 

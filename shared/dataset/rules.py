@@ -179,7 +179,7 @@ def _look_closely(data: bytes, error: Exception) -> tuple[str, str]:
         return "not_object", f"the row is {_kind(row)}"
     messages = row.get("messages")
     if not isinstance(messages, list):
-        keys = ", ".join(str(key)[:40] for key in list(row)[:10])
+        keys = ", ".join(reprlib.repr(key)[1:-1] for key in list(row)[:10])
         return "no_messages", f"messages is {_kind(messages)}" if "messages" in row else f"its keys are: {keys or '-'}"
     for at, message in enumerate(messages, 1):
         if not isinstance(message, dict):

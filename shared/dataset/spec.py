@@ -14,6 +14,7 @@ by others, so it is small, has no aliases or tags, and its values are never trus
 from __future__ import annotations
 
 import difflib
+import json
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ class Spec:
 def parse(data: bytes) -> Spec:
     """The Spec that `data` holds. Raises Permanent with everything that is wrong, by key, or by line if not YAML."""
     document = _load(data)
+    _check_kept(document)
     if not isinstance(document, dict):
         raise Permanent(f"{FILE_NAME}: it must hold keys and values ({', '.join(_KEYS)}), not a {_kind(document)}")
     wrong = [_unknown(key) for key in document if key not in _KEYS]
@@ -124,6 +126,14 @@ def _loader() -> Any:
             return super().construct_mapping(node, deep)
 
     return Strict
+
+
+def _check_kept(document: object) -> None:
+    """What the run's record can't hold is refused here, where it can still be told."""
+    try:
+        json.dumps(document, ensure_ascii=False, default=str).encode()
+    except (ValueError, RecursionError):
+        raise Permanent(f"{FILE_NAME}: it holds text that is no Unicode, or a number of thousands of digits") from None
 
 
 def _unknown(key: object) -> str:
