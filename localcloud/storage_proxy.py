@@ -14,7 +14,6 @@ import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any, Protocol
@@ -147,10 +146,10 @@ class StorageProxy:
         azurite.writer.write(head)
         upload = asyncio.create_task(_body(client.reader, azurite.writer, head)) if _has_body(head) else None
         try:
-            answer = await _head(azurite.reader)
+            answer = await _answer(azurite.reader, upload)
             while answer[9:10] == b"1":  # 100 Continue comes before the answer
                 client.writer.write(answer)
-                answer = await _head(azurite.reader)
+                answer = await _answer(azurite.reader, upload)
             if not answer:
                 return False
             if self._observer is not None and answer[9:10] == b"2" and head.startswith(b"PUT "):
@@ -168,10 +167,9 @@ class StorageProxy:
             azurite.used = time.monotonic()
             return not (_CLOSE.search(answer) or _CLOSE.search(head))
         finally:
-            if upload is not None and not upload.done():
+            if upload is not None:
                 upload.cancel()
-                with suppress(asyncio.CancelledError):
-                    await upload
+                await asyncio.gather(upload, return_exceptions=True)  # what failed is told by what is raised here
 
     def _observe(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -197,6 +195,20 @@ class StorageProxy:
 
     def _date(self) -> bytes:
         return format_datetime(self._clock.now(), usegmt=True).encode()
+
+
+async def _answer(reader: asyncio.StreamReader, upload: asyncio.Task[None] | None) -> bytes:
+    """The head of Azurite's answer. Raises what the upload raised if that fails first: no answer may ever come then."""
+    if upload is None:
+        return await _head(reader)
+    head = asyncio.create_task(_head(reader))
+    try:
+        await asyncio.wait((head, upload), return_when=asyncio.FIRST_COMPLETED)
+        if not head.done():
+            await upload
+        return await head
+    finally:
+        head.cancel()
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import socket
 import ssl
@@ -30,10 +31,12 @@ from azure.storage.blob import (
 )
 from azure.storage.queue import QueueServiceClient
 
+from localcloud import pki
+from localcloud.clock import LocalClock
 from localcloud.environment import ACCOUNT
 from localcloud.identity import Identity
 from localcloud.stack import Stack
-from localcloud.storage_proxy import Exchange, operation
+from localcloud.storage_proxy import Exchange, StorageProxy, operation
 from tests.conftest import eventually
 
 MIB = 1 << 20
@@ -240,6 +243,45 @@ def test_a_body_that_waits_for_100_continue_passes(cloud: Stack, blob: BlobClien
         wire.sendall(b"12345")
         assert answers.readline() == b"HTTP/1.1 201 Created\r\n"
     assert blob.download_blob().readall() == b"12345"
+
+
+def test_a_client_that_dies_in_mid_upload_leaves_nothing_hanging(tmp_path: Path) -> None:
+    """The other side waits for the rest of the body and answers nothing, as Azurite does."""
+    pki.ensure(tmp_path)
+    server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_tls.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    client_tls = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+
+    async def scenario() -> bytes:
+        begun, ended = asyncio.Event(), asyncio.Event()
+        received = b""
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal received
+            received = await reader.readuntil(b"only this")
+            begun.set()
+            await reader.read()
+            ended.set()
+            writer.close()
+
+        upstream = await asyncio.start_server(silent, "127.0.0.1", 0, ssl=server_tls)
+        port = upstream.sockets[0].getsockname()[1]
+        proxy = StorageProxy(upstream=port, clock=LocalClock(), server_tls=server_tls, client_tls=client_tls)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            own = probe.getsockname()[1]
+        await proxy.start(own)
+        try:
+            async with upstream, asyncio.timeout(10):
+                _, client = await asyncio.open_connection("localhost", own, ssl=client_tls)
+                client.write(b"PUT /droptune/c/b HTTP/1.1\r\ncontent-length: 1000\r\n\r\nonly this")
+                await begun.wait()
+                client.transport.abort()
+                await ended.wait()
+        finally:
+            await proxy.close()
+        return received
+
+    assert asyncio.run(scenario()).startswith(b"PUT /droptune/c/b ")
 
 
 def test_a_blob_keeps_the_local_time_of_its_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
