@@ -32,6 +32,8 @@ type Json = dict[str, Any]
 RETRIES = tuple(timedelta(seconds=s) for s in (10, 30, 60, 300, 600, 1800, 3600, 10800, 21600, 43200))
 """Waits between attempts; the next would pass the 24 hours that an event is kept."""
 REMEMBERED = 1000
+GRACE = 0.5
+"""Seconds that first deliveries have to finish when Event Grid is closed."""
 _STORAGE_WHOLE = ("PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit")
 
 
@@ -111,6 +113,7 @@ class EventGrid:
         self._copies: dict[str, int] = {}
         self._recent: deque[Json] = deque(maxlen=REMEMBERED)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._first: set[asyncio.Task[None]] = set()
 
     async def publish(self, topic: str, events: list[Json]) -> None:
         """Accept events; delivery goes on in the background. Raises KeyError for an unknown topic.
@@ -136,8 +139,9 @@ class EventGrid:
 
     def _start(self, subscription: Subscription, event: Json, published: datetime) -> None:
         task = asyncio.create_task(self._deliver(subscription, event, published))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for tasks in (self._tasks, self._first):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def _deliver(self, subscription: Subscription, event: Json, published: datetime) -> None:
         text = base64.b64encode(json.dumps(event).encode()).decode()
@@ -155,6 +159,8 @@ class EventGrid:
                 if wait is not None:
                     log.warning("%s: delivery %d failed (%s), again in %s", subscription.name, attempts, outcome, wait)
                     counts["retried"] += 1
+                    if task := asyncio.current_task():
+                        self._first.discard(task)
                     await self._clock.sleep(wait)
             else:
                 counts["delivered"] += 1
@@ -181,7 +187,9 @@ class EventGrid:
             log.exception("%s: a dead letter could not be written: %s", subscription.name, json.dumps(letter))
 
     async def close(self) -> None:
-        """Stop delivering; what waits for a retry is gone."""
+        """Let first deliveries finish for GRACE seconds, then stop; what waits for a retry is gone."""
+        if self._first:
+            await asyncio.wait(self._first, timeout=GRACE)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,7 +1,7 @@
 """The cloud server: one asyncio process with every listener of the local cloud but Azurite's and the Functions host's.
 
 `python -m localcloud.server --state DIR`, started by localcloud/stack.py under a guard. Reads STATE/cloud.json; ready
-when `GET /_local/health` on the management listener answers 200. SIGTERM ends it within two seconds.
+when `GET /_local/health` on the management listener answers 200. SIGTERM ends it within three seconds.
 """
 
 from __future__ import annotations
@@ -154,11 +154,11 @@ async def serve(description: Description) -> None:
         stack.push_async_callback(storage.close)
         await stack.enter_async_context(denied.listening(description.ports["denied"]))
         await stack.enter_async_context(_listening(Starlette(routes=identity.routes()), description.ports["identity"]))
+        stack.push_async_callback(events.close)  # after the proxies: what they still raise is delivered
         for proxy, port in _proxies(description, clock, events, storage):
             await proxy.start(port)
             stack.push_async_callback(proxy.close)
         await _until_azurite(storage, ended)
-        stack.push_async_callback(events.close)
         stack.push_async_callback(azureml.stop, cloud)
         await azureml.start(cloud)
         await stack.enter_async_context(_listening(app, description.ports["management"], **tls))

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 IDLE = 3.0
 """Seconds after which an idle connection to Azurite isn't used again: Azurite itself closes it after 5."""
+GRACE = 0.5
+"""Seconds that the observer has to finish when the proxy is closed."""
 _PIECE = 256 * 1024
 _HEAD = 64 * 1024
 _LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILINE)
@@ -86,7 +88,8 @@ class StorageProxy:
         self._upstream, self._clock, self._observer = upstream, clock, observer
         self._server_tls, self._client_tls = server_tls, client_tls
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._observing: set[asyncio.Future[None]] = set()
 
     async def start(self, port: int) -> None:
         """Listen on 127.0.0.1. Raises OSError when the port is taken."""
@@ -95,20 +98,25 @@ class StorageProxy:
         )
 
     async def close(self) -> None:
-        """Stop listening and drop every connection."""
+        """Stop listening, drop every connection, and let the observer finish for GRACE seconds."""
         if self._server is not None:
             self._server.close()
             self._server.abort_clients()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        if self._observing:
+            _, late = await asyncio.wait(self._observing, timeout=GRACE)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client, azurite = _Wire(reader=reader, writer=writer), None
         task = asyncio.current_task()
         if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
         try:
             while head := await _head(reader):
                 azurite = await self._connect(azurite)
@@ -173,11 +181,11 @@ class StorageProxy:
 
     def _observe(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
-        self._tasks.add(task)
+        self._observing.add(task)
         task.add_done_callback(self._observed)
 
-    def _observed(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _observed(self, task: asyncio.Future[None]) -> None:
+        self._observing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an event was lost", exc_info=error)
 

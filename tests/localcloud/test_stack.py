@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 import requests
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueClient
 
 from localcloud.environment import Description, app_environment, child_environment
 from localcloud.stack import REPO, Stack, StackError, find
@@ -79,12 +81,14 @@ def test_a_start_a_stop_and_another_start(stack: Stack, monkeypatch: pytest.Monk
     with (
         DefaultAzureCredential() as credential,
         BlobServiceClient(stack.urls["blob"], credential=credential) as service,
+        QueueClient(stack.urls["queue"], "dataset-events", credential=credential) as events,
     ):
         service.get_blob_client("state", "kept").upload_blob(b"kept")
         stack.control("POST", "/_local/clock", {"advance": 3600})
         local = datetime.fromisoformat(stack.control("GET", "/_local/clock")["now"])
         assert stamped(service) - datetime.now(UTC) > timedelta(minutes=59)
 
+        service.get_blob_client("datasets", "last").upload_blob(b"last")
         stack.stop()
         assert psutil.wait_procs(members, timeout=1)[1] == []
         assert listening(first) == []
@@ -93,6 +97,7 @@ def test_a_start_a_stop_and_another_start(stack: Stack, monkeypatch: pytest.Monk
         assert stack.description.ports == first.ports
         assert service.get_blob_client("state", "kept").download_blob().readall() == b"kept"
         assert stamped(service) >= local.replace(microsecond=0)
+        assert events.get_queue_properties().approximate_message_count == 1  # a clean stop loses no event
 
 
 def stamped(service: BlobServiceClient) -> datetime:
@@ -170,9 +175,9 @@ def test_an_app_that_does_not_load_leaves_nothing_running(stack: Stack, app: Pat
     assert listening(description) == []
 
 
-def test_nothing_survives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+def test_nothing_survives_a_supervisor_that_is_killed(tmp_path: Path, supervisors: Supervisors) -> None:
     state = tmp_path / "state"
-    supervisor, _ = running(state)
+    supervisor, _ = supervisors(state)
     description = described(state)
     members = family(description)
     assert len(members) == 4
@@ -196,14 +201,24 @@ def command(name: str, state: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(arguments, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def running(state: Path) -> tuple[subprocess.Popen[str], list[str]]:
-    """A supervisor that is ready, and what it has printed."""
-    supervisor = command("up", state)
-    assert supervisor.stdout is not None
-    printed = [supervisor.stdout.readline()]
-    while printed[-1] and not printed[-1].startswith("ready"):
-        printed.append(supervisor.stdout.readline())
-    return supervisor, printed
+type Supervisors = Callable[[Path], tuple[subprocess.Popen[str], list[str]]]
+
+
+@pytest.fixture
+def supervisors() -> Iterator[Supervisors]:
+    """Starts supervisors and waits until they are ready: the process, and what it has printed. None outlives a test."""
+    with ExitStack() as started:
+
+        def running(state: Path) -> tuple[subprocess.Popen[str], list[str]]:
+            supervisor = started.enter_context(command("up", state))
+            started.callback(supervisor.kill)  # its guards end the rest
+            assert supervisor.stdout is not None
+            printed = [supervisor.stdout.readline()]
+            while printed[-1] and not printed[-1].startswith("ready"):
+                printed.append(supervisor.stdout.readline())
+            return supervisor, printed
+
+        yield running
 
 
 def described(state: Path) -> Description:
@@ -213,9 +228,9 @@ def described(state: Path) -> Description:
 
 
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, "down"])
-def test_up_and_its_ends(tmp_path: Path, way: signal.Signals | str) -> None:
+def test_up_and_its_ends(tmp_path: Path, supervisors: Supervisors, way: signal.Signals | str) -> None:
     state = tmp_path / "state"
-    supervisor, printed = running(state)
+    supervisor, printed = supervisors(state)
     description = described(state)
     members = family(description)
     if isinstance(way, signal.Signals):
