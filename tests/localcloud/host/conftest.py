@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -14,11 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.identity import ManagedIdentityCredential
 from azure.storage.queue import QueueClient, QueueServiceClient
 
+from localcloud import guard
 from localcloud.environment import foreign
 from localcloud.stack import Stack
 from tests.conftest import eventually
@@ -29,14 +29,15 @@ KEY = "key-of-the-test"
 
 
 class HostProcess:
-    """`python -m localcloud.host`, its output in a file."""
+    """`python -m localcloud.host` under a guard, so that it ends with the tests; its output in a file."""
 
     def __init__(self, log: Path, environment: dict[str, str], *options: str, app: Path = APP) -> None:
         self._log = log
         command = [sys.executable, "-m", "localcloud.host", "--app", str(app), "--port", "0", *options]
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(command, env=environment, cwd=REPO, stdout=output, stderr=output)
+        self.process = guard.spawn(command, env=environment, cwd=REPO, log=log)
         self.url = ""
+        self.pid = 0
+        """The host's own, not its guard's, once it is ready."""
 
     @property
     def log(self) -> str:
@@ -52,19 +53,20 @@ class HostProcess:
             return next((line for line in self.log.splitlines() if line.startswith("ready ")), None)
 
         self.url = f"http://127.0.0.1:{str(eventually(line)).split()[1]}"
+        [own] = psutil.Process(self.process.pid).children()
+        self.pid = own.pid
         return self
 
     def stop(self) -> float:
         """SIGTERM. Returns the seconds that the host took."""
         started = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(10) == 0
+        assert guard.stop(self.process) == 0
         return time.monotonic() - started
 
     def kill(self) -> None:
         """SIGKILL."""
         self.process.kill()
-        self.process.wait(10)
+        guard.stop(self.process)
 
 
 Start = Callable[..., HostProcess]

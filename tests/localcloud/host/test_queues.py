@@ -60,7 +60,7 @@ def test_a_message_stays_hidden_while_its_function_runs(
     eventually(lambda: queues.client("held").receive_message() or time.monotonic() > after_the_lease)
     (tmp_path / "go").touch()
     eventually(lambda: queues.count("held") == 0)
-    assert (tmp_path / "started").read_text() == f"{host.process.pid} 1\n"
+    assert (tmp_path / "started").read_text() == f"{host.pid} 1\n"
 
 
 def test_a_killed_hosts_message_comes_back(start: Start, prefix: str, queues: Queues, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_killed_hosts_message_comes_back(start: Start, prefix: str, queues: Qu
     (tmp_path / "go").touch()
     other = start(prefix).ready()
     eventually((tmp_path / "done").exists)
-    assert (tmp_path / "started").read_text() == f"{killed.process.pid} 1\n{other.process.pid} 2\n"
+    assert (tmp_path / "started").read_text() == f"{killed.pid} 1\n{other.pid} 2\n"
     assert eventually(lambda: queues.count("held") == 0)
 
 
@@ -84,4 +84,4 @@ def test_two_hosts_share_a_queue_without_doing_anything_twice(start: Start, pref
     assert {result["dequeue_count"] for result in results} == {1}
     assert eventually(lambda: queues.count("echo") == 0)
     assert queues.count("results") == 0
-    assert {result["pid"] for result in results} <= {host.process.pid for host in hosts}
+    assert {result["pid"] for result in results} <= {host.ready().pid for host in hosts}

@@ -56,8 +56,9 @@ def clock() -> Iterator[Clock]:
 
 def test_one_host_runs_a_timer_and_another_takes_over(start: Start, prefix: str, queues: Queues, clock: Clock) -> None:
     options, settings = ("--clock", clock.url), {"SCHEDULE": "0 */5 * * * *"}
-    hosts = {host.process.pid: host for host in (start(prefix, *options, **settings) for _ in range(2))}
-    eventually(lambda: sum("tick.Listener is waited for" in host.ready().log for host in hosts.values()) == 1)
+    started = [start(prefix, *options, **settings) for _ in range(2)]
+    hosts = {host.ready().pid: host for host in started}
+    eventually(lambda: sum("tick.Listener is waited for" in host.log for host in started) == 1)
     queues.result("starts")
     assert queues.count("ticks") == 0
 
@@ -80,7 +81,7 @@ def test_one_host_runs_a_timer_and_another_takes_over(start: Start, prefix: str,
     last = start(prefix, *options, **settings).ready()
     late = queues.result("ticks")
     assert late["past_due"]
-    assert late["pid"] == last.process.pid
+    assert late["pid"] == last.pid
     eventually(lambda: "Executed 'Functions.tick' (Succeeded" in last.log)
     assert last.log.count("Executing 'Functions.tick'") == 1
 
