@@ -270,15 +270,16 @@ def test_a_client_that_dies_in_mid_upload_leaves_nothing_hanging(tmp_path: Path)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             own = probe.getsockname()[1]
         await proxy.start(own)
-        try:
-            async with upstream, asyncio.timeout(10):
-                _, client = await asyncio.open_connection("localhost", own, ssl=client_tls)
-                client.write(b"PUT /droptune/c/b HTTP/1.1\r\ncontent-length: 1000\r\n\r\nonly this")
-                await begun.wait()
-                client.transport.abort()
-                await ended.wait()
-        finally:
-            await proxy.close()
+        async with upstream:
+            try:
+                async with asyncio.timeout(10):
+                    _, client = await asyncio.open_connection("localhost", own, ssl=client_tls)
+                    client.write(b"PUT /droptune/c/b HTTP/1.1\r\ncontent-length: 1000\r\n\r\nonly this")
+                    await begun.wait()
+                    client.transport.abort()
+                    await ended.wait()
+            finally:
+                await proxy.close()
         return received
 
     assert asyncio.run(scenario()).startswith(b"PUT /droptune/c/b ")
