@@ -60,5 +60,5 @@ def test_a_busy_service_is_worth_coming_back_to(
 
 def test_a_role_that_is_missing_is_named(azure: Cloud, cloud: Stack, unique: str) -> None:
     cloud.control("POST", "/_local/faults", {"method": "GET", "path": f"/computes/{unique}$", "status": 403})
-    with pytest.raises(Permanent, match="AzureML Compute Operator on the workspace"):
+    with pytest.raises(Transient, match="AzureML Compute Operator on the workspace"):
         azure.computes.get(unique)
