@@ -19,8 +19,9 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
+from shared.dataset.split import Part
 from shared.errors import Permanent
 
 FILE_NAME = "finetune.yaml"
@@ -35,13 +36,41 @@ type Scalar = str | int | float | bool
 
 
 @dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What becomes of bad rows, how many rows are enough, and how the rows are split. Kept in the run's record."""
+
+    on_bad_rows: Literal["reject", "drop"] = "reject"
+    max_bad_percent: float = 5.0
+    min_rows: int = 10
+    validation_percent: int = 10
+    test_percent: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hub:
+    """A dataset of the Hugging Face Hub: which of its splits are for what, and how much of them is taken."""
+
+    name: str
+    revision: str = "main"
+    config: str | None = None
+    splits: Mapping[Part, str] = field(default_factory=lambda: {"train": "train"})
+    percent: float = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A finetune.yaml: file names below its folder, and parameters as they were written (not yet checked)."""
+    """A finetune.yaml: its data, files below its folder (`train` at least) or `hub`, and what is to be done with it.
+
+    `parameters` are as they were written, not yet checked.
+    """
 
     model: str | None = None
-    train: str
+    train: str | None = None
     validation: str | None = None
     test: str | None = None
+    hub: Hub | None = None
+    policy: Policy = field(default_factory=Policy)
     parameters: Mapping[str, Scalar] = field(default_factory=dict)
 
     @property
