@@ -96,7 +96,7 @@ def _show(options: argparse.Namespace) -> int:
         return 0
     print(f"run       {run['id']}, attempt {run['attempt']}: {run['phase']} since {run['since'][:19]}")
     for title, text in (
-        ("dataset", f"{run['folder']} ({run['train']['name']})"),
+        ("dataset", f"{run['folder']} ({(run.get('hub') or run['train'])['name']})"),
         ("model", run["base_model"]),
         ("state", _state(run)),
         ("job", run["job"]),

@@ -169,7 +169,7 @@ def _register(app: App, run: Run) -> Run:
         run.job,
         f"{run.base_model} fine-tuned on {run.folder} by Droptune",
         tags=_lineage(run) | {"droptune.job": run.job},
-        properties={"droptune.base_model": _pinned(run).model_id, "droptune.train": f"{DATASETS}/{run.train.name}"},
+        properties={"droptune.base_model": _pinned(run).model_id, "droptune.train": run.data},
     )
     return replace(run, model=f"{model.name}:{model.version}")
 

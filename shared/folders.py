@@ -68,13 +68,16 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
     """The datasets that the folder yields now, by the id of the run of each.
 
     Without a finetune.yaml the training file alone makes the id: the folder's test and validation files are taken as
-    they are when the run starts, and a repeated event must not make a second run because one of them came later.
+    they are when the run starts, and a repeated event must not make a second run because one of them came later. With
+    one it counts too, and for a source on the hub alone: who wants a newer state of that uploads finetune.yaml again.
     """
     if folder.problem or not folder.files:
         return {}
     found = {}
     for dataset in folder.contents.datasets:
-        if dataset.spec:
+        if dataset.train is None:
+            run_id = naming.run_id(dataset.folder, {}, dataset.spec.etag if dataset.spec else None, 0)
+        elif dataset.spec:
             run_id = naming.run_id(dataset.path, dataset.etags, dataset.spec.etag, 0)
         else:
             run_id = naming.run_id(dataset.path, {dataset.train.name: dataset.train.etag}, None, 0)
@@ -85,7 +88,7 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
 def taken(folder: str, dataset: Dataset) -> dict[str, Any]:
     """The fields of a run that say which blobs it takes."""
     return {
-        role: File(name=f"{folder}/{file.name}", etag=file.etag) if file else None
+        role: File(name=f"{folder}/{file.name}", etag=file.etag, size=file.size) if file else None
         for role, file in (
             ("train", dataset.train),
             ("validation", dataset.validation),

@@ -16,7 +16,7 @@ import msgspec
 from shared import events, naming
 from shared.app import App
 from shared.dataset.folder import Contents, Dataset
-from shared.dataset.spec import FILE_NAME
+from shared.dataset.spec import FILE_NAME, Policy
 from shared.folders import DATASETS, Folder, datasets_of, read_folder, taken
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, File, Run, Wake
@@ -74,7 +74,7 @@ def look_into(app: App, name: str, *, cause: str = "") -> None:
     _note_waiting(app, name, found)
     for run_id, dataset in datasets_of(folder).items():
         if not _receive(app, run_id, folder, dataset) and cause:
-            ignored("known_upload", f"{dataset.path} is run {run_id} already")
+            ignored("known_upload", f"{dataset.told} is run {run_id} already")
 
 
 def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
@@ -90,14 +90,16 @@ def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
         uploaded=dataset.newest,
         since=now,
         parameters=dict(folder.spec.parameters) if folder.spec else {},
+        policy=folder.spec.policy if folder.spec else Policy(),
+        hub=dataset.hub,
         wake=timer,
         **taken(folder.name, dataset),
-    ).told(now, f"received {dataset.path}")
+    ).told(now, f"received {dataset.told}")
     if not app.runs.create(run):
         return False
     wake(app, run, after=timer.due - now, token=timer.token)
     app.announce(run)
-    log.info("run %s: received %s, %s", run_id, dataset.path, model)
+    log.info("run %s: received %s, %s", run_id, dataset.told, model)
     return True
 
 
@@ -112,8 +114,8 @@ def _reject(app: App, folder: Folder) -> None:
         base_model=app.settings.base_model,
         uploaded=spec.modified,
         since=now,
-        train=File(name=path, etag=spec.etag),
-        spec=File(name=path, etag=spec.etag),
+        train=File(name=path, etag=spec.etag, size=spec.size),
+        spec=File(name=path, etag=spec.etag, size=spec.size),
     )
     ended = replace(run, reason=folder.problem).told(now, folder.problem, phase=Phase.REJECTED)
     if app.runs.create(ended):

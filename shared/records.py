@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from shared.dataset.spec import Hub, Policy
 from shared.errors import Conflict, NotFound
 from shared.lifecycle import Phase
 
@@ -28,10 +29,11 @@ FRESH = timedelta(minutes=5)
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A blob in `datasets`, as it was when the run took it."""
+    """A blob in `datasets`, as it was when the run took it. `size` in bytes; 0 in records of old, which had none."""
 
     name: str
     etag: str
+    size: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,10 @@ class Pinned:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One uploaded dataset on its way to an endpoint. Times are the storage service's, UTC."""
+    """One uploaded dataset on its way to an endpoint. Times are the storage service's, UTC.
+
+    Its data are files, `train` at least, or `hub`; `hub_commit` is what that one's revision was when it was read first.
+    """
 
     id: str
     folder: str
@@ -81,10 +86,13 @@ class Run:
     base_model: str
     uploaded: datetime
     ordinal: int = 0
-    train: File
+    train: File | None = None
     validation: File | None = None
     test: File | None = None
     spec: File | None = None
+    hub: Hub | None = None
+    hub_commit: str = ""
+    policy: Policy = field(default_factory=Policy)
     parameters: dict[str, Any] = field(default_factory=dict)
     attempt: int = 1
     phase: Phase = Phase.RECEIVED
@@ -114,6 +122,18 @@ class Run:
     def order(self) -> tuple[datetime, int]:
         """Newer runs of a line compare greater."""
         return (self.uploaded, self.ordinal)
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The data files that it takes; none where its data are the hub's."""
+        return tuple(file for file in (self.train, self.validation, self.test) if file)
+
+    @property
+    def data(self) -> str:
+        """What it is trained on, to be told: a path in the storage account, or a dataset of the hub at a revision."""
+        if self.hub:
+            return f"hf://datasets/{self.hub.name}@{self.hub_commit or self.hub.revision}"
+        return f"datasets/{self.train.name}" if self.train else ""
 
     @property
     def prepared(self) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.dataset.spec import FILE_NAME, SUFFIX, Spec
+from shared.dataset.files import KINDS, kind_of
+from shared.dataset.spec import FILE_NAME, Hub, Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +27,29 @@ class DataFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """The files of one run. What is None is cut from `train`."""
+    """The data of one run: files, of which missing ones are cut from `train`, or what `spec` names on the hub."""
 
     folder: str
-    train: DataFile
-    validation: DataFile | None
-    test: DataFile | None
-    spec: DataFile | None
+    train: DataFile | None = None
+    validation: DataFile | None = None
+    test: DataFile | None = None
+    hub: Hub | None = None
+    spec: DataFile | None = None
+
+    def __post_init__(self) -> None:
+        if (self.train is None) == (self.hub is None) or (self.hub and not self.spec):
+            raise ValueError(f"{self.folder}: a dataset has a training file, or a source that its {FILE_NAME} names")
 
     @property
     def path(self) -> str:
-        """The training file's path in the container."""
-        return f"{self.folder}/{self.train.name}"
+        """Path in the container of what makes it a dataset: the training file, or the finetune.yaml with a source."""
+        file = self.train or self.spec
+        return f"{self.folder}/{file.name if file else ''}"
+
+    @property
+    def told(self) -> str:
+        """The path, and the source."""
+        return f"{self.path}, which names {self.hub.name} on the hub" if self.hub else self.path
 
     @property
     def etags(self) -> dict[str, str]:
@@ -71,7 +83,7 @@ def contents(folder: str, files: Iterable[DataFile], spec: Spec | None) -> Conte
     """What the files of `folder` give. `spec` is its finetune.yaml, parsed, and None exactly if it has none.
 
     Without a spec each data file is a training set of its own, save those named for another use, and takes the
-    folder's validation and test files; with one, the files that it names are the one dataset.
+    folder's validation and test files; with one, the files or the source that it names are the one dataset.
     """
     there = {file.name: file for file in files}
     spec_file = there.pop(FILE_NAME, None)
@@ -99,26 +111,55 @@ def contents(folder: str, files: Iterable[DataFile], spec: Spec | None) -> Conte
 
 
 def _as_spec_says(folder: str, there: dict[str, DataFile], spec: Spec, spec_file: DataFile | None) -> Contents:
-    ignored = {name: _not_data(name) or f"{FILE_NAME} does not name it" for name in there if name not in spec.files}
+    unnamed = f"{FILE_NAME} names a source instead" if spec.hub else f"{FILE_NAME} does not name it"
+    ignored = {name: _no_file(name) or unnamed for name in there if name not in spec.files}
     missing = tuple(name for name in spec.files if name not in there)
     if missing:
         return Contents(waiting=Waiting(folder=folder, for_=missing), ignored=ignored)
     dataset = Dataset(
         folder=folder,
-        train=there[spec.train],
+        train=there[spec.train] if spec.train else None,
         validation=there[spec.validation] if spec.validation else None,
         test=there[spec.test] if spec.test else None,
+        hub=spec.hub,
         spec=spec_file,
     )
     return Contents(datasets=(dataset,), ignored=ignored)
 
 
-def _not_data(name: str) -> str:
+def _no_file(name: str) -> str:
+    """Why it can't be a data file, whatever it is named for."""
     if "/" in name:
         return f"it is not directly in the folder: upload it as <dataset>/{name.rpartition('/')[2]}"
-    if not name.endswith(SUFFIX):
-        return f"its name does not end in {SUFFIX}"
+    if name.lower() in _SPECS:
+        return f"a specification is named {FILE_NAME}, in small letters"
+    if not kind_of(name):
+        return f"its name does not end in {', '.join(KINDS[:-1])} or {KINDS[-1]}"
     return ""
+
+
+def _not_data(name: str) -> str:
+    """Why a file that nobody named is not taken for data."""
+    if why := _no_file(name):
+        return why
+    stem = _stem(name)
+    if stem in _ABOUT:
+        return f"by its name it tells about data; name it in {FILE_NAME} if it is data"
+    shard = _SHARD.search(stem)
+    if shard and int(shard[1]) > 1:
+        return f"it is one of {int(shard[1])} pieces of a file: put them together, or name one in {FILE_NAME}"
+    return ""
+
+
+def _stem(name: str) -> str:
+    """The name in small letters, without the ending that tells the kind."""
+    return name[: -len(kind_of(name) or "") or None].lower()
+
+
+_SPECS = (FILE_NAME, "finetune.yml", "finetune.json")
+_ABOUT = ("report", "readme", "dataset_info", "dataset_infos", "finetune.schema")
+_SHARD = re.compile(r"-\d{5}-of-(\d{5})$", re.ASCII)
+"""How datasets that are published in pieces number them."""
 
 
 _REASONS = {
@@ -129,7 +170,7 @@ _REASONS = {
 
 
 def _use(name: str) -> str:
-    stem = name.removesuffix(SUFFIX).lower()
+    stem = _stem(name)
     if stem.endswith("_gen"):
         return "try"
     if stem.startswith("test"):
@@ -140,10 +181,16 @@ def _use(name: str) -> str:
 
 
 def _kin(train: DataFile, held: list[DataFile]) -> DataFile | None:
-    """Of several held-out files the one named like the training file (train_sft, test_sft), else the plain one."""
+    """Of several held-out files the one named like the training file (train_sft, test_sft), else the plain one.
+
+    Of two that are named alike, the one of the same kind.
+    """
 
     def ending(file: DataFile) -> str:
-        return re.sub(r"^(train|test|validation)", "", file.name.removesuffix(SUFFIX).lower())
+        return re.sub(r"^(train|test|validation)", "", _stem(file.name))
 
-    own = ending(train)
-    return min(held, key=lambda file: (ending(file) != own, ending(file) != "", file.name), default=None)
+    def far(file: DataFile) -> tuple[bool, bool, bool, str]:
+        other_kind = kind_of(file.name) != kind_of(train.name)
+        return (ending(file) != ending(train), ending(file) != "", other_kind, file.name)
+
+    return min(held, key=far, default=None)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.dataset.folder import Contents, DataFile, Waiting, contents
-from shared.dataset.spec import Spec
+from shared.dataset.folder import Contents, DataFile, Dataset, Waiting, contents
+from shared.dataset.spec import Hub, Spec
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -29,7 +29,7 @@ def files(found: Contents) -> list[tuple[str, str | None, str | None]]:
     def name(file: DataFile | None) -> str | None:
         return file.name if file else None
 
-    return [(each.train.name, name(each.validation), name(each.test)) for each in found.datasets]
+    return [(each.train.name, name(each.validation), name(each.test)) for each in found.datasets if each.train]
 
 
 def test_one_file_is_one_run() -> None:
@@ -68,10 +68,47 @@ def test_held_out_files_alone_are_no_run() -> None:
 
 
 def test_what_is_no_data_is_ignored_with_a_reason() -> None:
-    found = read("readme.md", "train.jsonl.gz", "deep/er.jsonl", "train.parquet")
+    found = read("README.md", "train.txt", "train.gz", "deep/er.jsonl", "report.json", "Readme.CSV", "Finetune.yml")
     assert not found.datasets
-    assert set(found.ignored) == {"readme.md", "train.jsonl.gz", "deep/er.jsonl", "train.parquet"}
+    assert set(found.ignored) == {
+        "README.md",
+        "train.txt",
+        "train.gz",
+        "deep/er.jsonl",
+        "report.json",
+        "Readme.CSV",
+        "Finetune.yml",
+    }
+    assert "does not end in .jsonl, .jsonl.gz, .parquet, .json or .csv" in found.ignored["train.gz"]
     assert "upload it as <dataset>/er.jsonl" in found.ignored["deep/er.jsonl"]
+    assert "tells about data" in found.ignored["report.json"]
+    assert "named finetune.yaml" in found.ignored["Finetune.yml"]
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".jsonl.gz", ".parquet", ".json", ".csv", ".JSONL.GZ", ".Parquet"])
+def test_files_of_every_kind_are_taken_and_told_apart_by_their_names(kind: str) -> None:
+    names = [f"{stem}{kind}" for stem in ("train_sft", "test", "Test_sft", "validation_sft", "train_gen")]
+    found = read(*names)
+    assert files(found) == [(names[0], names[3], names[2])]
+    assert set(found.ignored) == set(names[1:])
+
+
+def test_of_two_held_out_files_named_alike_the_one_of_the_same_kind_is_taken() -> None:
+    found = read("train.parquet", "test.jsonl", "test.parquet", "validation.csv")
+    assert files(found) == [("train.parquet", "validation.csv", "test.parquet")]
+
+
+def test_a_piece_of_a_file_is_no_training_set() -> None:
+    found = read("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet")
+    assert not found.datasets
+    assert "one of 2 pieces" in found.ignored["train-00000-of-00002.parquet"]
+    whole = read("train-00000-of-00001.parquet", "test-00000-of-00001.parquet")
+    assert files(whole) == [("train-00000-of-00001.parquet", None, "test-00000-of-00001.parquet")]
+
+
+def test_a_spec_may_name_what_would_not_be_taken_for_data() -> None:
+    found = read("finetune.yaml", "report.CSV", "a_gen.json", spec=Spec(train="report.CSV", test="a_gen.json"))
+    assert files(found) == [("report.CSV", None, "a_gen.json")]
 
 
 SPEC = Spec(train="test_a.jsonl", validation="b.jsonl", test="c.jsonl")
@@ -88,6 +125,25 @@ def test_a_spec_names_the_files() -> None:
 def test_a_spec_does_not_take_what_it_does_not_name() -> None:
     found = read("a.jsonl", "test.jsonl", "finetune.yaml", spec=Spec(train="a.jsonl"))
     assert files(found) == [("a.jsonl", None, None)]
+
+
+def test_a_source_is_a_dataset_without_files() -> None:
+    hub = Hub(name="owner/chats", splits={"train": "train_sft"})
+    found = read("train.jsonl", "finetune.yaml", "notes.txt", spec=Spec(hub=hub))
+    (dataset,) = found.datasets
+    assert (dataset.hub, dataset.train, dataset.etags) == (hub, None, {})
+    assert dataset.path == "faq/finetune.yaml"
+    assert "owner/chats" in dataset.told
+    assert dataset.newest == START + timedelta(minutes=1), "when finetune.yaml came"
+    assert found.ignored["train.jsonl"] == "finetune.yaml names a source instead"
+    assert found.waiting is None
+
+
+def test_a_dataset_has_files_or_a_source() -> None:
+    (spec,) = listing("finetune.yaml")
+    for wrong in ({}, {"spec": spec}, {"hub": Hub(name="a")}, {"hub": Hub(name="a"), "spec": spec, "train": spec}):
+        with pytest.raises(ValueError, match="a training file, or a source"):
+            Dataset(folder="faq", **wrong)  # type: ignore[arg-type]
 
 
 def test_an_incomplete_folder_is_no_run() -> None:
@@ -110,7 +166,9 @@ def test_a_spec_and_its_file_come_together() -> None:
 
 
 stems = st.sampled_from(["train", "test", "test_sft", "validation", "a", "b", "x_gen", "test_gen", "Validation2"])
-names = st.lists(st.builds(str.__add__, stems, st.sampled_from([".jsonl", ".csv", ""])), unique=True)
+names = st.lists(
+    st.builds(str.__add__, stems, st.sampled_from([".jsonl", ".CSV", ".jsonl.gz", ".txt", ""])), unique=True
+)
 
 
 @given(names, st.randoms())
@@ -118,7 +176,7 @@ def test_order_does_not_matter_and_held_out_files_are_never_trained_on(names: li
     there = listing(*names)
     found = contents("faq", there, None)
     assert found == contents("faq", reversed(there), None)
-    trained = {each.train.name for each in found.datasets}
+    trained = {each.train.name for each in found.datasets if each.train}
     assert not {name for name in trained if name.lower().startswith(("test", "validation")) or "_gen" in name}
     assert trained | set(found.ignored) == set(names)
     assert not trained & set(found.ignored)
