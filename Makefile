@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs; a finished set-up costs a few milliseconds.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint format bench lock clean
+.PHONY: help setup demo test test-quick lint format bench bench-dataset lock clean
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 # Two workers, a file of tests to one of them: each has a local cloud of its own.
@@ -31,10 +31,14 @@ format: setup ## Rewrite the code in the project's format
 bench: setup ## Cold start of the app against an empty one
 	@$(RUN) benchmarks.cold_start
 
+bench-dataset: ## Checking and splitting 1 GB of rows: ours, six libraries, the floors (SIZE_MB=, ROUNDS=, ARGS=)
+	@$(PYTHON) scripts/setup.py --bench
+	@.venv-bench/bin/python -m benchmarks.dataset $(if $(SIZE_MB),--size-mb $(SIZE_MB)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+
 lock: setup ## Lock files from requirements*.in (needs uv)
 	@$(RUN) scripts.lock
 
 clean: ## Remove everything that was made, the local cloud's state included
-	rm -rf .venv .venv-model .models .droptune localcloud/azurite/node_modules
+	rm -rf .venv .venv-model .venv-bench .models .droptune localcloud/azurite/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

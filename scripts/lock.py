@@ -24,6 +24,7 @@ OPTIONS = (
 LOCKS = (
     ("requirements.txt", "3.13", ["requirements.in"]),
     ("requirements-dev.txt", "3.13", ["requirements-dev.in"]),
+    ("requirements-bench.txt", "3.13", ["requirements-bench.in"]),
     (
         "requirements-model.txt",
         "3.11",

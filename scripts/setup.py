@@ -34,6 +34,9 @@ APP_PROOF = (
 MODEL_PROOF = (
     "import torch, peft, mlflow, azureml_inference_server_http; from transformers import Trainer, Phi3ForCausalLM"
 )
+BENCH_PROOF = (
+    "import datasets, duckdb, msgspec, orjson, pandas, polars, pyarrow, pyinstrument, simdjson, xxhash, yyjson"
+)
 STAMP = "droptune.stamp"
 
 _PROBE = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.executable)"
@@ -306,13 +309,24 @@ def parts(model: str | None) -> list[Part]:
     ]
 
 
+def bench() -> Part:
+    """The environment of the dataset benchmark: what the app reads data with, and what it is measured against."""
+    lock = "requirements-bench.txt"
+    stamp = digest(str(ROOT), APP_PYTHON, ROOT / lock)
+    make = make_environment(APP_PYTHON, (lock,), BENCH_PROOF)
+    return Part("benchmark environment", ROOT / ".venv-bench", stamp, 0.7, make)
+
+
 def build(missing: Sequence[Part]) -> None:
     """Makes the parts that are missing: environments and Azurite side by side, the models after their environment."""
-    check_torch()
-    check_disk(missing)
     by_title = {part.folder.name: part for part in missing}
-    app, model, azurite = (by_title.pop(name, None) for name in (".venv", ".venv-model", "node_modules"))
-    chains = [[app], [model, *by_title.values()]]
+    app, model, azurite, benches = (
+        by_title.pop(name, None) for name in (".venv", ".venv-model", "node_modules", ".venv-bench")
+    )
+    if model:
+        check_torch()
+    check_disk(missing)
+    chains = [[app, benches], [model, *by_title.values()]]
     # Without a Node of the machine's own, Azurite needs the one that the app's environment brings.
     chains[0].append(azurite) if not find_npm() else chains.append([azurite])
 
@@ -336,8 +350,10 @@ def main() -> int:
     """Makes what is missing. 0: all is there. 1: it can't be made, and one line said why. 130: interrupted."""
     parser = argparse.ArgumentParser(prog="make setup", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", help="a further base model to fetch, such as SmolLM2-135M-Instruct")
-    model = parser.parse_args().model or None
-    everything = parts(None) + (parts(model)[-1:] if model else [])
+    parser.add_argument("--bench", action="store_true", help="the environment of the dataset benchmark, and that alone")
+    options = parser.parse_args()
+    model = options.model or None
+    everything = [bench()] if options.bench else parts(None) + (parts(model)[-1:] if model else [])
     if all(part.ready() for part in everything):
         return 0
     with Path(__file__).open() as lock:

@@ -16,7 +16,13 @@ from scripts import setup
 from tests.conftest import eventually
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-torch.txt", "requirements-model.txt")
+LOCKS = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-bench.txt",
+    "requirements-torch.txt",
+    "requirements-model.txt",
+)
 
 
 def tracked() -> list[Path]:
@@ -151,6 +157,11 @@ def test_stamps_follow_the_lock_files_and_the_place(monkeypatch: pytest.MonkeyPa
         lock.write("# changed\n")
     changed = [part.stamp for part in setup.parts(None)]
     assert [old != new for old, new in zip(moved, changed, strict=True)] == [True, False, False, False]
+    before = setup.bench().stamp
+    with (tmp_path / "requirements-bench.txt").open("a") as lock:
+        lock.write("# changed\n")
+    assert setup.bench().stamp != before
+    assert [part.stamp for part in setup.parts(None)] == changed
 
 
 def test_a_finished_set_up_says_nothing_and_runs_no_program() -> None:
