@@ -26,18 +26,19 @@ FILES = {"jsonl": "bad.jsonl", "clean": "clean.jsonl", "parquet": "clean.parquet
 _MEAN = 6000
 _BATCH = 2000
 
-_WORDS = (
-    "the of and to in a is that for it as with on be by are this from or an at which you not have can more their has if they "
-    "will also one such these other but its may about when there use new first time many most like people each while into "
-    "using some need make our way between how work help different over through high water often important example process "
-    "system however data it's don't several during without being long small good world life both even create learn well very "
-    "after under information between various before health company understand experience family food school project research "
-    "language history community garden city morning story music travel culture energy question answer reason result "
-    "increase provide include develop consider improve reduce support changes level quality team student teacher market "
-    "balance simple careful patient local public early common natural social possible available specific effective "
-    "temperature mountain river kitchen letter window afternoon recipe sugar flour butter minutes oven mixture gently "
-    "compare describe explain suggest remember finally therefore although because instead together usually especially "
-).split()
+_TEXT = """
+the of and to in a is that for it as with on be by are this from or an at which you not have can more their has if they
+will also one such these other but its may about when there use new first time many most like people each while into
+using some need make our way between how work help different over through high water often important example process
+system however data it's don't several during without being long small good world life both even create learn well very
+after under information between various before health company understand experience family food school project research
+language history community garden city morning story music travel culture energy question answer reason result
+increase provide include develop consider improve reduce support changes level quality team student teacher market
+balance simple careful patient local public early common natural social possible available specific effective
+temperature mountain river kitchen letter window afternoon recipe sugar flour butter minutes oven mixture gently
+compare describe explain suggest remember finally therefore although because instead together usually especially
+"""
+_WORDS = _TEXT.split()
 _PHRASES = (
     'he said, "There is no hurry," and smiled',
     "the so-called “second reading” – an old habit –",
