@@ -208,11 +208,11 @@ def _bounded(written: int, read: int, limits: Limits) -> None:
     if written > limits.decompressed:
         raise FileFault(
             "too_large_decompressed",
-            f"it unpacks to more than {_size(limits.decompressed)}",
+            f"it unpacks to more than {size_text(limits.decompressed)}",
             offset=limits.decompressed,
         )
     if written > limits.ratio * max(read, 1):
-        reason = f"its first {_size(read)} unpack to {_size(written)}, more than {limits.ratio} times as much"
+        reason = f"its first {size_text(read)} unpack to {size_text(written)}, more than {limits.ratio} times as much"
         raise FileFault("too_compressed", reason, offset=written)
 
 
@@ -221,7 +221,8 @@ def _detail(error: zlib.error) -> str:
     return str(error).rpartition(": ")[2]
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """A count of bytes for people: 1.5 MiB."""
     for unit, size in (("GiB", 1024 * MIB), ("MiB", MIB), ("KiB", 1024)):
         if count >= size:
             return f"{count / size:.4g} {unit}"

@@ -1,0 +1,385 @@
+"""Parquet: rows out of a file of columns, in memory that depends neither on the file nor on its row groups.
+
+Writers put a million rows into one row group, a gigabyte of text, so pages are read as they are needed and rows are
+made a few megabytes at a time. A file that says one size and unpacks to another is stopped: by what its footer says, by
+how long the values of its dictionaries are before they are repeated, and by what came out. Used through `tables`.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from shared.dataset.files import CHUNK, MIB, RATIO_FROM, Broken, FileFault, Limits, Records, Source, size_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+# The columns that some chat format reads, whatever their case; others are not even decoded where there is one of these.
+COLUMNS = frozenset(
+    ("messages", "message", "conversations", "conversation", "chat", "dialog", "dialogue", "turns")
+    + ("instruction", "instructions", "input", "inputs", "context", "output", "outputs", "response", "responses")
+    + ("prompt", "completion", "question", "query", "answer", "answers", "system", "system_prompt", "tools")
+)
+OTHER_COLUMNS = 10  # of a file without any of them: enough to tell what the file is
+
+_PIECE = 4 * MIB  # of decoded values that become rows at once
+_MOST_ROWS = 8192
+_REPEATED = 64 * MIB  # the most that a batch may decode to if each value is its dictionary's longest
+_BUFFERS = 32 * MIB  # for the columns' read buffers, together
+_FOOTER = 64 * MIB
+_EXCERPT = 160
+_DICTIONARY_PAGE = 2
+
+
+def parquet(source: Source, limits: Limits, groups: range | None = None) -> Iterator[Records]:
+    """The rows of a parquet file, or of a range of its row groups, in batches of about 4 MiB of values.
+
+    Raises FileFault: not_parquet where it is not parquet, damaged, cut off or encrypted, too_large_decompressed and
+    too_compressed where it unpacks to more than `limits` allow; and what the source raises.
+    """
+    import pyarrow as pa
+
+    with _Reading(source) as file:
+        try:
+            yield from _records(file, limits, groups)
+        except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
+            if file.failure is not None:
+                raise file.failure from None
+            raise FileFault("not_parquet", f"its data can't be read: {_line(error)}") from error
+
+
+def row_groups(source: Source) -> list[tuple[int, int]]:
+    """Rows and stored bytes of each row group, from the footer alone. Raises FileFault and what the source raises."""
+    import pyarrow as pa
+
+    with _Reading(source) as file:
+        try:
+            with _opened(file) as opened:
+                metadata = opened.metadata
+                groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+                return [(group.num_rows, _sizes(group, range(group.num_columns))[0]) for group in groups]
+        except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
+            if file.failure is not None:
+                raise file.failure from None
+            raise FileFault("not_parquet", f"its footer can't be read: {_line(error)}") from error
+
+
+class _Reading(io.RawIOBase):
+    """A source as the file object that pyarrow reads from.
+
+    It keeps what the source raised, since pyarrow may say it in other words, and what was looked at ahead of it.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.failure: BaseException | None = None
+        self.size = source.size
+        self._source = source
+        self._at = 0
+        self._ahead: dict[int, bytes] = {}
+
+    def ahead(self, offset: int, size: int) -> bytes:
+        """Reads before pyarrow does, which is then handed the same bytes."""
+        data = self._ahead[offset] = self._fetch(offset, size)
+        return data
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next `size` bytes, or all that are left."""
+        size = self.size - self._at if size is None or size < 0 else min(size, self.size - self._at)
+        if size <= 0:
+            return b""
+        data = self._ahead.pop(self._at, b"")[:size]
+        if len(data) < size:
+            data += self._fetch(self._at + len(data), size - len(data))
+        self._at += len(data)
+        return data
+
+    def readable(self) -> bool:
+        """It is there to be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Footers come last."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Moves on, for free."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._at
+
+    def _fetch(self, offset: int, size: int) -> bytes:
+        try:
+            return self._source.read_at(offset, size)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+def _opened(file: _Reading) -> pq.ParquetFile:
+    """The file, once its two ends look right: that costs less than what a wrong one could make pyarrow do."""
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    if file.size < 12:
+        raise FileFault("not_parquet", f"it has {file.size} bytes, too few for a parquet file")
+    file.seek(0)
+    head = file.read(4)
+    file.seek(-8, io.SEEK_END)
+    length, tail = struct.unpack("<I4s", file.read(8))
+    if head == b"PARE" or tail == b"PARE":
+        raise FileFault("not_parquet", "it is encrypted")
+    if head != b"PAR1":
+        raise FileFault("not_parquet", "it does not begin as a parquet file does")
+    if tail != b"PAR1":
+        raise FileFault("not_parquet", f"it does not end as a parquet file does, at byte {file.size:,}: it was cut off")
+    if length > min(_FOOTER, file.size - 12):
+        raise FileFault("not_parquet", f"its footer says that it has {size_text(length)}")
+    file.seek(0)
+    opened = pq.ParquetFile(pa.PythonFile(file, mode="r"), pre_buffer=False, buffer_size=CHUNK)
+    # Opened again only to fit the read buffers to the number of columns, which the footer just told.
+    buffer = max(64 * 1024, min(CHUNK, _BUFFERS // max(1, opened.metadata.num_columns)))
+    return pq.ParquetFile(pa.PythonFile(file, mode="r"), metadata=opened.metadata, pre_buffer=False, buffer_size=buffer)
+
+
+def _records(file: _Reading, limits: Limits, wanted: range | None) -> Iterator[Records]:
+    with _opened(file) as opened:
+        metadata = opened.metadata
+        names = opened.schema_arrow.names
+        columns = [name for name in names if name.lower() in COLUMNS] or names[:OTHER_COLUMNS]
+        twice = next((name for at, name in enumerate(columns) if name in columns[:at]), None)
+        if twice is not None:
+            raise FileFault("not_parquet", f"two of its columns are named {twice!r}")
+        leaves = [at for at in range(metadata.num_columns) if _within(metadata.schema.column(at).path, columns)]
+        groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+        if sum(_sizes(group, leaves)[1] for group in groups) > limits.decompressed:
+            raise FileFault("too_large_decompressed", f"it unpacks to more than {size_text(limits.decompressed)}")
+        first = 1
+        unpacked = 0
+        for at, group in enumerate(groups):
+            if wanted is None or at in wanted:
+                stored, said = _sizes(group, leaves)
+                _bounded(at, said, stored, limits)
+                rows = _batch_rows(file, group, leaves)
+                number = first
+                before = unpacked
+                for batch in opened.iter_batches(rows, row_groups=[at], columns=columns, use_threads=False):
+                    # A row of nulls costs next to nothing to store and to decode, yet becomes a row.
+                    unpacked += batch.nbytes + 16 * batch.num_rows
+                    _bounded(at, unpacked - before, stored, limits)
+                    if unpacked > limits.decompressed:
+                        reason = f"it unpacks to more than {size_text(limits.decompressed)}"
+                        raise FileFault("too_large_decompressed", reason, line=number)
+                    for made in _pieces(batch, limits):
+                        numbers = range(number, number + len(made))
+                        yield Records(rows=made, numbers=numbers, row_group=at, first_of_group=first)
+                        number += len(made)
+            first += group.num_rows
+
+
+def _within(path: str, columns: list[str]) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in columns)
+
+
+def _sizes(group: pq.RowGroupMetaData, leaves: range | list[int]) -> tuple[int, int]:
+    """Stored and unpacked bytes of the given leaf columns, as the footer says."""
+    columns = [group.column(at) for at in leaves]
+    return sum(each.total_compressed_size for each in columns), sum(each.total_uncompressed_size for each in columns)
+
+
+def _bounded(group: int, unpacked: int, stored: int, limits: Limits) -> None:
+    if unpacked > RATIO_FROM and unpacked > limits.ratio * max(stored, 1):
+        reason = (
+            f"the {size_text(stored)} of row group {group} unpack to {size_text(unpacked)} or more, over"
+            f" {limits.ratio} times as much"
+        )
+        raise FileFault("too_compressed", reason)
+
+
+def _batch_rows(file: _Reading, group: pq.RowGroupMetaData, leaves: list[int]) -> int:
+    """How many rows to decode at once: about 4 MiB of them, and never many times that, whatever is repeated."""
+    rows = max(1, group.num_rows)
+    usual = worst = 0.0
+    for at in leaves:
+        column = group.column(at)
+        usual += column.total_uncompressed_size / rows
+        if column.physical_type == "BYTE_ARRAY":
+            worst += column.num_values / rows * _longest(file, column)
+    most = min(_MOST_ROWS, _PIECE / max(usual, 1), _REPEATED / max(worst, 1))
+    return max(1, int(most))
+
+
+def _longest(file: _Reading, column: pq.ColumnChunkMetaData) -> int:
+    """Bytes of the longest value in a column's dictionary; 0 without one, or where repeating it can do no harm.
+
+    The one place that reads a page itself: pyarrow shows neither the dictionary nor how often a value is repeated.
+    """
+    import pyarrow as pa
+
+    start = column.data_page_offset
+    if column.dictionary_page_offset:  # some writers leave it at 0
+        start = min(start, column.dictionary_page_offset)
+    head = file.ahead(start, max(0, min(256 * 1024, column.total_compressed_size, file.size - start)))
+    try:
+        page, body = _thrift(head, 0)
+        kind, unpacked, stored = page[1], page[2], page[3]
+        if kind != _DICTIONARY_PAGE or unpacked * column.num_values <= _REPEATED // 4:
+            return 0
+        if not 0 <= unpacked <= _REPEATED:
+            raise FileFault(
+                "too_large_decompressed", f"the dictionary of {column.path_in_schema} has {unpacked:,} bytes"
+            )
+        data = head[body : body + stored]
+        if len(data) < stored:
+            data = file.ahead(start, min(body + stored, column.total_compressed_size))[body:]
+        if column.compression != "UNCOMPRESSED":
+            data = pa.Codec(column.compression.lower()).decompress(data, unpacked, asbytes=True)
+    except (IndexError, KeyError, TypeError) as error:
+        raise FileFault("not_parquet", f"the first page of {column.path_in_schema} is damaged") from error
+    longest = at = 0
+    unpack = struct.Struct("<I").unpack_from
+    while at + 4 <= len(data):
+        (length,) = unpack(data, at)
+        longest = max(longest, length)
+        at += 4 + length
+    return min(longest, len(data))
+
+
+def _thrift(data: bytes, at: int) -> tuple[dict[int, Any], int]:
+    """A struct in thrift's compact protocol, as {field: value}, and where it ends. IndexError where it is cut off."""
+    fields: dict[int, Any] = {}
+    field = 0
+    while data[at] & 0xF:
+        kind, step = data[at] & 0xF, data[at] >> 4
+        at += 1
+        if not step:
+            step, at = _varint(data, at)
+            field, step = 0, (step >> 1) ^ -(step & 1)
+        field += step
+        match kind:
+            case 1 | 2:
+                fields[field] = kind == 1
+            case 3:
+                fields[field], at = data[at], at + 1
+            case 4 | 5 | 6:
+                number, at = _varint(data, at)
+                fields[field] = (number >> 1) ^ -(number & 1)
+            case 7:
+                at += 8
+            case 8:
+                length, at = _varint(data, at)
+                fields[field], at = data[at : at + length], at + length
+            case 12:
+                fields[field], at = _thrift(data, at)
+            case _:
+                raise KeyError(kind)
+    return fields, at + 1
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while data[at] & 0x80:
+        number |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return number | data[at] << shift, at + 1
+
+
+def _pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[list[dict[str, Any] | Broken]]:
+    """A batch's rows, some megabytes at a time. Halving finds the rows that can't be had."""
+    if batch.num_rows > 1 and batch.nbytes > min(_PIECE * 2, limits.row):
+        half = batch.num_rows // 2
+        yield from _pieces(batch.slice(0, half), limits)
+        yield from _pieces(batch.slice(half), limits)
+        return
+    if batch.nbytes > limits.row:
+        reason = f"the row has {size_text(batch.nbytes)}"
+        yield [Broken(rule="row_too_large", reason=reason, excerpt=_excerpt(batch))]
+        return
+    try:
+        yield _rows(batch)
+    except UnicodeDecodeError as error:
+        if batch.num_rows > 1:
+            half = batch.num_rows // 2
+            yield from _pieces(batch.slice(0, half), limits)
+            yield from _pieces(batch.slice(half), limits)
+            return
+        reason = f"byte {error.start + 1} of a text is not UTF-8"
+        yield [Broken(rule="not_utf8", reason=reason, excerpt=_excerpt(batch))]
+
+
+def _rows(batch: pa.RecordBatch) -> list[dict[str, Any] | Broken]:
+    names = batch.schema.names
+    columns = [_values(column) for column in batch.columns]
+    if len(names) == 1:
+        name = names[0]
+        return [{name: value} for value in columns[0]]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """A column's values, as JSON would give them: what JSON has no type for becomes its text."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        words = _values(column.dictionary)  # the repeated value is one object, however often it is repeated
+        return [None if at is None else words[at] for at in column.indices.to_pylist()]
+    if _plain(kind):
+        values: list[Any] = column.to_pylist()  # with maps_as_pydicts it is several times slower
+        return values
+    return [_json(value) for value in column.to_pylist(maps_as_pydicts="lossy")]
+
+
+def _plain(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return all(_plain(kind.field(at).type) for at in range(kind.num_fields))
+    types = pa.types
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _plain(kind.value_type)
+    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(text or types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind))
+
+
+def _json(value: Any) -> Any:
+    match value:
+        case None | str() | bool() | int() | float():
+            return value
+        case dict():
+            return {str(key): _json(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_json(each) for each in value]
+        case bytes():  # text, where a writer did not say so
+            return value.decode(errors="backslashreplace")
+    return str(value)
+
+
+def _excerpt(row: pa.RecordBatch) -> str:
+    """How the first text of a row begins, wherever in it that is."""
+    import pyarrow as pa
+
+    for column in row.columns:
+        found = column
+        while len(found) and not hasattr(found[0], "as_buffer"):
+            if pa.types.is_struct(found.type) and found.type.num_fields:
+                found = found.field(0)
+            elif pa.types.is_nested(found.type) and hasattr(found, "flatten"):
+                found = found.flatten()
+            else:
+                break
+        else:
+            if len(found) and found[0].is_valid:
+                return bytes(found[0].as_buffer()[: 4 * _EXCERPT]).decode(errors="replace")[:_EXCERPT]
+    return ""
+
+
+def _line(error: BaseException) -> str:
+    """pyarrow's own words, without its call stack."""
+    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
