@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 # The columns that some chat format reads, whatever their case; others are not even decoded where there is one of these.
 COLUMNS = frozenset(
-    ("messages", "message", "conversations", "conversation", "chat", "dialog", "dialogue", "turns")
-    + ("instruction", "instructions", "input", "inputs", "context", "output", "outputs", "response", "responses")
-    + ("prompt", "completion", "question", "query", "answer", "answers", "system", "system_prompt", "tools")
+    [
+        *("messages", "message", "conversations", "conversation", "chat", "dialog", "dialogue", "turns"),
+        *("instruction", "instructions", "input", "inputs", "context", "output", "outputs", "response", "responses"),
+        *("prompt", "completion", "question", "query", "answer", "answers", "system", "system_prompt", "tools"),
+    ]
 )
 OTHER_COLUMNS = 10  # of a file without any of them: enough to tell what the file is
 
@@ -176,7 +178,7 @@ def _records(file: _Reading, limits: Limits, wanted: range | None) -> Iterator[R
                     if unpacked > limits.decompressed:
                         reason = f"it unpacks to more than {size_text(limits.decompressed)}"
                         raise FileFault("too_large_decompressed", reason, line=number)
-                    for made in _pieces(batch, limits):
+                    for made in pieces(batch, limits):
                         numbers = range(number, number + len(made))
                         yield Records(rows=made, numbers=numbers, row_group=at, first_of_group=first)
                         number += len(made)
@@ -290,12 +292,15 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return number | data[at] << shift, at + 1
 
 
-def _pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[list[dict[str, Any] | Broken]]:
-    """A batch's rows, some megabytes at a time. Halving finds the rows that can't be had."""
+def pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[list[dict[str, Any] | Broken]]:
+    """A batch's rows, at most 8 MiB of values at a time; one that is too large or not UTF-8 is a Broken.
+
+    Also for batches that somebody else reads. Halving finds the rows that can't be had.
+    """
     if batch.num_rows > 1 and batch.nbytes > min(_PIECE * 2, limits.row):
         half = batch.num_rows // 2
-        yield from _pieces(batch.slice(0, half), limits)
-        yield from _pieces(batch.slice(half), limits)
+        yield from pieces(batch.slice(0, half), limits)
+        yield from pieces(batch.slice(half), limits)
         return
     if batch.nbytes > limits.row:
         reason = f"the row has {size_text(batch.nbytes)}"
@@ -306,8 +311,8 @@ def _pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[list[dict[str, An
     except UnicodeDecodeError as error:
         if batch.num_rows > 1:
             half = batch.num_rows // 2
-            yield from _pieces(batch.slice(0, half), limits)
-            yield from _pieces(batch.slice(half), limits)
+            yield from pieces(batch.slice(0, half), limits)
+            yield from pieces(batch.slice(half), limits)
             return
         reason = f"byte {error.start + 1} of a text is not UTF-8"
         yield [Broken(rule="not_utf8", reason=reason, excerpt=_excerpt(batch))]
