@@ -17,6 +17,7 @@ def modules() -> list[ModuleType]:
     """The parts of the service. Imported late: the command line needs nothing but `core`."""
     from localcloud.azureml import (
         assets,
+        components,
         computes,
         deployments,
         endpoints,
@@ -34,6 +35,7 @@ def modules() -> list[ModuleType]:
         registry,
         computes,
         assets,
+        components,
         jobs,
         history,
         mlflow,

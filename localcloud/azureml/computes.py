@@ -2,7 +2,8 @@
 
 A cluster here is a document: it has a size, a number of nodes and a state, and costs nothing. What is real is the rule
 that it must exist, fit its family's quota and be of a known size. deployments.py asks in_use() and limit() before it
-starts a deployment; `POST /_local/quota {"standardNCADSA100v4Family": 24}` changes limits.
+starts a deployment; `POST /_local/quota {"standardNCADSA100v4Family": 24}` changes limits, `GET /_local/nodes` tells
+which steps of jobs were given nodes.
 """
 
 import re
@@ -38,7 +39,7 @@ HOLDING = ("Preparing", "Running", "Finalizing", "CancelRequested")
 
 
 def routes(cloud: Cloud) -> list[Route]:
-    """Computes, sizes, usages, and the control route for quota."""
+    """Computes, sizes, usages, and the control routes for quota and for what was started."""
     one = f"{WORKSPACE_ID}/computes/{{name}}"
     location = LOCATION_ID.replace(f"/{LOCATION}", "/{location}")
     return [
@@ -49,6 +50,7 @@ def routes(cloud: Cloud) -> list[Route]:
         route(cloud, "GET", f"{location}/vmSizes", _sizes),
         route(cloud, "GET", f"{location}/usages", _usages),
         route(cloud, "POST", "/_local/quota", _quota),
+        route(cloud, "GET", "/_local/nodes", _started),
     ]
 
 
@@ -75,6 +77,17 @@ def in_use(cloud: Cloud) -> dict[str, int]:
         if size:
             used[size["family"]] += size["vCPUs"] * int(deployment.get("sku", {}).get("capacity") or 1)
     return used
+
+
+def started(cloud: Cloud, compute: str, nodes: int, *, job: str, step: str) -> None:
+    """Remember that a job's step got nodes of a cluster: from here on they would be paid for."""
+    document = {"compute": compute, "nodes": nodes, "job": job, "step": step, "at": cloud.now()}
+    cloud.store.put("nodes", f"{job}/{step}", document)
+
+
+async def _started(cloud: Cloud, _request: Request) -> Response:
+    """Every start of nodes, in order."""
+    return JSONResponse(cloud.store.list("nodes"))
 
 
 async def _get(cloud: Cloud, request: Request) -> Response:

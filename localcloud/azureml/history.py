@@ -4,11 +4,13 @@ The SDK finds it by the workspace's discovery address. A failed run has its reas
 and of its details, which is what jobs.stream raises. Called through localcloud/azureml/__init__.py.
 """
 
+from pathlib import Path
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from localcloud.azureml import runner, runs
+from localcloud.azureml import commands, runner, runs
 from localcloud.azureml.core import WORKSPACE_ID, Cloud, Json, body, not_found, page, route
 
 _BASE = f"/history/v1.0{WORKSPACE_ID}"
@@ -23,6 +25,7 @@ def routes(cloud: Cloud) -> list[Route]:
         route(cloud, "GET", f"{_BASE}/runs/{{name}}/children", _children),
         route(cloud, "PATCH", f"{_BASE}/experiments/{{experiment}}/runs/{{name}}", _change),
         route(cloud, "GET", "/logs/{name}/executionlogs.txt", _log),
+        route(cloud, "GET", f"/logs/{{name}}/{commands.LOG}", _log),
     ]
 
 
@@ -32,9 +35,10 @@ async def _run(cloud: Cloud, request: Request) -> Response:
 
 async def _details(cloud: Cloud, request: Request) -> Response:
     document = runs.get(cloud, request.path_params["name"])
-    logs = {"logs/azureml/executionlogs.txt": f"{cloud.management_url}/logs/{document['name']}/executionlogs.txt"}
-    has_log = document["parent"] is None and (runner.folder(cloud, document["name"]) / "log.txt").exists()
-    return JSONResponse(_shown(document) | {"logFiles": logs if has_log else {}, "warnings": []})
+    file = _log_file(cloud, document)
+    where = f"user_logs/{file.name}" if document["parent"] else "logs/azureml/executionlogs.txt"
+    address = f"{cloud.management_url}/logs/{document['name']}/{where.rsplit('/', 1)[-1]}"
+    return JSONResponse(_shown(document) | {"logFiles": {where: address} if file.exists() else {}, "warnings": []})
 
 
 async def _children(cloud: Cloud, request: Request) -> Response:
@@ -56,12 +60,18 @@ async def _change(cloud: Cloud, request: Request) -> Response:
 
 
 async def _log(cloud: Cloud, request: Request) -> Response:
-    """The training process's output; the address is open, as the service's signed ones are."""
-    name = runs.get(cloud, request.path_params["name"])["name"]
-    log = runner.folder(cloud, name) / "log.txt"
+    """The output of the training process, or of a step of the pipeline's own; open, as signed addresses are."""
+    document = runs.get(cloud, request.path_params["name"])
+    log = _log_file(cloud, document)
     if not log.exists():
-        raise not_found("The log of run", name)
+        raise not_found("The log of run", document["name"])
     return PlainTextResponse(log.read_text(errors="replace"))
+
+
+def _log_file(cloud: Cloud, document: Json) -> Path:
+    if document["parent"]:
+        return commands.place(cloud, document["parent"], document["step"]) / commands.LOG
+    return runner.folder(cloud, document["name"]) / "log.txt"
 
 
 def _shown(document: Json) -> Json:

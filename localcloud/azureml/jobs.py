@@ -66,11 +66,11 @@ async def _put(cloud: Cloud, request: Request) -> Response:
         properties={"azureml.runsource": runs.PIPELINE, "runType": "HTTP"} | (properties.get("properties") or {}),
         request=properties,
         outputs=checked.outputs,
-        compute=checked.compute,
-        nodes=checked.nodes,
+        compute=checked.steps[0].compute if checked.steps else checked.compute,
+        nodes=1 if checked.steps else checked.nodes,
     )
     runs.save(cloud, job)
-    runner.begin(cloud, name, checked.parameters)
+    runner.begin(cloud, name, checked)
     return JSONResponse(_shown(cloud, job), status_code=201)
 
 

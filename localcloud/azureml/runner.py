@@ -1,8 +1,9 @@
 """Runs a pipeline job: waits for a place, fetches its data, starts the training process, follows what it reports.
 
-The process is `python -m localcloud.training FOLDER` in the model environment, under a guard; it is told what to do in
-FOLDER/job.json and tells what it does in FOLDER/events.jsonl. Started by jobs.py; one background task a job, which is
-named after it so that a cancellation finds it.
+Steps of the pipeline's own come before that, one after the other (commands.py). The training process is
+`python -m localcloud.training FOLDER` in the model environment, under a guard; it is told what to do in FOLDER/job.json
+and tells what it does in FOLDER/events.jsonl. Started by jobs.py; one background task a job, which is named after it so
+that a cancellation finds it.
 """
 
 import asyncio
@@ -17,12 +18,13 @@ from typing import Any
 import httpx
 
 from localcloud import guard
-from localcloud.azureml import catalog, runs
+from localcloud.azureml import catalog, commands, runs
 from localcloud.azureml.assets import model_folder
 from localcloud.azureml.blobs import BlobMissing, download, locate
-from localcloud.azureml.computes import HOLDING, SERVERLESS, size_of
+from localcloud.azureml.computes import HOLDING, SERVERLESS, size_of, started
 from localcloud.azureml.computes import KIND as COMPUTES
 from localcloud.azureml.core import ArmError, Cloud, Json
+from localcloud.azureml.submission import Command, Submission
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +53,9 @@ def folder(cloud: Cloud, name: str) -> Path:
     return cloud.state / "jobs" / name
 
 
-def begin(cloud: Cloud, name: str, parameters: Json) -> None:
+def begin(cloud: Cloud, name: str, submission: Submission) -> None:
     """Run a job that has been stored, in the background."""
-    cloud.background(_run(cloud, name, parameters), f"job {name}")
+    cloud.background(_run(cloud, name, submission), f"job {name}")
 
 
 async def cancel(cloud: Cloud, name: str) -> None:
@@ -73,10 +75,15 @@ async def interrupted(cloud: Cloud) -> None:
         await runs.change(cloud, document["name"], "Failed", reason)
 
 
-async def _run(cloud: Cloud, name: str, parameters: Json) -> None:
+async def _run(cloud: Cloud, name: str, submission: Submission) -> None:
     try:
-        await _wait_for_place(cloud, name, parameters)
-        await _train(cloud, name, parameters)
+        for step in submission.steps:
+            await _take_nodes(cloud, name, step.name, step.compute, 1)
+            await runs.change(cloud, name, "Running")
+            await _command_step(cloud, name, step)
+        await _take_nodes(cloud, name, FINETUNE, submission.compute, submission.nodes)
+        _check_gpus(cloud, submission)
+        await _train(cloud, name, submission.parameters)
         await runs.change(cloud, name, "Finalizing")
         await _end(cloud, name, "Completed")
     except StepFailed as error:
@@ -91,26 +98,51 @@ async def _run(cloud: Cloud, name: str, parameters: Json) -> None:
         await _end(cloud, name, "Failed", f"The local cloud itself failed: {error!r}")
 
 
-async def _wait_for_place(cloud: Cloud, name: str, parameters: Json) -> None:
-    """Queued until the cluster has enough free nodes and this machine a free place; then Preparing."""
+async def _take_nodes(cloud: Cloud, name: str, step: str, target: str, wanted: int) -> None:
+    """Wait until the cluster has enough free nodes and this machine a free place, then have them.
+
+    The job is Queued meanwhile, then Preparing; between two steps it gives its nodes back and stays Running.
+    """
     job = runs.get(cloud, name)
-    compute = cloud.store.get(COMPUTES, job["compute"])
-    nodes = compute["properties"]["properties"]["scaleSettings"]["maxNodeCount"] if compute else job["nodes"]
+    compute = cloud.store.get(COMPUTES, target)
+    nodes = compute["properties"]["properties"]["scaleSettings"]["maxNodeCount"] if compute else wanted
 
     def free() -> bool:
-        others = cloud.store.list(runs.KIND, where=lambda other: other["nodes"] > 0 and other["status"] in HOLDING)
-        taken = sum(other["nodes"] for other in others if other["compute"] == job["compute"])
-        return len(others) < PLACES and (job["compute"] == SERVERLESS or taken + job["nodes"] <= nodes)
+        others = cloud.store.list(
+            runs.KIND, where=lambda other: other["nodes"] > 0 and other["status"] in HOLDING and other["name"] != name
+        )
+        taken = sum(other["nodes"] for other in others if other["compute"] == target)
+        return len(others) < PLACES and (target == SERVERLESS or taken + wanted <= nodes)
 
     async with cloud.changed:
+        runs.save(cloud, runs.get(cloud, name) | {"nodes": 0})
+        cloud.changed.notify_all()
         if not free():
-            await runs.change(cloud, name, "Queued")
+            if job["status"] == "NotStarted":
+                await runs.change(cloud, name, "Queued")
             await cloud.changed.wait_for(free)
-        await runs.change(cloud, name, "Preparing")
-    size = size_of(cloud, job["compute"]) or catalog.sizes().get(parameters["instance_type_finetune"].lower())
+        runs.save(cloud, runs.get(cloud, name) | {"compute": target, "nodes": wanted})
+        started(cloud, target, wanted, job=name, step=step)
+        if runs.get(cloud, name)["status"] != "Running":
+            await runs.change(cloud, name, "Preparing")
+
+
+def _check_gpus(cloud: Cloud, submission: Submission) -> None:
+    parameters = submission.parameters
+    size = size_of(cloud, submission.compute) or catalog.sizes().get(parameters["instance_type_finetune"].lower())
     gpus = parameters["number_of_gpu_to_use_finetuning"]
     if size and size["gpus"] and gpus != size["gpus"]:
         raise StepFailed(FINETUNE, f"number_of_gpu_to_use_finetuning is {gpus}, {size['name']} has {size['gpus']}.")
+
+
+async def _command_step(cloud: Cloud, name: str, step: Command) -> None:
+    """A step of the pipeline's own. Raises StepFailed."""
+    await _step(cloud, name, step.name, "Running")
+    try:
+        await commands.run(cloud, name, step)
+    except commands.CommandFailed as error:
+        raise StepFailed(step.name, str(error)) from error
+    await _step(cloud, name, step.name, "Completed")
 
 
 async def _train(cloud: Cloud, name: str, parameters: Json) -> None:

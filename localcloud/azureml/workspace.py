@@ -31,7 +31,7 @@ CLOUD_NAME = "DroptuneLocal"
 PORTAL = "https://portal.azure.local"
 """The SDK makes the Azure ML audience of it: `https://ml.azure.local`. Nothing is ever fetched from it."""
 AUDIENCE = "https://ml.azure.local"
-DATASTORES = {"workspaceblobstore": "azureml-blobstore", "prepared": "prepared"}
+DATASTORES = {"workspaceblobstore": "azureml-blobstore", "datasets": "datasets", "prepared": "prepared"}
 """Datastore -> container of the storage account."""
 _GROUP_ID = f"{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}/providers"
 
