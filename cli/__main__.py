@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli import fetch
 from cli.errors import CliError
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--data", type=Path, help="folder with a dataset (default: facts made by examples/make_facts.py)")
     demo.add_argument("--state", type=Path, default=Path(".droptune/demo"), help="state folder, emptied first")
     demo.set_defaults(run=_demo)
+
+    fetching = commands.add_parser("fetch", help="a dataset of the Hugging Face Hub, as .jsonl files")
+    fetch.add_arguments(fetching)
+    fetching.set_defaults(run=_fetch)
     return parser
 
 
@@ -125,6 +130,10 @@ def _demo(options: argparse.Namespace) -> int:
     from cli.demo import demo
 
     return demo(model=options.model, data=options.data, state=options.state)
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    return fetch.fetch(fetch.wanted(options))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,192 @@
+"""`droptune fetch`: the splits of a dataset of the Hugging Face Hub, or the first few percent of each, as .jsonl files.
+
+The rows are streamed at one commit and written as they are, all columns. The files appear together at the end, or,
+after an error or Ctrl-C, not at all. Called by `__main__`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from cli.errors import CliError
+
+if TYPE_CHECKING:
+    from cli.screen import Bar
+    from shared.dataset.hub import Dataset, HubTable
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+_SHOWN_ROWS = 2
+_SHOWN_TEXT = 100  # characters of a text in them
+_SHOWN_ITEMS = 4
+_ROW_LIMIT = 1024**3  # bytes: what is only copied may have rows that nobody would train on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What was asked for on the command line. Without `splits`: all there are."""
+
+    name: str
+    out: Path
+    percent: float = 100.0
+    revision: str = "main"
+    config: str | None = None
+    splits: tuple[str, ...] = ()
+    force: bool = False
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options, those of the notebook's own download script among them."""
+    command.add_argument("dataset", nargs="?", metavar="OWNER/NAME", help="the dataset's name on the hub")
+    command.add_argument("--dataset", dest="named", metavar="OWNER/NAME", help="the same, as an option")
+    command.add_argument(
+        "--out", "--download_dir", type=Path, metavar="DIR", help="folder for the files (default: NAME_dataset)"
+    )
+    command.add_argument(
+        *("--percent", "--dataset_split_pc"),
+        type=float,
+        default=100.0,
+        metavar="P",
+        help="only the first P percent of each split (default: all)",
+    )
+    command.add_argument("--split", action="append", default=[], metavar="NAME", help="only this split; repeatable")
+    command.add_argument("--config", metavar="NAME", help="the dataset's configuration (default: its default one)")
+    command.add_argument("--revision", default="main", help="branch, tag or commit (default: main)")
+    command.add_argument("--force", action="store_true", help="overwrite files that are there")
+
+
+def wanted(options: argparse.Namespace) -> Wanted:
+    """The options as they were meant. Raises CliError."""
+    if bool(options.dataset) == bool(options.named):
+        raise CliError("name one dataset: droptune fetch OWNER/NAME")
+    name = options.dataset or options.named
+    return Wanted(
+        name=name,
+        out=options.out or Path(f"{name.rsplit('/', 1)[-1]}_dataset"),
+        percent=options.percent,
+        revision=options.revision,
+        config=options.config,
+        splits=tuple(dict.fromkeys(options.split)),
+        force=options.force,
+    )
+
+
+def fetch(asked: Wanted) -> int:
+    """Writes DIR/SPLIT.jsonl for each split, and shows what is in them. Returns the exit code. Raises CliError."""
+    from shared.dataset.files import FileFault
+    from shared.errors import Permanent, Transient
+
+    for library in ("datasets", "huggingface_hub", "fsspec"):  # what they would say is said in the error
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    try:
+        return _fetch(asked)
+    except (Permanent, Transient, FileFault) as error:
+        raise CliError(str(error)) from error
+    except KeyboardInterrupt:
+        print(f"droptune: stopped; nothing was written to {asked.out}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _fetch(asked: Wanted) -> int:
+    from cli.screen import Screen
+    from shared.dataset.hub import open_dataset
+
+    if not 0 < asked.percent <= 100:
+        raise CliError(f"--percent {asked.percent:g}: it must be above 0 and at most 100")
+    dataset = open_dataset(asked.name, revision=asked.revision, config=asked.config)
+    print(f"{dataset.name} at commit {dataset.commit}")
+    tables = {split: dataset.table(split, asked.percent) for split in asked.splits or dataset.splits}
+    screen = Screen()
+    first: list[str] = []
+    rows: dict[str, int] = {}
+    with _folder(asked, dataset, tables) as folder:
+        for split, table in tables.items():
+            with screen.progress(split) as bar, (folder / _file(split)).open("wb") as file:
+                rows[split] = _write(table, file, first if not rows else [], bar)
+    _told(asked, tables, rows)
+    print(f"\nThe first rows of {_file(next(iter(tables)))}:")
+    for line in first:
+        print(line)
+    return 0
+
+
+@contextmanager
+def _folder(asked: Wanted, dataset: Dataset, splits: Sequence[str] | dict[str, Any]) -> Iterator[Path]:
+    """A folder to write in; its files go to `asked.out` when the block is left without an error."""
+    odd = [split for split in splits if Path(split).name != split or split.startswith(".")]
+    if odd:
+        raise CliError(f"{dataset.name} has a split {odd[0]!r}, which is no file's name: choose others with --split")
+    targets = [asked.out / _file(split) for split in splits]
+    there = [str(target) for target in targets if target.exists()]
+    if there and not asked.force:
+        raise CliError(f"there already: {', '.join(there)}; overwrite with --force, or choose another folder")
+    made = not asked.out.exists()
+    try:
+        asked.out.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=asked.out, prefix=".fetch-") as folder:
+            yield Path(folder)
+            for target in targets:
+                (Path(folder) / target.name).replace(target)
+    except OSError as error:
+        raise CliError(f"{asked.out} can't be written to: {error.strerror or error}") from error
+    finally:
+        if made:
+            with suppress(OSError):  # it is not empty, as it should be
+                asked.out.rmdir()
+
+
+def _write(table: HubTable, file: BinaryIO, first: list[str], bar: Bar) -> int:
+    """Writes the rows as JSON Lines. Returns how many; the first few are also shown in `first`. Raises CliError."""
+    import msgspec
+
+    from shared.dataset.files import Broken, Limits
+
+    encoder = msgspec.json.Encoder()
+    limits = Limits(row=_ROW_LIMIT, decompressed=sys.maxsize)
+    done = 0
+    for records in table.records(limits):
+        for number, row in zip(records.numbers, records.rows, strict=True):
+            if isinstance(row, Broken):
+                raise CliError(f"{table.name}, row {number} can't be written as JSON: {row.reason}")
+            if len(first) < _SHOWN_ROWS:
+                first.append(json.dumps(_short(row), ensure_ascii=False))
+        file.write(encoder.encode_lines(records.rows))
+        done += len(records.rows)
+        bar(min(1.0, done / table.rows) if table.rows else 0.0, f"{done:,} rows")
+    bar(1.0, f"{done:,} rows")
+    return done
+
+
+def _told(asked: Wanted, tables: dict[str, HubTable], rows: dict[str, int]) -> None:
+    """Rows per file, and what the percentage was taken of."""
+    counted = {"card": "by the dataset's card", "parquet": "by its parquet files", "rows": "by reading all of them"}
+    for split, table in tables.items():
+        share = f"  (the first {asked.percent:g} %, counted {counted[table.counted]})" if asked.percent < 100 else ""
+        print(f"{rows[split]:>12,} rows  {asked.out / _file(split)}{share}")
+
+
+def _file(split: str) -> str:
+    return f"{split}.jsonl"
+
+
+def _short(value: Any) -> Any:
+    """A value with its long texts and lists cut, for people to look at."""
+    match value:
+        case str() if len(value) > _SHOWN_TEXT:
+            return value[:_SHOWN_TEXT] + "…"
+        case dict():
+            return {key: _short(each) for key, each in value.items()}
+        case list():
+            more = ["…"] if len(value) > _SHOWN_ITEMS else []
+            return [_short(each) for each in value[:_SHOWN_ITEMS]] + more
+    return value
