@@ -143,7 +143,7 @@ def _not_data(name: str) -> str:
     if why := _no_file(name):
         return why
     stem = _stem(name)
-    if stem in _ABOUT:
+    if stem in ABOUT:
         return f"by its name it tells about data; name it in {FILE_NAME} if it is data"
     shard = _SHARD.search(stem)
     if shard and int(shard[1]) > 1:
@@ -157,7 +157,8 @@ def _stem(name: str) -> str:
 
 
 _SPECS = (FILE_NAME, "finetune.yml", "finetune.json")
-_ABOUT = ("report", "readme", "dataset_info", "dataset_infos", "finetune.schema")
+ABOUT = ("report", "readme", "dataset_info", "dataset_infos", "finetune.schema")
+"""Stems of files that lie beside data and tell about it."""
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})$", re.ASCII)
 """How datasets that are published in pieces number them."""
 

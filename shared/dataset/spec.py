@@ -1,43 +1,42 @@
 """finetune.yaml: what a dataset's owner wants done with it, read strictly.
 
-    model: Phi-4                  # optional; the app's BASE_MODEL otherwise
-    train: train.jsonl
-    validation: validation.jsonl  # optional; cut from train otherwise
-    test: test.jsonl              # optional; cut from train otherwise
-    parameters:                   # optional; inputs of the fine-tune component
+    model: Phi-4
+    train: train.parquet
+    on_bad_rows: drop
+    parameters:
       num_train_epochs: 1
 
-A misspelt key must not cost a training: what isn't known is an error that guesses what was meant. The file is written
-by others, so it is small, has no aliases or tags, and its values are never trusted. Called by the intake.
+All its keys are in the table KEYS, from which docs/finetune.md and its JSON Schema are made. A misspelt key must not
+cost a training: what isn't known is an error that guesses what was meant. The file is written by others, so it is
+small, has no aliases or tags, and its values are never trusted. Called by the intake.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
+from shared.dataset.files import KINDS
+from shared.dataset.schema import CLEAN, Key, Scalar, ending, kind_of, wrong
 from shared.dataset.split import Part
 from shared.errors import Permanent
 
 FILE_NAME = "finetune.yaml"
 SIZE_LIMIT = 64 * 1024
-SUFFIX = ".jsonl"
 
-_FILES = ("train", "validation", "test")
-_KEYS = ("model", *_FILES, "parameters")
-_TEXT_LIMIT = 256
-
-type Scalar = str | int | float | bool
+_TOLD = 256  # characters of somebody else's error message
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What becomes of bad rows, how many rows are enough, and how the rows are split. Kept in the run's record."""
+    """What becomes of bad rows, how many rows are enough, and how the rows are split. Kept in the run's record.
+
+    `max_bad_percent` counts with `drop` only; `min_rows` are good rows of the training data, before the split; the
+    other two percentages are of the prompts, where the part has no file of its own.
+    """
 
     on_bad_rows: Literal["reject", "drop"] = "reject"
     max_bad_percent: float = 5.0
@@ -79,36 +78,271 @@ class Spec:
         return tuple(name for name in (self.train, self.validation, self.test) if name)
 
 
+_FILES, _HUB = "files of the folder", "a dataset of the Hugging Face Hub"
+_FILE = CLEAN + r"[^/\\]*" + ending(KINDS)
+_A_FILE = f"the name of a {', '.join(KINDS[:-1])} or {KINDS[-1]} file in the same folder"
+_WORD = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+_SOURCE = CLEAN + rf"(?!.*(?:--|[.][.]|[.]git$))(?:{_WORD}/)?{_WORD}$"
+_A_SOURCE = "owner/name or name of a dataset on the Hugging Face Hub"
+_SPLIT = CLEAN + r"[A-Za-z0-9_]+(?:[.][A-Za-z0-9_]+)*$"
+_A_SPLIT = "the name of a split (letters, digits, _ and .)"
+
+KEYS = (
+    Key(
+        name="model",
+        kind="text",
+        help="Base model, by its name in the registry.",
+        unset="the setting `BASE_MODEL`",
+        example="Phi-4",
+        also=("base_model", "model_name"),
+    ),
+    Key(
+        name="train",
+        kind="text",
+        help="File to train on.",
+        example="train.jsonl",
+        pattern=_FILE,
+        must=_A_FILE,
+        needed=True,
+        way=_FILES,
+        unlike="files",
+        also=("train_file", "training", "file", "data"),
+    ),
+    Key(
+        name="validation",
+        kind="text",
+        help="File to validate on while training.",
+        unset="cut from the training rows",
+        example="validation.jsonl",
+        pattern=_FILE,
+        must=_A_FILE,
+        way=_FILES,
+        unlike="files",
+        also=("validation_file", "valid", "val", "dev"),
+    ),
+    Key(
+        name="test",
+        kind="text",
+        help="File that is held out; the finished model is tried with a row of it.",
+        unset="cut from the training rows",
+        example="test.jsonl",
+        pattern=_FILE,
+        must=_A_FILE,
+        way=_FILES,
+        unlike="files",
+        also=("test_file", "eval"),
+    ),
+    Key(
+        name="source",
+        kind="text",
+        help="Dataset of the Hugging Face Hub, `owner/name` or `name`, instead of files.",
+        example="HuggingFaceH4/ultrachat_200k",
+        pattern=_SOURCE,
+        must=_A_SOURCE,
+        needed=True,
+        way=_HUB,
+        also=("dataset", "dataset_name", "hub", "repo"),
+    ),
+    Key(
+        name="revision",
+        kind="text",
+        help="Branch, tag or commit of the source. A run keeps to the commit that it finds first.",
+        default=Hub.revision,
+        example="refs/convert/parquet",
+        way=_HUB,
+        also=("commit", "branch", "tag"),
+    ),
+    Key(
+        name="config",
+        kind="text",
+        help="Configuration of the source, which the Hub's pages call its subset.",
+        unset="the source's default",
+        example="en",
+        way=_HUB,
+        also=("subset", "config_name", "configuration"),
+    ),
+    Key(
+        name="splits",
+        kind="keys",
+        help="Which split of the source is used for what.",
+        default={"train": "train"},
+        example={"train": "train_sft", "test": "test_sft"},
+        way=_HUB,
+        keys=(
+            Key(
+                name="train",
+                kind="text",
+                help="Split to train on.",
+                example="train_sft",
+                pattern=_SPLIT,
+                must=_A_SPLIT,
+                needed=True,
+                unlike="splits",
+                also=("training",),
+            ),
+            Key(
+                name="validation",
+                kind="text",
+                help="Split to validate on while training.",
+                unset="cut from the training rows",
+                example="validation",
+                pattern=_SPLIT,
+                must=_A_SPLIT,
+                unlike="splits",
+                also=("valid", "val", "dev"),
+            ),
+            Key(
+                name="test",
+                kind="text",
+                help="Split that is held out; the finished model is tried with a row of it.",
+                unset="cut from the training rows",
+                example="test_sft",
+                pattern=_SPLIT,
+                must=_A_SPLIT,
+                unlike="splits",
+                also=("eval",),
+            ),
+        ),
+    ),
+    Key(
+        name="percent",
+        kind="number",
+        help="How many percent of each split are taken, from its beginning.",
+        default=Hub.percent,
+        example=5,
+        above=0,
+        most=100,
+        way=_HUB,
+        also=("dataset_split_pc", "percentage", "share"),
+    ),
+    Key(
+        name="on_bad_rows",
+        kind="text",
+        help="What bad rows mean: `reject` refuses the dataset, `drop` trains on its good rows.",
+        default=Policy.on_bad_rows,
+        example="drop",
+        choices=("reject", "drop"),
+        also=("bad_rows", "on_error"),
+    ),
+    Key(
+        name="max_bad_percent",
+        kind="number",
+        help="With `drop`: if more of the rows are bad, the dataset is refused all the same.",
+        default=Policy.max_bad_percent,
+        example=1,
+        least=0,
+        most=100,
+    ),
+    Key(
+        name="min_rows",
+        kind="whole",
+        help="Good rows that the training data must have at least, before other parts are cut from it.",
+        default=Policy.min_rows,
+        example=100,
+        least=1,
+        most=1_000_000_000,
+    ),
+    Key(
+        name="split",
+        kind="keys",
+        help="How parts without a file or split of their own are cut from the training rows, by the rows' prompts.",
+        unset="each as it says",
+        example={"validation": 5, "test": 5},
+        keys=(
+            Key(
+                name="validation",
+                kind="whole",
+                help="Percent of the prompts for validation.",
+                default=Policy.validation_percent,
+                example=5,
+                least=1,
+                most=50,
+                also=("validation_percent", "valid", "val", "dev"),
+            ),
+            Key(
+                name="test",
+                kind="whole",
+                help="Percent of the prompts for the test; less than 100 with those for validation.",
+                default=Policy.test_percent,
+                example=5,
+                least=1,
+                most=50,
+                also=("test_percent", "eval"),
+            ),
+            Key(
+                name="seed",
+                kind="whole",
+                help="Another seed, another split; the same seed, the same one.",
+                default=Policy.seed,
+                example=7,
+                least=0,
+                most=2**31 - 1,
+            ),
+        ),
+    ),
+    Key(
+        name="parameters",
+        kind="values",
+        help=(
+            "Inputs of the fine-tune component by their names there: text, numbers, true or false. They are checked "
+            "against the component before anything is paid for."
+        ),
+        unset="the base model's own",
+        example={"num_train_epochs": 1, "apply_lora": True},
+        also=("hyperparameters", "params"),
+    ),
+)
+
+
 def parse(data: bytes) -> Spec:
     """The Spec that `data` holds. Raises Permanent with everything that is wrong, by key, or by line if not YAML."""
     document = _load(data)
     _check_kept(document)
     if not isinstance(document, dict):
-        raise Permanent(f"{FILE_NAME}: it must hold keys and values ({', '.join(_KEYS)}), not a {_kind(document)}")
-    wrong = [_unknown(key) for key in document if key not in _KEYS]
-    for key in ("model", *_FILES):
-        if (value := document.get(key)) is not None:
-            wrong += _check_text(key, value)
-    wrong += _check_files(document)
-    parameters = document.get("parameters")
-    if parameters is None:
-        parameters = {}
-    if isinstance(parameters, dict):
-        for key, value in parameters.items():
-            if not isinstance(key, str):
-                wrong.append(f"parameters: the key {reprlib.repr(key)} is a {_kind(key)}; put it in quotes")
-            elif not isinstance(value, str | int | float):
-                wrong.append(f"parameters.{key} is a {_kind(value)}; it must be text, a number, true or false")
-    else:
-        wrong.append(f"parameters is a {_kind(parameters)}; it must hold keys and values")
-    if wrong:
-        raise Permanent(f"{FILE_NAME}: {'; '.join(wrong)}")
+        names = ", ".join(key.name for key in KEYS)
+        raise Permanent(f"{FILE_NAME}: it must hold keys and values ({names}), not {kind_of(document)}")
+    if told := wrong(document, KEYS) + _wrong_together(document):
+        raise Permanent(f"{FILE_NAME}: {'; '.join(told)}")
+    given = {key: value for key, value in document.items() if value is not None}
     return Spec(
-        model=document.get("model"),
-        train=document["train"],
-        validation=document.get("validation"),
-        test=document.get("test"),
-        parameters=parameters,
+        model=given.get("model"),
+        train=given.get("train"),
+        validation=given.get("validation"),
+        test=given.get("test"),
+        hub=_hub(given) if "source" in given else None,
+        policy=_policy(given),
+        parameters=given.get("parameters", {}),
+    )
+
+
+def _wrong_together(document: Mapping[str, Any]) -> list[str]:
+    split = document.get("split")
+    percents = [split.get("validation"), split.get("test")] if isinstance(split, dict) else []
+    if sum(percent for percent in percents if isinstance(percent, int | float) and 0 < percent < 100) < 100:
+        return []
+    return ["split.validation and split.test leave nothing to train on: together they must be less than 100"]
+
+
+def _hub(given: Mapping[str, Any]) -> Hub:
+    splits: dict[Part, str] = {part: name for part, name in given.get("splits", {}).items() if name is not None}
+    return Hub(
+        name=given["source"],
+        revision=given.get("revision", Hub.revision),
+        config=given.get("config"),
+        splits=splits or {"train": "train"},
+        percent=float(given.get("percent", Hub.percent)),
+    )
+
+
+def _policy(given: Mapping[str, Any]) -> Policy:
+    split = {key: int(value) for key, value in given.get("split", {}).items() if value is not None}
+    return Policy(
+        on_bad_rows=given.get("on_bad_rows", Policy.on_bad_rows),
+        max_bad_percent=float(given.get("max_bad_percent", Policy.max_bad_percent)),
+        min_rows=int(given.get("min_rows", Policy.min_rows)),
+        validation_percent=split.get("validation", Policy.validation_percent),
+        test_percent=split.get("test", Policy.test_percent),
+        seed=split.get("seed", Policy.seed),
     )
 
 
@@ -127,7 +361,7 @@ def _load(data: bytes) -> Any:
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise Permanent(f"{FILE_NAME}{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise Permanent(f"{FILE_NAME}: it can't be read as YAML: {str(error)[:_TEXT_LIMIT]}") from None
+        raise Permanent(f"{FILE_NAME}: it can't be read as YAML: {str(error)[:_TOLD]}") from None
 
 
 @cache
@@ -135,7 +369,7 @@ def _loader() -> Any:
     import yaml
 
     class Strict(yaml.SafeLoader):
-        """Refuses aliases, by which a small file grows without end, tags, and a key that is there twice."""
+        """Refuses aliases, by which a small file grows without end, tags, merges, and a key that is there twice."""
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -146,6 +380,8 @@ def _loader() -> Any:
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen: set[str] = set()
             for key, _ in node.value:
+                if key.tag == "tag:yaml.org,2002:merge":
+                    raise yaml.MarkedYAMLError(problem="<< is not taken", problem_mark=key.start_mark)
                 if isinstance(key, yaml.ScalarNode):
                     if key.value in seen:
                         raise yaml.MarkedYAMLError(
@@ -163,30 +399,3 @@ def _check_kept(document: object) -> None:
         json.dumps(document, ensure_ascii=False, default=str).encode()
     except (ValueError, RecursionError):
         raise Permanent(f"{FILE_NAME}: it holds text that is no Unicode, or a number of thousands of digits") from None
-
-
-def _unknown(key: object) -> str:
-    close = difflib.get_close_matches(str(key)[:_TEXT_LIMIT], _KEYS, n=1)
-    return f"{reprlib.repr(key)} is not a key" + (f"; did you mean {close[0]}?" if close else f" ({', '.join(_KEYS)})")
-
-
-def _check_text(key: str, value: object) -> list[str]:
-    if not isinstance(value, str):
-        return [f"{key} is {reprlib.repr(value)}, a {_kind(value)}; it must be text (put it in quotes)"]
-    if not value.strip() or len(value) > _TEXT_LIMIT:
-        return [f"{key} must have 1 to {_TEXT_LIMIT} characters"]
-    if key in _FILES and ("/" in value or "\\" in value or not value.endswith(SUFFIX)):
-        return [f"{key} is {value!r}; it must be the name of a {SUFFIX} file in the same folder"]
-    return []
-
-
-def _check_files(document: Mapping[Any, Any]) -> list[str]:
-    if document.get("train") is None:
-        return ["train is missing: name the file to train on"]
-    named = [document[key] for key in _FILES if isinstance(document.get(key), str)]
-    return ["train, validation and test must be different files"] if len(set(named)) < len(named) else []
-
-
-def _kind(value: object) -> str:
-    names = {dict: "mapping", list: "list", str: "text", bool: "true or false", int: "number", float: "number"}
-    return "nothing" if value is None else names.get(type(value), type(value).__name__)

@@ -143,7 +143,7 @@ def test_a_dataset_has_files_or_a_source() -> None:
     (spec,) = listing("finetune.yaml")
     for wrong in ({}, {"spec": spec}, {"hub": Hub(name="a")}, {"hub": Hub(name="a"), "spec": spec, "train": spec}):
         with pytest.raises(ValueError, match="a training file, or a source"):
-            Dataset(folder="faq", **wrong)  # type: ignore[arg-type]
+            Dataset(folder="faq", **wrong)
 
 
 def test_an_incomplete_folder_is_no_run() -> None:

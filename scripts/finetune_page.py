@@ -1,0 +1,158 @@
+"""Writes docs/finetune.md and docs/finetune.schema.json from the table of keys in shared/dataset/spec.py.
+
+`.venv/bin/python -m scripts.finetune_page`; tests/dataset/test_schema.py fails when one of them is stale.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from shared.dataset.files import KINDS
+from shared.dataset.folder import ABOUT
+from shared.dataset.schema import TEXT_LIMIT, Key, json_schema
+from shared.dataset.spec import FILE_NAME, KEYS, SIZE_LIMIT
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "finetune.md"
+SCHEMA = DOCS / "finetune.schema.json"
+
+HEAD = f"""# {FILE_NAME}
+
+A file of this name in a dataset's folder says what to make of the data beside it. It is optional: without it the
+folder's files are told apart by their names (see below), and everything has its default. It may come before or after
+the files; a changed one is a new run. Made from `shared/dataset/spec.py` by `scripts/finetune_page.py`.
+
+With files of the folder:
+
+```yaml
+model: Phi-4
+train: train.jsonl          # {", ".join(KINDS)}
+test: held-out.jsonl        # validation is cut from train, as nobody names a file for it
+on_bad_rows: drop
+max_bad_percent: 1
+split: {{validation: 5}}
+parameters:
+  num_train_epochs: 2
+```
+
+With a dataset of the Hugging Face Hub, which is read in the cloud, so that nothing else has to be uploaded:
+
+```yaml
+source: HuggingFaceH4/ultrachat_200k
+splits: {{train: train_sft, test: test_sft}}
+percent: 5
+```
+
+## Keys
+
+Needed is `train` or `source`; the keys of the one exclude those of the other:
+
+{{ways}}
+
+A key without a value is as good as none. Text has at most {TEXT_LIMIT} characters.
+
+| key | what | value | default |
+|---|---|---|---|
+"""
+TAIL = f"""
+## Mistakes
+
+A wrong {FILE_NAME} ends in a rejected run that names all that is wrong at once, before anything is paid for. Keys that
+are not in the table are mistakes: a misspelt `min_rows` would otherwise be one that never counts. So are numbers in
+quotes, a key that is there twice, YAML's aliases, tags and merges (`<<`), and a file of more than
+{SIZE_LIMIT // 1024} KiB. YAML 1.1 is read: `no`, `on` and `off` are truth values, `5e-1` is text, and a name that looks
+like a number or a date needs quotes.
+
+## In the editor
+
+Editors with a YAML language server complete and check the keys when the file begins with the address of
+[finetune.schema.json](finetune.schema.json): a path from the file's own folder, or where your repository serves raw
+files.
+
+```yaml
+# yaml-language-server: $schema=../droptune/docs/finetune.schema.json
+train: train.jsonl
+```
+
+```yaml
+# yaml-language-server: $schema=https://HOST/OWNER/REPOSITORY/raw/main/docs/finetune.schema.json
+train: train.jsonl
+```
+
+The schema (JSON Schema, draft 2020-12) and Droptune judge alike. Some mistakes a schema can't tell, and only Droptune
+refuses them: the same file or split for two uses, percentages of `split` that leave nothing to train on, `.nan` and
+`.inf`, text that is no Unicode, keys that are no text, and what is wrong with the YAML itself. Which parameters there
+are, and what they may be, depends on the base model and its component; it is checked when the run is planned.
+
+## Without it
+
+Every file directly in the folder that ends in {", ".join(KINDS[:-1])} or {KINDS[-1]} is a training set of its own, a
+run each, but for those whose names (without the ending, in small or capital letters) say something else:
+
+| name | use |
+|---|---|
+| `validation…`, `test…` | rows for that, of each training set; of several files the one that is named alike: \
+`test_sft` for `train_sft` |
+| `…_gen` | prompts without answers: not used |
+| `…-00000-of-00004` | a piece of a file: not used, unless it is the only one. Put the pieces together, or name the \
+dataset as `source` |
+| {", ".join(f"`{stem}`" for stem in ABOUT)} | about data: not used |
+
+With a {FILE_NAME} those files are used that it names, whatever they are called.
+"""
+
+
+def page() -> str:
+    """The page as it should be."""
+    ways = dict.fromkeys(key.way for key in KEYS if key.way)
+    told = [f"- {way}: {', '.join(f'`{key.name}`' for key in KEYS if key.way == way)}" for way in ways]
+    return HEAD.replace("{ways}", "\n".join(told)) + "".join(_rows(KEYS)) + TAIL
+
+
+def schema() -> str:
+    """The JSON Schema as it should be."""
+    made = json_schema(
+        KEYS,
+        name=SCHEMA.name,
+        title=FILE_NAME,
+        description="What Droptune makes of a dataset's folder. Every key is explained in docs/finetune.md.",
+    )
+    return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
+
+
+def flow(value: object) -> str:
+    """A value as one would write it into YAML in a line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _rows(keys: Sequence[Key], path: str = "") -> Iterator[str]:
+    for key in keys:
+        default = f"`{flow(key.default)}`" if key.default is not None else key.unset
+        if key.needed:
+            default = "needed" if path else f"needed, or `{' or '.join(_others(key))}`"
+        yield f"| `{path}{key.name}` | {key.help} | {_value(key)} | {default} |\n"
+        yield from _rows(key.keys, f"{path}{key.name}.")
+
+
+def _others(key: Key) -> list[str]:
+    return [other.name for other in KEYS if other.needed and other.way != key.way]
+
+
+def _value(key: Key) -> str:
+    example = f"`{flow(key.example)}`"
+    if key.choices:
+        return " or ".join(f"`{choice}`" for choice in key.choices)
+    if key.kind in {"number", "whole"}:
+        return f"{'whole number' if key.kind == 'whole' else 'number'}, {key.range}"
+    return f"keys and values, as {example}" if key.kind in {"keys", "values"} else f"text, as {example}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    SCHEMA.write_text(schema(), encoding="utf-8")

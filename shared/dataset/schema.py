@@ -1,0 +1,257 @@
+"""A file of keys and values, described by a table: what is wrong with a document, and a JSON Schema that says the same.
+
+The table (`spec.KEYS`) is the one place that knows the keys of finetune.yaml. `wrong` tells every mistake at once, in
+sentences; `json_schema` gives editors completion and the same judgement as far as JSON Schema reaches; the page of the
+documentation is made from the table, too. Called by `spec`, and by scripts/finetune_page.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+TEXT_LIMIT = 256
+CLEAN = r"^(?![\s\S]*[\x00-\x1f\x7f-\x9f])"
+"""Beginning of every text's pattern: no control character, a line break at the end included, which `$` lets pass."""
+VISIBLE = CLEAN + r"[\s\S]*\S"
+
+type Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """A key, what it may hold and what it means. A key without a value counts as one that is not there.
+
+    `kind`: text, number, whole (number), keys (a mapping with `keys`), values (a mapping of any names to scalars).
+    `pattern` and `must`: what a text has to match, for both Python and ECMAScript, and that in words. `above` is
+    exclusive, `least` and `most` are not. `unset`: in words, what holds without the key where that is no `default`.
+    `way`: of keys with different ways only those of one may be there, and that one's `needed` key has to be. `unlike`:
+    keys of one level with the same word here must hold different texts. `also`: what people write instead.
+    """
+
+    name: str
+    help: str
+    kind: Literal["text", "number", "whole", "keys", "values"]
+    default: object = None
+    unset: str = ""
+    example: object = None
+    choices: tuple[str, ...] = ()
+    pattern: str = VISIBLE
+    must: str = f"text of 1 to {TEXT_LIMIT} characters, not blank, in one line"
+    least: int | None = None
+    above: int | None = None
+    most: int | None = None
+    keys: tuple[Key, ...] = ()
+    needed: bool = False
+    way: str = ""
+    unlike: str = ""
+    also: tuple[str, ...] = ()
+
+    @property
+    def range(self) -> str:
+        """The allowed numbers in words."""
+        if self.above is not None:
+            return f"above {self.above}, at most {self.most:,}"
+        return f"{self.least} to {self.most:,}"
+
+
+def ending(endings: Sequence[str]) -> str:
+    """A pattern for the end of a text that is one of `endings`, in small or capital letters."""
+    either = "|".join(re.sub(r"[a-z]", lambda letter: f"[{letter[0]}{letter[0].upper()}]", each) for each in endings)
+    return f"(?:{either.replace('.', '[.]')})$"
+
+
+def wrong(document: Mapping[Any, Any], keys: Sequence[Key], path: str = "") -> list[str]:
+    """Everything that is wrong with `document`, a sentence each; `path` (`split.`) is where in the file it stands."""
+    told = [_unknown(key, keys, path) for key in document if key not in {each.name for each in keys}]
+    for key in keys:
+        value = document.get(key.name)
+        if value is not None:
+            told += _JUDGES[key.kind](key, value, f"{path}{key.name}")
+        elif key.needed and not key.way:
+            told.append(f"{path}{key.name} is missing; it must be {key.must}")
+    told += _ways(document, keys)
+    for word in dict.fromkeys(key.unlike for key in keys if key.unlike):
+        names = [key.name for key in keys if key.unlike == word]
+        texts = [document[name] for name in names if isinstance(document.get(name), str)]
+        if len(set(texts)) < len(texts):
+            told.append(f"{path}{', '.join(names[:-1])} and {names[-1]} must be different {word}")
+    return told
+
+
+def kind_of(value: object) -> str:
+    """What a value is, in words."""
+    names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    return "nothing" if value is None else names.get(type(value), f"a {type(value).__name__}")
+
+
+def json_schema(keys: Sequence[Key], *, name: str, title: str, description: str) -> dict[str, Any]:
+    """The table as a JSON Schema, draft 2020-12. `name` identifies it; it is no address.
+
+    What a schema can't say: texts that must differ (`unlike`), numbers that JSON does not have, and what depends on
+    more than one key, except for the ways.
+    """
+    head = {"$schema": DRAFT, "$id": f"urn:droptune:{name}", "title": title, "description": description}
+    return head | _mapping(keys, nothing=False)
+
+
+def _mapping(keys: Sequence[Key], *, nothing: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "type": ["object", "null"] if nothing else "object",
+        "properties": {key.name: _property(key) for key in keys},
+        "additionalProperties": False,
+    }
+    if needed := [key.name for key in keys if key.needed and not key.way]:
+        found["required"] = needed
+    if ways := dict.fromkeys(key.way for key in keys if key.way):
+        found["oneOf"] = [_branch(way, keys) for way in ways]
+    return found
+
+
+def _branch(way: str, keys: Sequence[Key]) -> dict[str, Any]:
+    (leads,) = [key for key in keys if key.way == way and key.needed]
+    others = {key.name: {"type": "null"} for key in keys if key.way not in ("", way)}
+    return {"title": way, "required": [leads.name], "properties": {leads.name: {"type": _TYPES[leads.kind]}} | others}
+
+
+_TYPES = {"text": "string", "number": "number", "whole": "integer", "keys": "object", "values": "object"}
+
+
+def _property(key: Key) -> dict[str, Any]:
+    """The schema of one key's value. Null is allowed where the key may be missing, as it means the same."""
+    nothing = key.way != "" or not key.needed
+    kind = _TYPES[key.kind]
+    found: dict[str, Any] = {"description": key.help, "type": [kind, "null"] if nothing else kind}
+    if key.choices:
+        found["enum"] = [*key.choices, *([None] if nothing else [])]
+    elif key.kind == "text":
+        found |= {"minLength": 1, "maxLength": TEXT_LIMIT, "pattern": key.pattern}
+    elif key.kind == "keys":
+        found |= _mapping(key.keys, nothing=nothing)
+    elif key.kind == "values":
+        found["additionalProperties"] = {"type": ["string", "number", "boolean"]}
+    limits = {"minimum": key.least, "exclusiveMinimum": key.above, "maximum": key.most}
+    found |= {word: limit for word, limit in limits.items() if limit is not None}
+    if key.default is not None:
+        found["default"] = key.default
+    if key.example is not None:
+        found["examples"] = [key.example]
+    return found
+
+
+def _judge_text(key: Key, value: object, path: str) -> Iterator[str]:
+    shown = reprlib.repr(value)
+    if not isinstance(value, str):
+        yield f"{path} is {shown}, {kind_of(value)}; it must be text (put it in quotes)"
+    elif key.choices:
+        if value not in key.choices:
+            yield f"{path} is {shown}; {_meant(value, key.choices) or f'it must be {" or ".join(key.choices)}'}"
+    elif not 1 <= len(value) <= TEXT_LIMIT or not value.strip():
+        yield f"{path} must have 1 to {TEXT_LIMIT} characters, not only blanks"
+    elif not re.search(key.pattern, value):
+        yield f"{path} is {shown}; it must be {key.must}"
+
+
+def _judge_number(key: Key, value: object, path: str) -> Iterator[str]:
+    wanted = "a whole number" if key.kind == "whole" else "a number"
+    shown = reprlib.repr(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        yield f"{path} is {shown}, {kind_of(value)}; it must be {wanted}, {key.range}{_as_number(value)}"
+    elif not _finite(value) or (key.kind == "whole" and value != int(value)):
+        yield f"{path} is {shown}; it must be {wanted}, {key.range}"
+    elif (
+        (key.least is not None and value < key.least)
+        or (key.above is not None and value <= key.above)
+        or (key.most is not None and value > key.most)
+    ):
+        yield f"{path} is {shown}; it must be {key.range}"
+
+
+def _judge_keys(key: Key, value: object, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from wrong(value, key.keys, f"{path}.")
+    else:
+        names = ", ".join(each.name for each in key.keys)
+        yield f"{path} is {kind_of(value)}; it must hold keys and values ({names})"
+
+
+def _judge_values(_: Key, value: object, path: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{path} is {kind_of(value)}; it must hold keys and values"
+        return
+    for name, each in value.items():
+        if not isinstance(name, str):
+            yield f"{path}: the key {reprlib.repr(name)} is {kind_of(name)}; put it in quotes"
+        elif not isinstance(each, str | int | float):
+            yield f"{path}.{name} is {kind_of(each)}; it must be text, a number, true or false"
+        elif not isinstance(each, str) and not _finite(each):
+            yield f"{path}.{name} is {each}; it must be a finite number"
+
+
+_JUDGES = {
+    "text": _judge_text,
+    "number": _judge_number,
+    "whole": _judge_number,
+    "keys": _judge_keys,
+    "values": _judge_values,
+}
+
+
+def _ways(document: Mapping[Any, Any], keys: Sequence[Key]) -> list[str]:
+    """Whether the keys of exactly one way are there, the needed one among them."""
+    leads = {key.way: key for key in keys if key.way and key.needed}
+    if not leads:
+        return []
+    there = [key for key in keys if key.way and document.get(key.name) is not None]
+    given = dict.fromkeys(key.way for key in there)
+    if len(given) > 1:
+        sides = " and ".join(", ".join(key.name for key in there if key.way == way) for way in given)
+        return [f"{sides} exclude each other: {' or '.join(f'{key.name} for {way}' for way, key in leads.items())}"]
+    wanted = [leads[way] for way in given] or list(leads.values())
+    if any(key in there for key in wanted):
+        return []
+    meant = "; ".join(f"{key.name}: {key.must}" for key in wanted)
+    return [f"{' or '.join(key.name for key in wanted)} is missing ({meant})"]
+
+
+def _unknown(name: object, keys: Sequence[Key], path: str) -> str:
+    told = f"{reprlib.repr(name)} is not a key" + (f" of {path[:-1]}" if path else "")
+    near = {also.lower(): f"{path}{key.name}" for key in keys for also in (key.name, *key.also)}
+    below = {
+        also.lower(): f"{path}{key.name}.{each.name}"
+        for key in keys
+        for each in key.keys
+        for also in (each.name, *each.also)
+    }
+    for cutoff in (1.0, 0.6):  # what is meant exactly comes before what is only alike
+        for names in (near, below):
+            if close := difflib.get_close_matches(str(name)[:TEXT_LIMIT].lower(), names, n=1, cutoff=cutoff):
+                return f"{told}; did you mean {names[close[0]]}?"
+    open_ = [key.name for key in keys if key.kind == "values"]
+    hint = f"; a parameter of the training belongs below {open_[0]}" if open_ else ""
+    return f"{told} ({', '.join(key.name for key in keys)}){hint}"
+
+
+def _meant(text: str, choices: Sequence[str]) -> str:
+    close = difflib.get_close_matches(text[:TEXT_LIMIT].lower(), choices, n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _as_number(value: object) -> str:
+    """How a number that was written as text has to be written: in quotes it is text, and so is 5e-1 in YAML 1.1."""
+    try:
+        number = float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        return ""
+    return f" (write {number:.15g}, without quotes)" if math.isfinite(number) else ""
+
+
+def _finite(value: float) -> bool:
+    # A whole number of hundreds of digits is finite, but math.isfinite can't take it.
+    return isinstance(value, int) or math.isfinite(value)
