@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,8 +19,9 @@ import msgspec
 from shared import naming
 from shared.app import App
 from shared.dataset.prepare import PARTS, prepare
+from shared.dataset.split import Part
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.folders import DATASETS, datasets_of, read_folder, taken
+from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder, taken
 from shared.lines import held_by, line_of, own, save_line
 from shared.records import File, Pinned, Run, Serving
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
@@ -28,13 +29,25 @@ from shared.serving.smoke import Verdict, judge, pick_row
 from shared.training.compute import gpus_per_node
 from shared.training.job import job_request
 from shared.training.parameters import resolve
+from shared.training.step import Step, code, step
 
 log = logging.getLogger("droptune.effects")
 
-PREPARED = "prepared"
-REPORT = "report.json"
+MIB = 1024 * 1024
+CODE = "code"
+"""Folder in the container `prepared` of the code that steps of jobs run."""
 SILENCE = timedelta(minutes=15)
 """A deployment that is made but answers nothing for so long has failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What a run's record keeps of a report."""
+
+    rejected: str
+    bad_rows: int
+    splits: dict[str, int]
+    digest: str
 
 
 class _BadRows(Exception):
@@ -44,6 +57,7 @@ class _BadRows(Exception):
 def _prepare(app: App, run: Run) -> Run:
     """Checks the dataset and copies it, split, to where the job reads it. The report comes last: it says all is there.
 
+    What is above INLINE_LIMIT_MB is left to the job's first step, untouched.
     Takes the validation and test files that the folder has now. If-Match on every read: a file that changes meanwhile
     is somebody's new upload, and the next look finds that out.
     """
@@ -51,6 +65,8 @@ def _prepare(app: App, run: Run) -> Run:
     if dataset is None:
         raise Transient("the folder has just changed", after=timedelta(seconds=1))
     run = replace(run, **taken(run.folder, dataset))
+    if sum(file.size for file in run.files) > app.settings.inline_limit_mb * MIB:
+        return replace(run, in_job=True)
     blobs = app.cloud.blobs
 
     def source(file: File | None) -> Iterator[bytes] | None:
@@ -75,14 +91,19 @@ def _prepare(app: App, run: Run) -> Run:
     except _BadRows:
         log.info("run %s: %s", run.id, report.summary)
     blobs.write(PREPARED, f"{run.prepared}/{REPORT}", msgspec.json.encode(report.as_dict()))
-    content = [report.digest, run.base_model, sorted(run.parameters.items())]
     return replace(
         run,
         faults=report.bad_rows,
         rows=dict(report.splits),
-        fingerprint=hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:32],
+        fingerprint=_fingerprint(run, report.digest),
         reason=report.summary if report.bad_rows else "",
     )
+
+
+def _fingerprint(run: Run, digest: str) -> str:
+    """Equal for runs that train the same model on the same rows in the same way."""
+    content = [digest, run.base_model, sorted(run.parameters.items())]
+    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:32]
 
 
 def _pin(app: App, run: Run) -> Run:
@@ -145,9 +166,51 @@ def _train(app: App, run: Run) -> Run:
         train=f"{folder}/train.jsonl",
         validation=f"{folder}/validation.jsonl",
         test=f"{folder}/test.jsonl",
+        step=_first_step(app, run) if run.in_job else None,
     )
     app.cloud.jobs.submit(request)
     return replace(run, job=request.name)
+
+
+def _first_step(app: App, run: Run) -> Step:
+    """The step that prepares the data; its code and its plan are put where it reads them."""
+    from shared.dataset.step import Given, Plan
+
+    blobs, datastore = app.cloud.blobs, "azureml://datastores"
+    name, data = code()
+    if blobs.head(PREPARED, f"{CODE}/{name}") is None:
+        blobs.write(PREPARED, f"{CODE}/{name}", data)
+    parts: dict[Part, File | None] = {"train": run.train, "validation": run.validation, "test": run.test}
+    plan = Plan(
+        files={
+            part: Given(name=file.name.removeprefix(f"{run.folder}/"), size=file.size)
+            for part, file in parts.items()
+            if file
+        },
+        hub=replace(run.hub, revision=run.hub_commit or run.hub.revision) if run.hub else None,
+        policy=run.policy,
+        told=app.settings.max_rows_shown,
+    )
+    blobs.write(PREPARED, f"{run.prepared}/plan.json", plan.encoded())
+    return step(
+        code=f"{datastore}/{PREPARED}/paths/{CODE}/{name}",
+        plan=f"{datastore}/{PREPARED}/paths/{run.prepared}/plan.json",
+        source=f"{datastore}/{DATASETS}/paths/{run.folder}",
+        prepared=f"{datastore}/{PREPARED}/paths/{run.prepared}",
+        compute=app.settings.cpu_compute,
+    )
+
+
+def _take_report(app: App, run: Run) -> Run:
+    """Takes into the record what the job's first step says of the data that it prepared."""
+    report = msgspec.json.decode(app.cloud.blobs.read(PREPARED, f"{run.prepared}/{REPORT}")[0], type=_Told)
+    return replace(
+        run,
+        faults=report.bad_rows,
+        rows=report.splits,
+        fingerprint=_fingerprint(run, report.digest),
+        reason=report.rejected,
+    )
 
 
 def _pinned(run: Run) -> Pinned:
@@ -285,6 +348,7 @@ ACTIONS: dict[str, Callable[[App, Run], Run]] = {
     "make_computes": _make_computes,
     "train": _train,
     "cancel_job": _cancel_job,
+    "take_report": _take_report,
     "register": _register,
     "make_endpoint": _make_endpoint,
     "deploy": _deploy,

@@ -18,6 +18,10 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.records import File
 
 DATASETS = "datasets"
+PREPARED = "prepared"
+"""Container of the runs' immutable copies, below the run's `prepared`."""
+REPORT = "report.json"
+"""What became of the data, beside them. It is written last."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 
 class Phase(StrEnum):
@@ -42,13 +43,17 @@ WORK = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING, Phase.REGISTERED, Phase.
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """RECEIVED. `gone`: why the folder yields this run no more. `faults`: None until checked, `reason` names them."""
+    """RECEIVED. `gone`: why the folder yields this run no more. `faults`: None until checked.
+
+    `reason`: why it can't be trained on, as far as that is known. `in_job`: it is too big to be prepared here.
+    """
 
     gone: str | None = None
     settles_in: float = 0
     faults: int | None = None
     reason: str = ""
     same_as: str | None = None
+    in_job: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +70,18 @@ class Plan:
 class Job:
     """TRAINING. `status` is Azure ML's, None when there is no such job; `fresh`: it was submitted just now.
 
-    `overdue`: it takes longer than MAX_TRAINING_HOURS.
+    `overdue`: it takes longer than MAX_TRAINING_HOURS. Of a job that prepares its data itself, once it has ended:
+    `report`, what became of the data; `reason`, why they can't be trained on, once the report is taken; `changed`, that
+    somebody wrote over them while they were read.
     """
 
     status: str | None
     why: str | None = None
     overdue: bool = False
     fresh: bool = False
+    report: Literal["taken", "new", "missing"] = "taken"
+    reason: str = ""
+    changed: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +194,12 @@ def _received(seen: Upload) -> Step:
             return Stop(Phase.SUPERSEDED, why)
         case Upload(settles_in=seconds) if seconds > 0:
             return Wait(seconds, "the rest of the upload")
+        case Upload(in_job=True):
+            return Go(Phase.PREPARED)
         case Upload(faults=None):
             return Do("prepare", Phase.RECEIVED)
-        case Upload(faults=int(faults)) if faults > 0:
-            return Stop(Phase.REJECTED, seen.reason)
+        case Upload(reason=why) if why:
+            return Stop(Phase.REJECTED, why)
         case Upload(same_as=str(other)):
             return Stop(Phase.UNCHANGED, f"the same data and settings as run {other}, which serves")
         case _:
@@ -210,6 +222,14 @@ def _prepared(seen: Plan) -> Step:
 
 def _training(seen: Job) -> Step:
     match seen:
+        case Job(changed=str(why)):
+            return Stop(Phase.SUPERSEDED, why)
+        case Job(report="new"):
+            return Do("take_report", Phase.TRAINING)
+        case Job(reason=why) if why:
+            return Stop(Phase.REJECTED, why)
+        case Job(status="Completed", report="missing"):
+            return Stop(Phase.FAILED, "the job's first step left no report on the data that it prepared")
         case Job(status="Completed"):
             return Do("register", Phase.REGISTERED)
         case Job(status=None, fresh=True):

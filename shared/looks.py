@@ -6,10 +6,11 @@ Only reads. What it returns is plain data for `lifecycle.next_step`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from shared.app import App
-from shared.folders import datasets_of, read_folder
+from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder
 from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload
 from shared.lines import held_by
 from shared.records import Line, Run
@@ -19,6 +20,8 @@ READY = "Succeeded"
 
 
 def _upload(app: App, run: Run) -> Upload:
+    if run.in_job:
+        return Upload(in_job=True)
     if run.faults is not None:
         line = _line(app, run)
         twin = line.serving if line and not line.tearing_down else None
@@ -57,7 +60,30 @@ def _job(app: App, run: Run) -> Job:
     if job is None:
         return Job(status=None, fresh=run.is_fresh(app.cloud.blobs.now()))
     limit = timedelta(hours=app.settings.max_training_hours)
-    return Job(status=job.status, why=job.why, overdue=app.cloud.blobs.now() - run.since > limit)
+    seen = Job(status=job.status, why=job.why, overdue=app.cloud.blobs.now() - run.since > limit)
+    return _with_data(app, run, seen) if run.in_job and job.status in ("Completed", "Failed") else seen
+
+
+def _with_data(app: App, run: Run, seen: Job) -> Job:
+    """The same, with what became of the data that the job has prepared itself."""
+    report = app.cloud.blobs.head(PREPARED, f"{run.prepared}/{REPORT}")
+    changed = _changed(app, run, report.last_modified if report else None)
+    if report is None:
+        return replace(seen, report="missing", changed=changed)
+    return replace(seen, report="new" if run.faults is None else "taken", reason=run.reason, changed=changed)
+
+
+def _changed(app: App, run: Run, read: datetime | None) -> str | None:
+    """Which file was written over before it was read, if one was. `read`: when the last of them was, None if never."""
+    for file in run.files:
+        blob = app.cloud.blobs.head(DATASETS, file.name)
+        if blob is None:
+            changed, how = read is None, "deleted"
+        else:
+            changed, how = blob.etag != file.etag and (read is None or blob.last_modified <= read), "changed"
+        if changed:
+            return f"{file.name} was {how} before the job had read it: its newer state has a run of its own"
+    return None
 
 
 def _rollout(app: App, run: Run) -> Rollout:

@@ -78,6 +78,7 @@ class Run:
     """One uploaded dataset on its way to an endpoint. Times are the storage service's, UTC.
 
     Its data are files, `train` at least, or `hub`; `hub_commit` is what that one's revision was when it was read first.
+    `in_job`: they are too big for a function, and the first step of the run's job prepares them.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Run:
     rows: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
     faults: int | None = None
+    in_job: bool = False
     pinned: Pinned | None = None
     job: str = ""
     model: str = ""

@@ -72,6 +72,9 @@ class Settings:
         "POLL_INTERVAL", "First wait between two looks at a deployment; it backs off", timedelta(seconds=30)
     )
     max_training_hours: int = _setting("MAX_TRAINING_HOURS", "A job older than this is cancelled", 24)
+    inline_limit_mb: float = _setting(
+        "INLINE_LIMIT_MB", "Data above so many MiB are prepared by the job's first step, not by a function", 2048
+    )
     max_rows_shown: int = _setting("MAX_FAULTS_SHOWN", "Bad rows told in full; all are counted", 1000)
 
     cleanup_mode: str = _setting("CLEANUP_MODE", "`delete`, or `report` to only say what would go", "delete")

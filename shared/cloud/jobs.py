@@ -5,7 +5,8 @@ Called by the run that wants to train, by the look at a job that its event asks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,11 @@ from shared.cloud.clients import Clients, plain
 from shared.cloud.failures import translated
 from shared.cloud.registry import Registry
 from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.training.step import COMMAND, COMPONENT, ENVIRONMENT, FEEDS, IMAGE, INPUTS, NAME
 
 if TYPE_CHECKING:
     from shared.training.job import JobRequest
+    from shared.training.step import Step
 
 _ROLE = "AzureML Data Scientist on the workspace, and Managed Identity Operator on the identity that jobs run as"
 TAG = "droptune.run"
@@ -105,9 +108,14 @@ class Jobs:
 
         component = self._registry.load(request.component, request.component_version)
         inputs = {name: _bound(component, name, value) for name, value in request.inputs.items()}
+        identity = ManagedIdentityConfiguration(resource_id=self._clients.settings.training_identity)
+        first = self._own_component(request.step) if request.step else None
 
         @pipeline()  # type: ignore[untyped-decorator]
         def finetune() -> dict[str, Any]:
+            if request.step and first:
+                prepare = _node(first, request.step, identity)
+                inputs.update({taken: prepare.outputs[output] for output, taken in FEEDS.items()})
             step = component(**inputs)
             return {"trained_model": step.outputs.mlflow_model_folder}
 
@@ -118,10 +126,62 @@ class Jobs:
         job.display_name = request.display_name
         job.experiment_name = request.experiment
         job.tags = dict(request.tags)
-        job.identity = ManagedIdentityConfiguration(resource_id=self._clients.settings.training_identity)
+        job.identity = identity
         job.settings.force_rerun = True
         job.settings.continue_on_step_failure = False
         return job
+
+    def _own_component(self, step: Step) -> Any:
+        """The component of our own step, of the version that its content makes; made when it isn't there."""
+        from azure.ai.ml import Input, Output
+        from azure.ai.ml.entities import CommandComponent, Environment
+
+        def environment() -> Any:
+            return self._clients.ml.environments.create_or_update(
+                Environment(
+                    name=ENVIRONMENT,
+                    version=step.environment_version,
+                    image=IMAGE,
+                    conda_file=json.loads(step.conda),
+                )
+            )
+
+        def component() -> Any:
+            made = self._once(self._clients.ml.environments, ENVIRONMENT, step.environment_version, environment)
+            return self._clients.ml.components.create_or_update(
+                CommandComponent(
+                    name=COMPONENT,
+                    version=step.component_version,
+                    display_name=NAME,
+                    environment=made.id,
+                    inputs={name: Input(type=kind) for name, kind in INPUTS.items()},
+                    outputs={name: Output(type="uri_file") for name in step.outputs},
+                    command=COMMAND,
+                )
+            )
+
+        return self._once(self._clients.ml.components, COMPONENT, step.component_version, component)
+
+    def _once(self, assets: Any, name: str, version: str, make: Callable[[], Any]) -> Any:
+        """That version of an asset, made if it isn't there: versions are derived from the content, and never change."""
+        what = f"{name}:{version} in {self._where}"
+
+        def found() -> Any:
+            with translated(what, role=_ROLE):
+                return assets.get(name=name, version=version)
+
+        try:
+            return found()
+        except NotFound:
+            pass
+        try:
+            with translated(f"making {what}", role=_ROLE):
+                return make()
+        except (Conflict, Permanent, Transient) as error:
+            try:
+                return found()  # somebody was faster, or the answer was lost
+            except NotFound:
+                raise error from None
 
     def _reason(self, name: str) -> str:
         """Why a job failed, in the words of the step that did; empty when that can't be read.
@@ -143,6 +203,24 @@ def _innermost(history: Any, run: str, step: str = "", depth: int = 4) -> tuple[
             return _innermost(history, child.name, child.display_name or child.name, depth - 1)
     error = history.get_run_details(run).error
     return step, (error.error.message or error.error.code or "") if error and error.error else ""
+
+
+def _node(component: Any, step: Step, identity: Any) -> Any:
+    """Our own step in a pipeline that is being built.
+
+    Its outputs are mounted and not uploaded: what a step that fails has written, its report, is there then as well.
+    """
+    from azure.ai.ml import Input, Output
+
+    node = component(
+        **{name: Input(type=INPUTS[name], path=path, mode="ro_mount") for name, path in step.inputs.items()}
+    )
+    node.name = NAME
+    node.compute = step.compute
+    node.identity = identity
+    for name, path in step.outputs.items():
+        setattr(node.outputs, name, Output(type="uri_file", path=path, mode="rw_mount"))
+    return node
 
 
 def _bound(component: Any, name: str, value: Any) -> Any:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from shared import naming
 from shared.training.parameters import Value
+from shared.training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
     """A pipeline of one component. `inputs` are literals, and addresses of assets for the inputs that are such.
 
+    With `step` that one comes first, and its outputs take the place of the data among `inputs`.
     Its output `trained_model` is the component's mlflow_model_folder; it never reuses an earlier job's steps
     (force_rerun) and stops at the first step that fails.
     """
@@ -28,6 +30,7 @@ class JobRequest:
     component_version: str
     inputs: Mapping[str, Value]
     tags: Mapping[str, str]
+    step: Step | None = None
 
 
 def job_request(
@@ -52,12 +55,13 @@ def job_request(
     validation: str,
     test: str | None = None,
     takes: Collection[str] | None = None,
+    step: Step | None = None,
 ) -> JobRequest:
     """The request of this attempt.
 
     `model_id`, `component_id`: registry addresses; `train`, `validation`, `test`: azureml:// or https addresses of JSON
     Lines; `gpus`: per node. A validation file is always given, so that the component never cuts its own. `takes`: names
-    of the component's inputs, if known; what serves no purpose there is then left out.
+    of the component's inputs, if known; what serves no purpose there is then left out. `step`: what makes these files.
     """
     computes: dict[str, Value] = {
         "compute_model_import": cpu_compute,
@@ -101,4 +105,5 @@ def job_request(
             "droptune.base_model_id": model_id,
             "droptune.component_id": component_id,
         },
+        step=step,
     )

@@ -1,0 +1,177 @@
+"""A dataset above INLINE_LIMIT_MB: no function touches it, the first step of its job prepares it, in a real process.
+
+What trains after that is the stand-in of the local Azure ML's own tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from datetime import timedelta
+
+import psutil
+import pytest
+
+from localcloud.stack import Stack
+from shared import views
+from shared.advance import advance
+from shared.app import App
+from shared.effects import CODE
+from shared.folders import DATASETS, PREPARED
+from shared.lifecycle import Phase
+from shared.records import Run
+from shared.training.step import code
+from tests.conftest import eventually
+from tests.localcloud.azureml.submitting import trainer
+from tests.test_advance import driven, folder, quick, received, reload, rows
+
+__all__ = ["folder", "quick", "trainer"]
+
+pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:azure\.ai\.ml")
+PARTS = ("train", "validation", "test")
+BAD = rows(30) + b"oops\n" + b'{"messages": []}\n'
+
+
+@pytest.fixture
+def small(quick: App) -> App:
+    """The app, with a limit that everything is above."""
+    return replace(quick, settings=replace(quick.settings, inline_limit_mb=0))
+
+
+def trained(run: Run) -> bool:
+    """Whether its model is registered: where these tests stop, for nothing would answer."""
+    return bool(run.model)
+
+
+def prepared(app: App, run: Run, name: str) -> bytes:
+    return app.cloud.blobs.read(PREPARED, f"{run.prepared}/{name}")[0]
+
+
+def nodes(cloud: Stack, run: Run) -> list[str]:
+    """The clusters of which the run's job was given nodes, in order."""
+    return [entry["compute"] for entry in cloud.control("GET", "/_local/nodes") if entry["job"] == f"{run.id}-1"]
+
+
+def steps(app: App, run: Run) -> dict[str, str]:
+    """The steps of the run's job that began, with their status."""
+    return {step.display_name: step.status for step in app.cloud.clients.ml.jobs.list(parent_job_name=run.job)}
+
+
+def test_it_is_prepared_by_the_job_as_a_function_would_and_then_trained(
+    small: App, quick: App, folder: str, cloud: Stack
+) -> None:
+    run = driven(small, received(small, folder, rows(40)), lambda r: r.phase is Phase.TRAINING)
+    assert run.in_job
+    assert run.rows == {}, "no function has read it"
+    done = driven(small, run, trained, 60)
+    assert (done.faults, sum(done.rows.values())) == (0, 40)
+    assert nodes(cloud, run) == [small.settings.cpu_compute, small.settings.gpu_compute]
+    assert steps(small, run)["prepare"] == "Completed"
+    fed = cloud.state / "azureml" / "jobs" / run.job / "outputs" / "mlflow_model_folder" / "MLmodel"
+    assert fed.read_text() == f"rows: {done.rows['train']}\n"
+    assert json.loads(prepared(small, run, "report.json"))["splits"] == done.rows
+    assert b"40" in prepared(small, run, "report.md")
+
+    inline = driven(quick, received(quick, f"{folder}-inline", rows(40)), lambda r: r.phase is Phase.PREPARED)
+    assert not inline.in_job
+    assert inline.fingerprint == done.fingerprint
+    for part in PARTS:
+        assert prepared(quick, inline, f"{part}.jsonl") == prepared(small, run, f"{part}.jsonl")
+    for each in (done, inline):
+        small.runs.retire(each.id)
+
+
+def test_a_bad_one_is_rejected_with_the_report_and_no_gpu_node_is_started(
+    small: App, folder: str, cloud: Stack
+) -> None:
+    ended = driven(small, received(small, folder, BAD), lambda r: r.phase.ended, 60)
+    assert ended.phase is Phase.REJECTED
+    assert "line 31" in ended.reason
+    assert ended.faults == 2
+    body = views.run(small, ended.id)
+    assert body
+    shown = json.loads(body)
+    assert shown["phase"] == "rejected"
+    assert [(fault["line"], fault["rule"]) for fault in shown["report"]["faults"]] == [
+        (31, "not_json"),
+        (32, "empty_messages"),
+    ]
+    assert nodes(cloud, ended) == [small.settings.cpu_compute]
+    assert steps(small, ended) == {"prepare": "Failed"}
+    for part in PARTS:
+        assert small.cloud.blobs.head(PREPARED, f"{ended.prepared}/{part}.jsonl") is None
+
+
+def test_a_step_that_is_killed_is_a_failed_job_and_no_rejection(small: App, folder: str, cloud: Stack) -> None:
+    run = driven(small, received(small, folder, rows(100_000) + b"oops\n"), lambda r: r.phase is Phase.TRAINING)
+
+    def process() -> psutil.Process | None:
+        for each in psutil.process_iter(["cmdline"]):
+            line = each.info["cmdline"] or []
+            if "shared.dataset.step" in line and any(f"/jobs/{run.job}/" in argument for argument in line):
+                return each
+        return None
+
+    os.kill(eventually(process, every=0.01).pid, signal.SIGKILL)
+    ended = driven(small, run, lambda r: r.phase.ended, 60)
+    assert ended.phase is Phase.FAILED
+    assert "status code -9" in ended.reason
+    assert nodes(cloud, ended) == [small.settings.cpu_compute]
+    assert small.cloud.blobs.head(PREPARED, f"{run.prepared}/report.json") is None
+
+
+@pytest.mark.parametrize("overwritten", [rows(40).replace(b"Answer", b"Reply!"), rows(41), None])
+def test_data_that_change_before_the_job_has_read_them_end_the_run(
+    small: App, folder: str, overwritten: bytes | None
+) -> None:
+    run = driven(small, received(small, folder, rows(40)), lambda r: r.in_job)
+    if overwritten is None:
+        small.cloud.blobs.delete(DATASETS, f"{folder}/train.jsonl")
+    else:
+        small.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", overwritten)
+    ended = driven(small, run, lambda r: r.phase.ended, 60)
+    assert ended.phase is Phase.SUPERSEDED
+    assert f"{folder}/train.jsonl" in ended.reason
+
+
+def test_data_that_change_after_that_do_no_harm(small: App, folder: str) -> None:
+    run = driven(small, received(small, folder, rows(40)), lambda r: r.phase is Phase.TRAINING)
+    eventually(lambda: (job := small.cloud.jobs.get(run.job)) and job.status == "Completed", 60)
+    report = small.cloud.blobs.head(PREPARED, f"{run.prepared}/report.json")
+    assert report
+    eventually(lambda: small.cloud.blobs.now() >= report.last_modified + timedelta(seconds=1))
+    small.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", rows(41))
+    done = driven(small, run, trained, 60)
+    assert sum(done.rows.values()) == 40
+    small.runs.retire(done.id)
+
+
+def test_names_and_policy_reach_the_step_and_unchanged_code_is_uploaded_once(small: App, folder: str) -> None:
+    before = small.cloud.blobs.head(PREPARED, f"{CODE}/{code()[0]}")
+    name = "it's $(odd) \"data\".jsonl"
+    small.cloud.blobs.write(DATASETS, f"{folder}/{name}", rows(40) + b"oops\n")
+    spec = f"train: {json.dumps(name)}\non_bad_rows: drop\nmin_rows: 40\n".encode()
+    run = received(small, folder, spec=spec)
+    done = driven(small, run, trained, 60)
+    assert (done.faults, sum(done.rows.values())) == (1, 40)
+    after = small.cloud.blobs.head(PREPARED, f"{CODE}/{code()[0]}")
+    assert after
+    assert before is None or before == after
+    advance(small, done.id, None)
+    small.runs.retire(done.id)
+    assert reload(small, done.id).in_job
+
+
+def test_the_limit_counts_all_files_of_the_run(quick: App, folder: str) -> None:
+    data = rows(10_000)
+    limit = 1.5 * len(data) / 1024**2
+    app = replace(quick, settings=replace(quick.settings, inline_limit_mb=limit))
+    alone = driven(app, received(app, folder, data), lambda r: r.phase is Phase.PREPARED)
+    assert not alone.in_job
+    app.cloud.blobs.write(DATASETS, f"{folder}-2/test.jsonl", data)
+    both = driven(app, received(app, f"{folder}-2", data), lambda r: r.phase is Phase.PREPARED)
+    assert both.in_job
+    for each in (alone, both):
+        app.runs.retire(each.id)
