@@ -93,13 +93,13 @@ def jobs(stack: Stack) -> int:
 
 def test_bad_rows_are_named_and_nothing_is_launched(quick: App, folder: str, cloud: Stack) -> None:
     before = jobs(cloud)
-    run = received(quick, folder, rows(3) + b"oops\n" + b'{"messages": []}\n')
+    run = received(quick, folder, rows(12) + b"oops\n" + b'{"messages": []}\n')
     ended = driven(quick, run, lambda r: r.phase.ended)
     assert ended.phase is Phase.REJECTED
-    assert "line 4" in ended.reason
+    assert "line 13" in ended.reason
     assert ended.faults == 2
     report = json.loads(quick.cloud.blobs.read("prepared", f"{run.prepared}/report.json")[0])
-    assert [(fault["line"], fault["rule"]) for fault in report["faults"]] == [(4, "not_json"), (5, "empty_messages")]
+    assert [(fault["line"], fault["rule"]) for fault in report["faults"]] == [(13, "not_json"), (14, "empty_messages")]
     assert quick.cloud.blobs.head("prepared", f"{run.prepared}/train.jsonl") is None
     assert jobs(cloud) == before
 

@@ -7,6 +7,7 @@ import pytest
 
 from shared import views
 from shared.app import App
+from shared.dataset.spec import Hub, Policy
 from shared.folders import DATASETS, datasets_of, read_folder
 from shared.intake import job_changed, look_into, uploaded
 from shared.lifecycle import Phase
@@ -114,6 +115,46 @@ def test_editing_the_spec_is_a_new_run(app: App, folder: str) -> None:
     after = only_run(app, folder)
     assert after.id != before.id
     assert after.parameters == {"num_train_epochs": 2}
+
+
+def test_a_source_starts_a_run_when_the_spec_arrives(app: App, folder: str) -> None:
+    spec = b"source: owner/chats\nsplits: {train: train_sft}\npercent: 5\non_bad_rows: drop\nmin_rows: 50\n"
+    put(app, folder, finetune__yaml=spec)
+    uploaded(app, event(f"{folder}/finetune.yaml"))
+    run = only_run(app, folder)
+    assert run.hub == Hub(name="owner/chats", splits={"train": "train_sft"}, percent=5.0)
+    assert run.policy == Policy(on_bad_rows="drop", min_rows=50)
+    assert run.files == ()
+    assert run.spec
+    assert (run.spec.name, run.spec.size) == (f"{folder}/finetune.yaml", len(spec))
+    assert run.uploaded == app.cloud.blobs.head(DATASETS, run.spec.name).last_modified  # type: ignore[union-attr]
+    assert "owner/chats" in run.history[0].what
+    uploaded(app, event(f"{folder}/finetune.yaml"))
+    put(app, folder, notes__csv=b"prompt,completion\n")
+    uploaded(app, event(f"{folder}/notes.csv"))
+    assert only_run(app, folder) == run, "neither the event again nor a file beside it is another run"
+    put(app, folder, finetune__yaml=spec)
+    look_into(app, folder)
+    assert only_run(app, folder).id != run.id, "who uploads it again wants the newer state of the source"
+
+
+def test_a_run_knows_how_large_its_files_are(app: App, folder: str) -> None:
+    put(app, folder, train__csv=b"prompt,completion\n", test__jsonl__gz=b"12345")
+    look_into(app, folder)
+    run = only_run(app, folder)
+    assert [(file.name, file.size) for file in run.files] == [
+        (f"{folder}/train.csv", 18),
+        (f"{folder}/test.jsonl.gz", 5),
+    ]
+    assert run.policy == Policy()
+
+
+def test_a_source_beside_files_is_a_rejected_run_that_says_why(app: App, folder: str) -> None:
+    put(app, folder, finetune__yaml=b"train: a.jsonl\nsource: owner/chats\n", a__jsonl=ROW)
+    look_into(app, folder)
+    (run,) = [run for run in app.runs.recent(100) if run.folder == folder]
+    assert run.phase is Phase.REJECTED
+    assert "train and source exclude each other" in run.reason
 
 
 def test_a_broken_spec_is_a_rejected_run_that_says_why(app: App, folder: str) -> None:

@@ -4,10 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from localcloud.stack import Stack
 from shared.app import App
+from shared.dataset.spec import Hub, Policy
 from shared.errors import Conflict
 from shared.lifecycle import Phase
 from shared.records import HISTORY_LIMIT, Claim, File, Line, Run, Wake, expired
@@ -36,6 +38,41 @@ def test_a_record_comes_back_as_it_was_saved(app: App) -> None:
     loaded = app.runs.load(run.id)
     assert loaded
     assert loaded[0] == run
+
+
+def test_what_a_run_needs_of_its_spec_is_kept(app: App) -> None:
+    hub = Hub(name="owner/chats", config="en", splits={"train": "train_sft", "test": "test_sft"}, percent=0.5)
+    policy = Policy(on_bad_rows="drop", max_bad_percent=0.1, min_rows=50, test_percent=20, seed=3)
+    for run in (
+        a_run(train=None, hub=hub, hub_commit="c0ffee", policy=policy),
+        a_run(train=File(name="faq/train.csv", etag="0x1", size=5_000_000_000)),
+    ):
+        assert app.runs.create(run)
+        loaded = app.runs.load(run.id)
+        assert loaded
+        assert loaded[0] == run
+
+
+def test_a_record_of_an_older_version_is_read() -> None:
+    """As one was written before runs knew a policy, a source and the sizes of files."""
+    old = b"""{"id":"r1","folder":"faq","line":"l1","base_model":"Phi-4","uploaded":"2026-11-01T00:00:00Z","ordinal":0,
+    "train":{"name":"faq/train.jsonl","etag":"0x1"},"validation":null,"test":{"name":"faq/test.jsonl","etag":"0x2"},
+    "spec":null,"parameters":{"num_train_epochs":1},"attempt":1,"phase":"training","since":"2026-11-01T00:00:00Z",
+    "ending":null,"reason":"","waiting":"the job","parked":"","parked_at":null,"crashes":0,"claim":null,"wake":null,
+    "notes":[],"rows":{"train":9},"fingerprint":"f","faults":0,"pinned":null,"job":"r1-1","model":"","endpoint":"",
+    "deployment":"","checks":{},"passed":null,"history":[]}"""
+    run = msgspec.json.decode(old, type=Run)
+    assert (run.policy, run.hub, run.hub_commit) == (Policy(), None, "")
+    assert run.files == (File(name="faq/train.jsonl", etag="0x1"), File(name="faq/test.jsonl", etag="0x2"))
+    assert msgspec.json.decode(msgspec.json.encode(run), type=Run) == run
+
+
+def test_what_a_run_is_trained_on_can_be_told() -> None:
+    assert a_run().data == "datasets/faq/train.jsonl"
+    hub = Hub(name="owner/chats", revision="v2")
+    assert a_run(train=None, hub=hub).data == "hf://datasets/owner/chats@v2"
+    assert a_run(train=None, hub=hub, hub_commit="c0ffee").data == "hf://datasets/owner/chats@c0ffee"
+    assert a_run(train=None, hub=hub).files == ()
 
 
 def test_a_run_is_made_once(app: App) -> None:
