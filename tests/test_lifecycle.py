@@ -28,9 +28,13 @@ from shared.lifecycle import (
 STATES = ("Creating", "Updating", "Succeeded", "Failed", "Deleting", "Canceled", None)
 SHOWN: dict[Phase, list[Seen]] = {
     Phase.RECEIVED: [
-        Upload(gone=gone, settles_in=settles, faults=faults, reason="r", same_as=same)
-        for gone, settles, faults, same in itertools.product(
-            (None, "it changed"), (-1, 0, 30.5), (None, 0, 3), (None, "rx")
+        Upload(gone=gone, settles_in=settles, faults=faults, reason=reason, same_as=same, in_job=big)
+        for gone, settles, (faults, reason), same, big in itertools.product(
+            (None, "it changed"),
+            (-1, 0, 30.5),
+            ((None, ""), (0, ""), (3, ""), (3, "bad rows"), (0, "too few rows")),
+            (None, "rx"),
+            (False, True),
         )
     ],
     Phase.PREPARED: [
@@ -40,12 +44,23 @@ SHOWN: dict[Phase, list[Seen]] = {
         )
     ],
     Phase.TRAINING: [
-        Job(status=status, why="w", overdue=overdue, fresh=fresh)
-        for status, overdue, fresh in itertools.product(
-            ("NotStarted", "Queued", "Running", "CancelRequested", "Completed", "Failed", "Canceled", "Odd", None),
-            (True, False),
-            (True, False),
-        )
+        *(
+            Job(status=status, why="w", overdue=overdue, fresh=fresh)
+            for status, overdue, fresh in itertools.product(
+                ("NotStarted", "Queued", "Running", "CancelRequested", "Completed", "Failed", "Canceled", "Odd", None),
+                (True, False),
+                (True, False),
+            )
+        ),
+        *(
+            Job(status=status, why="w", overdue=overdue, report=report, reason=reason, changed=changed)
+            for status, overdue, (report, reason), changed in itertools.product(
+                ("Completed", "Failed"),
+                (True, False),
+                (("new", ""), ("taken", ""), ("taken", "bad rows"), ("missing", "")),
+                (None, "somebody wrote over it"),
+            )
+        ),
     ],
     Phase.REGISTERED: [
         Rollout(newer=newer, busy=busy, endpoint=state)
@@ -64,7 +79,7 @@ SHOWN: dict[Phase, list[Seen]] = {
 ONWARD = {
     Phase.RECEIVED: {Phase.PREPARED, Phase.REJECTED, Phase.UNCHANGED, Phase.SUPERSEDED},
     Phase.PREPARED: {Phase.TRAINING, Phase.FAILED},
-    Phase.TRAINING: {Phase.REGISTERED, Phase.FAILED},
+    Phase.TRAINING: {Phase.REGISTERED, Phase.FAILED, Phase.REJECTED, Phase.SUPERSEDED},
     Phase.REGISTERED: {Phase.DEPLOYING, Phase.FAILED, Phase.SUPERSEDED},
     Phase.DEPLOYING: {Phase.CHECKING, Phase.ROLLED_BACK},
     Phase.CHECKING: {Phase.LIVE, Phase.ROLLED_BACK, Phase.SUPERSEDED},
@@ -127,8 +142,8 @@ def test_no_money_is_spent_on_bad_or_unsettled_data() -> None:
         step = next_step(Phase.RECEIVED, seen)
         if step == Go(Phase.PREPARED):
             assert seen.gone is None
-            assert seen.faults == 0
             assert seen.settles_in <= 0
+            assert seen.in_job or (seen.faults is not None and not seen.reason)
 
 
 def test_a_job_starts_only_on_pinned_versions_and_ready_computes() -> None:
@@ -148,6 +163,24 @@ def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_
         if step == Do("serve", Phase.CHECKING):
             assert dataclasses.replace(seen, why="") == Check(passed=True, traffic=100)
         assert (target(step) is Phase.LIVE) == seen.serves
+
+
+def test_a_model_is_registered_only_of_data_that_were_found_good() -> None:
+    for seen in SHOWN[Phase.TRAINING]:
+        assert isinstance(seen, Job)
+        if next_step(Phase.TRAINING, seen) == Do("register", Phase.REGISTERED):
+            assert (seen.status, seen.report, seen.reason, seen.changed) == ("Completed", "taken", "", None)
+
+
+def test_a_job_that_failed_over_bad_data_is_a_rejection_and_any_other_is_a_failure() -> None:
+    failed = Job(status="Failed", why="exit code 3", report="new")
+    assert next_step(Phase.TRAINING, failed) == Do("take_report", Phase.TRAINING)
+    rejected = dataclasses.replace(failed, report="taken", reason="2 of 9 rows are bad")
+    assert next_step(Phase.TRAINING, rejected) == Stop(Phase.REJECTED, "2 of 9 rows are bad")
+    killed = dataclasses.replace(failed, report="missing", why="exit code -9")
+    assert next_step(Phase.TRAINING, killed) == Stop(Phase.FAILED, "the job ended as Failed: exit code -9")
+    trained_badly = dataclasses.replace(failed, report="taken", why="out of memory")
+    assert next_step(Phase.TRAINING, trained_badly) == Stop(Phase.FAILED, "the job ended as Failed: out of memory")
 
 
 def test_an_overdue_job_is_cancelled_once_and_never_while_it_is_done() -> None:
