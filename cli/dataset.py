@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.errors import CliError
+from shared.dataset.files import KINDS, kind_of
+from shared.dataset.folder import use_of
+from shared.dataset.spec import FILE_NAME as SPEC
 
 DEFAULT_MODEL = "Phi-3-mini-4k-instruct"
 TINY = {
     DEFAULT_MODEL: "a small network of Phi-3's architecture with random weights, not Microsoft's model",
     "Phi-4": "a small network of random weights with Phi-4's chat format, not Microsoft's model",
 }
-SPEC = "finetune.yaml"
 FEW = 80
 """Rows of the facts for a model that is too big to see all of them on a CPU."""
 _ENGLISH = frozenset(
@@ -78,7 +80,7 @@ def facts(scratch: Path, model: str | None) -> Upload:
 def own(data: Path, scratch: Path, model: str | None) -> Upload:
     """Somebody's folder, with a finetune.yaml that names `model` when it has none. Raises CliError."""
     if not data.is_dir():
-        raise CliError(f"DATA must be a folder with .jsonl files: {data} is none")
+        raise CliError(f"DATA must be a folder with a dataset: {data} is none")
     name = re.sub(r"[^a-z0-9-]+", "-", data.resolve().name.lower()).strip("-") or "own"
     return Upload(folder=name, files=_files(data, scratch, model), what=f"{data}, for {model or 'the model it names'}")
 
@@ -96,26 +98,21 @@ def english(text: str) -> bool:
 
 def _files(data: Path, scratch: Path, model: str | None) -> tuple[Path, ...]:
     """The files to upload, the one to train on after the others: its run takes what is there by then."""
-    files = sorted(data.glob("*.jsonl"), key=lambda path: (_part(path) == "train", path.name))
-    parts = {part: [path.name for path in files if _part(path) == part] for part in ("train", "validation", "test")}
+    uses = {path: use_of(path.name) for path in data.iterdir() if path.is_file() and kind_of(path.name)}
+    files = sorted(uses, key=lambda path: (uses[path] == "train", path.name))
+    parts = {part: [path.name for path in files if uses[path] == part] for part in ("train", "validation", "test")}
     spec = data / SPEC
     if spec.exists():
         if model and not re.search(rf"^model:\s*['\"]?{re.escape(model)}['\"]?\s*(#.*)?$", spec.read_text(), re.M):
             raise CliError(f"{spec} decides the model: leave MODEL= out, or write `model: {model}` there")
         return (*files, spec)
     if len(parts["train"]) != 1 or any(len(names) > 1 for names in parts.values()):
-        raise CliError(f"{data} must have one .jsonl file to train on, or a {SPEC} that says which file is for what")
+        raise CliError(
+            f"{data} must have one file to train on ({', '.join(KINDS)}), or a {SPEC} that tells which one is"
+        )
     if not model:
         return tuple(files)
     spec = scratch / SPEC
     spec.parent.mkdir(parents=True, exist_ok=True)
     spec.write_text(f"model: {model}\n" + "".join(f"{part}: {names[0]}\n" for part, names in parts.items() if names))
     return (*files, spec)
-
-
-def _part(path: Path) -> str:
-    """The part that a file's name says it is; empty for one that is only for trying the endpoint."""
-    name = path.stem.lower()
-    if name.endswith("_gen"):
-        return ""
-    return next((part for part in ("validation", "test") if name.startswith(part)), "train")

@@ -42,7 +42,13 @@ RUN = {
 }
 
 
-ANSWERS = {"/api/runs": [RUN], "/api/runs/r1": RUN, "/api/folders": {"half": ["test.jsonl"]}}
+FROM_THE_HUB = RUN | {"id": "hub", "train": None, "hub": {"name": "owner/chats", "revision": "main"}}
+ANSWERS = {
+    "/api/runs": [RUN],
+    "/api/runs/r1": RUN,
+    "/api/runs/hub": FROM_THE_HUB,
+    "/api/folders": {"half": ["test.jsonl"]},
+}
 
 
 class _Api(BaseHTTPRequestHandler):
@@ -101,6 +107,12 @@ def test_a_run_is_shown_with_its_faults_and_losses(url: str, capsys: pytest.Capt
     out = capsys.readouterr().out
     assert "train, line 2: not JSON" in out
     assert "eval_loss: 6.500 (step 0) -> 0.250 (step 40)" in out
+    assert "facts (facts/train.jsonl)" in out
+
+
+def test_a_run_of_the_hub_is_shown_with_its_source(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "hub", "--url", url, "--key", KEY]) == 0
+    assert "facts (owner/chats)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -160,10 +172,10 @@ def names(upload: dataset.Upload) -> list[str]:
 
 
 def test_a_folder_is_uploaded_with_its_training_file_last(tmp_path: Path) -> None:
-    data = folder(tmp_path / "My Chats", "a.jsonl", "test_sft.jsonl", "train_gen.jsonl", "notes.txt")
+    data = folder(tmp_path / "My Chats", "a.parquet", "test_sft.jsonl.gz", "train_gen.jsonl", "notes.txt")
     upload = dataset.own(data, tmp_path, None)
     assert upload.folder == "my-chats"
-    assert names(upload) == ["test_sft.jsonl", "train_gen.jsonl", "a.jsonl"]
+    assert names(upload) == ["test_sft.jsonl.gz", "train_gen.jsonl", "a.parquet"]
 
 
 def test_a_model_makes_a_spec_for_a_folder_that_has_none(tmp_path: Path) -> None:
@@ -175,7 +187,7 @@ def test_a_model_makes_a_spec_for_a_folder_that_has_none(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("files", [("a.jsonl", "b.jsonl"), ("train.jsonl", "test_a.jsonl", "test_b.jsonl"), ()])
 def test_a_folder_that_is_not_clear_is_refused(tmp_path: Path, files: tuple[str, ...]) -> None:
-    with pytest.raises(CliError, match=r"one \.jsonl file to train on"):
+    with pytest.raises(CliError, match=r"one file to train on \(\.jsonl, "):
         dataset.own(folder(tmp_path / "chats", *files), tmp_path, None)
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from shared.dataset.files import KINDS, kind_of
 from shared.dataset.spec import FILE_NAME, Hub, Spec
@@ -93,7 +94,7 @@ def contents(folder: str, files: Iterable[DataFile], spec: Spec | None) -> Conte
         return _as_spec_says(folder, there, spec, spec_file)
     ignored = {name: reason for name in there if (reason := _not_data(name))}
     data = [file for name, file in sorted(there.items()) if name not in ignored]
-    uses = {file.name: _use(file.name) for file in data}
+    uses = {file.name: use_of(file.name) for file in data}
     ignored |= {name: _REASONS[use] for name, use in uses.items() if use in _REASONS}
     held = {use: [file for file in data if uses[file.name] == use] for use in ("validation", "test")}
     datasets = tuple(
@@ -170,7 +171,10 @@ _REASONS = {
 }
 
 
-def _use(name: str) -> str:
+def use_of(name: str) -> Literal["train", "validation", "test", "try", "none"]:
+    """What a file is for by its name; `try`: prompts for trying the endpoint, `none`: it is not taken for data."""
+    if _not_data(name):
+        return "none"
     stem = _stem(name)
     if stem.endswith("_gen"):
         return "try"
