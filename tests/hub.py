@@ -452,6 +452,7 @@ def _refused(status: int, code: str, message: str, headers: Mapping[str, str] | 
     return JSONResponse({"error": message}, status, told)
 
 
+@cache
 def _blob(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
@@ -460,5 +461,6 @@ def _sha1(data: bytes) -> str:
     return hashlib.sha1(data).hexdigest()
 
 
+@cache
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
