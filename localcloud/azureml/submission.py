@@ -43,7 +43,6 @@ class Command:
     """A step that runs a command. `kinds`: the types of its inputs, `compute`: the cluster's name, or `serverless`."""
 
     name: str
-    display_name: str
     command: str
     inputs: Json
     kinds: dict[str, str]
@@ -142,7 +141,6 @@ def _command(cloud: Cloud, name: str, node: Json, properties: Json, before: dict
             raise user_error(f"The command of step {name} names {kind}.{key}, which it has not.")
     return Command(
         name=name,
-        display_name=specification.get("display_name") or name,
         command=command,
         inputs=inputs,
         kinds={key: spec["type"] for key, spec in (specification.get("inputs") or {}).items()},

@@ -39,6 +39,6 @@ def test_datastores_name_the_account_and_container(ml: Any) -> None:
     assert (prepared.account_name, prepared.container_name) == ("droptune", "prepared")
     assert len(prepared.credentials.account_key) == 88
     assert ml.datastores.get_default().name == "workspaceblobstore"
-    assert {store.name for store in ml.datastores.list()} == {"prepared", "workspaceblobstore"}
+    assert {store.name for store in ml.datastores.list()} == {"datasets", "prepared", "workspaceblobstore"}
     with pytest.raises(ResourceNotFoundError, match="Datastore nope was not found"):
         ml.datastores.get("nope")
