@@ -59,6 +59,17 @@ class Blobs:
         with translated(f"blob {container}/{name}", role=_ROLE):
             yield from self._blob(container, name).download_blob(**self._options(if_match)).chunks()
 
+    def source(self, container: str, name: str, etag: str, size: int) -> BlobFile:
+        """One version of a blob as a file to read, in one go or here and there. Asks nothing yet."""
+        return BlobFile(blobs=self, container=container, path=name, etag=etag, size=size)
+
+    def read_at(self, container: str, name: str, offset: int, size: int, if_match: str) -> bytes:
+        """The `size` bytes of a blob from `offset` on, which must be in it. Raises NotFound; Conflict if it changed."""
+        with translated(f"blob {container}/{name}", role=_ROLE):
+            options = self._options(if_match)
+            data: bytes = self._blob(container, name).download_blob(offset=offset, length=size, **options).readall()
+            return data
+
     def write(
         self, container: str, name: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False
     ) -> str:
@@ -134,6 +145,31 @@ class Blobs:
         date = response.http_response.headers.get("Date")
         if date:
             self._seen = (parsedate_to_datetime(date).astimezone(UTC), time.monotonic())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlobFile:
+    """A blob as a dataset's Source. Raises Conflict once it is another version; that or NotFound once it is gone."""
+
+    blobs: Blobs
+    container: str
+    path: str
+    etag: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The blob's name behind its last slash."""
+        return self.path.rpartition("/")[2]
+
+    def chunks(self) -> Iterator[bytes]:
+        """The blob from its beginning, at most 4 MiB at a time."""
+        return self.blobs.stream(self.container, self.path, self.etag)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The `size` bytes from `offset` on; fewer only where the blob ends."""
+        size = min(size, self.size - offset)
+        return self.blobs.read_at(self.container, self.path, offset, size, self.etag) if size > 0 else b""
 
 
 class BlobWriter:

@@ -31,6 +31,7 @@ OTHER_COLUMNS = 10  # of a file without any of them: enough to tell what the fil
 _PIECE = 4 * MIB  # of decoded values that become rows at once
 _MOST_ROWS = 8192
 _REPEATED = 64 * MIB  # the most that a batch may decode to if each value is its dictionary's longest
+_ROW_WORST = 512 * MIB  # the most that an average row may decode to then
 _BUFFERS = 32 * MIB  # for the columns' read buffers, together
 _FOOTER = 64 * MIB
 _EXCERPT = 160
@@ -213,6 +214,9 @@ def _batch_rows(file: _Reading, group: pq.RowGroupMetaData, leaves: list[int]) -
         usual += column.total_uncompressed_size / rows
         if column.physical_type == "BYTE_ARRAY":
             worst += column.num_values / rows * _longest(file, column)
+    if worst > _ROW_WORST:
+        reason = f"its rows may have {size_text(int(worst))} each, unpacked: one long text is repeated in them"
+        raise FileFault("row_too_large_to_read", reason)
     most = min(_MOST_ROWS, _PIECE / max(usual, 1), _REPEATED / max(worst, 1))
     return max(1, int(most))
 

@@ -58,8 +58,8 @@ def _headed(chunks: Iterable[bytes]) -> Iterator[bytes]:
 _SPACE = b" \t\n\r"
 # What can stand between elements that are objects or arrays. A string, a number or a word may be cut off at the end.
 _TOKEN = re.compile(rb'[ \t\n\r]+|,|"(?:[^"\\]++|\\.?+)*+"?|[^ \t\n\r,"]+', re.DOTALL)
-_STRUCTURE = np.zeros(256, np.bool_)
-_STRUCTURE[list(b'"\\[]{}')] = True
+_STRUCTURE = bytes(code in b'"\\[]{}' for code in range(256))
+_QUOTE, _SLASH = b'"\\'
 _STEP = np.zeros(256, np.int8)
 _STEP[list(b"[{")] = 1
 _STEP[list(b"]}")] = -1
@@ -184,16 +184,15 @@ class _Splitter:
 
     def _events(self, chunk: bytes) -> Iterator[tuple[int, int, int]]:
         """Position, depth behind it and byte of each bracket that begins or ends the array or one of its elements."""
-        data = np.frombuffer(chunk, np.uint8)
-        at = np.flatnonzero(_STRUCTURE[data])
-        code = data[at]
-        slash = code == ord("\\")
+        at = np.flatnonzero(np.frombuffer(chunk.translate(_STRUCTURE), np.bool_))
+        code = np.frombuffer(chunk, np.uint8)[at]
+        slash = code == _SLASH
         carried, self._backslashes = self._backslashes, self._trailing(chunk)
         if carried or slash.any():
             keep = ~slash
-            keep[self._escaped(data, at, code, slash, carried)] = False
+            keep[self._escaped(at, code, slash, carried)] = False
             at, code = at[keep], code[keep]
-        quote = code == ord('"')
+        quote = code == _QUOTE
         in_string = (np.cumsum(quote) + self._in_string) & 1
         if len(at):
             self._in_string = int(in_string[-1])
@@ -214,20 +213,22 @@ class _Splitter:
         return count + self._backslashes if count == len(chunk) else count
 
     @staticmethod
-    def _escaped(data: Any, at: Any, code: Any, slash: Any, carried: int) -> Any:
+    def _escaped(at: Any, code: Any, slash: Any, carried: int) -> Any:
         """Indices into `at` of the quotes that follow an odd number of backslashes."""
-        quotes = np.flatnonzero(code == ord('"'))
-        first = quotes[:1][at[quotes[:1]] == 0] if carried % 2 else quotes[:0]
-        quotes = quotes[at[quotes] > 0]
-        quotes = quotes[data[at[quotes] - 1] == ord("\\")]
-        if not len(quotes):
-            return first
-        where = at[slash]
-        index = np.arange(len(where))
-        begins = np.maximum.accumulate(np.where(np.diff(where, prepend=-2) != 1, index, 0))  # of each run of them
-        last = np.searchsorted(where, at[quotes] - 1)
-        count = last - begins[last] + 1 + np.where(where[begins[last]] == 0, carried, 0)
-        return np.concatenate([first, quotes[count % 2 == 1]])
+        quotes = np.flatnonzero((code[1:] == _QUOTE) & slash[:-1] & (np.diff(at) == 1)) + 1
+        runs = np.ones(len(quotes), np.int64)  # how many backslashes stand before each of them
+        longer = np.flatnonzero((quotes > 1) & slash[quotes - 2] & (at[quotes - 2] == at[quotes] - 2))
+        if len(longer):
+            index = np.arange(len(at))
+            goes_on = np.zeros(len(at), np.bool_)
+            goes_on[1:] = slash[1:] & slash[:-1] & (np.diff(at) == 1)
+            begins = np.maximum.accumulate(np.where(goes_on, 0, index))
+            runs[longer] = quotes[longer] - begins[quotes[longer] - 1]
+        if carried:
+            runs[at[quotes] == runs] += carried
+            if len(at) and at[0] == 0 and code[0] == _QUOTE:
+                quotes, runs = np.append(quotes, 0), np.append(runs, carried)
+        return quotes[runs % 2 == 1]
 
     def _here(self, chunk: bytes, at: int) -> tuple[int, int]:
         """Line and offset of a place in the chunk; places must come in their order."""

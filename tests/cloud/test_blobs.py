@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from localcloud.stack import Stack
 from shared.cloud import Cloud
 from shared.cloud.clients import CHUNK
+from shared.dataset.files import Limits
+from shared.dataset.tables import parquet
 from shared.errors import Conflict, NotFound, Permanent
 
 BOX = "state"
@@ -84,6 +89,49 @@ def test_a_blob_that_changes_while_it_is_streamed_is_a_conflict(azure: Cloud, un
     azure.blobs.write(BOX, unique, bytes(CHUNK * 2))
     with pytest.raises(Conflict):
         list(chunks)
+
+
+def test_a_source_is_one_version_of_a_blob(azure: Cloud, unique: str) -> None:
+    data = bytes(range(256)) * 40_000
+    etag = azure.blobs.upload(BOX, f"{unique}/train.parquet", [data])
+    source = azure.blobs.source(BOX, f"{unique}/train.parquet", etag, len(data))
+    assert (source.name, source.size) == ("train.parquet", len(data))
+    chunks = list(source.chunks())
+    assert b"".join(chunks) == data
+    assert max(map(len, chunks)) == CHUNK
+    assert source.read_at(1000, 300) == data[1000:1300]
+    assert source.read_at(7, CHUNK * 2) == data[7 : 7 + CHUNK * 2]
+    assert source.read_at(len(data) - 8, 100) == data[-8:]
+    assert source.read_at(len(data), 8) == b""
+    azure.blobs.write(BOX, f"{unique}/train.parquet", data)
+    with pytest.raises(Conflict):
+        source.read_at(0, 10)
+    with pytest.raises(Conflict):
+        next(source.chunks())
+    azure.blobs.delete(BOX, f"{unique}/train.parquet")
+    with pytest.raises((Conflict, NotFound), match=f"{unique}/train.parquet"):
+        source.read_at(0, 10)
+
+
+def test_an_empty_source(azure: Cloud, unique: str) -> None:
+    source = azure.blobs.source(BOX, unique, azure.blobs.write(BOX, unique, b""), 0)
+    assert list(source.chunks()) == []
+    assert source.read_at(0, 10) == b""
+
+
+def test_parquet_is_read_from_a_blob_here_and_there(azure: Cloud, unique: str) -> None:
+    table = pa.table({"prompt": [f"{n} " * 500 for n in range(2000)], "completion": ["yes"] * 2000})
+    file = io.BytesIO()
+    pq.write_table(table, file, row_group_size=300, compression=None, use_dictionary=False)
+    etag = azure.blobs.write(BOX, unique, file.getvalue())
+    source = azure.blobs.source(BOX, unique, etag, len(file.getvalue()))
+    rows = [row for batch in parquet(source, Limits()) for row in batch.rows]
+    assert rows == table.to_pylist()
+    batches = parquet(source, Limits())
+    next(batches)
+    azure.blobs.write(BOX, unique, file.getvalue())
+    with pytest.raises(Conflict):
+        list(batches)
 
 
 def test_a_writer_that_fails_leaves_nothing(azure: Cloud, unique: str) -> None:
