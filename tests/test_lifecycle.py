@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -26,6 +27,12 @@ from shared.lifecycle import (
 )
 
 STATES = ("Creating", "Updating", "Succeeded", "Failed", "Deleting", "Canceled", None)
+REPORTS: tuple[tuple[Literal["taken", "new", "missing"], str], ...] = (
+    ("new", ""),
+    ("taken", ""),
+    ("taken", "bad rows"),
+    ("missing", ""),
+)
 SHOWN: dict[Phase, list[Seen]] = {
     Phase.RECEIVED: [
         Upload(gone=gone, settles_in=settles, faults=faults, reason=reason, same_as=same, in_job=big)
@@ -55,10 +62,7 @@ SHOWN: dict[Phase, list[Seen]] = {
         *(
             Job(status=status, why="w", overdue=overdue, report=report, reason=reason, changed=changed)
             for status, overdue, (report, reason), changed in itertools.product(
-                ("Completed", "Failed"),
-                (True, False),
-                (("new", ""), ("taken", ""), ("taken", "bad rows"), ("missing", "")),
-                (None, "somebody wrote over it"),
+                ("Completed", "Failed"), (True, False), REPORTS, (None, "somebody wrote over it")
             )
         ),
     ],

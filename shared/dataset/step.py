@@ -78,7 +78,7 @@ def run(plan: Plan, source: Path, outputs: Mapping[str, Path], *, processes: int
     """
     from shared.dataset.markdown import page
     from shared.dataset.parallel import prepare_files
-    from shared.dataset.prepare import Facts
+    from shared.dataset.rules import Facts
 
     files = _sources(plan, source)
     with tempfile.TemporaryDirectory(prefix="droptune-") as scratch:
