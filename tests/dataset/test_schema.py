@@ -145,6 +145,8 @@ def beyond_the_schema(document: dict[str, Any]) -> bool:
 @example({"train": "a.csv", "split": {"test": 0.0, "validation": 10**400}})
 @example({"train": "a.csv", "min_rows": 10.0})
 @example({"train": "a.csv\n"})
+@example({"train": "a.csv", "model": "x" * 256})
+@example({"train": "a.csv", "model": "x" * 257})
 @example({"train": None, "source": None})
 @example({"train": "a.csv", "source": None, "percent": None})
 def test_the_schema_and_parse_agree(document: dict[str, Any]) -> None:
