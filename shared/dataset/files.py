@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 MIB = 1024 * 1024
 CHUNK = 4 * MIB  # the most that a source hands out at once
@@ -35,6 +35,7 @@ class Limits:
     ratio: int = 200
 
 
+@runtime_checkable
 class Source(Protocol):
     """A file to read, wherever it lies. Reading again begins anew; sources can be pickled where their store can."""
 

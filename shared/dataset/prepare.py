@@ -1,25 +1,42 @@
-"""Checks a dataset, splits what nobody split, and writes the clean rows: one pass over each file, in bounded memory.
+"""Checks a dataset, splits what nobody split, and writes the good rows: one pass over each file, in bounded memory.
 
-Called by prepare_dataset with the blobs' chunks and with a writer for each part.
+Called by the function that prepares, by `droptune check` and by the pipeline's step; `parallel` does the same with
+several processes, each with a Tally of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
-from shared.dataset import split
+import numpy as np
+
+from shared.dataset import columns, split, tables
+from shared.dataset.checker import BYTES_A_TOKEN, Checked, Checker, excerpt
+from shared.dataset.duplicates import Duplicates
+from shared.dataset.files import FileFault, Limits, Source, decompressed, kind_of
+from shared.dataset.formats import BY_NAME
 from shared.dataset.report import Report
-from shared.dataset.rules import Fault, Row, check
+from shared.dataset.rules import RULES, Facts, Fault
+from shared.dataset.spec import Policy
 from shared.dataset.split import Cut, Part
+from shared.dataset.tables import Table
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+# Held-out files come first: their prompts are then known when those of the training file pass.
+ORDER: tuple[Part, ...] = ("test", "validation", "train")
 HELD_ROWS = 10_000
 HELD_BYTES = 16 * 1024 * 1024
 FIRST_ROWS = 3
+MANY_DUPLICATES = 0.1
+LONG = 100
 _FIRST_LENGTH = 500
+_RANGES = 48  # of tokens, by powers of two
+
+type Input = Source | Table
 
 
 class Sink(Protocol):
@@ -31,110 +48,442 @@ class Sink(Protocol):
 
 def prepare(
     *,
-    train: Iterable[bytes],
-    validation: Iterable[bytes] | None = None,
-    test: Iterable[bytes] | None = None,
-    sinks: Mapping[Part, Sink],
-    faults_told: int = 1000,
+    files: Mapping[Part, Input],
+    sinks: Mapping[Part, Sink] | None,
+    policy: Policy | None = None,
+    facts: Facts | None = None,
+    limits: Limits | None = None,
+    told: int = 1000,
+    progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Streams the good rows of the given files to `sinks` as JSON Lines, and reports on all rows.
+    """Streams the good rows of the given files to `sinks` as JSON Lines (None: only checks), and reports on all rows.
 
-    A file that is None is cut from train: 10 % of its prompts each (see `split`). There must be a sink for each part.
-    What was written counts only if the report names no bad row. Raises only what reading or writing raises.
+    There must be a file for train; a part without one is cut from it (see `split`). What was written counts only if the
+    report is not `rejected`. `progress` is told how many bytes were read, now and then. Raises only what reading or
+    writing raises.
     """
-    work = _Work(sinks, faults_told)
-    others: dict[Part, Iterable[bytes] | None] = {"test": test, "validation": validation}
-    for part, chunks in others.items():
-        if chunks is not None:
-            for row in work.good(chunks, part):
-                work.write(part, row)
-    missing = tuple(part for part, chunks in others.items() if chunks is None)
-    if missing:
-        _cut(work, train, missing)
-    else:
-        for row in work.good(train, "train"):
-            work.write("train", row)
-    return work.report(missing)
+    policy = policy or Policy()
+    tallies: dict[Part, Tally] = {}
+    for part in ORDER:
+        if part in files:
+            scan = Scan.of(part, files, tallies, policy=policy, facts=facts, limits=limits, told=told)
+            with Duplicates() as duplicates:
+                tallies[part] = tally = scan.run(scan.batches(files[part], progress), sinks, duplicates)
+                finish(tally, scan, duplicates)
+    return summed(tallies, files, policy, told)
 
 
-def _cut(work: _Work, train: Iterable[bytes], missing: tuple[Part, ...]) -> None:
-    """Splits `train`. A small set is held back, to fit the cuts to it; whether it is small no row order can change."""
-    held: list[tuple[int, Row]] = []
-    size = 0
-    cut: Cut | None = None
-    for row in work.good(train, "train"):
-        place = split.place(row.prompt)
-        if cut:
-            work.write(cut.part(place), row)
-            continue
-        held.append((place, row))
-        size += len(row.data)
-        if len(held) > HELD_ROWS or size > HELD_BYTES:
-            cut = split.fixed(missing)
-            work.write_all(cut, held)
-    if cut is None:
-        fitted = split.fitted(missing, [place for place, _ in held])
-        work.write_all(fitted or Cut(parts=(), ends=()), held)
-    if not work.by_rule and not all(work.splits[part] for part in ("train", *missing)):
-        parts = " and ".join(missing)
-        reason = f"the rows have too few different first prompts to cut {parts} from them without repeating one"
-        work.fault(Fault(part="train", line=1, offset=0, rule="too_few_prompts", reason=reason, excerpt=""))
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """How a file, or a piece of it, is to be read: everything but its bytes. Can be sent to another process.
+
+    `cut`: the zones cut from it for the parts without files. `known`: sorted places of the prompts of the files before.
+    `chosen`: the name of its format, where that is known already.
+    """
+
+    part: Part
+    file: str
+    policy: Policy
+    facts: Facts
+    limits: Limits
+    told: int
+    cut: Cut | None
+    known: Mapping[Part, np.ndarray]
+    chosen: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        part: Part,
+        files: Mapping[Part, Input],
+        before: Mapping[Part, Tally],
+        *,
+        policy: Policy,
+        facts: Facts | None,
+        limits: Limits | None,
+        told: int,
+    ) -> Scan:
+        """The scan of one of a dataset's files, when those `before` it have been read."""
+        percents: dict[Part, int] = {"validation": policy.validation_percent, "test": policy.test_percent}
+        missing = tuple(each for each in percents if each not in files)
+        return cls(
+            part=part,
+            file=files[part].name,
+            policy=policy,
+            facts=facts or Facts(),
+            limits=limits or Limits(),
+            told=told,
+            cut=split.fixed(missing, tuple(percents[each] for each in missing))
+            if part == "train" and missing
+            else None,
+            known={other: np.sort(np.concatenate(tally.prompts)) for other, tally in before.items() if tally.prompts},
+        )
+
+    def checker(self) -> Checker:
+        """A checker for its rows."""
+        return Checker(
+            file=self.file,
+            part=self.part,
+            facts=self.facts,
+            limits=self.limits,
+            seed=self.policy.seed,
+            chosen=BY_NAME[self.chosen] if self.chosen else None,
+        )
+
+    def batches(
+        self, file: Input, progress: Callable[[int], None] | None = None, checker: Checker | None = None
+    ) -> Iterator[Checked]:
+        """The rows of a whole file, checked. Raises FileFault, and what the source raises."""
+        checker = checker or self.checker()
+        if not isinstance(file, Source):
+            yield from map(checker.records, file.records(self.limits))
+            return
+        kind = kind_of(file.name)
+        if kind == ".parquet":
+            yield from map(checker.records, columns.parquet(watched(file, progress), self.limits))
+            return
+        chunks = _watched(file.chunks(), progress)
+        if kind == ".csv":
+            yield from map(checker.records, tables.csv(chunks, self.limits))
+        elif kind == ".json":
+            yield from map(checker.elements, tables.json_array(chunks, self.limits))
+        else:
+            yield from checker.lines(decompressed(chunks, self.limits, file.size) if kind == ".jsonl.gz" else chunks)
+
+    def run(
+        self,
+        batches: Iterator[Checked],
+        sinks: Mapping[Part, Sink] | None,
+        duplicates: Duplicates,
+        *,
+        hold: bool = True,
+    ) -> Tally:
+        """Writes and counts the rows. `hold`: a small set is held back, to fit the cuts to it."""
+        tally = Tally(self.told)
+        writer = _Writer(tally, sinks, self.cut)
+        held: list[_Good] = []
+        holding = hold and self.cut is not None
+        rows = size = 0
+        try:
+            for batch in batches:
+                good = _Good(batch)
+                tally.count(self, batch, good)
+                if not batch.rows:
+                    continue
+                duplicates.add(good.hashes, np.array(batch.numbers, np.uint64))
+                if self.part != "train":
+                    tally.prompts.append(good.places)
+                if self.cut is None:
+                    writer.write(self.part, good.rows, good.hashes)
+                elif not holding:
+                    writer.cut(good)
+                else:
+                    held.append(good)
+                    rows, size = rows + len(good.rows), size + good.bytes
+                    if rows > HELD_ROWS or size > HELD_BYTES:
+                        holding = False
+                        for each in held:
+                            writer.cut(each)
+                        held.clear()
+        except FileFault as fault:
+            tally.fault(self.fault(fault.rule, fault.reason, {"line": fault.line, "offset": fault.offset}))
+        if holding and self.cut:
+            places = {place for good in held for place in good.places.tolist()}
+            fitted = split.fitted(self.cut, places)
+            tally.adjusted = fitted is not None and any(fitted.part(place) != self.cut.part(place) for place in places)
+            writer.zones = fitted or Cut(parts=(), ends=())
+            for good in held:
+                writer.cut(good)
+        return tally
+
+    def fault(self, rule: str, reason: str, where: Mapping[str, Any], row: bytes = b"") -> Fault:
+        """A fault of a good row."""
+        return Fault(file=self.file, part=self.part, rule=rule, reason=reason, excerpt=excerpt(row), **where)
 
 
-class _Work:
-    """Where rows go, and what is counted on the way."""
+class _Good:
+    """The good rows of a batch, with what is reckoned with."""
 
-    def __init__(self, sinks: Mapping[Part, Sink], faults_told: int) -> None:
-        self.splits: Counter[str] = Counter(dict.fromkeys(PARTS, 0))
-        self.by_rule: Counter[str] = Counter()
+    def __init__(self, batch: Checked) -> None:
+        self.rows = batch.rows
+        self.hashes = np.array(batch.hashes, np.uint64)
+        self.places = np.array(batch.places, np.uint64)
+        self.sizes = np.fromiter(map(len, batch.rows), np.int64, len(batch.rows))
+        self.bytes = int(self.sizes.sum())
+
+
+class _Writer:
+    """Writes rows to their parts, and counts them there."""
+
+    def __init__(self, tally: Tally, sinks: Mapping[Part, Sink] | None, zones: Cut | None) -> None:
+        self.zones = zones or Cut(parts=(), ends=())
+        self._tally = tally
         self._sinks = sinks
-        self._faults_told = faults_told
-        self._faults: list[Fault] = []
-        self._rows = 0
-        self._first: list[str] = []
-        self._digests = {part: hashlib.blake2b(digest_size=16) for part in PARTS}
 
-    def good(self, chunks: Iterable[bytes], part: Part) -> Iterable[Row]:
-        """The good rows of a file; the others are counted."""
-        for found in check(chunks, part=part):
-            if isinstance(found, Row):
-                self._rows += 1
-                yield found
-            else:
-                self._rows += found.rule != "empty_file"
-                self.fault(found)
+    def cut(self, good: _Good) -> None:
+        """Writes each row to the zone that it is in."""
+        zones = np.searchsorted(np.array(self.zones.ends, np.uint64), good.places, side="right")
+        parts = (*self.zones.parts, "train")
+        rows: list[list[bytes]] = [[] for _ in parts]
+        for row, zone in zip(good.rows, zones.tolist(), strict=True):
+            rows[zone].append(row)
+        for zone, part in enumerate(parts):
+            self.write(part, rows[zone], good.hashes[zones == zone])
+
+    def write(self, part: Part, rows: list[bytes], hashes: np.ndarray) -> None:
+        """Writes rows to a part."""
+        if rows:
+            self._tally.wrote(part, rows, hashes)
+            if self._sinks is not None:
+                self._sinks[part].write(b"\n".join(rows) + b"\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digest:
+    """Sums over the hashes of rows, modulo 2^64, that tell another order and can be joined."""
+
+    rows: int = 0
+    plain: int = 0
+    ordered: int = 0
+
+    def joined(self, other: Digest) -> Digest:
+        """The digest of these rows and then those."""
+        return Digest(
+            rows=self.rows + other.rows,
+            plain=(self.plain + other.plain) % split.LINE,
+            ordered=(self.ordered + other.ordered + self.rows * other.plain) % split.LINE,
+        )
+
+    @classmethod
+    def of(cls, hashes: np.ndarray) -> Digest:
+        """The digest of rows with these hashes (uint64)."""
+        weights = np.arange(1, len(hashes) + 1, dtype=np.uint64)
+        return cls(rows=len(hashes), plain=int(hashes.sum()), ordered=int((hashes * weights).sum()))
+
+
+class Tally:
+    """What is counted of a file, or of a piece of it; the pieces of a file are joined in their order."""
+
+    def __init__(self, told: int) -> None:
+        self.told = told
+        self.rows = self.lines = self.good = self.bytes = self.duplicates = self.read = 0
+        self.counts: Counter[str] = Counter()
+        self.faults: list[Fault] = []
+        self.warned: list[Fault] = []
+        self.format = ""
+        self.splits: Counter[str] = Counter()
+        self.digests: dict[str, Digest] = {part: Digest() for part in PARTS}
+        self.adjusted = False
+        self.turns: np.ndarray = np.zeros(0, np.int64)
+        self.tokens: np.ndarray = np.zeros(_RANGES, np.int64)
+        self.longest: tuple[int, Fault | None] = (0, None)
+        self.first: list[str] = []
+        self.prompts: list[np.ndarray] = []
+        self.groups: dict[int, int] = {}
 
     def fault(self, fault: Fault) -> None:
         """Counts a fault, and keeps it if it is one of the first."""
-        self.by_rule[fault.rule] += 1
-        if len(self._faults) < self._faults_told:
-            self._faults.append(fault)
+        self.counts[fault.rule] += 1
+        kept = self.faults if fault.severity == "error" else self.warned
+        if len(kept) < self.told:
+            kept.append(fault)
 
-    def write(self, part: Part, row: Row) -> None:
-        """Writes a row to its part."""
-        line = row.data + b"\n"
-        self._sinks[part].write(line)
-        self._digests[part].update(line)
-        self.splits[part] += 1
-        if part == "train" and len(self._first) < FIRST_ROWS:
-            self._first.append(row.data[: 4 * _FIRST_LENGTH].decode(errors="ignore")[:_FIRST_LENGTH])
+    def count(self, scan: Scan, batch: Checked, good: _Good) -> None:
+        """Counts a batch of rows."""
+        self.rows += batch.count
+        self.lines += batch.lines
+        self.format = self.format or batch.format
+        self.groups |= batch.groups
+        for fault in batch.faults:
+            self.fault(fault)
+        if not batch.rows:
+            return
+        self.good += len(batch.rows)
+        self.bytes += good.bytes
+        tokens = good.sizes // BYTES_A_TOKEN
+        self.tokens += np.bincount(np.frexp(tokens)[1], minlength=_RANGES)
+        self._add_turns(np.bincount(batch.turns))
+        most = int(tokens.argmax())
+        if tokens[most] > self.longest[0]:
+            self.longest = (int(tokens[most]), scan.fault("long_rows", "", batch.where(most), batch.rows[most]))
+        context = scan.facts.context
+        if context and tokens[most] > context:
+            for at in np.flatnonzero(tokens > context).tolist():
+                reason = f"about {tokens[at]:,} tokens, and the base model's context holds {context:,}"
+                self.fault(scan.fault("over_context", reason, batch.where(at), batch.rows[at]))
+        for other, prompts in scan.known.items():
+            near = np.minimum(np.searchsorted(prompts, good.places), len(prompts) - 1)
+            for at in np.flatnonzero(prompts[near] == good.places).tolist():
+                reason = f"its first prompt is in the {other} data too"
+                self.fault(scan.fault("prompt_in_both", reason, batch.where(at), batch.rows[at]))
 
-    def write_all(self, cut: Cut, held: list[tuple[int, Row]]) -> None:
-        """Writes rows that were held back, and lets them go."""
-        for place, row in held:
-            self.write(cut.part(place), row)
-        held.clear()
+    def wrote(self, part: Part, rows: list[bytes], hashes: np.ndarray) -> None:
+        """Counts rows that were written to a part."""
+        self.splits[part] += len(rows)
+        self.digests[part] = self.digests[part].joined(Digest.of(hashes))
+        if part == "train":
+            for row in rows[: FIRST_ROWS - len(self.first)]:
+                self.first.append(row[: 4 * _FIRST_LENGTH].decode(errors="ignore")[:_FIRST_LENGTH])
 
-    def report(self, missing: tuple[Part, ...]) -> Report:
-        """What became of it all."""
-        digest = hashlib.blake2b(b"".join(each.digest() for each in self._digests.values()), digest_size=16)
-        return Report(
-            rows=self._rows,
-            bad_rows=self.by_rule.total(),
-            by_rule=dict(self.by_rule.most_common()),
-            faults=tuple(self._faults),
-            splits=dict(self.splits),
-            cut=missing,
-            first_rows=tuple(self._first),
-            digest=digest.hexdigest(),
+    def join(self, other: Tally, lines: int) -> None:
+        """Adds what was counted of another piece; `lines`: how many the file has before that, if it counts from 1."""
+        self.counts += other.counts
+        for kept, more in ((self.faults, other.faults), (self.warned, other.warned)):
+            kept += [replace(each, line=each.line + lines) for each in more[: max(0, self.told - len(kept))]]
+        size, longest = other.longest
+        if longest and size > self.longest[0]:
+            self.longest = (size, replace(longest, line=longest.line + lines))
+        self.rows += other.rows
+        self.lines += other.lines
+        self.good += other.good
+        self.bytes += other.bytes
+        self.duplicates += other.duplicates
+        self.format = self.format or other.format
+        self.splits += other.splits
+        self.digests = {part: self.digests[part].joined(other.digests[part]) for part in PARTS}
+        self.adjusted |= other.adjusted
+        self._add_turns(other.turns)
+        self.tokens = self.tokens + other.tokens
+        self.first = (self.first + other.first)[:FIRST_ROWS]
+        self.prompts += other.prompts
+        self.groups |= other.groups
+
+    def _add_turns(self, turns: np.ndarray) -> None:
+        if len(turns) > len(self.turns):
+            self.turns, turns = turns.copy(), self.turns
+        self.turns[: len(turns)] += turns
+
+
+def finish(tally: Tally, scan: Scan, duplicates: Duplicates) -> None:
+    """Judges a file as a whole, once all of it was read."""
+    if not tally.rows and not tally.counts:
+        tally.fault(scan.fault("empty_file", "the file has no rows", {"line": 1, "offset": 0}))
+    elif scan.part != "train" and not tally.good:
+        reason = f"not one row of the {scan.part} file is good"
+        tally.fault(scan.fault("no_test_rows", reason, {"line": 1, "offset": 0}))
+    found: list[tuple[int, int]] = []
+    for numbers, firsts in duplicates.find():
+        tally.duplicates += len(numbers)
+        first = np.argsort(numbers)[: scan.told]
+        found = sorted([*found, *zip(numbers[first].tolist(), firsts[first].tolist(), strict=True)])[: scan.told]
+    if tally.duplicates:
+        tally.counts["duplicate_row"] += tally.duplicates
+        for number, before in found[: max(0, scan.told - len(tally.warned))]:
+            same = scan.fault("duplicate_row", "", _place(tally, before))
+            reason = f"the same row as {same.place}"
+            tally.warned.append(scan.fault("duplicate_row", reason, _place(tally, number)))
+    if tally.duplicates > MANY_DUPLICATES * tally.good:
+        reason = f"{tally.duplicates:,} of {tally.good:,} good rows are copies of others"
+        tally.fault(scan.fault("too_many_duplicates", reason, {"line": 1}))
+    size, longest = tally.longest
+    half = int(
+        np.searchsorted(np.cumsum(tally.tokens), tally.good / 2)
+    )  # half of the rows have fewer than 2^half tokens
+    if longest and size > LONG << half:
+        tally.fault(
+            replace(longest, reason=f"about {size:,} tokens, where half of the rows have less than {1 << half:,}")
         )
+
+
+def _place(tally: Tally, number: int) -> dict[str, Any]:
+    """Where the row with this number is."""
+    first = max((first for first in tally.groups if first <= number), default=None)
+    if first is None:
+        return {"line": number}
+    return {"line": number, "row_group": tally.groups[first], "row": number - first + 1}
+
+
+def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Input], policy: Policy, told: int) -> Report:
+    """The report on a dataset, from what was counted of its files."""
+    total = Tally(told)
+    for part in PARTS:
+        if part in tallies:
+            total.join(tallies[part], 0)
+    train = tallies["train"]
+    cut = tuple(part for part in PARTS if part not in tallies)
+    broken = [rule for rule in total.counts if RULES[rule].severity == "error"]
+    # A dataset is judged as a whole once its rows are in order: a bad row is enough to be told.
+    if not broken or (policy.on_bad_rows == "drop" and all(RULES[rule].scope == "row" for rule in broken)):
+        reason, rule = "", "too_few_rows"
+        if train.good < policy.min_rows:
+            reason = f"{train.good:,} good rows to train on; min_rows is {policy.min_rows:,}"
+        elif cut and not all(train.splits[part] for part in ("train", *cut)):
+            rule = "too_few_prompts"
+            reason = f"the rows have too few different first prompts to cut {' and '.join(cut)} from them"
+        if reason:
+            total.fault(Fault(file=files["train"].name, part="train", rule=rule, reason=reason, line=1))
+    errors = {rule: count for rule, count in total.counts.most_common() if RULES[rule].severity == "error"}
+    bad_rows = sum(count for rule, count in errors.items() if RULES[rule].scope == "row" or rule == "mixed_formats")
+    rejected = _rejected(total, errors, bad_rows, policy)
+    digest = [(each.rows, each.plain, each.ordered) for each in total.digests.values()]
+    return Report(
+        rejected=rejected,
+        rows=total.rows,
+        bad_rows=bad_rows,
+        by_rule=errors,
+        faults=tuple(total.faults),
+        warnings={rule: count for rule, count in total.counts.most_common() if rule not in errors},
+        warned=tuple(total.warned),
+        dropped=0 if rejected else bad_rows,
+        splits={part: total.splits[part] for part in PARTS},
+        cut=cut,
+        adjusted=total.adjusted,
+        files={part: files[part].name for part in PARTS if part in files},
+        formats={part: tally.format for part, tally in tallies.items() if tally.format},
+        turns={turns: rows for turns, rows in enumerate(total.turns.tolist()) if rows},
+        tokens={1 << power: rows for power, rows in enumerate(total.tokens.tolist()) if rows},
+        longest=total.longest[0],
+        duplicates=total.duplicates,
+        first_rows=tuple(total.first),
+        digest=hashlib.blake2b(repr(digest).encode(), digest_size=16).hexdigest(),
+    )
+
+
+def _rejected(total: Tally, errors: Mapping[str, int], bad_rows: int, policy: Policy) -> str:
+    """Why a dataset with these errors is not to be trained on; empty if it may be."""
+    if not errors:
+        return ""
+    whole = [fault for fault in total.faults if RULES[fault.rule].scope != "row"]
+    if whole or any(RULES[rule].scope != "row" for rule in errors):
+        said = "; ".join(f"{fault.place}: {fault.reason}. {fault.cure}" for fault in whole[:3])
+        if not bad_rows:
+            return said or ", ".join(errors)
+    percent = 100 * bad_rows / max(total.rows, 1)
+    if not whole and policy.on_bad_rows == "drop" and percent <= policy.max_bad_percent:
+        return ""
+    rules = ", ".join(f"{count:,} {rule}" for rule, count in errors.items())
+    first = (whole or total.faults)[0]
+    over = ""
+    if not whole and policy.on_bad_rows == "drop":
+        over = f"{percent:.3g} % is more than max_bad_percent ({policy.max_bad_percent:g} %); "
+    told = f"{first.place}: {first.reason}. {first.cure}"
+    return f"{bad_rows:,} of {total.rows:,} rows are bad ({rules}); {over}first: {told}"
+
+
+def _watched(chunks: Iterable[bytes], progress: Callable[[int], None] | None) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+        if progress:
+            progress(len(chunk))
+
+
+def watched(source: Source, progress: Callable[[int], None] | None) -> Source:
+    """The source, telling `progress` of what is read at places of it."""
+    return _Watched(source, progress) if progress else source
+
+
+class _Watched:
+    """A source that tells of what is read of it."""
+
+    def __init__(self, source: Source, progress: Callable[[int], None]) -> None:
+        self.name = source.name
+        self.size = source.size
+        self.chunks = source.chunks
+        self._source = source
+        self._progress = progress
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The bytes there."""
+        data = self._source.read_at(offset, size)
+        self._progress(len(data))
+        return data

@@ -1,6 +1,6 @@
-"""What became of a dataset: how many rows, which are bad and why, how it was split.
+"""What became of a dataset: how many rows, which are bad and why, how it was split, and whether it may be trained on.
 
-Written once by `prepare`, stored beside the run's data, shown on the page and by the CLI.
+Written once by `prepare`, stored beside the run's data as report.json and report.md, shown on the page and by the CLI.
 """
 
 from __future__ import annotations
@@ -14,38 +14,53 @@ from shared.dataset.rules import RULES, Fault
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The outcome of preparing a dataset. A run goes on only when `bad_rows` is 0.
+    """The outcome of preparing a dataset.
 
-    rows: good and bad ones, of all files. bad_rows: those, and what is wrong with a file as a whole (it is empty, it
-    can't be split). by_rule: rule -> how often, all counted. faults: the first of them, in full.
-    splits: part -> good rows. cut: the parts that were cut from train. first_rows: how training begins, shortened.
-    digest: of the prepared content: equal exactly if all parts hold the same rows in the same order.
+    rejected: why it may not be trained on; empty: it may. rows: of all files, good and bad. bad_rows: those with an
+    error. by_rule: error -> how often, of rows, files and the set, all counted; faults: the first of them, in full.
+    warnings, warned: the same for warnings. dropped: bad rows that were left out, as the policy has it.
+    splits: part -> good rows. cut: the parts that were cut from train; adjusted: the cuts were moved, since by chance a
+    part would have been empty. formats: file -> chat format. files: part -> file. turns: messages a row -> rows.
+    tokens: upper end of a range of tokens, by estimate -> rows. longest: tokens of the longest row, by estimate.
+    first_rows: how training begins, shortened. digest: of the prepared content: equal if all parts hold the same rows
+    in the same order.
     """
 
+    rejected: str
     rows: int
     bad_rows: int
     by_rule: Mapping[str, int]
     faults: tuple[Fault, ...]
+    warnings: Mapping[str, int]
+    warned: tuple[Fault, ...]
+    dropped: int
     splits: Mapping[str, int]
     cut: tuple[str, ...]
+    adjusted: bool
+    files: Mapping[str, str]
+    formats: Mapping[str, str]
+    turns: Mapping[int, int]
+    tokens: Mapping[int, int]
+    longest: int
+    duplicates: int
     first_rows: tuple[str, ...]
     digest: str
 
     @property
     def summary(self) -> str:
         """One sentence for a run's history."""
-        if not self.bad_rows:
-            return f"{self.rows} rows: " + ", ".join(f"{count} {part}" for part, count in self.splits.items())
-        first = self.faults[0]
-        rules = ", ".join(f"{count} {rule}" for rule, count in self.by_rule.items())
-        where = f"first: {first.part}, line {first.line}: {first.reason}. {first.cure}"
-        return f"{self.bad_rows} of {self.rows} rows are bad ({rules}); {where}"
+        if self.rejected:
+            return self.rejected
+        parts = ", ".join(f"{count:,} {part}" for part, count in self.splits.items())
+        dropped = f"; {self.dropped:,} bad rows were left out" if self.dropped else ""
+        return f"{self.rows:,} rows: {parts}{dropped}"
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain JSON, with the cure of each rule that was broken."""
         return asdict(self) | {
             "faults": [asdict(fault) for fault in self.faults],
-            "by_rule": dict(self.by_rule),
-            "splits": dict(self.splits),
-            "cures": {rule: RULES[rule] for rule in self.by_rule},
+            "warned": [asdict(fault) for fault in self.warned],
+            "turns": {str(turns): rows for turns, rows in self.turns.items()},
+            "tokens": {str(tokens): rows for tokens, rows in self.tokens.items()},
+            "cures": {rule: RULES[rule].cure for rule in (*self.by_rule, *self.warnings)},
         }

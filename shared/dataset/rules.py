@@ -1,198 +1,423 @@
-"""Which rows of a chat dataset are good: nothing is trained on, and nothing paid for, before every bad row is named.
+"""The rules for chat datasets: their ids, how bad a breach is, what to do about it; and the exact judgement of one row.
 
-A JSON Lines file comes in chunks of any size and leaves row by row, either clean (canonical bytes) or as a fault that
-says where, what and how to cure it. Memory is bounded by one row, whatever the file. Rows take a fast way through a
-typed decoder; only a row that fails there is looked at closely. Called by `prepare`, and by the CLI's check.
+Ids are stable: reports, the page and people's filters use them. What is judged here is a conversation, whatever format
+it came in (`formats`). Most rows never come here: `fast` lets the plainly good ones of a file pass, and what it is not
+sure of is judged here, slowly and in full. docs/rules.md is made from RULES.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Literal, get_args
 
 import msgspec
 
-ROW_LIMIT = 8 * 1024 * 1024
+type Role = Literal["system", "user", "assistant", "tool"]
+type Severity = Literal["error", "warning"]
+type Bad = tuple[str, str]
+"""A rule's id, and what is wrong in this case."""
+
+ROLES: tuple[str, ...] = get_args(Role.__value__)
 EXCERPT = 160
 
-type Role = Literal["system", "user", "assistant", "tool"]
-ROLES: tuple[str, ...] = get_args(Role.__value__)
 
-# Id of each rule -> what to do about it. Ids are stable: reports, the page and people's filters use them.
-RULES: Mapping[str, str] = {
-    "empty_file": "Upload a file with at least one row.",
-    "not_utf8": "Save the file as UTF-8.",
-    "blank_line": "Remove the empty line: each line holds one row.",
-    "not_json": "Write one JSON object a line, as a JSON library does, without line breaks in it.",
-    "row_too_large": f"Split the conversation: a row may have {ROW_LIMIT // 1024**2} MiB.",
-    "not_object": 'Write each row as an object: {"messages": [...]}.',
-    "no_messages": 'Put the conversation into the key "messages", as a list.',
-    "empty_messages": "Add the conversation's messages, or remove the row.",
-    "message_not_object": 'Write each message as {"role": ..., "content": ...}.',
-    "unknown_role": f"Use one of the roles {', '.join(ROLES)}.",
-    "blank_content": "Give each message a text as its content, or remove it.",
-    "no_assistant": "Add the answer to learn, as a message of the assistant, or remove the row.",
-    "no_question": "Put the message that is answered before the answer, or remove the row.",
-    "last_not_assistant": "End the conversation with the assistant's answer.",
-    "system_not_first": "Put the system message first; there may be one.",
-    "too_few_prompts": "Add rows with other first prompts, or upload validation and test files of your own.",
+@dataclass(frozen=True)
+class Rule:
+    """`cure`: what to do, in one line. `about`: what it is and why it matters. `scope`: what breaks it."""
+
+    severity: Severity
+    scope: Literal["row", "file", "dataset"]
+    cure: str
+    about: str
+
+
+RULES: Mapping[str, Rule] = {
+    "not_utf8": Rule(
+        "error",
+        "row",
+        "Save the file as UTF-8.",
+        "Bytes that are not UTF-8 would be guessed at, and learned as rubbish.",
+    ),
+    "not_json": Rule(
+        "error",
+        "row",
+        "Write one JSON object a line, as a JSON library does, without line breaks in it.",
+        "The row is not JSON: it is cut off, has a comma too many, NaN, half a surrogate pair or the like.",
+    ),
+    "not_object": Rule(
+        "error", "row", 'Write each row as an object: {"messages": [...]}.', "The row is JSON, but no object."
+    ),
+    "duplicate_keys": Rule(
+        "error",
+        "row",
+        "Keep one of the two keys: a reader would silently take either.",
+        "An object of the row has the same key twice. Which value counts depends on who reads it.",
+    ),
+    "row_too_large": Rule(
+        "error",
+        "row",
+        "Split the conversation, or remove the row.",
+        "The row has more bytes than a row may have (8 MiB).",
+    ),
+    "wrong_columns": Rule(
+        "error",
+        "row",
+        "Give the row as many cells as the header has; put cells with commas or line breaks in quotes.",
+        "The row has more or fewer cells than the header of the CSV file.",
+    ),
+    "mixed_formats": Rule(
+        "error",
+        "file",
+        "Bring all rows of a file into one format, or upload a file for each.",
+        "The row is in another chat format than those before it. Such a file is refused as a whole: one of the formats "
+        "is probably there by mistake.",
+    ),
+    "no_messages": Rule(
+        "error",
+        "row",
+        'Put the conversation into the key "messages", as a list, or use another format that is known.',
+        "The row shows no conversation in any of the known formats, or holds something else where its format has it.",
+    ),
+    "empty_messages": Rule(
+        "error", "row", "Add the conversation's messages, or remove the row.", "The list of messages is empty."
+    ),
+    "message_not_object": Rule(
+        "error",
+        "row",
+        'Write each message as {"role": ..., "content": ...}.',
+        "A message is no object: a bare text, a list, null.",
+    ),
+    "unknown_role": Rule(
+        "error",
+        "row",
+        f"Use one of the roles {', '.join(ROLES)}.",
+        "A message has no role, or one that the model's chat template does not know.",
+    ),
+    "blank_content": Rule(
+        "error",
+        "row",
+        "Give each message a text as its content, or remove it.",
+        "A message's content is missing, empty, only white space, or not a text (a list of parts, a number, null).",
+    ),
+    "control_character": Rule(
+        "error",
+        "row",
+        "Remove the control characters; \\b and \\f are often LaTeX (\\beta, \\frac) that lost its backslash.",
+        "A content has a control character (U+0000 to U+001F but tab, line feed and carriage return, or U+007F): text "
+        "never has one on purpose, and the model would learn to write it.",
+    ),
+    "tool_turn": Rule(
+        "error",
+        "row",
+        "Choose a base model whose chat template takes tool turns, or remove them.",
+        "The row has a tool's turn or a tool call, for which the base model's chat template has no form.",
+    ),
+    "no_assistant": Rule(
+        "error",
+        "row",
+        "Add the answer to learn, as a message of the assistant, or remove the row.",
+        "No message is the assistant's: there is nothing to learn from the row.",
+    ),
+    "no_question": Rule(
+        "error",
+        "row",
+        "Put the message that is answered before the answer, or remove the row.",
+        "The only message is the assistant's: it answers nothing.",
+    ),
+    "repeated_role": Rule(
+        "error",
+        "row",
+        "Join the two messages, or add the one that is missing between them.",
+        "Two messages in a row have the same role. Most chat templates refuse that, in the middle of the training.",
+    ),
+    "system_not_first": Rule(
+        "error",
+        "row",
+        "Put the system message first; there may be one.",
+        "A system message stands behind other messages, where chat templates have no place for it.",
+    ),
+    "last_not_assistant": Rule(
+        "error",
+        "row",
+        "End the conversation with the assistant's answer.",
+        "The last message is not the assistant's: it would never be answered.",
+    ),
+    "not_gzip": Rule(
+        "error",
+        "file",
+        "Compress the file again with gzip, and upload it whole.",
+        "The file's name ends in .gz, but it is not gzip, is damaged or cut off.",
+    ),
+    "not_parquet": Rule(
+        "error",
+        "file",
+        "Write the file again with pandas, pyarrow or the like, unencrypted, and upload it whole.",
+        "The file's name ends in .parquet, but it is not Parquet, is damaged, cut off or encrypted.",
+    ),
+    "not_json_array": Rule(
+        "error",
+        "file",
+        "Write the rows as one JSON array, or one a line in a file that ends in .jsonl.",
+        "A .json file must hold one array of rows.",
+    ),
+    "not_csv": Rule(
+        "error",
+        "file",
+        "Write the file with a header line and with quotes where a cell needs them, as pandas does.",
+        "The CSV file has no usable header, or a quote that is never closed.",
+    ),
+    "too_large_decompressed": Rule(
+        "error",
+        "file",
+        "Split the dataset into smaller files.",
+        "The file unpacks to more bytes than a file may have (20 GiB).",
+    ),
+    "too_compressed": Rule(
+        "error",
+        "file",
+        "Upload the file less compressed, if it really holds what it unpacks to.",
+        "The file unpacks to more than 200 times its size, as no text does.",
+    ),
+    "empty_file": Rule("error", "file", "Upload a file with at least one row.", "The file has no rows."),
+    "too_few_rows": Rule(
+        "error",
+        "dataset",
+        "Add rows, or set min_rows in finetune.yaml.",
+        "The dataset has fewer good rows to train on than min_rows (10): too few to learn from.",
+    ),
+    "too_few_prompts": Rule(
+        "error",
+        "dataset",
+        "Add rows with other first prompts, or upload validation and test files of your own.",
+        "The rows have so few different first prompts that no validation or test rows can be cut off without the same "
+        "prompt on both sides.",
+    ),
+    "no_test_rows": Rule(
+        "error",
+        "dataset",
+        "Mend the rows of that file, or leave the file away: it is then cut from the training rows.",
+        "A validation or test file was given, but not one of its rows is good.",
+    ),
+    "duplicate_row": Rule(
+        "warning",
+        "row",
+        "Remove the copy, unless it is meant to count twice.",
+        "The same conversation stands in the file before. It is trained on twice.",
+    ),
+    "prompt_in_both": Rule(
+        "warning",
+        "row",
+        "Remove the row from one of the two files.",
+        "The row's first prompt is in another split of the dataset too: what is measured there is partly memory.",
+    ),
+    "over_context": Rule(
+        "warning",
+        "row",
+        "Shorten the conversation: the training cuts what does not fit.",
+        "The row has more tokens, by estimate, than the base model's context holds.",
+    ),
+    "too_many_duplicates": Rule(
+        "warning",
+        "dataset",
+        "Look how the file was made: it may have been written twice.",
+        "More than a tenth of the rows are copies of other rows.",
+    ),
+    "long_rows": Rule(
+        "warning",
+        "dataset",
+        "Look at the longest row: two conversations may have run together.",
+        "The longest row is more than 100 times as long as half of the rows are.",
+    ),
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """A good row: `{"messages":[{"role":...,"content":...},...]}` in UTF-8, without a line break or other keys.
+class Fault:
+    """A breach of a rule: where, what is wrong, and how the row begins.
 
-    `prompt` is the first user message's text, or the first message's if there is none from a user.
+    `line` is 1-based: of the file, or the row's number where a file has no lines (parquet, hub), which then also has
+    the 0-based `row_group` and the 1-based `row` in it. `offset` in bytes, None where there is no such thing.
     """
 
-    line: int
-    prompt: str
-    data: bytes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
-    """A bad row: 1-based line and byte offset in the file, the rule's id, what is wrong, and how the row begins."""
-
+    file: str
     part: str
-    line: int
-    offset: int
     rule: str
     reason: str
-    excerpt: str
+    line: int
+    offset: int | None = None
+    row_group: int | None = None
+    row: int | None = None
+    excerpt: str = ""
+
+    @property
+    def severity(self) -> Severity:
+        """Whether the row is bad, or only worth a look."""
+        return RULES[self.rule].severity
 
     @property
     def cure(self) -> str:
         """What to do about it."""
-        return RULES[self.rule]
+        return RULES[self.rule].cure
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words."""
+        if self.row_group is not None:
+            return f"{self.file}, row group {self.row_group}, row {self.row}"
+        return f"{self.file}, line {self.line}"
 
 
-class _Message(msgspec.Struct):
-    role: Role
-    content: str
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the rules must know of the base model: its context in tokens (None: unknown), and whether its chat template
+    takes tool turns."""
+
+    context: int | None = None
+    tools: bool = False
 
 
-class _Conversation(msgspec.Struct):
-    messages: list[_Message]
+class Message(msgspec.Struct, gc=False):
+    """A message as it is written: `content` is text, or its canonical JSON."""
+
+    role: str
+    content: Any
 
 
-_decode = msgspec.json.Decoder(_Conversation).decode
-_encode = msgspec.json.Encoder().encode
+class ToolMessage(msgspec.Struct, gc=False, omit_defaults=True):
+    """A message of a conversation with tools."""
+
+    role: str
+    content: str | None
+    tool_calls: Any = msgspec.UNSET
+    tool_call_id: Any = msgspec.UNSET
+    name: Any = msgspec.UNSET
 
 
-def check(chunks: Iterable[bytes], *, part: str = "train") -> Iterator[Row | Fault]:
-    """Each row of a JSON Lines file in its order. `part` (train, validation, test) is only carried into the faults.
+class Conversation(msgspec.Struct, gc=False):
+    """A row as it is written."""
 
-    A byte order mark, CRLF and empty lines at the end are fine; a stretch of empty lines elsewhere is one fault.
+    messages: Sequence[Any]
+
+
+class _Twice(Exception):
+    """A key that an object has twice."""
+
+
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def parse(data: bytes) -> tuple[Any] | Bad:
+    """The value of a row's JSON in a tuple of one, or what keeps it from being good JSON.
+
+    Stricter than most readers (NaN, half surrogate pairs and keys that come twice are refused), but numbers may have
+    any length.
     """
-    rows = 0
-    blank: tuple[int, int] | None = None  # line and offset of a stretch of empty lines, a fault if a row follows
-    for line, offset, size, data in _lines(chunks):
-        if line == 1:
-            data = data.removeprefix(b"\xef\xbb\xbf")
-        if size <= ROW_LIMIT and not data.strip():
-            blank = blank or (line, offset)
-            continue
-        if blank:
-            count = line - blank[0]
-            reason = "the line is empty" if count == 1 else f"{count} lines are empty"
-            yield Fault(part=part, line=blank[0], offset=blank[1], rule="blank_line", reason=reason, excerpt="")
-            blank = None
-        rows += 1
-        verdict = _judge(line, data) if size <= ROW_LIMIT else ("row_too_large", f"the row has {size} bytes")
-        if isinstance(verdict, Row):
-            yield verdict
-        else:
-            rule, reason = verdict
-            excerpt = data[: 4 * EXCERPT].decode(errors="replace")[:EXCERPT]
-            yield Fault(part=part, line=line, offset=offset, rule=rule, reason=reason, excerpt=excerpt)
-    if not rows:
-        yield Fault(part=part, line=1, offset=0, rule="empty_file", reason="the file has no rows", excerpt="")
-
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, int, int, bytes]]:
-    """Number, offset, size and bytes of each line, without its end; of one beyond ROW_LIMIT only the beginning."""
-    line, offset, size = 1, 0, 0
-    held = bytearray()
-    for chunk in chunks:
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            size += end - start
-            if held:
-                if size <= ROW_LIMIT:
-                    held += chunk[start:end]
-                yield line, offset, size, bytes(held)
-                held.clear()
-            else:
-                yield line, offset, size, chunk[start:end]
-            line, offset, size, start = line + 1, offset + size + 1, 0, end + 1
-        size += len(chunk) - start
-        if size <= ROW_LIMIT:
-            held += chunk[start:]
-        else:
-            held = (held or bytearray(chunk[start : start + 4 * EXCERPT]))[: 4 * EXCERPT]
-    if size:
-        yield line, offset, size, bytes(held)
-
-
-def _judge(line: int, data: bytes) -> Row | tuple[str, str]:
     try:
-        if not data.isascii():
-            data.decode()  # the typed decoder skips what it does not keep, and would let it pass there
-        messages = _decode(data).messages
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-        return _look_closely(data, error)
-    if not messages:
-        return "empty_messages", "messages is an empty list"
-    for at, message in enumerate(messages, 1):
-        if not message.content or message.content.isspace():
-            return "blank_content", f"the content of message {at} ({message.role}) is blank"
-    roles = [message.role for message in messages]
-    if "assistant" not in roles:
-        return "no_assistant", f"no message is the assistant's (roles: {', '.join(sorted(set(roles)))})"
-    if len(roles) == 1:
-        return "no_question", "the only message is the assistant's"
-    if roles[-1] != "assistant":
-        return "last_not_assistant", f"the last message is of the role {roles[-1]}"
-    if "system" in roles[1:]:
-        return "system_not_first", f"message {roles.index('system', 1) + 1} is a system message"
-    prompt = next((message.content for message in messages if message.role == "user"), messages[0].content)
-    return Row(line=line, prompt=prompt, data=_encode(_Conversation(messages)))
-
-
-def _look_closely(data: bytes, error: Exception) -> tuple[str, str]:
-    """Rule and reason for a row that the typed decoder refused with `error`."""
-    if isinstance(error, UnicodeDecodeError):
+        data.decode()
+    except UnicodeDecodeError as error:
         return "not_utf8", f"byte {error.start + 1} of the row is not UTF-8"
     try:
-        # More lenient than the typed decoder (NaN, numbers of any length), so that the row's form is judged first.
-        row = json.loads(data, parse_int=float)
+        value = json.loads(data, parse_int=float, parse_constant=_no_constant, object_pairs_hook=_once)
+        _decode_raw(data)  # the standard library lets half surrogate pairs pass
+    except _Twice as twice:
+        return "duplicate_keys", f"the key {reprlib.repr(twice.args[0])} is there twice"
     except json.JSONDecodeError as malformed:
         return "not_json", f"not JSON at character {malformed.pos + 1}: {malformed.msg}"
     except RecursionError:
         return "not_json", "nested too deeply"
-    if not isinstance(row, dict):
-        return "not_object", f"the row is {_kind(row)}"
-    messages = row.get("messages")
-    if not isinstance(messages, list):
-        keys = ", ".join(reprlib.repr(key)[1:-1] for key in list(row)[:10])
-        return "no_messages", f"messages is {_kind(messages)}" if "messages" in row else f"its keys are: {keys or '-'}"
+    except (ValueError, msgspec.DecodeError) as error:
+        return "not_json", f"not JSON: {error}"
+    return (value,)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        raise _Twice(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+    return found
+
+
+def judge(messages: Sequence[object], facts: Facts) -> list[Message | ToolMessage] | Bad:
+    """The messages, fit to be written, or the first rule they break. Each should be a dict with role and content."""
+    if not messages:
+        return "empty_messages", "there are no messages"
+    found: list[Message | ToolMessage] = []
     for at, message in enumerate(messages, 1):
-        if not isinstance(message, dict):
-            return "message_not_object", f"message {at} is {_kind(message)}"
-        if message.get("role") not in ROLES:
-            role = reprlib.repr(message["role"]) if "role" in message else "missing"
-            return "unknown_role", f"the role of message {at} is {role}"
-        if not isinstance(message.get("content"), str):
-            what = _kind(message["content"]) if "content" in message else "missing"
-            return "blank_content", f"the content of message {at} ({message['role']}) is {what}"
-    return "not_json", f"not JSON: {error}"
+        good = _message(at, message, facts)
+        if isinstance(good, tuple):
+            return good
+        found.append(good)
+    return judge_roles(tuple(message.role for message in found)) or found
 
 
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", float: "a number"}
-    return names.get(type(value), "null")
+def _message(at: int, message: object, facts: Facts) -> Message | ToolMessage | Bad:
+    if not isinstance(message, dict):
+        return "message_not_object", f"message {at} is {kind(message)}"
+    role, content = message.get("role"), message.get("content")
+    if role not in ROLES:
+        said = reprlib.repr(message["role"]) if "role" in message else "missing"
+        return "unknown_role", f"the role of message {at} is {said}"
+    calls = message.get("tool_calls")
+    if role == "tool" or calls:
+        if not facts.tools:
+            what = "is a tool's" if role == "tool" else "calls a tool"
+            return "tool_turn", f"message {at} {what}, which the base model's chat template has no form for"
+        if isinstance(content, str) or (content is None and calls):
+            more = {key: message[key] for key in ("tool_calls", "tool_call_id", "name") if message.get(key) is not None}
+            if content and _CONTROL.search(content):
+                return _control(at, content)
+            return ToolMessage(role, content, **more)
+    if not isinstance(content, str):
+        what = kind(content) if "content" in message else "missing"
+        return "blank_content", f"the content of message {at} ({role}) is {what}"
+    if not content or content.isspace():
+        return "blank_content", f"the content of message {at} ({role}) is blank"
+    if _CONTROL.search(content):
+        return _control(at, content)
+    return Message(role, content)
+
+
+def _control(at: int, content: str) -> Bad:
+    found = _CONTROL.search(content)
+    where = found.start() if found else 0
+    return "control_character", f"message {at} has U+{ord(content[where]):04X} at character {where + 1}"
+
+
+@lru_cache(4096)
+def judge_roles(roles: tuple[str, ...]) -> Bad | None:
+    """What is wrong with this sequence of roles, all of them known; None if nothing is."""
+    if "assistant" not in roles:
+        return "no_assistant", f"no message is the assistant's (roles: {', '.join(sorted(set(roles)))})"
+    if len(roles) == 1:
+        return "no_question", "the only message is the assistant's"
+    if "system" in roles[1:]:
+        return "system_not_first", f"message {roles.index('system', 1) + 1} is a system message"
+    for at, (role, following) in enumerate(pairwise(roles), 1):
+        if role == following != "tool":
+            return "repeated_role", f"messages {at} and {at + 1} are both of the role {role}"
+    if roles[-1] != "assistant":
+        return "last_not_assistant", f"the last message is of the role {roles[-1]}"
+    return None
+
+
+def has_control(text: str) -> bool:
+    """Whether the text has a control character."""
+    return _CONTROL.search(text) is not None
+
+
+def kind(value: object) -> str:
+    """What a JSON value is, in words."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", float: "a number", int: "a number"}
+    return names.get(type(value), "null" if value is None else f"of the type {type(value).__name__}")

@@ -1,0 +1,289 @@
+"""Prepares a dataset of files on disk with all cores: byte ranges of JSON Lines, ranges of row groups of Parquet.
+
+The outcome is the same for any number of processes: pieces are joined in their order. Called by the pipeline's step,
+`droptune check` and the benchmark.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from shared.dataset import columns
+from shared.dataset.checker import Checked
+from shared.dataset.duplicates import ROW, Duplicates
+from shared.dataset.files import CHUNK, FileFault, Limits, LocalFile, kind_of
+from shared.dataset.prepare import (
+    HELD_BYTES,
+    HELD_ROWS,
+    ORDER,
+    PARTS,
+    Input,
+    Scan,
+    Sink,
+    Tally,
+    finish,
+    summed,
+    watched,
+)
+from shared.dataset.report import Report
+from shared.dataset.rules import Facts
+from shared.dataset.spec import Policy
+from shared.dataset.split import Part
+
+PIECE = 64 * 1024 * 1024
+"""Bytes of a file that are worth another process."""
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of a file that begin at `start` or behind it, and before `end`."""
+
+    file: LocalFile
+    start: int
+    end: int
+
+    def batches(self, scan: Scan, progress: Callable[[int], None] | None) -> Iterator[Checked]:
+        at = self.start
+        if at:  # a line that begins right at `start` is ours, so look from the byte before
+            at -= 1
+            while True:
+                chunk = self.file.read_at(at, CHUNK)
+                newline = chunk.find(b"\n")
+                if newline >= 0 or not chunk:
+                    break
+                at += len(chunk)
+            at += newline + 1
+            if not chunk or at >= self.end:
+                return
+        yield from scan.checker().lines(self._chunks(at, progress), offset=at)
+
+    def _chunks(self, at: int, progress: Callable[[int], None] | None) -> Iterator[bytes]:
+        while chunk := self.file.read_at(at, min(CHUNK, max(self.end - at, CHUNK // 16))):
+            at += len(chunk)
+            if at >= self.end:  # to the end of the line that the last byte of the range is in
+                newline = chunk.find(b"\n", max(0, len(chunk) - (at - self.end) - 1))
+                if newline >= 0:
+                    chunk = chunk[: newline + 1]
+                    at = -1
+            yield chunk
+            if progress:
+                progress(len(chunk))
+            if at < 0:
+                return
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Some row groups of a file."""
+
+    file: LocalFile
+    groups: range
+
+    def batches(self, scan: Scan, progress: Callable[[int], None] | None) -> Iterator[Checked]:
+        source = watched(self.file, progress)
+        yield from map(scan.checker().records, columns.parquet(source, scan.limits, self.groups))
+
+
+type _Piece = _Lines | _Groups
+
+
+def prepare_files(
+    *,
+    files: Mapping[Part, Input],
+    out: Path | None,
+    policy: Policy | None = None,
+    facts: Facts | None = None,
+    limits: Limits | None = None,
+    told: int = 1000,
+    processes: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Prepares files as `prepare` does. `out`: a folder, which gets train.jsonl, validation.jsonl and test.jsonl if the
+    dataset is not rejected, and nothing else, also in a crash; None: the files are only checked.
+
+    Raises only what reading or writing raises.
+    """
+    policy = policy or Policy()
+    _keep_memory()
+    tallies: dict[Part, Tally] = {}
+    with ExitStack() as stack:
+        folder = None
+        if out:
+            out.mkdir(parents=True, exist_ok=True)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".preparing-", dir=out)))
+        workers = _Workers(processes - 1, stack)
+        for part in ORDER:
+            if part in files:
+                scan = Scan.of(part, files, tallies, policy=policy, facts=facts, limits=limits, told=told)
+                duplicates = stack.enter_context(Duplicates())
+                tallies[part] = _file(files[part], scan, workers, folder, duplicates, progress)
+                finish(tallies[part], scan, duplicates)
+        report = summed(tallies, files, policy, told)
+        if out and folder and not report.rejected:
+            for part in PARTS:
+                (folder / f"{part}.jsonl").touch()
+                (folder / f"{part}.jsonl").replace(out / f"{part}.jsonl")
+    return report
+
+
+class _Workers:
+    """Other processes, started when they are first needed."""
+
+    def __init__(self, count: int, stack: ExitStack) -> None:
+        self.count = count
+        self._stack = stack
+        self._pool: ProcessPoolExecutor | None = None
+
+    def submit(self, piece: _Piece, scan: Scan, place: Path, writes: bool) -> Future[Tally]:
+        """Has a piece of a file read."""
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_keep_memory)
+            self._stack.callback(self._pool.shutdown, cancel_futures=True)
+        return self._pool.submit(_work, piece, scan, place, writes)
+
+
+def _file(
+    file: Input,
+    scan: Scan,
+    workers: _Workers,
+    folder: Path | None,
+    duplicates: Duplicates,
+    progress: Callable[[int], None] | None,
+) -> Tally:
+    """Reads one file, in pieces where it can be cut into some."""
+    pieces = _pieces(file, workers.count + 1) if workers.count > 0 else []
+    if len(pieces) > 1 and (chosen := _format(pieces[0], scan)):
+        scan = replace(scan, chosen=chosen)
+        tally = _joined(pieces, scan, workers, folder, duplicates, progress)
+        if scan.cut is None or tally.good > HELD_ROWS or tally.bytes > HELD_BYTES:
+            return tally
+        duplicates.clear()  # so few good rows that the cuts are fitted to them: all over again, at once
+    with _sinks(folder) as sinks:
+        return scan.run(scan.batches(file, progress), sinks, duplicates)
+
+
+def _pieces(file: Input, most: int) -> list[_Piece]:
+    """A file in about equal pieces, one a process; a single one if it is not worth it, or if there is but one way."""
+    if not isinstance(file, LocalFile):
+        return []
+    count = min(most, file.size // PIECE)
+    if count < 2:
+        return []
+    if kind_of(file.name) == ".jsonl":
+        ends = [file.size * at // count for at in range(count + 1)]
+        return [_Lines(file, start, end) for start, end in pairwise(ends)]
+    if kind_of(file.name) == ".parquet":
+        try:
+            stored = np.cumsum([size for _, size in columns.row_groups(file)])
+        except FileFault:
+            return []  # it is told by who reads the whole file
+        ends = np.unique(np.searchsorted(stored, [stored[-1] * at / count for at in range(1, count + 1)]) + 1).tolist()
+        return [_Groups(file, range(start, end)) for start, end in pairwise([0, *ends])]
+    return []
+
+
+def _format(first: _Piece, scan: Scan) -> str:
+    """The format of a file: all its pieces must know, and only its beginning tells."""
+    rows = 0
+    for batch in first.batches(scan, None):
+        rows += batch.count
+        if batch.format or rows > HELD_ROWS:
+            return batch.format
+    return ""
+
+
+def _joined(
+    pieces: list[_Piece],
+    scan: Scan,
+    workers: _Workers,
+    folder: Path | None,
+    duplicates: Duplicates,
+    progress: Callable[[int], None] | None,
+) -> Tally:
+    """Reads the first piece here and the others in other processes, and puts together what came of them, in order."""
+    with tempfile.TemporaryDirectory(prefix=".pieces-", dir=folder) as scratch:
+        others = []
+        for at, piece in enumerate(pieces[1:], 1):
+            place = Path(scratch) / str(at)
+            place.mkdir()
+            others.append((workers.submit(piece, scan, place, folder is not None), place))
+        with _sinks(folder) as sinks:
+            tally = scan.run(pieces[0].batches(scan, progress), sinks, duplicates, hold=False)
+        for future, place in others:
+            more = future.result()
+            for rows in _saved(place / _ROWS):
+                rows["number"] += tally.lines
+                duplicates.take(rows)
+            tally.join(more, tally.lines)
+            if folder:
+                for part in PARTS:
+                    _append(place / f"{part}.jsonl", folder / f"{part}.jsonl")
+            if progress:
+                progress(more.read)
+        return tally
+
+
+def _work(piece: _Piece, scan: Scan, place: Path, writes: bool) -> Tally:
+    """Reads a piece in this process, which is not the caller's; what it writes is in the folder `place`."""
+    read = 0
+
+    def progress(size: int) -> None:
+        nonlocal read
+        read += size
+
+    with Duplicates() as duplicates, _sinks(place if writes else None) as sinks:
+        tally = scan.run(piece.batches(scan, progress), sinks, duplicates, hold=False)
+        with (place / _ROWS).open("wb") as file:
+            for rows in duplicates.rows():
+                rows.tofile(file)
+    tally.read = read
+    return tally
+
+
+_ROWS = "rows"
+_ROWS_AT_ONCE = 1 << 16
+
+
+def _saved(path: Path) -> Iterator[np.ndarray]:
+    with path.open("rb") as file:
+        while len(rows := np.fromfile(file, ROW, _ROWS_AT_ONCE)):
+            yield rows
+
+
+@contextmanager
+def _sinks(folder: Path | None) -> Iterator[Mapping[Part, Sink] | None]:
+    """A file for each part, written anew."""
+    if folder is None:
+        yield None
+        return
+    with ExitStack() as stack:
+        yield {part: stack.enter_context((folder / f"{part}.jsonl").open("wb", buffering=0)) for part in PARTS}
+
+
+def _append(source: Path, target: Path) -> None:
+    """Moves a file's content behind another's."""
+    with source.open("rb", buffering=0) as read, target.open("r+b", buffering=0) as written:
+        written.seek(0, os.SEEK_END)
+        shutil.copyfileobj(read, written, 1 << 20)
+    source.unlink()
+
+
+def _keep_memory() -> None:
+    """Has the C library keep memory that is used again at once: a block's rows come and go a thousand times.
+
+    glibc gives the top of its heap back to the system whenever it is free, and the pages are new again each time; after
+    the first large piece of memory was returned it keeps twice that. Elsewhere this does nothing.
+    """
+    bytes(16 * 1024 * 1024)
