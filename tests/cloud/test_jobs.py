@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from shared.cloud.jobs import ENDED, JobView
 from shared.errors import NotFound, Permanent
 from shared.training.job import JobRequest, job_request
 from shared.training.parameters import resolve
+from shared.training.step import step
 from tests.conftest import eventually
 
 ROWS = [
@@ -113,6 +115,64 @@ def test_a_job_that_fails_says_in_which_step_and_why(azure: Cloud, unique: str) 
     assert job.status == "Failed"
     assert job.why.startswith("chat_completion_datapreprocess: ")
     assert "JSON" in job.why
+
+
+def with_step(azure: Cloud, run: str) -> JobRequest:
+    """The same job with our step before it, whose plan is missing: it fails as soon as it begins."""
+    prepared = f"azureml://datastores/prepared/paths/{run}/1"
+    ours = step(
+        code=f"{prepared}/code.zip",
+        plan=f"{prepared}/plan.json",
+        source=f"azureml://datastores/datasets/paths/{run}",
+        prepared=prepared,
+        compute=azure.settings.cpu_compute,
+    )
+    return replace(request(azure, run), step=ours)
+
+
+def puts(cloud: Stack, kind: str) -> int:
+    entries = cloud.control("GET", "/_local/ledger")
+    return sum(1 for entry in entries if entry["method"] == "PUT" and entry.get("kind") == kind)
+
+
+def test_our_step_comes_first_and_what_it_writes_is_what_is_trained_on(azure: Cloud, unique: str) -> None:
+    wanted = with_step(azure, unique)
+    azure.jobs.submit(wanted)
+    sent = azure.clients.ml.jobs.get(wanted.name)
+    first, second = sent.jobs.values()
+    assert first.name == "prepare"
+    assert first.compute.endswith(azure.settings.cpu_compute)
+    assert first.identity.resource_id == sent.identity.resource_id == azure.settings.training_identity
+    assert {name: (given.path, given.mode) for name, given in first.inputs.items()} == {
+        name: (path, "ro_mount") for name, path in (wanted.step.inputs if wanted.step else {}).items()
+    }
+    assert {given.mode for given in first.outputs.values()} == {"rw_mount"}, "a step that fails leaves its report"
+    for part in ("train", "validation", "test"):
+        assert first.outputs[part].path == f"azureml://datastores/prepared/paths/{unique}/1/{part}.jsonl"
+        assert second.inputs[f"{part}_file_path"]._data == f"${{{{parent.jobs.prepare.outputs.{part}}}}}"
+    job = ended(azure, wanted.name)
+    assert job.status == "Failed"
+    assert job.why.startswith("prepare: ")
+    assert "code.zip does not exist" in job.why
+
+
+def test_what_our_step_is_made_of_is_made_once(azure: Cloud, cloud: Stack, unique: str) -> None:
+    azure.clients.transport.sleep = lambda _: None
+    for run in (unique, f"{unique}-2"):
+        azure.jobs.submit(with_step(azure, run))
+    before = puts(cloud, "components"), puts(cloud, "environments")
+    assert min(before) >= 1
+    azure.jobs.submit(with_step(azure, f"{unique}-3"))
+    assert (puts(cloud, "components"), puts(cloud, "environments")) == before
+
+    other = with_step(azure, f"{unique}-4")
+    assert other.step
+    changed = replace(other, step=replace(other.step, conda=json.dumps({"name": unique, "dependencies": ["python"]})))
+    for kind in ("environments", "components"):  # the answer is lost, and the SDK's second request meets the first
+        fault = {"method": "PUT", "path": f"/{kind}/", "status": 500, "moment": "after", "count": 1}
+        cloud.control("POST", "/_local/faults", fault)
+    azure.jobs.submit(changed)
+    assert azure.jobs.get(changed.name) is not None
 
 
 def test_a_job_is_cancelled_once_or_twice(azure: Cloud, unique: str) -> None:
