@@ -131,11 +131,12 @@ def cores() -> int:
 
 
 def _progress(size: int) -> Callable[[int], None]:
-    """Tells in the log, now and then, how much has been read; it is called with the bytes read so far."""
-    last = time.monotonic()
+    """Tells in the log, now and then, how much has been read; it is called with the bytes that were read since."""
+    last, read = time.monotonic(), 0
 
-    def tell(read: int) -> None:
-        nonlocal last
+    def tell(more: int) -> None:
+        nonlocal last, read
+        read += more
         if time.monotonic() - last >= _EVERY:
             last = time.monotonic()
             print(f"{read / max(size, 1):.0%} of {size} bytes read", flush=True)  # noqa: T201
