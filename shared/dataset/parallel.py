@@ -170,7 +170,7 @@ def _file(
         if scan.cut is None or tally.good > HELD_ROWS or tally.bytes > HELD_BYTES:
             return tally
         duplicates.clear()  # so few good rows that the cuts are fitted to them: all over again, at once
-    with _sinks(folder) as sinks:
+    with _sinks(folder, _targets(scan)) as sinks:
         return scan.run(scan.batches(file, progress), sinks, duplicates)
 
 
@@ -219,7 +219,7 @@ def _joined(
             place = Path(scratch) / str(at)
             place.mkdir()
             others.append((workers.submit(piece, scan, place, folder is not None), place))
-        with _sinks(folder) as sinks:
+        with _sinks(folder, _targets(scan)) as sinks:
             tally = scan.run(pieces[0].batches(scan, progress), sinks, duplicates, hold=False)
         for future, place in others:
             more = future.result()
@@ -228,7 +228,7 @@ def _joined(
                 duplicates.take(rows)
             tally.join(more, tally.lines)
             if folder:
-                for part in PARTS:
+                for part in _targets(scan):
                     _append(place / f"{part}.jsonl", folder / f"{part}.jsonl")
             if progress:
                 progress(more.read)
@@ -243,7 +243,7 @@ def _work(piece: _Piece, scan: Scan, place: Path, writes: bool) -> Tally:
         nonlocal read
         read += size
 
-    with Duplicates() as duplicates, _sinks(place if writes else None) as sinks:
+    with Duplicates() as duplicates, _sinks(place if writes else None, _targets(scan)) as sinks:
         tally = scan.run(piece.batches(scan, progress), sinks, duplicates, hold=False)
         with (place / _ROWS).open("wb") as file:
             for rows in duplicates.rows():
@@ -262,14 +262,19 @@ def _saved(path: Path) -> Iterator[np.ndarray]:
             yield rows
 
 
+def _targets(scan: Scan) -> tuple[Part, ...]:
+    """The parts that a file's rows go to: its own, and what is cut from it."""
+    return (scan.part, *(scan.cut.parts if scan.cut else ()))
+
+
 @contextmanager
-def _sinks(folder: Path | None) -> Iterator[Mapping[Part, Sink] | None]:
-    """A file for each part, written anew."""
+def _sinks(folder: Path | None, parts: tuple[Part, ...]) -> Iterator[Mapping[Part, Sink] | None]:
+    """A file for each of the parts, written anew."""
     if folder is None:
         yield None
         return
     with ExitStack() as stack:
-        yield {part: stack.enter_context((folder / f"{part}.jsonl").open("wb", buffering=0)) for part in PARTS}
+        yield {part: stack.enter_context((folder / f"{part}.jsonl").open("wb", buffering=0)) for part in parts}
 
 
 def _append(source: Path, target: Path) -> None:
