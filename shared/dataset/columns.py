@@ -110,8 +110,11 @@ class _Reading(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Moves on, for free."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
-        return self._at
+        at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        if at < 0:
+            raise ValueError("a place before the file's beginning")
+        self._at = at
+        return at
 
     def tell(self) -> int:
         """Where the next read begins."""
@@ -212,7 +215,7 @@ def _batch_rows(file: _Reading, group: pq.RowGroupMetaData, leaves: list[int]) -
     for at in leaves:
         column = group.column(at)
         usual += column.total_uncompressed_size / rows
-        if column.physical_type == "BYTE_ARRAY":
+        if column.physical_type == "BYTE_ARRAY" and column.num_values:
             worst += column.num_values / rows * _longest(file, column)
     if worst > _ROW_WORST:
         reason = f"its rows may have {size_text(int(worst))} each, unpacked: one long text is repeated in them"
@@ -231,6 +234,8 @@ def _longest(file: _Reading, column: pq.ColumnChunkMetaData) -> int:
     start = column.data_page_offset
     if column.dictionary_page_offset:  # some writers leave it at 0
         start = min(start, column.dictionary_page_offset)
+    if not 0 <= start < file.size:
+        raise FileFault("not_parquet", f"its footer puts {column.path_in_schema} outside of the file")
     head = file.ahead(start, max(0, min(256 * 1024, column.total_compressed_size, file.size - start)))
     try:
         page, body = _thrift(head, 0)
@@ -339,6 +344,8 @@ def _values(column: pa.Array) -> list[Any]:
     if pa.types.is_dictionary(kind):
         words = _values(column.dictionary)  # the repeated value is one object, however often it is repeated
         return [None if at is None else words[at] for at in column.indices.to_pylist()]
+    if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
+        return _values(column.cast(pa.string()))  # Python's own types hold less: no nanoseconds, no year 10000
     if _plain(kind):
         values: list[Any] = column.to_pylist()  # with maps_as_pydicts it is several times slower
         return values
@@ -371,22 +378,23 @@ def _json(value: Any) -> Any:
 
 
 def _excerpt(row: pa.RecordBatch) -> str:
-    """How the first text of a row begins, wherever in it that is."""
+    """How the longest of a row's first texts begins: of the first message, what it says and not its role."""
+    longest = max((first for column in row.columns for first in _first_texts(column)), key=len, default=b"")
+    return longest[: 4 * _EXCERPT].decode(errors="replace")[:_EXCERPT]
+
+
+def _first_texts(column: pa.Array) -> Iterator[bytes]:
     import pyarrow as pa
 
-    for column in row.columns:
-        found = column
-        while len(found) and not hasattr(found[0], "as_buffer"):
-            if pa.types.is_struct(found.type) and found.type.num_fields:
-                found = found.field(0)
-            elif pa.types.is_nested(found.type) and hasattr(found, "flatten"):
-                found = found.flatten()
-            else:
-                break
-        else:
-            if len(found) and found[0].is_valid:
-                return bytes(found[0].as_buffer()[: 4 * _EXCERPT]).decode(errors="replace")[:_EXCERPT]
-    return ""
+    types = pa.types
+    kind = column.type
+    if types.is_struct(kind):
+        for at in range(kind.num_fields):
+            yield from _first_texts(column.field(at))
+    elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        yield from _first_texts(column.flatten())
+    elif len(column) and column[0].is_valid and hasattr(column[0], "as_buffer"):
+        yield memoryview(column[0].as_buffer())[: 4 * _EXCERPT].tobytes()
 
 
 def _line(error: BaseException) -> str:
