@@ -188,6 +188,7 @@ def _first_step(app: App, run: Run) -> Step:
             if file
         },
         hub=replace(run.hub, revision=run.hub_commit or run.hub.revision) if run.hub else None,
+        endpoint=app.settings.hub_endpoint,
         policy=run.policy,
         told=app.settings.max_rows_shown,
     )

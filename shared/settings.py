@@ -75,6 +75,7 @@ class Settings:
     inline_limit_mb: float = _setting(
         "INLINE_LIMIT_MB", "Data above so many MiB are prepared by the job's first step, not by a function", 2048
     )
+    hub_endpoint: str = _setting("HF_ENDPOINT", "Address of the Hugging Face Hub; empty: the public one", "")
     max_rows_shown: int = _setting("MAX_FAULTS_SHOWN", "Bad rows told in full; all are counted", 1000)
 
     cleanup_mode: str = _setting("CLEANUP_MODE", "`delete`, or `report` to only say what would go", "delete")

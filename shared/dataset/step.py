@@ -10,6 +10,7 @@ when it can't tell. Runs from the modules of `shared/dataset` and `shared/errors
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -44,10 +45,14 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the step does: `files` or `hub` are read, at a pinned commit, under `policy`, for a model with `facts`."""
+    """What the step does: `files` are read, or `hub` at a pinned commit, under `policy`, for a model with `facts`.
+
+    `endpoint`: the hub's address, empty for the public one.
+    """
 
     files: Mapping[Part, Given] = field(default_factory=dict)
     hub: Hub | None = None
+    endpoint: str = ""
     policy: Policy = field(default_factory=Policy)
     facts: Mapping[str, Any] = field(default_factory=dict)
     told: int = 1000
@@ -104,6 +109,8 @@ def run(plan: Plan, source: Path, outputs: Mapping[str, Path], *, processes: int
 
 def _sources(plan: Plan, source: Path) -> Mapping[Part, Source | HubTable]:
     if plan.hub is not None:
+        if plan.endpoint:
+            os.environ["HF_ENDPOINT"] = plan.endpoint  # the library reads it when it is imported
         from shared.dataset.hub import tables
 
         return tables(plan.hub)[1]
@@ -125,8 +132,6 @@ def _check_sizes(plan: Plan, source: Path) -> None:
 
 def cores() -> int:
     """The cores that this process may use."""
-    import os
-
     return os.process_cpu_count() or 1
 
 
