@@ -19,11 +19,13 @@ from shared import views
 from shared.advance import advance
 from shared.app import App
 from shared.effects import CODE
-from shared.folders import DATASETS, PREPARED
+from shared.folders import DATASETS, PREPARED, datasets_of, read_folder
+from shared.intake import look_into
 from shared.lifecycle import Phase
 from shared.records import Run
 from shared.training.step import code
 from tests.conftest import eventually
+from tests.hub import Hub
 from tests.localcloud.azureml.submitting import trainer
 from tests.test_advance import driven, folder, quick, received, reload, rows
 
@@ -150,7 +152,7 @@ def test_data_that_change_after_that_do_no_harm(small: App, folder: str) -> None
 
 def test_names_and_policy_reach_the_step_and_unchanged_code_is_uploaded_once(small: App, folder: str) -> None:
     before = small.cloud.blobs.head(PREPARED, f"{CODE}/{code()[0]}")
-    name = "it's $(odd) \"data\".jsonl"
+    name = 'it\'s $(odd) "data".jsonl'
     small.cloud.blobs.write(DATASETS, f"{folder}/{name}", rows(40) + b"oops\n")
     spec = f"train: {json.dumps(name)}\non_bad_rows: drop\nmin_rows: 40\n".encode()
     run = received(small, folder, spec=spec)
@@ -162,6 +164,28 @@ def test_names_and_policy_reach_the_step_and_unchanged_code_is_uploaded_once(sma
     advance(small, done.id, None)
     small.runs.retire(done.id)
     assert reload(small, done.id).in_job
+
+
+def test_a_source_on_the_hub_is_read_by_the_step_at_the_run_s_commit(small: App, folder: str) -> None:
+    """What opens the hub in a function is the engine's; here the run comes to its job as it leaves that."""
+    with Hub() as hub:
+        card = b"---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train_sft, path: a.jsonl}\n---\n"
+        repo = hub.add("org/chat", {"README.md": card, "a.jsonl": rows(40)})
+        commit = repo.branches["main"]
+        repo.commit({"README.md": card, "a.jsonl": rows(41)})
+        app = replace(small, settings=replace(small.settings, hub_endpoint=hub.url))
+        spec = b"source: org/chat\nsplits: {train: train_sft}\n"
+        app.cloud.blobs.write(DATASETS, f"{folder}/finetune.yaml", spec)
+        look_into(app, folder)
+        (run_id,) = datasets_of(read_folder(app, folder))
+        loaded = app.runs.load(run_id)
+        assert loaded
+        big = replace(loaded[0], in_job=True, hub_commit=commit, phase=Phase.PREPARED)
+        app.runs.save(big, loaded[1])
+        done = driven(app, big, trained, 60)
+    assert sum(done.rows.values()) == 40
+    assert b"Question" in prepared(app, done, "test.jsonl")
+    app.runs.retire(done.id)
 
 
 def test_the_limit_counts_all_files_of_the_run(quick: App, folder: str) -> None:

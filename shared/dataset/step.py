@@ -85,11 +85,11 @@ def run(plan: Plan, source: Path, outputs: Mapping[str, Path], *, processes: int
     from shared.dataset.parallel import prepare_files
     from shared.dataset.rules import Facts
 
-    files = _sources(plan, source)
     with tempfile.TemporaryDirectory(prefix="droptune-") as scratch:
+        files = _sources(plan, source, Path(scratch))
         report = prepare_files(
             files=files,
-            out=Path(scratch),
+            out=Path(scratch) / "out",
             policy=plan.policy,
             facts=Facts(**plan.facts),
             told=plan.told,
@@ -98,7 +98,7 @@ def run(plan: Plan, source: Path, outputs: Mapping[str, Path], *, processes: int
         )
         if not report.rejected:
             for part in ("train", "validation", "test"):
-                shutil.copyfile(Path(scratch) / f"{part}.jsonl", outputs[part])
+                shutil.copyfile(Path(scratch) / "out" / f"{part}.jsonl", outputs[part])
     if plan.hub is None:
         _check_sizes(plan, source)
     outputs["page"].write_text(page(report), encoding="utf-8")
@@ -107,10 +107,11 @@ def run(plan: Plan, source: Path, outputs: Mapping[str, Path], *, processes: int
     return REJECTED if report.rejected else 0
 
 
-def _sources(plan: Plan, source: Path) -> Mapping[Part, Source | HubTable]:
+def _sources(plan: Plan, source: Path, scratch: Path) -> Mapping[Part, Source | HubTable]:
     if plan.hub is not None:
+        os.environ.setdefault("HF_HOME", str(scratch / "hub"))  # the library reads both when it is imported
         if plan.endpoint:
-            os.environ["HF_ENDPOINT"] = plan.endpoint  # the library reads it when it is imported
+            os.environ["HF_ENDPOINT"] = plan.endpoint
         from shared.dataset.hub import tables
 
         return tables(plan.hub)[1]
