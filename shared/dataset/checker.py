@@ -49,7 +49,9 @@ type _Messages = list[Message | ToolMessage]
 _encode = msgspec.json.Encoder().encode
 _text = msgspec.json.Decoder(str).decode
 _hash = xxhash.xxh3_64_intdigest
-_LF, _QUOTE, _COLON, _BACKSLASH, _SPACE = (np.uint8(ord(each)) for each in '\n":\\ ')
+_LF, _QUOTE, _COLON, _BACKSLASH, _SPACE, _DELETE = (np.uint8(ord(each)) for each in '\n":\\ \x7f')
+_ZERO, _B, _F, _U = (np.uint8(ord(each)) for each in "0bfu")
+_SEVEN, _FE = np.uint8(ord("7")), np.uint8(0xFE)
 # After a backslash: what is not the usual way to write a text (\u and \/), or writes a control character.
 _UNUSUAL = np.zeros(256, bool)
 _UNUSUAL[[ord(each) for each in "u/bf"]] = True
@@ -95,6 +97,7 @@ class Checker:
         self._limits = limits
         self._seed = seed
         self._shapes: list[_Shape] = []
+        self._learned: set[tuple[frozenset[str], ...]] = set()
 
     def lines(self, chunks: Iterable[bytes], *, offset: int = 0) -> Iterator[Checked]:
         """Rows of JSON Lines, in chunks of any size; empty lines are none. Lines count from 1, bytes from `offset`."""
@@ -205,20 +208,28 @@ class Checker:
         checked = Checked(count=len(look.ends))
         rows, hashes, places, turns = checked.rows, checked.hashes, checked.places, checked.turns
         kept: list[int] = []
+        ascii_only = block.isascii()
         seed, shapes = self._seed, {shape.type: shape for shape in self._shapes}
         large = _larger(look.ends, self._limits.row) if len(block) > self._limits.row else frozenset()
         for at, row in enumerate(self._decode(block, look)):
             if row is not None and at not in large:
                 shape = shapes[type(row)]
                 try:
+                    if not ascii_only:
+                        line = block[look.ends[at - 1] + 1 if at else 0 : look.ends[at]]
+                        if not line.isascii():
+                            line.decode()  # the decoder looks at no text, kept or not
                     messages = shape.turns(row)
                     sure = (
                         look.keys[at] == shape.keys + shape.keys_a_turn * len(messages)
                         and at not in look.doubtful
                         and _plain_roles(roles := tuple([message.role for message in messages]))
-                        and ((at not in look.unusual and look.others[at] == shape.lists) or _closely(messages))
+                        and (
+                            (at not in look.unusual and look.others[at] == shape.lists)
+                            or _closely(messages, control=at in look.controls)
+                        )
                     )
-                except (LookupError, ValueError):  # DecodeError is a ValueError
+                except (LookupError, ValueError):  # UnicodeDecodeError and DecodeError are ValueErrors
                     sure = False
                 if sure:
                     data = _encode(Conversation(messages))
@@ -246,23 +257,17 @@ class Checker:
         none = [None] * len(look.ends)
         if not self._shapes:
             return none
-        sound = block.isascii()
         try:
-            if not sound:
-                block.decode()  # what is not kept of a row is not looked at by the decoder
-            sound = True
             rows: list[Any] = self._shapes[0].decode_lines(block)
             if len(rows) == len(none):
                 return rows
-        except (ValueError, RecursionError):  # UnicodeDecodeError and DecodeError are ValueErrors
+        except (ValueError, RecursionError):  # DecodeError is a ValueError
             pass
-        return [self._decode_line(line, sound=sound) for line in block.split(b"\n")[:-1]]
+        return [self._decode_line(line) for line in block.split(b"\n")[:-1]]
 
-    def _decode_line(self, line: bytes, *, sound: bool) -> Any:
+    def _decode_line(self, line: bytes) -> Any:
         for at, shape in enumerate(self._shapes):
             try:
-                if not sound:
-                    line.decode()
                 row = shape.decode(line)
             except (ValueError, RecursionError):
                 continue
@@ -313,9 +318,9 @@ class Checker:
 
     def _learn(self, row: dict[str, Any]) -> None:
         """Makes a decoder for rows like this one, which is good."""
-        if self.format and len(self._shapes) < MOST_SHAPES:
-            shape = _shape(row, self.format)
-            if shape and all(shape.signature != other.signature for other in self._shapes):
+        if self.format and len(self._learned) < MOST_SHAPES and (keys := _keys(row, self.format)) not in self._learned:
+            self._learned.add(keys)
+            if shape := _shape(row, self.format):
                 self._shapes.insert(0, shape)
 
     def _keep(self, checked: Checked, data: bytes, prompt: str, turns: int) -> None:
@@ -339,8 +344,8 @@ class _Look:
     """What a block of lines, each with its end, shows as bytes, for each line by its index.
 
     `ends`: where the line break is. `keys`: how many keys the line's objects have, at least; exactly if the line is not
-    `doubtful`. `others`: how many of their values are no texts. `unusual`: lines with a text that may be blank, has
-    unusual escapes or may have control characters.
+    `doubtful`. `others`: how many of their values are no texts. `unusual`: lines with a text that may be blank, or is
+    written in an unusual way; `controls`: those of them that may have control characters.
     """
 
     def __init__(self, block: bytes) -> None:
@@ -357,17 +362,23 @@ class _Look:
         values += data[values] == _SPACE
         texts = data[values] == _QUOTE
         escapes = np.flatnonzero(data == _BACKSLASH)
-        marks = [
-            escapes[_UNUSUAL[data[escapes + 1]]],
-            values[texts & ~_VISIBLE[data[np.minimum(values + 1, len(data) - 1)]]],
-        ]
-        if b"\x7f" in block:
-            marks.append(np.flatnonzero(data == 0x7F))
+        escapes = escapes[_UNUSUAL[data[escapes + 1]]]
+        starts = data[np.minimum(values + 1, len(data) - 1)]
         self.ends: list[int] = ends.tolist()
         self.keys: list[int] = np.bincount(lines, minlength=len(ends)).tolist()
         self.others: list[int] = np.bincount(lines[~texts], minlength=len(ends)).tolist()
         self.doubtful = _lines(ends, spaced)
-        self.unusual = _lines(ends, np.concatenate(marks))
+        self.controls = _lines(ends, _controls(block, data, escapes))
+        self.unusual = _lines(ends, np.concatenate((escapes, values[texts & ~_VISIBLE[starts]]))) | self.controls
+
+
+def _controls(block: bytes, data: np.ndarray, escapes: np.ndarray) -> np.ndarray:
+    """Where in the block may be a control character, by its unusual escapes; raw ones, but U+007F, are no JSON."""
+    code = data[escapes + 1]
+    far = np.minimum(escapes + 4, len(data) - 1)
+    low = (data[far - 2] == _ZERO) & (data[far - 1] == _ZERO) & ((data[far] & _FE == _ZERO) | (data[far] == _SEVEN))
+    found = escapes[(code == _B) | (code == _F) | ((code == _U) & low)]
+    return np.concatenate((found, np.flatnonzero(data == _DELETE))) if b"\x7f" in block else found
 
 
 def _lines(ends: np.ndarray, marks: np.ndarray) -> frozenset[int]:
@@ -385,9 +396,7 @@ def _unusual_rows(rows: list[bytes]) -> frozenset[int]:
     block = b"\n".join(rows) + b"\n"
     data = np.frombuffer(block, np.uint8)
     escapes = np.flatnonzero(data == _BACKSLASH)
-    marks = escapes[_UNUSUAL[data[escapes + 1]]]
-    if b"\x7f" in block:
-        marks = np.concatenate((marks, np.flatnonzero(data == 0x7F)))
+    marks = _controls(block, data, escapes[_UNUSUAL[data[escapes + 1]]])
     return _lines(np.flatnonzero(data == _LF), marks) if len(marks) else frozenset()
 
 
@@ -396,12 +405,14 @@ def _plain_roles(roles: tuple[str, ...]) -> bool:
     return set(roles) <= {"system", "user", "assistant"} and judge_roles(roles) is None
 
 
-def _closely(messages: Sequence[Any]) -> bool:
-    """Whether the contents, in JSON, are texts that are not blank and have no control characters; writes them the usual
-    way. Raises DecodeError, a ValueError, where one is no text."""
+def _closely(messages: Sequence[Any], *, control: bool) -> bool:
+    """Whether the contents, in JSON, are texts that are not blank and, if `control`, have no control characters.
+
+    Writes them the usual way. Raises DecodeError, a ValueError, where one is no text.
+    """
     for message in messages:
         content = _text(message.content)
-        if not content or content.isspace() or has_control(content):
+        if not content or content.isspace() or (control and has_control(content)):
             return False
         message.content = msgspec.Raw(_encode(content))
     return True
@@ -430,7 +441,6 @@ class _Shape:
     """A decoder for rows with just these keys. `keys` of the row itself and `keys_a_turn` are how many there are;
     `lists`: how many of the row's values are the list of messages. `turns` may raise LookupError or ValueError."""
 
-    signature: tuple[object, ...]
     type: type
     decode: Callable[[bytes], Any]
     decode_lines: Callable[[bytes], list[Any]]
@@ -438,6 +448,12 @@ class _Shape:
     keys: int
     keys_a_turn: int
     lists: int
+
+
+def _keys(row: dict[str, Any], chosen: Format) -> tuple[frozenset[str], ...]:
+    """The keys of a good row and of its first message: rows that share them share a decoder."""
+    turns = next((row[key] for key in chosen.list_keys if isinstance(row.get(key), list)), ())
+    return (frozenset(row), *(frozenset(turn) for turn in turns[:1]))
 
 
 def _shape(row: dict[str, Any], chosen: Format) -> _Shape | None:
@@ -459,18 +475,15 @@ def _shape(row: dict[str, Any], chosen: Format) -> _Shape | None:
         else:
             names = {role: role for role in ROLES} if chosen is MESSAGES else SHAREGPT_ROLES
             to_messages = partial(_from_turns, names=names)
-        signature: tuple[object, ...] = (chosen.name, frozenset(row), frozenset(keys))
         per, lists = len(keys), 1
     else:
         named = {chosen.question: "question", chosen.answer: "answer", chosen.more: "more"}
         named |= {"system": "system", "history": "history"}
         made = _struct(list(row), {key: (name, msgspec.Raw) for key, name in named.items() if key in row})
         to_messages = partial(_from_texts, has=frozenset(name for key, name in named.items() if key in row))
-        signature = (chosen.name, frozenset(row))
         per, lists = 0, 0
     decoder = msgspec.json.Decoder(made)
     return _Shape(
-        signature=signature,
         type=made,
         decode=decoder.decode,
         decode_lines=decoder.decode_lines,
