@@ -264,8 +264,12 @@ class _Splitter:
             if not text.strip(_SPACE):
                 return
             self._gap_from = self._here(chunk, start)
+        goes_on = not final and self._gap.startswith(b'"') and b'"' not in text  # a long string: not looked at anew
         text, self._gap = self._gap + text, b""
         line, offset = self._gap_from
+        if goes_on and len(text) <= self._limit:
+            self._gap = text
+            return
         counted = 0
         for token in _TOKEN.finditer(text):
             first = text[token.start()]
@@ -467,33 +471,33 @@ class _Rows:
                 yield map(bytes.decode, self._lines)
 
     def _note_quotes(self) -> None:
+        """For the lines read of an unfinished row: each ends in quotes, so the last quote on one of them opened."""
         for at in range(max(0, self._row_line - self._block_line), len(self._lines)):
-            if self._lines[at].count(b'"') % 2:
+            if b'"' in self._lines[at].replace(b'""', b""):
                 self._opened = self._block_line + at
 
     def _skip(self, in_quotes: bool) -> bool:
         """Passes over the rest of a row that is too large. False, and a fault, if its quote is open to the end."""
-        if not in_quotes:
-            self._opened = self._line
-        while True:
-            data, self._unfed = self._unfed or next(self._chunks, b""), b""
-            if not data:
-                break
-            start = 0
-            while end := data.find(b"\n", start) + 1:
-                if data.count(b'"', start, end) % 2:
+        closed = -1  # where the last quote closed
+        while data := self._unfed or next(self._chunks, b""):
+            self._unfed = b""
+            at = 0
+            while at < len(data):
+                line_end = -1 if in_quotes else data.find(b"\n", at)
+                quote = data.find(b'"', at, line_end if line_end >= 0 else len(data))
+                end = (line_end if quote < 0 else quote) + 1 or len(data)
+                self._line += data.count(b"\n", at, end)
+                self._offset += end - at
+                at = end
+                if quote >= 0:
                     in_quotes = not in_quotes
-                    self._opened = self._line
-                self._line += 1
-                self._offset += end - start
-                start = end
-                if not in_quotes:
+                    if not in_quotes:
+                        closed = self._offset
+                    elif self._offset != closed + 1:  # a doubled quote closes nothing
+                        self._opened = self._line
+                elif line_end >= 0:
                     self._unfed = data[end:]
                     return True
-            if data.count(b'"', start) % 2:
-                in_quotes = not in_quotes
-                self._opened = self._line
-            self._offset += len(data) - start
         if in_quotes:
             self.fault = self._unclosed()
         return not in_quotes
