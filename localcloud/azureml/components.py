@@ -29,7 +29,7 @@ _NAME = {
     COMPONENTS: re.compile(r"[a-z0-9][a-z0-9._]{0,254}"),
     ENVIRONMENTS: re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"),
 }
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,29}")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}")
 _PORT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _ID = r"(?:azureml:)?" + re.escape(WORKSPACE_ID) + r"/{kind}/([^/]+)/versions/([^/]+)"
 _CHANGEABLE = ("description", "tags", "properties", "isArchived")
