@@ -106,7 +106,7 @@ def make_tiny_rows(path: Path, rows: int) -> Path:
     """A file of that many different good rows of 90 bytes: what is kept a row shows in the memory it takes."""
     with path.open("wb", buffering=1 << 20) as out:
         for begin in range(0, rows, _BATCH):
-            line = b'{"messages":[{"role":"user","content":"%08d"},{"role":"assistant","content":"yes"}]}\n'
+            line = b'{"messages":[{"role":"user","content":"%09d"},{"role":"assistant","content":"yes"}]}\n'
             out.write(b"".join([line % row for row in range(begin, min(begin + _BATCH, rows))]))
     return path
 
@@ -117,7 +117,9 @@ def _write_lines(folder: Path, size: int, chance: random.Random) -> tuple[Conten
     text = _Text(chance, paragraphs=min(200 + count, 6000))
     kinds = _kinds(round(count * BAD_SHARE), chance)
     bad_at = dict(zip(sorted(chance.sample(range(count), len(kinds))), kinds, strict=True))
-    again_at = set(chance.sample(range(count // 2, count), max(1, round(count * DUPLICATE_SHARE)))) - bad_at.keys()
+    # Rows of the first half that rows of the second half repeat.
+    halves = [sorted(set(half) - bad_at.keys()) for half in (range(count // 2), range(count // 2, count))]
+    firsts, agains = (set(chance.sample(half, max(1, round(count * DUPLICATE_SHARE)))) for half in halves)
     kept: list[bytes] = []
     tallies = {"jsonl": _Tally(), "clean": _Tally()}
     with (
@@ -127,12 +129,12 @@ def _write_lines(folder: Path, size: int, chance: random.Random) -> tuple[Conten
         outs = {"jsonl": every, "clean": readable}
         for number in range(count):
             kind = bad_at.get(number)
-            again = number in again_at and bool(kept)
+            again = number in agains
             line = kept.pop() if again else text.row(number)
             if kind:
                 line = kind.spoil(json.loads(line))
-            elif number < count // 2 and number % 50 < 2:
-                kept.append(line)  # for a later row to repeat
+            elif number in firsts:
+                kept.append(line)
             for name, out in outs.items():
                 if name == "jsonl" or kind is None or kind.readable:
                     out.write(line + b"\n")
@@ -313,6 +315,11 @@ _BAD: Sequence[_Kind] = (
 _TOO_LARGE = _Kind(rule="row_too_large", readable=True, spoil=_content(_long))
 RULES = sorted({kind.rule for kind in (*_BAD, _TOO_LARGE)})
 READABLE_RULES = sorted({kind.rule for kind in (*_BAD, _TOO_LARGE) if kind.readable})
+
+
+def planted(rows: int, seed: int) -> list[str]:
+    """The rules that the bad rows of a file of so many rows break, in their order."""
+    return [kind.rule for kind in _kinds(round(rows * BAD_SHARE), random.Random(seed))]
 
 
 def _kinds(count: int, chance: random.Random) -> list[_Kind]:

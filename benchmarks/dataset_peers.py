@@ -334,7 +334,7 @@ def _pandas(frames: Iterator[Any], out: Path) -> Found:
 def _pandas_jsonl(path: Path, out: Path) -> Found:
     import pandas as pd
 
-    with pd.read_json(path, lines=True, chunksize=_BATCH, dtype=False, convert_dates=False) as frames:
+    with pd.read_json(path, lines=True, chunksize=_BATCH, dtype=False) as frames:
         return _pandas(frames, out)
 
 
