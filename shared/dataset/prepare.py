@@ -270,6 +270,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.faults: list[Fault] = []
         self.warned: list[Fault] = []
+        self.whole: dict[str, Fault] = {}  # the first of each rule that is not a row's, however many rows are bad
         self.format = ""
         self.splits: Counter[str] = Counter()
         self.digests: dict[str, Digest] = {part: Digest() for part in PARTS}
@@ -287,6 +288,8 @@ class Tally:
         kept = self.faults if fault.severity == "error" else self.warned
         if len(kept) < self.told:
             kept.append(fault)
+        if fault.severity == "error" and RULES[fault.rule].scope != "row":
+            self.whole.setdefault(fault.rule, fault)
 
     def count(self, scan: Scan, batch: Checked, good: _Good) -> None:
         """Counts a batch of rows."""
@@ -330,6 +333,7 @@ class Tally:
         self.counts += other.counts
         for kept, more in ((self.faults, other.faults), (self.warned, other.warned)):
             kept += [replace(each, line=each.line + lines) for each in more[: max(0, self.told - len(kept))]]
+        self.whole = {rule: replace(each, line=each.line + lines) for rule, each in other.whole.items()} | self.whole
         size, longest = other.longest
         if longest and size > self.longest[0]:
             self.longest = (size, replace(longest, line=longest.line + lines))
@@ -421,10 +425,11 @@ def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Input], policy: P
         rows=total.rows,
         bad_rows=bad_rows,
         by_rule=errors,
-        faults=tuple(total.faults),
+        faults=(*total.faults, *(each for each in total.whole.values() if each not in total.faults)),
         warnings={rule: count for rule, count in total.counts.most_common() if rule not in errors},
         warned=tuple(total.warned),
         dropped=0 if rejected else bad_rows,
+        rows_of={part: tallies[part].rows for part in PARTS if part in tallies},
         splits={part: total.splits[part] for part in PARTS},
         cut=cut,
         adjusted=total.adjusted,
@@ -443,11 +448,9 @@ def _rejected(total: Tally, errors: Mapping[str, int], bad_rows: int, policy: Po
     """Why a dataset with these errors is not to be trained on; empty if it may be."""
     if not errors:
         return ""
-    whole = [fault for fault in total.faults if RULES[fault.rule].scope != "row"]
-    if whole or any(RULES[rule].scope != "row" for rule in errors):
-        said = "; ".join(f"{fault.place}: {fault.reason}. {fault.cure}" for fault in whole[:3])
-        if not bad_rows:
-            return said or ", ".join(errors)
+    whole = list(total.whole.values())
+    if whole and not bad_rows:
+        return "; ".join(f"{fault.place}: {fault.reason}. {fault.cure}" for fault in whole[:3])
     percent = 100 * bad_rows / max(total.rows, 1)
     if not whole and policy.on_bad_rows == "drop" and percent <= policy.max_bad_percent:
         return ""

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
+
 from shared.dataset.rules import RULES, Fault
 
 
@@ -19,11 +21,11 @@ class Report:
     rejected: why it may not be trained on; empty: it may. rows: of all files, good and bad. bad_rows: those with an
     error. by_rule: error -> how often, of rows, files and the set, all counted; faults: the first of them, in full.
     warnings, warned: the same for warnings. dropped: bad rows that were left out, as the policy has it.
-    splits: part -> good rows. cut: the parts that were cut from train; adjusted: the cuts were moved, since by chance a
-    part would have been empty. formats: file -> chat format. files: part -> file. turns: messages a row -> rows.
-    tokens: upper end of a range of tokens, by estimate -> rows. longest: tokens of the longest row, by estimate.
-    first_rows: how training begins, shortened. digest: of the prepared content: equal if all parts hold the same rows
-    in the same order.
+    rows_of: part -> rows of its file, good and bad. splits: part -> good rows. cut: the parts that were cut from train;
+    adjusted: the cuts were moved, since by chance a part would have been empty. formats: part -> chat format. files:
+    part -> file. turns: messages a row -> rows. tokens: upper end of a range of tokens, by estimate -> rows. longest:
+    tokens of the longest row, by estimate. first_rows: how training begins, shortened. digest: of the prepared content:
+    equal if all parts hold the same rows in the same order.
     """
 
     rejected: str
@@ -34,6 +36,7 @@ class Report:
     warnings: Mapping[str, int]
     warned: tuple[Fault, ...]
     dropped: int
+    rows_of: Mapping[str, int]
     splits: Mapping[str, int]
     cut: tuple[str, ...]
     adjusted: bool
@@ -54,6 +57,11 @@ class Report:
         parts = ", ".join(f"{count:,} {part}" for part, count in self.splits.items())
         dropped = f"; {self.dropped:,} bad rows were left out" if self.dropped else ""
         return f"{self.rows:,} rows: {parts}{dropped}"
+
+    @classmethod
+    def of(cls, told: object) -> Report:
+        """The report that `as_dict` gave. Raises msgspec.ValidationError, a ValueError, for anything else."""
+        return msgspec.convert(told, cls, strict=False)  # not strict: JSON's keys are texts, some of ours are numbers
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain JSON, with the cure of each rule that was broken."""
