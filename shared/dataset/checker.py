@@ -20,7 +20,7 @@ import xxhash
 
 from shared.dataset import formats
 from shared.dataset.files import Broken, Elements, Limits, Records
-from shared.dataset.formats import MESSAGES, SAYINGS, SHAREGPT_ROLES, SPEAKERS, Format
+from shared.dataset.formats import MESSAGES, SAYINGS, SHAREGPT, SHAREGPT_ROLES, SPEAKERS, Format
 from shared.dataset.rules import (
     EXCERPT,
     ROLES,
@@ -456,8 +456,17 @@ def _keys(row: dict[str, Any], chosen: Format) -> tuple[frozenset[str], ...]:
     return (frozenset(row), *(frozenset(turn) for turn in turns[:1]))
 
 
+def _names(row: dict[str, Any], chosen: Format) -> Iterator[str]:
+    for keys in _keys(row, chosen):
+        yield from keys
+
+
 def _shape(row: dict[str, Any], chosen: Format) -> _Shape | None:
     """A decoder for rows like this good one; None where none would be exact."""
+    if any(not key.isprintable() or '"' in key or "\\" in key for key in _names(row, chosen)):
+        return None
+    if chosen is SHAREGPT and "system" in row:
+        return None
     if chosen.list_keys:
         there = [key for key in chosen.list_keys if key in row]
         turns = row[there[0]] if len(there) == 1 else None

@@ -93,7 +93,13 @@ def _listed(row: Mapping[str, Any], chosen: Format) -> Sequence[object] | Bad:
         value = parsed[0] if len(parsed) == 1 else value
     if not isinstance(value, list):
         return "no_messages", f"{key} is {kind(value)}"
-    return value if chosen is MESSAGES else [_said(each) for each in value]
+    if chosen is MESSAGES:
+        return value
+    found = [_said(each) for each in value]
+    system = row.get("system")
+    if system not in (None, "") and not any(isinstance(each, dict) and each.get("role") == "system" for each in found):
+        found.insert(0, {"role": "system", "content": system})  # as OpenChat and LLaMA-Factory have it
+    return found
 
 
 def _said(turn: object) -> object:

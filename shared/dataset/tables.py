@@ -327,7 +327,7 @@ def csv(chunks: Iterable[bytes], limits: Limits) -> Iterator[Records]:
         if isinstance(row, Broken):
             batch.append(row)
         elif len(row) == columns:
-            batch.append(dict(zip(names, row, strict=True)))
+            batch.append({name: cell or None for name, cell in zip(names, row, strict=True)})  # empty: not there
         else:
             reason = f"it has {len(row)} column{'s'[: len(row) != 1]}, the header has {columns}"
             batch.append(Broken(rule="wrong_columns", reason=reason, excerpt=rows.excerpt(row)))
