@@ -63,6 +63,7 @@ def prepare(
     writing raises.
     """
     policy = policy or Policy()
+    keep_memory()
     tallies: dict[Part, Tally] = {}
     for part in ORDER:
         if part in files:
@@ -333,7 +334,8 @@ class Tally:
         self.counts += other.counts
         for kept, more in ((self.faults, other.faults), (self.warned, other.warned)):
             kept += [replace(each, line=each.line + lines) for each in more[: max(0, self.told - len(kept))]]
-        self.whole = {rule: replace(each, line=each.line + lines) for rule, each in other.whole.items()} | self.whole
+        for rule, each in other.whole.items():
+            self.whole.setdefault(rule, replace(each, line=each.line + lines))
         size, longest = other.longest
         if longest and size > self.longest[0]:
             self.longest = (size, replace(longest, line=longest.line + lines))
@@ -490,3 +492,12 @@ class _Watched:
         data = self._source.read_at(offset, size)
         self._progress(len(data))
         return data
+
+
+def keep_memory() -> None:
+    """Has the C library keep memory that is used again at once: a block's rows come and go a thousand times.
+
+    glibc gives the top of its heap back to the system whenever it is free, and the pages are new again each time; after
+    the first large piece of memory was returned it keeps twice that. Elsewhere this does nothing.
+    """
+    bytes(16 * 1024 * 1024)
