@@ -1,0 +1,396 @@
+"""The slow, obviously right checker: what each row of a file is, by the rules as they are documented.
+
+Nothing of the product's code is used here. A file is read whole, with the standard library's json and csv and pyarrow's
+`to_pylist`, one row after the other, and every rule is looked at for every row: a bad row comes with all the rules that
+it breaks, since which of them is told first is the engine's to choose. What the rules leave open is marked `unsure`.
+Used by the fuzz tests, the property tests and the tests over real files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+ROW = 8 * 1024 * 1024
+DEEP = 100  # from this depth on a reader may give up
+
+ROLES = {
+    **{role: role for role in ("system", "user", "assistant", "tool")},
+    "human": "user",
+    **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "model", "chatbot"), "assistant"),
+    **dict.fromkeys(("function", "observation"), "tool"),
+}
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+type Turns = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One row: `number` is its line (or its row, in a table). No rules: it is good, and `turns` are what it says."""
+
+    number: int
+    rules: frozenset[str] = frozenset()
+    turns: Turns = ()
+    unsure: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """All rows of a file. `broken_at`: the number from which on it can't be read, if it can't."""
+
+    verdicts: tuple[Verdict, ...]
+    format: str | None
+    broken_at: int | None = None
+
+    @property
+    def good(self) -> list[Verdict]:
+        """The rows that may be trained on."""
+        return [each for each in self.verdicts if not each.rules and not each.unsure]
+
+    @property
+    def bad(self) -> list[Verdict]:
+        """The rows that may not."""
+        return [each for each in self.verdicts if each.rules and not each.unsure]
+
+
+# JSON
+
+
+class NotJson(ValueError):
+    """It is not JSON; the second argument: an object before that place has a key twice."""
+
+
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def parse(text: str) -> tuple[Any, bool]:
+    """The value, and whether any object in it has a key twice. Raises ValueError (NotJson) or RecursionError."""
+    twice = False
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal twice
+        made = dict(items)
+        twice |= len(made) < len(items)
+        return made
+
+    try:
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_int=lambda _: 0)
+    except ValueError as error:
+        raise NotJson(str(error), twice) from None
+    if any(SURROGATE.search(each) for each in strings(value)):
+        raise NotJson("half of a surrogate pair", twice)
+    return value, twice
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every string in a JSON value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+
+
+def depth(text: str) -> int:
+    """How deep brackets nest in it, strings left out (roughly, where the text is not JSON)."""
+    deepest = now = 0
+    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', text):
+        now += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        deepest = max(deepest, now)
+    return deepest
+
+
+# Formats: what a row must have to be of one, and what it then says
+
+
+def _there(row: dict[str, Any], key: str) -> bool:
+    return row.get(key) is not None
+
+
+def shows(row: dict[str, Any]) -> str | None:
+    """The format that a row shows; in a row that could be of several, the first one here."""
+    return next(
+        (name for name, keys in FORMATS.items() if any(all(_there(row, k) for k in each) for each in keys)), None
+    )
+
+
+FORMATS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "messages": (("messages",),),
+    "sharegpt": (("conversations",), ("conversation",)),
+    "alpaca": (("instruction", "output"),),
+    "prompt_completion": (("prompt", "completion"),),
+    "prompt_response": (("prompt", "response"),),
+    "question_answer": (("question", "answer"),),
+}
+
+
+class Judge:
+    """Rows of one dataset, in their order: the first one that shows a format sets it for all."""
+
+    def __init__(self, *, tools: bool = False) -> None:
+        self.format: str | None = None
+        self._tools = tools
+
+    def judge(self, number: int, row: Any, twice: bool = False) -> Verdict:
+        """The verdict on a row that was JSON."""
+        if not isinstance(row, dict):
+            return Verdict(number=number, rules=frozenset({"not_object"}))
+        rules = {"duplicate_keys"} if twice else set()
+        shown = shows(row)
+        if shown is None:
+            return Verdict(number=number, rules=frozenset(rules | {"no_messages"}))
+        if not twice:
+            self.format = self.format or shown
+        if self.format and shown != self.format:
+            if self.format not in FORMATS or not any(all(_there(row, k) for k in e) for e in FORMATS[self.format]):
+                return Verdict(number=number, rules=frozenset(rules | {"mixed_formats"}))
+            shown = self.format
+        found, turns = _READ[shown](row)
+        rules |= found
+        if turns is not None:
+            rules.update(self._conversation(turns))
+        if rules:
+            return Verdict(number=number, rules=frozenset(rules))
+        assert turns is not None
+        return Verdict(number=number, turns=tuple((str(role), str(text)) for role, text in turns))
+
+    def _conversation(self, turns: list[tuple[Any, Any]]) -> Iterator[str]:
+        roles = [role for role, _ in turns]
+        if not turns:
+            yield "empty_messages"
+            return
+        for role, text in turns:
+            if role not in ("system", "user", "assistant", "tool"):
+                yield "unknown_role"
+            if not isinstance(text, str) or not text or text.isspace():
+                yield "blank_content"
+            elif CONTROL.search(text):
+                yield "control_character"
+            if role == "tool" and not self._tools:
+                yield "tool_turn"
+        if "assistant" not in roles:
+            yield "no_assistant"
+        if roles[-1] != "assistant":
+            yield "last_not_assistant"
+        if "system" in roles[1:]:
+            yield "system_not_first"
+        if roles == ["assistant"]:
+            yield "no_question"
+        if any(a == b and a != "tool" for a, b in itertools.pairwise(roles)):
+            yield "repeated_role"
+
+
+type Read = tuple[set[str], list[tuple[Any, Any]] | None]
+
+
+def _list(messages: Any, role_keys: tuple[str, ...], text_keys: tuple[str, ...], roles: dict[str, str]) -> Read:
+    if isinstance(messages, str):  # a list that was written into a cell
+        try:
+            messages, twice = parse(messages)
+        except (ValueError, RecursionError):
+            return {"no_messages"}, None
+        if twice:
+            return {"no_messages"}, None
+    if not isinstance(messages, list):
+        return {"no_messages"}, None
+    turns: list[tuple[Any, Any]] = []
+    rules = set()
+    for message in messages:
+        if not isinstance(message, dict):
+            rules.add("message_not_object")
+            continue
+        role = next((message[key] for key in role_keys if _there(message, key)), None)
+        text = next((message[key] for key in text_keys if _there(message, key)), None)
+        if message.get("tool_calls"):
+            rules.add("tool_turn")
+        turns.append((roles.get(role) if isinstance(role, str) else None, text))
+    return rules, turns
+
+
+_SAME = {role: role for role in ("system", "user", "assistant", "tool")}
+
+
+def _messages(row: dict[str, Any]) -> Read:
+    return _list(row["messages"], ("role",), ("content",), _SAME)
+
+
+def _sharegpt(row: dict[str, Any]) -> Read:
+    turns = row["conversations"] if _there(row, "conversations") else row["conversation"]
+    return _list(turns, ("from", "role"), ("value", "content", "text"), ROLES)
+
+
+def _system(row: dict[str, Any]) -> list[tuple[Any, Any]]:
+    return [("system", row["system"])] if row.get("system") not in (None, "") else []
+
+
+def _alpaca(row: dict[str, Any]) -> Read:
+    asked = row["instruction"]
+    if row.get("input") not in (None, ""):
+        more = row["input"]
+        asked = f"{asked}\n\n{more}" if isinstance(asked, str) and isinstance(more, str) else None
+    rules: set[str] = set()
+    before: list[tuple[Any, Any]] = []
+    history = row.get("history")
+    for pair in history if isinstance(history, list) else ():
+        if isinstance(pair, list) and len(pair) == 2:
+            before += [("user", pair[0]), ("assistant", pair[1])]
+        else:
+            more_rules, turns = _list([pair], ("role",), ("content",), _SAME)
+            rules |= more_rules
+            before += turns or []
+    return rules, [*_system(row), *before, ("user", asked), ("assistant", row["output"])]
+
+
+def _pair(question: str, answer: str) -> Callable[[dict[str, Any]], Read]:
+    def read(row: dict[str, Any]) -> Read:
+        asked, said = row[question], row[answer]
+        if isinstance(asked, list) and isinstance(said, list):
+            return _list([*asked, *said], ("role",), ("content",), _SAME)
+        return set(), [*_system(row), ("user", asked), ("assistant", said)]
+
+    return read
+
+
+_READ: dict[str, Callable[[dict[str, Any]], Read]] = {
+    "messages": _messages,
+    "sharegpt": _sharegpt,
+    "alpaca": _alpaca,
+    "prompt_completion": _pair("prompt", "completion"),
+    "prompt_response": _pair("prompt", "response"),
+    "question_answer": _pair("question", "answer"),
+}
+
+
+# Kinds of files
+
+
+def _row(judge: Judge, number: int, data: bytes, limit: int) -> Verdict:
+    """A line, or an element of an array."""
+    if len(data) > limit:
+        return Verdict(number=number, rules=frozenset({"row_too_large"}))
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return Verdict(number=number, rules=frozenset({"not_utf8"}))
+    try:
+        value, twice = parse(text)
+    except NotJson as error:
+        return Verdict(
+            number=number, rules=frozenset({"not_json", "duplicate_keys"} if error.args[1] else {"not_json"})
+        )
+    except RecursionError:
+        return Verdict(number=number, rules=frozenset({"not_json"}), unsure=True)
+    if depth(text) > DEEP:
+        return Verdict(number=number, unsure=True)
+    return judge.judge(number, value, twice)
+
+
+def lines(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
+    """A .jsonl file. Empty lines are no rows."""
+    judge = Judge(tools=tools)
+    verdicts = [
+        _row(judge, number, line, limit)
+        for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1)
+        if line.strip(b" \t\r")
+    ]
+    return File(verdicts=tuple(verdicts), format=judge.format)
+
+
+def array(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
+    """A .json file: an array of rows. What follows the first place that is not JSON is `broken_at`."""
+    judge = Judge(tools=tools)
+    verdicts: list[Verdict] = []
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    # Bytes to characters one to one, so that a bad byte in one element leaves the places of the others alone.
+    text = data.decode("latin-1")
+    space = re.compile(r"[ \t\r\n]*")
+
+    def skip(at: int) -> int:
+        found = space.match(text, at)
+        return found.end() if found else at
+
+    def file(at: int | None = None) -> File:
+        broken = None if at is None else text.count("\n", 0, at) + 1
+        return File(verdicts=tuple(verdicts), format=judge.format, broken_at=broken)
+
+    at = skip(0)
+    if text[at : at + 1] != "[":
+        return file(at)
+    at = skip(at + 1)
+    if text[at : at + 1] == "]":
+        return file(None if skip(at + 1) == len(text) else skip(at + 1))
+    while True:
+        try:
+            _, end = json.JSONDecoder().raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return file(at)
+        verdicts.append(_row(judge, text.count("\n", 0, at) + 1, data[at:end], limit))
+        at = skip(end)
+        if text[at : at + 1] == "]":
+            return file(None if skip(at + 1) == len(text) else skip(at + 1))
+        if text[at : at + 1] != ",":
+            return file(at)
+        at = skip(at + 1)
+
+
+def table_of_text(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
+    """A .csv file: the standard library's reader over the whole of it, its first record the names of the columns."""
+    judge = Judge(tools=tools)
+    # What is not UTF-8 becomes half a surrogate pair, which is found again in the cell that it stands in.
+    text = data.removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
+    head = re.sub(r'"[^"]*"', "", text.lstrip("\r\n").partition("\n")[0])
+    delimiter = max(",;\t", key=head.count)
+    last = "\n\x01" if text and text[-1] not in "\r\n" else "\x01"
+    reader = csv.reader(io.StringIO(text + last, newline=""), delimiter=delimiter)
+    csv.field_size_limit(1 << 30)
+    verdicts = []
+    begin = 1
+    header: list[str] | None = None
+    records = []
+    for record in reader:
+        records.append((begin, record))
+        begin = reader.line_num + 1
+    broken = None
+    if records[-1][1] == ["\x01"]:
+        records.pop()
+    else:  # a quote is open at the end of the file, and the mark stands in it
+        broken = records.pop()[0]
+    for number, record in records:
+        if not record:
+            continue
+        if header is None:
+            header = [name.strip() for name in record]
+            unnamed = [at for at, name in enumerate(header) if not name and (at or len(header) == 1)]
+            unread = any(SURROGATE.search(name) for name in header)
+            if unread or unnamed or len(set(header)) < len(header):
+                return File(verdicts=(), format=None, broken_at=number)
+        elif any(SURROGATE.search(cell) for cell in record):
+            verdicts.append(Verdict(number=number, rules=frozenset({"not_utf8", "wrong_columns"})))
+        elif len(record) != len(header):
+            verdicts.append(Verdict(number=number, rules=frozenset({"wrong_columns"})))
+        else:
+            verdicts.append(judge.judge(number, {k: v for k, v in zip(header, record, strict=True) if v != ""}))
+    return File(verdicts=tuple(verdicts), format=judge.format, broken_at=broken)
+
+
+def table(data: bytes, *, tools: bool = False) -> File:
+    """A .parquet file, whole, as Python objects. Raises pyarrow's errors where it can't be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = pq.ParquetFile(pa.BufferReader(data)).read().to_pylist()
+    judge = Judge(tools=tools)
+    return File(verdicts=tuple(judge.judge(at, row) for at, row in enumerate(rows, 1)), format=judge.format)

@@ -1,0 +1,78 @@
+"""Inputs gone wrong: the engine's verdicts against the oracle's. A sample; all of them: make test-long."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from shared.dataset import parallel
+from shared.dataset.files import LocalFile
+from shared.dataset.spec import Policy
+from tests.dataset import conversations, fuzz, oracle
+
+SAMPLE = {"parquet": 60, "json": 80}
+EVERY = 120
+
+
+@pytest.mark.parametrize("series", fuzz.SERIES)
+def test_every_bad_row_is_told_and_no_good_one(series: str) -> None:
+    found = {}
+    rows = 0
+    for at in range(SAMPLE.get(series, EVERY)):
+        wrong, counts = fuzz.run(series, at)
+        rows += counts["bad"] + (counts["good"] > 0)
+        if wrong:
+            found[at] = wrong
+    assert not found, f"python -m tests.dataset.fuzz --only {series} --at {next(iter(found))}"
+    assert rows > 10  # the inputs are neither all good nor all beyond reading
+
+
+@pytest.mark.parametrize("series", ["jsonl-messages", "jsonl-alpaca", "json", "csv"])
+def test_the_pieces_in_which_a_file_comes_make_no_difference(series: str) -> None:
+    for at in range(12):
+        given = fuzz.made(series, at)
+        whole = fuzz.engine(fuzz.Bytes(given.name, given.data), fuzz.LIMITS)
+        for pieces in ((1,), (2, 3), (5, 1, 64)):
+            assert fuzz.engine(fuzz.Bytes(given.name, given.data, pieces), fuzz.LIMITS) == whole, at
+
+
+@pytest.mark.parametrize("series", ["jsonl-messages", "jsonl-sharegpt", "parquet"])
+def test_several_processes_say_what_one_says(series: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "PIECE", 4096)  # so that small files are divided
+    held = tmp_path / "held.jsonl"
+    held.write_bytes(conversations.row("Not in the other file"))
+    for at in range(2):
+        given = fuzz.joined(series, range(at * 200, at * 200 + 200))
+        path = tmp_path / given.name
+        path.write_bytes(given.data)
+        found = []
+        for processes in (1, 2, 4):
+            out = tmp_path / f"{at}-{processes}"
+            report = parallel.prepare_files(
+                files={"train": LocalFile(path), "validation": LocalFile(held), "test": LocalFile(held)},
+                out=out,
+                policy=Policy(on_bad_rows="drop", max_bad_percent=100, min_rows=1),
+                limits=fuzz.LIMITS,
+                processes=processes,
+            )
+            found.append((report, {each.name: each.read_bytes() for each in out.iterdir()}))
+        assert found[0][0].rows > 100
+        assert found[0] == found[1] == found[2]
+
+
+def test_the_fuzzer_notices_an_engine_that_errs() -> None:
+    given = fuzz.made("jsonl-messages", 3)
+    right = fuzz.engine(fuzz.Bytes(given.name, given.data), fuzz.LIMITS)
+    assert given.expected is not None
+    assert not fuzz.differences(given.expected, right)
+    line = json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}).encode()
+    other = oracle.lines(given.data.rstrip() + b"\n" + line)
+    assert "was not told" in " ".join(fuzz.differences(other, right))
+
+
+def test_mutations_are_known_by_their_seed() -> None:
+    for series, make in fuzz.SERIES.items():
+        assert make(Random(f"{series} 5")) == fuzz.made(series, 5)
