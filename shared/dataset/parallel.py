@@ -33,6 +33,7 @@ from shared.dataset.prepare import (
     Sink,
     Tally,
     finish,
+    keep_memory,
     summed,
     watched,
 )
@@ -115,7 +116,7 @@ def prepare_files(
     Raises only what reading or writing raises.
     """
     policy = policy or Policy()
-    _keep_memory()
+    keep_memory()
     tallies: dict[Part, Tally] = {}
     with ExitStack() as stack:
         folder = None
@@ -149,7 +150,7 @@ class _Workers:
         """Has a piece of a file read."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_keep_memory)
+            self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=keep_memory)
             self._stack.callback(self._pool.shutdown, cancel_futures=True)
         return self._pool.submit(_work, piece, scan, place, writes)
 
@@ -222,6 +223,9 @@ def _joined(
         with _sinks(folder, _targets(scan)) as sinks:
             tally = scan.run(pieces[0].batches(scan, progress), sinks, duplicates, hold=False)
         for future, place in others:
+            if tally.broken:  # nothing behind that point is looked at, as if there were one process
+                future.cancel()
+                continue
             more = future.result()
             for rows in _saved(place / _ROWS):
                 rows["number"] += tally.lines
@@ -283,12 +287,3 @@ def _append(source: Path, target: Path) -> None:
         written.seek(0, os.SEEK_END)
         shutil.copyfileobj(read, written, 1 << 20)
     source.unlink()
-
-
-def _keep_memory() -> None:
-    """Has the C library keep memory that is used again at once: a block's rows come and go a thousand times.
-
-    glibc gives the top of its heap back to the system whenever it is free, and the pages are new again each time; after
-    the first large piece of memory was returned it keeps twice that. Elsewhere this does nothing.
-    """
-    bytes(16 * 1024 * 1024)

@@ -187,6 +187,7 @@ class Scan:
                             writer.cut(each)
                         held.clear()
         except FileFault as fault:
+            tally.broken = True
             tally.fault(self.fault(fault.rule, fault.reason, {"line": fault.line, "offset": fault.offset}))
         if holding and self.cut:
             places = {place for good in held for place in good.places.tolist()}
@@ -275,7 +276,7 @@ class Tally:
         self.format = ""
         self.splits: Counter[str] = Counter()
         self.digests: dict[str, Digest] = {part: Digest() for part in PARTS}
-        self.adjusted = False
+        self.adjusted = self.broken = False
         self.turns: np.ndarray = np.zeros(0, np.int64)
         self.tokens: np.ndarray = np.zeros(_RANGES, np.int64)
         self.longest: tuple[int, Fault | None] = (0, None)
@@ -348,6 +349,7 @@ class Tally:
         self.splits += other.splits
         self.digests = {part: self.digests[part].joined(other.digests[part]) for part in PARTS}
         self.adjusted |= other.adjusted
+        self.broken |= other.broken
         self._add_turns(other.turns)
         self.tokens = self.tokens + other.tokens
         self.first = (self.first + other.first)[:FIRST_ROWS]
