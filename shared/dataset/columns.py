@@ -32,6 +32,7 @@ _PIECE = 4 * MIB  # of decoded values that become rows at once
 _MOST_ROWS = 8192
 _REPEATED = 64 * MIB  # the most that a batch may decode to if each value is its dictionary's longest
 _ROW_WORST = 512 * MIB  # the most that an average row may decode to then
+_DICTIONARY = 1024 * MIB  # writers look at a dictionary's size once in a thousand values, however long these are
 _BUFFERS = 32 * MIB  # for the columns' read buffers, together
 _FOOTER = 64 * MIB
 _EXCERPT = 160
@@ -86,7 +87,7 @@ class _Reading(io.RawIOBase):
 
     def ahead(self, offset: int, size: int) -> bytes:
         """Reads before pyarrow does, which is then handed the same bytes."""
-        data = self._ahead[offset] = self._fetch(offset, size)
+        data = self._ahead[offset] = self.fetch(offset, size)
         return data
 
     def read(self, size: int | None = -1) -> bytes:
@@ -96,7 +97,7 @@ class _Reading(io.RawIOBase):
             return b""
         data = self._ahead.pop(self._at, b"")[:size]
         if len(data) < size:
-            data += self._fetch(self._at + len(data), size - len(data))
+            data += self.fetch(self._at + len(data), size - len(data))
         self._at += len(data)
         return data
 
@@ -120,7 +121,8 @@ class _Reading(io.RawIOBase):
         """Where the next read begins."""
         return self._at
 
-    def _fetch(self, offset: int, size: int) -> bytes:
+    def fetch(self, offset: int, size: int) -> bytes:
+        """Bytes from anywhere in the source."""
         try:
             return self._source.read_at(offset, size)
         except BaseException as error:
@@ -172,7 +174,7 @@ def _records(file: _Reading, limits: Limits, wanted: range | None) -> Iterator[R
             if wanted is None or at in wanted:
                 stored, said = _sizes(group, leaves)
                 _bounded(at, said, stored, limits)
-                rows = _batch_rows(file, group, leaves)
+                rows = _batch_rows(file, group, leaves, limits)
                 number = first
                 before = unpacked
                 for batch in opened.iter_batches(rows, row_groups=[at], columns=columns, use_threads=False):
@@ -208,7 +210,7 @@ def _bounded(group: int, unpacked: int, stored: int, limits: Limits) -> None:
         raise FileFault("too_compressed", reason)
 
 
-def _batch_rows(file: _Reading, group: pq.RowGroupMetaData, leaves: list[int]) -> int:
+def _batch_rows(file: _Reading, group: pq.RowGroupMetaData, leaves: list[int], limits: Limits) -> int:
     """How many rows to decode at once: about 4 MiB of them, and never many times that, whatever is repeated."""
     rows = max(1, group.num_rows)
     usual = worst = 0.0
@@ -216,7 +218,7 @@ def _batch_rows(file: _Reading, group: pq.RowGroupMetaData, leaves: list[int]) -
         column = group.column(at)
         usual += column.total_uncompressed_size / rows
         if column.physical_type == "BYTE_ARRAY" and column.num_values:
-            worst += column.num_values / rows * _longest(file, column)
+            worst += column.num_values / rows * _longest(file, column, limits)
     if worst > _ROW_WORST:
         reason = f"its rows may have {size_text(int(worst))} each, unpacked: one long text is repeated in them"
         raise FileFault("row_too_large_to_read", reason)
@@ -224,7 +226,7 @@ def _batch_rows(file: _Reading, group: pq.RowGroupMetaData, leaves: list[int]) -
     return max(1, int(most))
 
 
-def _longest(file: _Reading, column: pq.ColumnChunkMetaData) -> int:
+def _longest(file: _Reading, column: pq.ColumnChunkMetaData, limits: Limits) -> int:
     """Bytes of the longest value in a column's dictionary; 0 without one, or where repeating it can do no harm.
 
     The one place that reads a page itself: pyarrow shows neither the dictionary nor how often a value is repeated.
@@ -240,19 +242,24 @@ def _longest(file: _Reading, column: pq.ColumnChunkMetaData) -> int:
     try:
         page, body = _thrift(head, 0)
         kind, unpacked, stored = page[1], page[2], page[3]
-        if kind != _DICTIONARY_PAGE or unpacked * column.num_values <= _REPEATED // 4:
-            return 0
-        if not 0 <= unpacked <= _REPEATED:
-            raise FileFault(
-                "too_large_decompressed", f"the dictionary of {column.path_in_schema} has {unpacked:,} bytes"
-            )
-        data = head[body : body + stored]
-        if len(data) < stored:
-            data = file.ahead(start, min(body + stored, column.total_compressed_size))[body:]
-        if column.compression != "UNCOMPRESSED":
-            data = pa.Codec(column.compression.lower()).decompress(data, unpacked, asbytes=True)
-    except (IndexError, KeyError, TypeError) as error:
+    except (IndexError, KeyError) as error:
         raise FileFault("not_parquet", f"the first page of {column.path_in_schema} is damaged") from error
+    if kind != _DICTIONARY_PAGE or unpacked * column.num_values <= _REPEATED // 4:
+        return 0
+    if (unpacked > RATIO_FROM and not 0 < unpacked <= limits.ratio * stored) or unpacked > _DICTIONARY:
+        reason = f"the dictionary of {column.path_in_schema} unpacks from {size_text(stored)} to {size_text(unpacked)}"
+        raise FileFault("too_compressed", reason)
+    if len(head) < body + stored:  # pyarrow reads it again, later
+        head = file.fetch(start, min(body + max(stored, 0), column.total_compressed_size))
+    data = head[body : body + stored]
+    del head
+    if column.compression != "UNCOMPRESSED":
+        # The name is of two formats, and this the one that is still written.
+        codec = pa.Codec({"LZ4": "lz4_raw"}.get(column.compression, column.compression.lower()))
+        try:
+            data = codec.decompress(data, unpacked, asbytes=True)
+        except (pa.ArrowException, OSError):
+            return int(unpacked)  # if this is damage, pyarrow will find it
     longest = at = 0
     unpack = struct.Struct("<I").unpack_from
     while at + 4 <= len(data):

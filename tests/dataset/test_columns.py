@@ -264,6 +264,15 @@ def test_a_text_that_is_repeated_a_little_is_fine(file: Path) -> None:
     assert all(isinstance(row, dict) and row["system"] == "Be helpful. " * 500 for row in read)
 
 
+@pytest.mark.parametrize("compression", ["none", "snappy", "lz4"])
+def test_long_texts_are_fine_whatever_they_make_of_a_dictionary(file: Path, compression: str) -> None:
+    text = random.Random(1).randbytes(MIB // 2).hex()
+    texts = [text[at : at + MIB // 4] for at in range(300)]
+    pq.write_table(pa.table({"prompt": texts}), file, compression=compression)
+    assert pq.ParquetFile(file).metadata.row_group(0).column(0).has_dictionary_page
+    assert [row["prompt"] for row in rows(file) if isinstance(row, dict)] == texts
+
+
 BOMBS: dict[str, tuple[Callable[[], pa.Table], dict[str, Any], str]] = {
     "one text, a million times": (lambda: pa.table({"prompt": repeated("x" * MIB, 10**6)}), {}, "too_compressed"),
     "one text in a million messages": (
