@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shared import naming
 from shared.app import App
-from shared.dataset.prepare import PARTS, prepare
+from shared.dataset.rules import Facts
 from shared.dataset.split import Part
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder, taken
+from shared.folders import DATASETS, PAGE, PREPARED, REPORT, datasets_of, read_folder, taken
 from shared.lines import held_by, line_of, own, save_line
 from shared.records import File, Pinned, Run, Serving
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
@@ -30,6 +30,11 @@ from shared.training.compute import gpus_per_node
 from shared.training.job import job_request
 from shared.training.parameters import resolve
 from shared.training.step import Step, code, step
+
+if TYPE_CHECKING:
+    from shared.dataset.files import Source
+    from shared.dataset.report import Report
+    from shared.dataset.tables import Table
 
 log = logging.getLogger("droptune.effects")
 
@@ -45,13 +50,13 @@ class _Told:
     """What a run's record keeps of a report."""
 
     rejected: str
-    bad_rows: int
+    by_rule: dict[str, int]
     splits: dict[str, int]
     digest: str
 
 
-class _BadRows(Exception):
-    """Takes back what was written of a dataset that has bad rows."""
+class _Rejected(Exception):
+    """Takes back what was written of a dataset that may not be trained on."""
 
 
 def _prepare(app: App, run: Run) -> Run:
@@ -61,42 +66,65 @@ def _prepare(app: App, run: Run) -> Run:
     Takes the validation and test files that the folder has now. If-Match on every read: a file that changes meanwhile
     is somebody's new upload, and the next look finds that out.
     """
+    from shared.dataset.markdown import page
+    from shared.dataset.prepare import PARTS, prepare
+
     dataset = datasets_of(read_folder(app, run.folder)).get(run.id)
     if dataset is None:
         raise Transient("the folder has just changed", after=timedelta(seconds=1))
     run = replace(run, **taken(run.folder, dataset))
-    if sum(file.size for file in run.files) > app.settings.inline_limit_mb * MIB:
+    run, files = _inputs(app, run)
+    if sum(file.size for file in files.values()) > app.settings.inline_limit_mb * MIB:
         return replace(run, in_job=True)
     blobs = app.cloud.blobs
-
-    def source(file: File | None) -> Iterator[bytes] | None:
-        return blobs.stream(DATASETS, file.name, if_match=file.etag) if file else None
-
     try:
         with ExitStack() as stack:
             sinks = {
                 part: stack.enter_context(blobs.writer(PREPARED, f"{run.prepared}/{part}.jsonl")) for part in PARTS
             }
             report = prepare(
-                train=blobs.stream(DATASETS, run.train.name, if_match=run.train.etag),
-                validation=source(run.validation),
-                test=source(run.test),
-                sinks=sinks,
-                faults_told=app.settings.max_rows_shown,
+                files=files, sinks=sinks, policy=run.policy, facts=_facts(app, run), told=app.settings.max_rows_shown
             )
-            if report.bad_rows:
-                raise _BadRows  # noqa: TRY301 - it has to leave through the writers, so that none of them commits
+            if report.rejected:
+                raise _Rejected  # noqa: TRY301 - it has to leave through the writers, so that none of them commits
     except (Conflict, NotFound):
         raise Transient("a file of the dataset was changed while it was read", after=timedelta(seconds=1)) from None
-    except _BadRows:
+    except _Rejected:
         log.info("run %s: %s", run.id, report.summary)
+    blobs.write(PREPARED, f"{run.prepared}/{PAGE}", page(report).encode())
     blobs.write(PREPARED, f"{run.prepared}/{REPORT}", msgspec.json.encode(report.as_dict()))
+    return _reported(run, report)
+
+
+def _inputs(app: App, run: Run) -> tuple[Run, dict[Part, Source | Table]]:
+    """What the run reads, by part; and the run, which remembers the commit that its hub's revision is at."""
+    if run.hub:
+        from shared.dataset.hub import tables
+
+        commit, found = tables(replace(run.hub, revision=run.hub_commit or run.hub.revision))
+        return replace(run, hub_commit=commit), dict(found)
+    parts: dict[Part, File | None] = {"train": run.train, "validation": run.validation, "test": run.test}
+    source = app.cloud.blobs.source
+    return run, {part: source(DATASETS, file.name, file.etag, file.size) for part, file in parts.items() if file}
+
+
+def _facts(app: App, run: Run) -> Facts:
+    """What the rules ask of the base model; nothing is known of one that `pin` will refuse."""
+    try:
+        model = app.cloud.registry.model(run.base_model)
+    except Permanent:
+        return Facts()
+    return Facts(context=model.context, tools=model.takes_tools)
+
+
+def _reported(run: Run, report: Report | _Told) -> Run:
+    """The run with what its record keeps of a report."""
     return replace(
         run,
-        faults=report.bad_rows,
+        faults=sum(report.by_rule.values()) if report.rejected else 0,
         rows=dict(report.splits),
         fingerprint=_fingerprint(run, report.digest),
-        reason=report.summary if report.bad_rows else "",
+        reason=report.rejected,
     )
 
 
@@ -190,6 +218,7 @@ def _first_step(app: App, run: Run) -> Step:
         hub=replace(run.hub, revision=run.hub_commit or run.hub.revision) if run.hub else None,
         endpoint=app.settings.hub_endpoint,
         policy=run.policy,
+        facts=asdict(_facts(app, run)),
         told=app.settings.max_rows_shown,
     )
     blobs.write(PREPARED, f"{run.prepared}/plan.json", plan.encoded())
@@ -204,13 +233,8 @@ def _first_step(app: App, run: Run) -> Step:
 
 def _take_report(app: App, run: Run) -> Run:
     """Takes into the record what the job's first step says of the data that it prepared."""
-    report = msgspec.json.decode(app.cloud.blobs.read(PREPARED, f"{run.prepared}/{REPORT}")[0], type=_Told)
-    return replace(
-        run,
-        faults=report.bad_rows,
-        rows=report.splits,
-        fingerprint=_fingerprint(run, report.digest),
-        reason=report.rejected,
+    return _reported(
+        run, msgspec.json.decode(app.cloud.blobs.read(PREPARED, f"{run.prepared}/{REPORT}")[0], type=_Told)
     )
 
 

@@ -21,6 +21,7 @@ DATASETS = "datasets"
 PREPARED = "prepared"
 """Container of the runs' immutable copies, below the run's `prepared`."""
 REPORT = "report.json"
+PAGE = "report.md"
 """What became of the data, beside them. It is written last."""
 
 

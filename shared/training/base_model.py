@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,16 @@ type Purpose = Literal["finetune", "inference"]
 DEFAULTS_TAG = "model_specific_defaults"
 # The notebook's own list, for models that bring none: sizes too old for any of them.
 DENIED = ("standard_nc6", "standard_nc12", "standard_nc24", "standard_nc24r")
+
+# Families whose published chat template has tool turns; others drop or refuse them, in the middle of a training.
+_TOOLS = (
+    r"llama-3\.[1-9]",
+    r"mistral-(large|nemo|small)|ministral",
+    r"qwen-?(2\.5|3)",
+    r"phi-4-mini",
+    r"command-r",
+    r"gpt-oss",
+)
 
 _LITERAL_LIMIT = 64 * 1024
 _SETTINGS = {"finetune": "FINETUNE_SIZE", "inference": "SERVING_SIZE"}
@@ -86,6 +97,20 @@ class BaseModel:
         """The parameters that the model's tag model_specific_defaults asks for; none when there is no such tag."""
         found = literal(self.tags.get(DEFAULTS_TAG, ""))
         return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+    @property
+    def context(self) -> int | None:
+        """Tokens that the model's context holds; None where its metadata does not say."""
+        found = (self.system_metadata or {}).get("textContextWindow")
+        try:
+            return int(found) if found else None
+        except (TypeError, ValueError):
+            return None
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether its chat template has a form for tool turns. The registry does not tell; the models' cards do."""
+        return any(re.search(pattern, self.name, re.IGNORECASE) for pattern in _TOOLS)
 
     def notes(self, now: datetime) -> tuple[str, ...]:
         """What a person should hear of the model though it is no error: retirement ahead, a tag that can't be read."""
