@@ -310,6 +310,7 @@ class _Twice(Exception):
 
 
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_SURROGATE = re.compile(rb"\\u[dD][89a-bA-B]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89a-bA-B]..)\\u[dD][c-fC-F]..")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -325,15 +326,21 @@ def parse(data: bytes) -> tuple[Any] | Bad:
         return "not_utf8", f"byte {error.start + 1} of the row is not UTF-8"
     try:
         value = json.loads(data, parse_int=float, parse_constant=_no_constant, object_pairs_hook=_once)
-        _decode_raw(data)  # the standard library lets half surrogate pairs pass
     except _Twice as twice:
         return "duplicate_keys", f"the key {reprlib.repr(twice.args[0])} is there twice"
     except json.JSONDecodeError as malformed:
         return "not_json", f"not JSON at character {malformed.pos + 1}: {malformed.msg}"
     except RecursionError:
         return "not_json", "nested too deeply"
-    except (ValueError, msgspec.DecodeError) as error:
+    except ValueError as error:
         return "not_json", f"not JSON: {error}"
+    try:
+        _decode_raw(data)  # the standard library lets half surrogate pairs pass
+    except msgspec.DecodeError as error:
+        half = _SURROGATE.search(data)
+        return "not_json", f"{half[0].decode()} is half of a surrogate pair" if half else f"not JSON: {error}"
+    except RecursionError:
+        return "not_json", "nested too deeply"
     return (value,)
 
 
