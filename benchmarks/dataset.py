@@ -292,8 +292,9 @@ def memory(
 
 def duplicates(options: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, float, Target | None]]:
     """What finding duplicates takes a row, and where it stops growing: files of millions of different rows."""
-    rows = options.tiny_rows
-    counts = (rows // 6, rows // 2, rows)
+    from shared.dataset.duplicates import ROW
+
+    counts = (options.tiny_rows // 60, options.tiny_rows // 6, options.tiny_rows)
     taken: dict[int, float] = {}
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         warm = maker.make_tiny_rows(Path(folder, "warm.jsonl"), 1000)
@@ -304,14 +305,13 @@ def duplicates(options: argparse.Namespace, scratch: Path) -> Iterator[tuple[str
             if result.error:
                 raise RuntimeError(f"{count} tiny rows: {result.error}")
             taken[count] = result.rss[0]
-            text = f"{count:,} rows of 90 bytes, {result.seconds[0]:.1f} s: MB of the process"
-            yield text, taken[count], None
+            yield f"{count:,} rows of 90 bytes, {result.seconds[0]:.1f} s", taken[count], None
             path.unlink()
-    few, some, many = counts
-    text = "bytes a row for finding duplicates, before they are spilled"
-    yield text, 0, at_most(text, (taken[some] - taken[few]) * _MB / (some - few), 16)
-    text = f"MB more with {many:,} rows than with {few:,}"
-    yield text, 0, at_most(text, taken[many] - taken[few], 64)
+    # Too few bytes to be seen in a process before they are spilled: the size of what is kept.
+    yield "", 0, at_most("bytes kept a row for finding duplicates", ROW.itemsize, 16)
+    few, *_, many = counts
+    text = f"MB of the process with {many:,} rows, above that with {few:,}"
+    yield "", 0, at_most(text, taken[many] - taken[few], 64)
 
 
 # The command ----------------------------------------------------------------------------------------------------------
@@ -406,7 +406,13 @@ def report(options: argparse.Namespace, scratch: Path) -> int:
         for text, figure, target in duplicates(options, scratch):
             told["memory"] |= {} if target else {text: figure}
             reached += [target] if target else []
-    lines += ["", *(f"{text}: {figure:.0f}" for text, figure in told["memory"].items()), "", *map(str, reached)]
+    lines += [
+        "",
+        "MB of the largest process",
+        *(f"{text}: {figure:.0f}" for text, figure in told["memory"].items()),
+        "",
+        *map(str, reached),
+    ]
     told["targets"] = [vars(target) for target in reached]
     print("\n".join(lines[1:]))
     if options.json:

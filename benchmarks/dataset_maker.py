@@ -56,7 +56,7 @@ _OPENINGS = ("Write", "Explain", "Can you summarise", "Describe in detail", "Giv
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a file holds: rows (blank lines among them), bytes as JSON Lines, bad rows by rule, rows that repeat one."""
+    """What a file holds: rows, bytes as JSON Lines, bad rows by rule, rows that repeat one."""
 
     rows: int
     size: int
@@ -286,7 +286,6 @@ def _cut_word(line: bytes) -> bytes:
 _SYSTEM = {"content": "Answer briefly.", "role": "system"}
 _BAD: Sequence[_Kind] = (
     _Kind(rule="not_utf8", readable=False, spoil=lambda row: _cut_word(_line(row))),
-    _Kind(rule="blank_line", readable=False, spoil=lambda _: b""),
     _Kind(rule="not_json", readable=False, spoil=lambda row: _line(row)[:-40]),
     _Kind(rule="not_json", readable=False, spoil=lambda row: _line(row)[:-1] + b",}"),
     _Kind(rule="not_json", readable=False, spoil=lambda row: _line(row) + _line(row)),
