@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs; a finished set-up costs a few milliseconds.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint format bench bench-dataset lock clean
+.PHONY: help setup demo test test-quick test-long lint format bench bench-dataset lock clean
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 # Two workers, a file of tests to one of them: each has a local cloud of its own.
@@ -21,6 +21,10 @@ test: setup ## All tests; the slow ones train and serve for real
 
 test-quick: setup ## Without the slow ones
 	@$(RUN) pytest $(PARALLEL) -m "not slow"
+
+test-long: setup ## Datasets: 100,000 mutated inputs a series, bombs in full size (an hour; goes on where it was stopped)
+	@DROPTUNE_LONG=1 $(RUN) pytest tests/dataset/test_properties.py tests/dataset/test_bombs.py tests/dataset/test_real_files.py
+	@$(RUN) tests.dataset.fuzz --inputs $(or $(INPUTS),100000) --processes 2
 
 lint: setup ## Format, rules, types, layers
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet . && .venv/bin/mypy && .venv/bin/lint-imports

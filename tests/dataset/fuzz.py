@@ -41,7 +41,6 @@ ROW = 64 * 1024  # so that too large rows are cheap to make
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 LIMITS = Limits(row=ROW)
-FACTS = Facts()
 
 # Faults of the set or the file, which are no row's.
 OF_THE_SET = {"empty_file", "too_few_rows", "too_few_prompts", "no_test_rows", "too_many_duplicates", "unknown_format"}
@@ -97,13 +96,14 @@ class Outcome:
     digest: str
 
 
-def engine(source: Bytes, limits: Limits) -> Outcome:
+def engine(source: Bytes, limits: Limits, *, tools: bool = False) -> Outcome:
     """The file through `prepare`, with a policy that lets every good row through."""
     sinks = {part: Memory() for part in PARTS}
     report = prepare(
         files={"train": source},
         sinks=sinks,
         policy=Policy(on_bad_rows="drop", max_bad_percent=100, min_rows=1),
+        facts=Facts(tools=tools),
         limits=limits,
         told=1 << 30,
     )
@@ -158,6 +158,7 @@ class Input:
     data: bytes
     expected: oracle.File | None
     pieces: tuple[int, ...]
+    tools: bool = False
 
 
 def _rows(random: Random, form: str) -> list[mutations.Row]:
@@ -201,6 +202,14 @@ def _jsonl(form: str) -> Callable[[Random], Input]:
     return make
 
 
+def _tools(random: Random) -> Input:
+    """Conversations with tools, for a model that takes them."""
+    rows = [mutations.with_tools(random, each) for each in _rows(random, random.choice(("messages", "sharegpt")))]
+    data = mutations.text(random, rows, faults=random.choice((0, 1, 2, 4)))
+    expected = oracle.lines(data, tools=True, limit=ROW)
+    return Input("data.jsonl", data, expected, _pieces(random, len(data)), tools=True)
+
+
 def _any(random: Random) -> list[mutations.Row]:
     return _rows(random, random.choice(mutations.FORMATS))
 
@@ -242,6 +251,7 @@ def _parquet(random: Random) -> Input:
 
 SERIES: Mapping[str, Callable[[Random], Input]] = {
     **{f"jsonl-{form.replace('_', '-')}": _jsonl(form) for form in mutations.FORMATS},
+    "jsonl-tools": _tools,
     "json": _json,
     "csv": _csv,
     "gzip": _gzip,
@@ -285,7 +295,7 @@ def run(series: str, at: int) -> tuple[list[str], Counter[str]]:
     before = signal.signal(signal.SIGALRM, _alarm)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
-        got = engine(Bytes(given.name, given.data, given.pieces), LIMITS)
+        got = engine(Bytes(given.name, given.data, given.pieces), LIMITS, tools=given.tools)
     except Exception as error:  # any is a defect
         return [f"{type(error).__name__}: {error}"], Counter()
     finally:

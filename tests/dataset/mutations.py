@@ -155,6 +155,25 @@ def _turns(
     return [*([{role: "system", said: text()}] if random.random() < 0.3 else []), *made]
 
 
+def with_tools(random: Random, value: Row) -> Row:
+    """The row with a tool called and answering in some places, if it has a list of messages."""
+    made: Row = json.loads(json.dumps(value))
+    turns = next((each for each in made.values() if isinstance(each, list)), [])
+    for at in range(len(turns) - 1, 0, -1):
+        turn = turns[at]
+        if not isinstance(turn, dict) or random.random() < 0.5:
+            continue
+        role, said = next(iter(turn)), list(turn)[-1]
+        if turn[role] in ("assistant", "gpt", "chatgpt", "model"):
+            call = {"type": "function", "function": {"name": "look", "arguments": '{"at": 1}'}, "id": f"c{at}"}
+            asks = {role: turn[role], said: random.choice((None, "", "Let me look.")), "tool_calls": [call]}
+            answers = {role: "tool", said: random.choice(("12", "", "[]"))}
+            if random.random() < 0.5:
+                answers |= {"tool_call_id": f"c{at}", "name": "look"}
+            turns[at:at] = [asks, *[answers] * random.choice((1, 1, 2))]
+    return made
+
+
 def spoil(random: Random, value: Row) -> Row:
     """The row with one thing in it changed: a wrong type, a key gone or added, a turn moved, odd text."""
     made: Row = json.loads(json.dumps(value))
@@ -271,7 +290,7 @@ def bent(random: Random, data: bytes) -> bytes:
         return random.choice(_BITS)
     at = random.randrange(len(data))
     to = min(len(data), at + random.choice((1, 1, 2, 5, 40)))
-    kind = random.randrange(17)
+    kind = random.randrange(18)
     if kind == 0:
         return data[:at] + bytes([data[at] ^ 1 << random.randrange(8)]) + data[at + 1 :]
     if kind <= 4:

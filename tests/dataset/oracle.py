@@ -29,7 +29,7 @@ ROLES = {
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-type Turns = tuple[tuple[str, str], ...]
+type Turns = tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,25 +159,28 @@ class Judge:
                 return Verdict(number=number, rules=frozenset(rules | {"mixed_formats"}))
             shown = self.format
         found, turns = _READ[shown](row)
-        rules |= found
+        rules |= found - ({"tool_turn"} if self._tools else set())
         if turns is not None:
             rules.update(self._conversation(turns))
         if rules:
             return Verdict(number=number, rules=frozenset(rules))
         assert turns is not None
-        return Verdict(number=number, turns=tuple((str(role), str(text)) for role, text in turns))
+        return Verdict(number=number, turns=tuple((role, text) for role, text, _ in turns))
 
-    def _conversation(self, turns: list[tuple[Any, Any]]) -> Iterator[str]:
-        roles = [role for role, _ in turns]
+    def _conversation(self, turns: list[Turn]) -> Iterator[str]:
+        roles = [role for role, _, _ in turns]
         if not turns:
             yield "empty_messages"
             return
-        for role, text in turns:
+        for role, text, calls in turns:
             if role not in ("system", "user", "assistant", "tool"):
                 yield "unknown_role"
-            if not isinstance(text, str) or not text or text.isspace():
+            # A tool may answer nothing, and who calls one need not say anything.
+            silent = self._tools and ((role == "tool" and isinstance(text, str)) or (calls and text in (None, "")))
+            silent |= bool(self._tools and calls and isinstance(text, str))
+            if (not isinstance(text, str) or not text or text.isspace()) and not silent:
                 yield "blank_content"
-            elif CONTROL.search(text):
+            elif isinstance(text, str) and CONTROL.search(text):
                 yield "control_character"
             if role == "tool" and not self._tools:
                 yield "tool_turn"
@@ -193,7 +196,8 @@ class Judge:
             yield "repeated_role"
 
 
-type Read = tuple[set[str], list[tuple[Any, Any]] | None]
+type Turn = tuple[Any, Any, bool]  # role, text, whether it calls tools
+type Read = tuple[set[str], list[Turn] | None]
 
 
 def _list(messages: Any, role_keys: tuple[str, ...], text_keys: tuple[str, ...], roles: dict[str, str]) -> Read:
@@ -206,7 +210,7 @@ def _list(messages: Any, role_keys: tuple[str, ...], text_keys: tuple[str, ...],
             return {"no_messages"}, None
     if not isinstance(messages, list):
         return {"no_messages"}, None
-    turns: list[tuple[Any, Any]] = []
+    turns: list[Turn] = []
     rules = set()
     for message in messages:
         if not isinstance(message, dict):
@@ -216,7 +220,7 @@ def _list(messages: Any, role_keys: tuple[str, ...], text_keys: tuple[str, ...],
         text = next((message[key] for key in text_keys if _there(message, key)), None)
         if message.get("tool_calls"):
             rules.add("tool_turn")
-        turns.append((roles.get(role) if isinstance(role, str) else None, text))
+        turns.append((roles.get(role) if isinstance(role, str) else None, text, bool(message.get("tool_calls"))))
     return rules, turns
 
 
@@ -232,8 +236,8 @@ def _sharegpt(row: dict[str, Any]) -> Read:
     return _list(turns, ("from", "role"), ("value", "content", "text"), ROLES)
 
 
-def _system(row: dict[str, Any]) -> list[tuple[Any, Any]]:
-    return [("system", row["system"])] if row.get("system") not in (None, "") else []
+def _system(row: dict[str, Any]) -> list[Turn]:
+    return [("system", row["system"], False)] if row.get("system") not in (None, "") else []
 
 
 def _alpaca(row: dict[str, Any]) -> Read:
@@ -242,16 +246,16 @@ def _alpaca(row: dict[str, Any]) -> Read:
         more = row["input"]
         asked = f"{asked}\n\n{more}" if isinstance(asked, str) and isinstance(more, str) else None
     rules: set[str] = set()
-    before: list[tuple[Any, Any]] = []
+    before: list[Turn] = []
     history = row.get("history")
     for pair in history if isinstance(history, list) else ():
         if isinstance(pair, list) and len(pair) == 2:
-            before += [("user", pair[0]), ("assistant", pair[1])]
+            before += [("user", pair[0], False), ("assistant", pair[1], False)]
         else:
             more_rules, turns = _list([pair], ("role",), ("content",), _SAME)
             rules |= more_rules
             before += turns or []
-    return rules, [*_system(row), *before, ("user", asked), ("assistant", row["output"])]
+    return rules, [*_system(row), *before, ("user", asked, False), ("assistant", row["output"], False)]
 
 
 def _pair(question: str, answer: str) -> Callable[[dict[str, Any]], Read]:
@@ -259,7 +263,7 @@ def _pair(question: str, answer: str) -> Callable[[dict[str, Any]], Read]:
         asked, said = row[question], row[answer]
         if isinstance(asked, list) and isinstance(said, list):
             return _list([*asked, *said], ("role",), ("content",), _SAME)
-        return set(), [*_system(row), ("user", asked), ("assistant", said)]
+        return set(), [*_system(row), ("user", asked, False), ("assistant", said, False)]
 
     return read
 
@@ -288,9 +292,9 @@ def _row(judge: Judge, number: int, data: bytes, limit: int) -> Verdict:
     try:
         value, twice = parse(text)
     except NotJson as error:
-        return Verdict(
-            number=number, rules=frozenset({"not_json", "duplicate_keys"} if error.args[1] else {"not_json"})
-        )
+        # What is wrong first may be told; a byte order mark before the row is passed over by some readers.
+        twice = error.args[1] or text.startswith("\ufeff")
+        return Verdict(number=number, rules=frozenset({"not_json", "duplicate_keys"} if twice else {"not_json"}))
     except RecursionError:
         return Verdict(number=number, rules=frozenset({"not_json"}), unsure=True)
     if depth(text) > DEEP:
