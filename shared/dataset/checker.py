@@ -49,7 +49,8 @@ type _Messages = list[Message | ToolMessage]
 _encode = msgspec.json.Encoder().encode
 _text = msgspec.json.Decoder(str).decode
 _hash = xxhash.xxh3_64_intdigest
-_LF, _QUOTE, _COLON, _BACKSLASH, _SPACE, _DELETE = (np.uint8(ord(each)) for each in '\n":\\ \x7f')
+_LF, _RETURN, _QUOTE, _COLON, _BACKSLASH, _SPACE, _DELETE = (np.uint8(ord(each)) for each in '\n\r":\\ \x7f')
+_OPEN, _CLOSE = np.uint8(ord("{")), np.uint8(ord("}"))
 _ZERO, _B, _F, _U = (np.uint8(ord(each)) for each in "0bfu")
 _SEVEN, _FE = np.uint8(ord("7")), np.uint8(0xFE)
 # After a backslash: what is not the usual way to write a text (\u and \/), or writes a control character.
@@ -257,12 +258,13 @@ class Checker:
         none = [None] * len(look.ends)
         if not self._shapes:
             return none
-        try:
-            rows: list[Any] = self._shapes[0].decode_lines(block)
-            if len(rows) == len(none):
-                return rows
-        except (ValueError, RecursionError):  # DecodeError is a ValueError
-            pass
+        if look.objects:
+            try:
+                rows: list[Any] = self._shapes[0].decode_lines(block)
+                if len(rows) == len(none):
+                    return rows
+            except (ValueError, RecursionError):  # DecodeError is a ValueError
+                pass
         return [self._decode_line(line) for line in block.split(b"\n")[:-1]]
 
     def _decode_line(self, line: bytes) -> Any:
@@ -343,9 +345,11 @@ class Checker:
 class _Look:
     """What a block of lines, each with its end, shows as bytes, for each line by its index.
 
-    `ends`: where the line break is. `keys`: how many keys the line's objects have, at least; exactly if the line is not
-    `doubtful`. `others`: how many of their values are no texts. `unusual`: lines with a text that may be blank, or is
-    written in an unusual way; `controls`: those of them that may have control characters.
+    `objects`: each line begins and ends with a brace, so that no value goes on from one line to the next (JSON has no
+    object right behind another). `ends`: where the line break is. `keys`: how many keys the line's objects have, at
+    least; exactly if the line is not `doubtful`. `others`: how many of their values are no texts. `unusual`: lines with
+    a text that may be blank, or is written in an unusual way; `controls`: those of them that may have control
+    characters.
     """
 
     def __init__(self, block: bytes) -> None:
@@ -356,7 +360,10 @@ class _Look:
         spaced = colons[before <= _SPACE]
         # A key's colon stands behind a quote that is not escaped. (A text that begins with a colon looks like one.)
         colons = colons[before == _QUOTE]
-        colons = colons[data[colons - 2] != _BACKSLASH]
+        escaped = data[colons - 2] == _BACKSLASH
+        # Behind two backslashes it may be a key's, behind one it is within a text.
+        twice = colons[escaped & (data[colons - 3] == _BACKSLASH)]
+        colons = colons[~escaped]
         lines = np.searchsorted(ends, colons)
         values = colons + 1
         values += data[values] == _SPACE
@@ -364,10 +371,13 @@ class _Look:
         escapes = np.flatnonzero(data == _BACKSLASH)
         escapes = escapes[_UNUSUAL[data[escapes + 1]]]
         starts = data[np.minimum(values + 1, len(data) - 1)]
+        first, last = data[np.append(-1, ends)[:-1] + 1], data[ends - 1]
+        last = np.where(last == _RETURN, data[np.maximum(ends - 2, 0)], last)
+        self.objects = bool((first == _OPEN).all() and (last == _CLOSE).all())
         self.ends: list[int] = ends.tolist()
         self.keys: list[int] = np.bincount(lines, minlength=len(ends)).tolist()
         self.others: list[int] = np.bincount(lines[~texts], minlength=len(ends)).tolist()
-        self.doubtful = _lines(ends, spaced)
+        self.doubtful = _lines(ends, np.concatenate((spaced, twice)))
         self.controls = _lines(ends, _controls(block, data, escapes))
         self.unusual = _lines(ends, np.concatenate((escapes, values[texts & ~_VISIBLE[starts]]))) | self.controls
 
@@ -472,7 +482,8 @@ def _shape(row: dict[str, Any], chosen: Format) -> _Shape | None:
         turns = row[there[0]] if len(there) == 1 else None
         if not isinstance(turns, list):
             return None
-        keys = list(turns[0])
+        # Turns that need no change are written as they were read: as a message, the role first.
+        keys = sorted(turns[0], key=lambda key: key == "content")
         speakers = [key for key in (("role",) if chosen is MESSAGES else SPEAKERS) if key in keys]
         sayings = [key for key in (("content",) if chosen is MESSAGES else SAYINGS) if key in keys]
         if len(speakers) != 1 or len(sayings) != 1 or "tool_calls" in keys:
