@@ -1,4 +1,4 @@
-"""The command `droptune`: the local cloud, the runs of an app, the demo.
+"""The command `droptune`: the local cloud, the runs of an app, datasets, the demo.
 
 Started by the script `droptune` in the repository's root. What a subcommand needs is imported when it is chosen, so
 that `--help` and mistakes answer at once. Exit code 2 and one line on stderr when a command can't be carried out.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli import fetch
+from cli import check, fetch
 from cli.errors import CliError
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     fetching = commands.add_parser("fetch", help="a dataset of the Hugging Face Hub, as .jsonl files")
     fetch.add_arguments(fetching)
     fetching.set_defaults(run=_fetch)
+
+    checking = commands.add_parser("check", help="whether a dataset may be trained on, before it is uploaded")
+    check.add_arguments(checking)
+    checking.set_defaults(run=_check)
     return parser
 
 
@@ -112,8 +116,11 @@ def _show(options: argparse.Namespace) -> int:
             print(f"{title:<9} {text}")
     for entry in run["history"]:
         print(f"  {entry['at'][:19]}  {entry['phase']:<11}  {entry['what']}")
-    for fault in ((run.get("report") or {}).get("faults") or [])[:20]:
-        print(f"  {fault['part']}, line {fault['line']}: {fault['reason']}")
+    if run.get("report"):
+        from cli.report import lines
+
+        for line in lines(run["report"]):
+            print(line)
     for name, points in (run.get("metrics") or {}).items():
         if "loss" in name and points:
             print(f"  {name}: {points[0][1]:.3f} (step {points[0][0]}) -> {points[-1][1]:.3f} (step {points[-1][0]})")
@@ -130,6 +137,10 @@ def _demo(options: argparse.Namespace) -> int:
     from cli.demo import demo
 
     return demo(model=options.model, data=options.data, state=options.state)
+
+
+def _check(options: argparse.Namespace) -> int:
+    return check.check(check.wanted(options))
 
 
 def _fetch(options: argparse.Namespace) -> int:

@@ -1,16 +1,27 @@
-"""How the demo shows itself: headings, lines with the time since its start, a progress bar on a terminal."""
+"""How commands show themselves: headings, columns, lines with the time since the start, progress bars on a terminal."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.padding import Padding
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.rule import Rule
 from rich.table import Table
+from rich.text import Text
 
 
 class Bar(Protocol):
@@ -81,3 +92,83 @@ class Screen:
         """A claim of the demo and whether it holds."""
         mark = "[green]ok  [/green]" if holds else "[bold red]FAIL[/bold red]"
         self._console.print(f"  {mark} {escape(claim)}: {escape(found)}", soft_wrap=True)
+
+    def verdict(self, *, good: bool, text: str) -> None:
+        """What the outcome is, in a sentence."""
+        self.gap()
+        if self._console.is_terminal:
+            word = Text("good", "bold green") if good else Text("bad", "bold red")
+            self._grid([[word, Text(text)]], indent=0)
+        else:
+            self.text(f"{'good' if good else 'bad'}  {text}")
+
+    def text(self, text: str, *, indent: int = 0, style: str = "") -> None:
+        """Plain text; on a terminal its lines are broken, and all of them indented."""
+        if self._console.is_terminal:
+            self._console.print(Padding(Text(text, style), (0, 0, 0, indent), expand=False))
+        else:
+            self._console.print(" " * indent + text, soft_wrap=True, markup=False, emoji=False)
+
+    def columns(self, rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+        """Rows of as many cells; the columns named in `right` are flush right. Long cells are broken on a terminal."""
+        cells = [[Text(cell) for cell in row] for row in rows]
+        if self._console.is_terminal:
+            self._grid(cells, indent=2, right=right)
+            return
+        widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
+        for row in cells:
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
+                cell.align("right" if at in right else "left", width)
+            self.text("  ".join(cell.plain for cell in row).rstrip(), indent=2)
+
+    def gap(self) -> None:
+        """An empty line."""
+        self._console.print()
+
+    def rule(self, title: str) -> None:
+        """A line across, with a title."""
+        self._console.print()
+        self._console.print(Rule(Text(title, "bold"), align="left", characters="─" if self._unicode else "-"))
+
+    @property
+    def block(self) -> str:
+        """What bars are made of."""
+        return "█" if self._unicode else "#"
+
+    @property
+    def _unicode(self) -> bool:
+        return self._console.encoding.lower().startswith("utf")
+
+    def _grid(self, rows: Sequence[Sequence[Text]], *, indent: int, right: Sequence[int] = ()) -> None:
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        for at in range(len(rows[0]) if rows else 0):
+            grid.add_column(justify="right" if at in right else "left", overflow="fold")
+        for row in rows:
+            grid.add_row(*row)
+        self._console.print(Padding(grid, (0, 0, 0, indent), expand=False))
+
+
+@contextmanager
+def bytes_bar(size: int) -> Iterator[Callable[[str], Callable[[int], None]]]:
+    """A bar for `size` bytes on standard error while the block runs, if that is a terminal; then it is gone.
+
+    What it gives takes a title, and returns what is called with the bytes that were read since.
+    """
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda _: lambda _: None
+        return
+    columns = (
+        BarColumn(20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True) as live:
+        task = live.add_task("", total=size)
+
+        def titled(title: str) -> Callable[[int], None]:
+            live.update(task, description=title if len(title) <= 20 else title[:19] + "…")
+            return lambda read: live.advance(task, read)
+
+        yield titled

@@ -1,0 +1,324 @@
+"""`droptune check`: what the app would say of a dataset, before it is uploaded; offline, over all cores.
+
+A file is checked alone, a folder as the app would take it: with its finetune.yaml, or a dataset for each training
+file. Reads only; needs neither Azure nor the hub. Called by `__main__`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.errors import CliError
+
+if TYPE_CHECKING:
+    from cli.screen import Screen
+    from shared.dataset.files import LocalFile
+    from shared.dataset.folder import Contents, DataFile
+    from shared.dataset.report import Report
+    from shared.dataset.spec import Policy, Spec
+    from shared.dataset.split import Part
+
+BAD = 1
+"""Exit code where the app would refuse a dataset."""
+INTERRUPTED = 130
+_IGNORED = 20  # files that are told to be ignored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What was asked for on the command line."""
+
+    path: Path
+    spec: Path | None = None
+    context: int | None = None
+    tools: bool = False
+    json: bool = False
+    everything: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Set:
+    """Files that make a dataset."""
+
+    files: Mapping[Part, LocalFile]
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files.values())
+
+    @property
+    def name(self) -> str:
+        return self.files["train"].name
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is to be checked, and what to say about it: first, and at the end."""
+
+    sets: tuple[_Set, ...]
+    policy: Policy
+    notes: tuple[str, ...]
+    ignored: Mapping[str, str]
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options."""
+    command.add_argument("path", type=Path, metavar="FILE|DIR", help="a file of rows, or a dataset's folder")
+    command.add_argument(
+        "--spec", type=Path, metavar="FILE", help="a finetune.yaml (default: the one in DIR, if there is one)"
+    )
+    command.add_argument(
+        "--context",
+        type=_tokens,
+        metavar="TOKENS",
+        help="tokens that the base model's context holds; rows over it warn",
+    )
+    command.add_argument("--tools", action="store_true", help="the base model's chat template takes tool turns")
+    command.add_argument("--all", action="store_true", dest="everything", help="show up to 1,000 faults, not 20")
+    command.add_argument("--json", action="store_true", help="the report as JSON; a list if DIR has several datasets")
+
+
+def _tokens(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens")
+    return int(text)
+
+
+def wanted(options: argparse.Namespace) -> Wanted:
+    """The options as they were meant."""
+    return Wanted(
+        path=options.path,
+        spec=options.spec,
+        context=options.context,
+        tools=options.tools,
+        json=options.json,
+        everything=options.everything,
+    )
+
+
+def check(asked: Wanted) -> int:
+    """Checks and tells. Returns the exit code: 0 if the app would take it, BAD if not. Raises CliError."""
+    try:
+        return _check(asked)
+    except OSError as error:
+        raise CliError(f"{error.filename or asked.path} can't be read: {error.strerror or error}") from error
+    except KeyboardInterrupt:
+        print("droptune: stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _check(asked: Wanted) -> int:
+    from cli.screen import Screen
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a row may hold what the terminal's encoding does not
+    screen = Screen()
+    plan = _of_folder(asked) if asked.path.is_dir() else _of_file(asked)
+    begun = time.monotonic()
+    reports = _reports(asked, plan)
+    if asked.json:
+        told = [report.as_dict() for report in reports]
+        print(json.dumps(told[0] if len(told) == 1 else told, indent=2))
+    else:
+        _tell(screen, asked, plan, reports, time.monotonic() - begun)
+    return BAD if any(report.rejected for report in reports) else 0
+
+
+def _reports(asked: Wanted, plan: _Plan) -> list[Report]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    from shared.dataset.parallel import prepare_files
+    from shared.dataset.rules import Facts
+
+    reports = []
+    with _progress(sum(each.size for each in plan.sets)) as show:
+        for each in plan.sets:
+            try:
+                reports.append(
+                    prepare_files(
+                        files=each.files,
+                        out=None,
+                        policy=plan.policy,
+                        facts=Facts(context=asked.context, tools=asked.tools),
+                        processes=cores(),
+                        progress=show(each),
+                    )
+                )
+            except BrokenProcessPool:
+                raise CliError("another process of the check was ended, perhaps for want of memory") from None
+    return reports
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return os.process_cpu_count() or 1
+
+
+@contextmanager
+def _progress(size: int) -> Iterator[Callable[[_Set], Callable[[int], None]]]:
+    """A bar of bytes on standard error, if that is a terminal; gone when all is read."""
+    from cli.screen import bytes_bar
+    from shared.dataset.markdown import visible
+
+    with bytes_bar(size) as bar:
+        yield lambda each: bar(visible(each.name))
+
+
+# What to check -------------------------------------------------------------------------------------------------------
+
+
+def _of_file(asked: Wanted) -> _Plan:
+    from shared.dataset.files import KINDS, LocalFile, kind_of
+    from shared.dataset.markdown import visible
+    from shared.dataset.spec import FILE_NAME, Policy
+
+    shown = visible(str(asked.path))
+    if not asked.path.exists():
+        raise CliError(f"there is no file or folder {shown}")
+    if asked.path.name == FILE_NAME:
+        raise CliError(f"{shown} is a specification: check its folder, {visible(str(asked.path.parent))}")
+    if not asked.path.is_file() or not kind_of(asked.path.name):
+        raise CliError(f"{shown} is no file that ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    spec = _spec(asked.spec) if asked.spec else None
+    policy = "the defaults" if spec is None else visible(str(asked.spec))
+    return _Plan(
+        sets=(_Set(files={"train": LocalFile(asked.path)}),),
+        policy=spec.policy if spec else Policy(),
+        notes=(
+            f"Checked alone, as a file to train on, by {policy}. Its folder would be checked with the test and "
+            f"validation files and the {FILE_NAME} in it.",
+        ),
+        ignored={},
+    )
+
+
+def _of_folder(asked: Wanted) -> _Plan:
+    from shared.dataset.files import LocalFile
+    from shared.dataset.folder import contents
+    from shared.dataset.markdown import visible
+    from shared.dataset.spec import FILE_NAME, Policy
+
+    folder = asked.path
+    place = asked.spec or (folder / FILE_NAME if (folder / FILE_NAME).is_file() else None)
+    spec = _spec(place) if place else None
+    named = visible(str(place))
+    if spec and spec.hub:
+        raise CliError(
+            f"{named} names {spec.hub.name} on the hub: get it with `droptune fetch`, and check what that writes"
+        )
+    found = contents(folder.name, _listed(folder, place), spec)
+    if found.waiting:
+        raise CliError(
+            f"{named} names {', '.join(map(visible, found.waiting.for_))}, which {visible(str(folder))} lacks"
+        )
+    if not found.datasets:
+        raise CliError(f"nothing to train on in {visible(str(folder))}{_why(found)}")
+    sets = []
+    for each in found.datasets:
+        parts: dict[Part, DataFile | None] = {"train": each.train, "validation": each.validation, "test": each.test}
+        sets.append(_Set(files={part: LocalFile(folder / file.name) for part, file in parts.items() if file}))
+    used = {file.name for each in sets for file in each.files.values()}
+    notes = [f"Checked by {named}." if spec else f"There is no {FILE_NAME}: checked by the defaults."]
+    if spec and spec.parameters:
+        notes.append("Its parameters are checked against the base model's component when the run is planned.")
+    return _Plan(
+        sets=tuple(sets),
+        policy=spec.policy if spec else Policy(),
+        notes=tuple(notes),
+        ignored={name: why for name, why in found.ignored.items() if name not in used},
+    )
+
+
+def _why(found: Contents) -> str:
+    from shared.dataset.markdown import visible
+
+    ignored = sorted(found.ignored.items())
+    told = [f"{visible(name)}: {why}" for name, why in ignored[:3]]
+    more = [f"and {len(ignored) - 3} more"] if len(ignored) > 3 else []
+    return f" ({'; '.join(told + more)})" if told else ": it is empty"
+
+
+def _listed(folder: Path, spec: Path | None) -> list[DataFile]:
+    """The folder as the app would list it, with `spec` as its finetune.yaml. Folders in it are named, not entered."""
+    from shared.dataset.folder import DataFile
+    from shared.dataset.spec import FILE_NAME
+
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name != FILE_NAME and (path.is_file() or path.is_dir()):
+            stat = path.stat()
+            name = path.name + "/" * path.is_dir()
+            found.append(DataFile(name=name, etag="", size=stat.st_size, modified=_time(stat.st_mtime)))
+    if spec:
+        found.append(DataFile(name=FILE_NAME, etag="", size=spec.stat().st_size, modified=_time(spec.stat().st_mtime)))
+    return found
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _spec(path: Path) -> Spec:
+    """What a finetune.yaml says. Raises CliError with all that is wrong with it, OSError."""
+    from shared.dataset.markdown import visible
+    from shared.dataset.spec import SIZE_LIMIT, parse
+    from shared.errors import Permanent
+
+    with path.open("rb") as file:
+        data = file.read(SIZE_LIMIT + 1)
+    try:
+        return parse(data)
+    except Permanent as error:
+        raise CliError(f"{visible(str(path))}: {visible(str(error))}") from None
+
+
+# What is told --------------------------------------------------------------------------------------------------------
+
+
+def _tell(screen: Screen, asked: Wanted, plan: _Plan, reports: list[Report], seconds: float) -> None:
+    from cli.report import View, show
+    from shared.dataset.files import size_text
+    from shared.dataset.markdown import visible
+
+    for each, report in zip(plan.sets, reports, strict=True):
+        if len(plan.sets) > 1:
+            screen.rule(visible(each.name))
+        sizes: dict[str, int] = {part: file.size for part, file in each.files.items()}
+        show(screen, report, View(sizes=sizes, everything=asked.everything))
+    if plan.ignored:
+        screen.heading("Not used")
+        told = sorted(plan.ignored.items())
+        screen.columns((visible(name), _ignored(name, why)) for name, why in told[:_IGNORED])
+        if len(told) > _IGNORED:
+            screen.text(f"and {len(told) - _IGNORED:,} more", indent=2)
+    screen.gap()
+    for note in (*plan.notes, *_unchecked(asked, reports)):
+        screen.text(note, style="dim")
+    size = sum(each.size for each in plan.sets)
+    screen.text(f"{size_text(size)} in {seconds:.1f} s.", style="dim")
+    if len(plan.sets) > 1:
+        bad = [visible(each.name) for each, report in zip(plan.sets, reports, strict=True) if report.rejected]
+        text = f"{len(bad)} of {len(reports)} datasets are bad: {', '.join(bad)}" if bad else "all datasets are good"
+        screen.verdict(good=not bad, text=text)
+
+
+def _ignored(name: str, why: str) -> str:
+    return "a folder; only the files beside it are taken" if name.endswith("/") else why
+
+
+def _unchecked(asked: Wanted, reports: list[Report]) -> Iterator[str]:
+    if asked.context is None:
+        yield "Not checked: over_context, for which --context TOKENS tells what the base model's context holds."
+    if not asked.tools and any("tool_turn" in report.by_rule for report in reports):
+        yield "Tool turns are good rows for a base model whose chat template takes them: --tools."

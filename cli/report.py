@@ -1,0 +1,149 @@
+"""How the report on a dataset looks on a terminal: in full for `check`, in short for `show`.
+
+Everything that comes from the dataset is shown with its control characters escaped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cli.screen import Screen
+    from shared.dataset.report import Report
+    from shared.dataset.rules import Fault
+
+TOLD = 20
+"""How many faults are told, if not all were asked for."""
+_WARNED = 3  # warnings of a rule
+_BAR = 36
+_FIRST = 150  # characters of a first row
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How to show a report. `sizes`: part -> bytes of its file. `everything`: all faults that the report has."""
+
+    sizes: Mapping[str, int]
+    everything: bool = False
+
+
+def show(screen: Screen, report: Report, view: View) -> None:
+    """The whole report: files, verdict, what is wrong and where, the split, how long the rows are, the first ones."""
+    from shared.dataset import markdown
+    from shared.dataset.files import size_text
+
+    screen.columns(
+        (markdown.visible(name), part, report.formats.get(part, "-"), f"{rows:,} rows", size_text(view.sizes[part]))
+        for part, name, rows, _ in markdown.files_of(report)
+    )
+    screen.verdict(good=not report.rejected, text=markdown.visible(report.summary))
+    if report.by_rule:
+        screen.heading("What is wrong" if report.rejected else "Bad rows, which are left out")
+        _counts(screen, report.by_rule)
+        screen.gap()
+        shown = report.faults if view.everything else report.faults[:TOLD]
+        _faults(screen, shown, of=sum(report.by_rule.values()), kept=len(report.faults))
+    if report.warnings:
+        screen.heading("Warnings")
+        _counts(screen, report.warnings)
+        screen.gap()
+        shown = report.warned if view.everything else tuple(_some(report.warned, _WARNED))
+        _faults(screen, shown, of=sum(report.warnings.values()), kept=len(report.warned))
+    if not report.rejected:
+        screen.heading("Split")
+        screen.columns(markdown.splits_of(report), right=(1, 2))
+    for title, lines in (
+        ("Messages a row", markdown.turns_of(report)),
+        ("Tokens a row, by estimate", markdown.tokens_of(report)),
+    ):
+        if lines:
+            screen.heading(title)
+            for line in markdown.bars(lines, _BAR, screen.block):
+                screen.text(line, indent=2)
+    if report.longest:
+        screen.text(f"The longest row has about {report.longest:,} tokens.", indent=2)
+    if report.duplicates:
+        screen.heading("Duplicates")
+        screen.text(f"{report.duplicates:,} rows are copies of rows before them in the same file.", indent=2)
+    if report.first_rows:
+        screen.heading("First rows")
+        for row in report.first_rows:
+            screen.text(_short(row, _FIRST), indent=2)
+
+
+def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
+    """A few lines on the report that the app's API gave."""
+    import msgspec
+
+    from shared.dataset import markdown
+    from shared.dataset.report import Report
+
+    try:
+        found = Report.of(report)
+    except msgspec.ValidationError:
+        yield "data      the report is of another version of Droptune; --json shows it"
+        return
+    for part, name, rows, good in markdown.files_of(found):
+        bad = f", {rows - good:,} of them bad" if good < rows else ""
+        shape = found.formats.get(part, "no known format")
+        yield f"data      {markdown.visible(name)}: {part}, {shape}, {rows:,} rows{bad}"
+    if not found.rejected:
+        yield "split     " + ", ".join(f"{rows:,} {part}" for part, rows in found.splits.items())
+    if found.duplicates:
+        yield f"copies    {found.duplicates:,} rows are copies of rows before them"
+    for title, counts in (("wrong", found.by_rule), ("warnings", found.warnings)):
+        if counts:
+            yield f"{title:<9} " + ", ".join(f"{count:,} {rule}" for rule, count in counts.items())
+    for fault in found.faults[:told]:
+        yield f"  {_place(fault)}  {fault.rule}  {markdown.visible(fault.reason)}"
+    more = sum(found.by_rule.values()) - min(told, len(found.faults))
+    if more:
+        yield f"  and {more:,} more; --json shows the first {len(found.faults):,}"
+
+
+def _counts(screen: Screen, counts: Mapping[str, int]) -> None:
+    from shared.dataset.rules import RULES
+
+    screen.columns(((rule, f"{count:,}", RULES[rule].cure) for rule, count in counts.items()), right=(1,))
+
+
+def _faults(screen: Screen, faults: Sequence[Fault], *, of: int, kept: int) -> None:
+    from shared.dataset.markdown import visible
+
+    for fault in faults:
+        screen.text(f"{_place(fault)}  {fault.rule}  {visible(fault.reason)}", indent=2)
+        if fault.excerpt:
+            screen.text(visible(fault.excerpt), indent=6, style="dim")
+    if len(faults) < of:
+        offer = f"; --all shows {kept:,} of them" if len(faults) < kept else ""
+        screen.text(f"and {of - len(faults):,} more{offer}", indent=2, style="dim")
+
+
+def _some(faults: Iterable[Fault], count: int) -> Iterator[Fault]:
+    """The first few of each rule."""
+    seen: Counter[str] = Counter()
+    for fault in faults:
+        seen[fault.rule] += 1
+        if seen[fault.rule] <= count:
+            yield fault
+
+
+def _place(fault: Fault) -> str:
+    """file:line, which editors and terminals open; in words where there are no lines."""
+    from shared.dataset.markdown import place_of, visible
+
+    line, words = place_of(fault)
+    name = visible(fault.file)
+    if line is None:
+        return f"{name}, {words}" if words else name
+    return f"{name}:{line}" if fault.offset is None else f"{name}:{line} (byte {fault.offset:,})"
+
+
+def _short(text: str, length: int) -> str:
+    from shared.dataset.markdown import visible
+
+    shown = visible(text)
+    return shown if len(shown) <= length else shown[: length - 1] + "…"
