@@ -300,6 +300,7 @@ class _Splitter:
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 2 * MIB
+_LINE_END = re.compile(rb"[\r\n]")
 _QUOTED = re.compile(r'"[^"]*"')
 
 
@@ -393,14 +394,14 @@ class _Rows:
         """Reads the header's first line, for what separates columns."""
         for chunk in self._chunks:
             self._unfed += chunk
-            if b"\n" in chunk or len(self._unfed) > self._limit:
+            if _LINE_END.search(self._unfed.lstrip(b"\r\n")) or len(self._unfed) > self._limit:
                 break
         if self._unfed.startswith(_UTF16):
             raise FileFault("not_csv", "it is UTF-16: save it as UTF-8")
         if self._unfed.startswith(_BOM):
             self._unfed, self._offset = self._unfed[len(_BOM) :], len(_BOM)
             self._row_offset = self._offset
-        line = self._unfed.lstrip(b"\r\n").partition(b"\n")[0].decode(errors="replace")
+        line = _LINE_END.split(self._unfed.lstrip(b"\r\n"), 1)[0].decode(errors="replace")
         bare = _QUOTED.sub("", line)
         self._delimiter = max(",;\t", key=bare.count)  # a comma where they are equal
 
