@@ -160,7 +160,7 @@ class Checker:
 
         def refuse(at: int, bad: Bad, beginning: str | None = None) -> None:
             if beginning is None:
-                beginning = excerpt(_encode(batch.rows[at]))
+                beginning = _beginning(batch.rows[at])
             self._refuse(checked, bad, beginning, where(at))
 
         made: list[tuple[int, bytes, _Messages]] = []
@@ -175,11 +175,12 @@ class Checker:
             try:
                 made.append((at, _encode(Conversation(messages)), messages))
             except UnicodeEncodeError:
-                refuse(at, ("not_utf8", "a text has half of a surrogate pair"), "")
+                refuse(at, ("not_utf8", "a text has half of a surrogate pair"))
         unsure = _unusual_rows([data for _, data, _ in made])
         for index, (at, data, messages) in enumerate(made):
             if index in unsure and isinstance(bad := self._judge(batch.rows[at]), tuple):
                 refuse(at, bad)
+                checked.faults.sort(key=lambda fault: fault.line)
                 continue
             kept.append(at)
             checked.numbers.append(numbers[at])
@@ -243,10 +244,10 @@ class Checker:
                     continue
             begin = look.ends[at - 1] + 1 if at else 0
             data = block[begin : look.ends[at]]
-            if not data.strip(b" \t\r"):
-                checked.count -= 1
-            elif len(data) > self._limits.row:
+            if len(data) > self._limits.row:  # also of white space: nobody holds so much to look whether it ends
                 self._refuse(checked, _size(len(data)), excerpt(data), where(at))
+            elif not data.strip(b" \t\r"):
+                checked.count -= 1
             elif self._slow(checked, data, where, at):
                 kept.append(at)
         checked.where = lambda index: where(kept[index])
@@ -436,6 +437,14 @@ def _prompt(messages: _Messages) -> str:
 
 def _size(size: int) -> Bad:
     return "row_too_large", f"the row has {size:,} bytes"
+
+
+def _beginning(row: object) -> str:
+    """How a row that came as an object begins, as JSON; nothing where JSON can't say it (half a surrogate pair)."""
+    try:
+        return excerpt(_encode(row))
+    except (UnicodeEncodeError, TypeError, OverflowError, RecursionError):
+        return ""
 
 
 def excerpt(data: bytes) -> str:

@@ -108,10 +108,12 @@ def prepare_files(
     limits: Limits | None = None,
     told: int = 1000,
     processes: int = 1,
+    piece: int = PIECE,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Prepares files as `prepare` does. `out`: a folder, which gets train.jsonl, validation.jsonl and test.jsonl if the
-    dataset is not rejected, and nothing else, also in a crash; None: the files are only checked.
+    dataset is not rejected, and nothing else, also in a crash; None: the files are only checked. `piece`: how many
+    bytes of a file are worth another process.
 
     Raises only what reading or writing raises.
     """
@@ -123,7 +125,7 @@ def prepare_files(
         if out:
             out.mkdir(parents=True, exist_ok=True)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".preparing-", dir=out)))
-        workers = _Workers(processes - 1, stack)
+        workers = _Workers(processes - 1, piece, stack)
         for part in ORDER:
             if part in files:
                 scan = Scan.of(part, files, tallies, policy=policy, facts=facts, limits=limits, told=told)
@@ -139,10 +141,11 @@ def prepare_files(
 
 
 class _Workers:
-    """Other processes, started when they are first needed."""
+    """Other processes, started when they are first needed. `piece`: bytes of a file that are worth one."""
 
-    def __init__(self, count: int, stack: ExitStack) -> None:
+    def __init__(self, count: int, piece: int, stack: ExitStack) -> None:
         self.count = count
+        self.piece = piece
         self._stack = stack
         self._pool: ProcessPoolExecutor | None = None
 
@@ -164,22 +167,23 @@ def _file(
     progress: Callable[[int], None] | None,
 ) -> Tally:
     """Reads one file, in pieces where it can be cut into some."""
-    pieces = _pieces(file, workers.count + 1) if workers.count > 0 else []
+    pieces = _pieces(file, workers.count + 1, workers.piece) if workers.count > 0 else []
     if len(pieces) > 1 and (chosen := _format(pieces[0], scan)):
         scan = replace(scan, chosen=chosen)
         tally = _joined(pieces, scan, workers, folder, duplicates, progress)
         if scan.cut is None or tally.good > HELD_ROWS or tally.bytes > HELD_BYTES:
             return tally
         duplicates.clear()  # so few good rows that the cuts are fitted to them: all over again, at once
+        progress = None  # all of it was told
     with _sinks(folder, _targets(scan)) as sinks:
         return scan.run(scan.batches(file, progress), sinks, duplicates)
 
 
-def _pieces(file: Input, most: int) -> list[_Piece]:
+def _pieces(file: Input, most: int, least: int) -> list[_Piece]:
     """A file in about equal pieces, one a process; a single one if it is not worth it, or if there is but one way."""
     if not isinstance(file, LocalFile):
         return []
-    count = min(most, file.size // PIECE)
+    count = min(most, file.size // least)
     if count < 2:
         return []
     if kind_of(file.name) == ".jsonl":
@@ -190,6 +194,8 @@ def _pieces(file: Input, most: int) -> list[_Piece]:
             stored = np.cumsum([size for _, size in columns.row_groups(file)])
         except FileFault:
             return []  # it is told by who reads the whole file
+        if not len(stored):
+            return []
         ends = np.unique(np.searchsorted(stored, [stored[-1] * at / count for at in range(1, count + 1)]) + 1).tolist()
         return [_Groups(file, range(start, end)) for start, end in pairwise([0, *ends])]
     return []
@@ -198,10 +204,13 @@ def _pieces(file: Input, most: int) -> list[_Piece]:
 def _format(first: _Piece, scan: Scan) -> str:
     """The format of a file: all its pieces must know, and only its beginning tells."""
     rows = 0
-    for batch in first.batches(scan, None):
-        rows += batch.count
-        if batch.format or rows > HELD_ROWS:
-            return batch.format
+    try:
+        for batch in first.batches(scan, None):
+            rows += batch.count
+            if batch.format or rows > HELD_ROWS:
+                return batch.format
+    except FileFault:
+        pass  # it is told by who reads the whole file
     return ""
 
 

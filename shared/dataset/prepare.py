@@ -311,16 +311,18 @@ class Tally:
         most = int(tokens.argmax())
         if tokens[most] > self.longest[0]:
             self.longest = (int(tokens[most]), scan.fault("long_rows", "", batch.where(most), batch.rows[most]))
+        warned: list[tuple[int, str, str]] = []
         context = scan.facts.context
         if context and tokens[most] > context:
             for at in np.flatnonzero(tokens > context).tolist():
                 reason = f"about {tokens[at]:,} tokens, and the base model's context holds {context:,}"
-                self.fault(scan.fault("over_context", reason, batch.where(at), batch.rows[at]))
+                warned.append((at, "over_context", reason))
         for other, prompts in scan.known.items():
             near = np.minimum(np.searchsorted(prompts, good.places), len(prompts) - 1)
-            for at in np.flatnonzero(prompts[near] == good.places).tolist():
-                reason = f"its first prompt is in the {other} data too"
-                self.fault(scan.fault("prompt_in_both", reason, batch.where(at), batch.rows[at]))
+            reason = f"its first prompt is in the {other} data too"
+            warned += [(at, "prompt_in_both", reason) for at in np.flatnonzero(prompts[near] == good.places).tolist()]
+        for at, rule, reason in sorted(warned):  # in the order of the rows, whatever the batches
+            self.fault(scan.fault(rule, reason, batch.where(at), batch.rows[at]))
 
     def wrote(self, part: Part, rows: list[bytes], hashes: np.ndarray) -> None:
         """Counts rows that were written to a part."""
@@ -459,12 +461,11 @@ def _rejected(total: Tally, errors: Mapping[str, int], bad_rows: int, policy: Po
     if not whole and policy.on_bad_rows == "drop" and percent <= policy.max_bad_percent:
         return ""
     rules = ", ".join(f"{count:,} {rule}" for rule, count in errors.items())
-    first = (whole or total.faults)[0]
     over = ""
     if not whole and policy.on_bad_rows == "drop":
-        over = f"{percent:.3g} % is more than max_bad_percent ({policy.max_bad_percent:g} %); "
-    told = f"{first.place}: {first.reason}. {first.cure}"
-    return f"{bad_rows:,} of {total.rows:,} rows are bad ({rules}); {over}first: {told}"
+        over = f"; {percent:.3g} % is more than max_bad_percent ({policy.max_bad_percent:g} %)"
+    first = "".join(f"; first: {each.place}: {each.reason}. {each.cure}" for each in (whole or total.faults)[:1])
+    return f"{bad_rows:,} of {total.rows:,} rows are bad ({rules}){over}{first}"
 
 
 def _watched(chunks: Iterable[bytes], progress: Callable[[int], None] | None) -> Iterator[bytes]:

@@ -40,8 +40,7 @@ def test_the_pieces_in_which_a_file_comes_make_no_difference(series: str) -> Non
 
 
 @pytest.mark.parametrize("series", ["jsonl-messages", "jsonl-sharegpt", "parquet"])
-def test_several_processes_say_what_one_says(series: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "PIECE", 4096)  # so that small files are divided
+def test_several_processes_say_what_one_says(series: str, tmp_path: Path) -> None:
     held = tmp_path / "held.jsonl"
     held.write_bytes(conversations.row("Not in the other file"))
     for at in range(2):
@@ -57,6 +56,7 @@ def test_several_processes_say_what_one_says(series: str, tmp_path: Path, monkey
                 policy=Policy(on_bad_rows="drop", max_bad_percent=100, min_rows=1),
                 limits=fuzz.LIMITS,
                 processes=processes,
+                piece=4096,  # so that small files are divided
             )
             found.append((report, {each.name: each.read_bytes() for each in out.iterdir()}))
         assert found[0][0].rows > 100

@@ -162,8 +162,7 @@ def test_pieces_and_compression_make_no_difference(number: int, series: str, pie
 
 
 @pytest.mark.parametrize("spoiled", [0, 7])
-def test_any_number_of_processes_gives_the_same(spoiled: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "PIECE", 64 * 1024)  # so that a small file is divided
+def test_any_number_of_processes_gives_the_same(spoiled: int, tmp_path: Path) -> None:
     random = Random(spoiled)
     rows = [{"messages": mutations.row(random, "messages", 1)["messages"], "n": at} for at in range(11_000)]
     lines = [json.dumps(row).encode().replace(b"?", b" %d?" % at) for at, row in enumerate(rows)]
@@ -180,6 +179,7 @@ def test_any_number_of_processes_gives_the_same(spoiled: int, tmp_path: Path, mo
             out=out,
             policy=Policy(on_bad_rows="drop", max_bad_percent=50),
             processes=processes,
+            piece=64 * 1024,  # so that a small file is divided
         )
         assert not report.rejected
         found.append((report, {each.name: each.read_bytes() for each in sorted(out.iterdir())}))
