@@ -1,0 +1,59 @@
+"""A run whose data are a dataset of the Hugging Face Hub, prepared by the function: in a process of its own, as there.
+
+The hub's library reads its address when it is imported, so a test that shares a process with others can't do it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from localcloud.stack import Stack
+from shared.app import App
+from shared.dataset.prepare import PARTS
+from shared.folders import PREPARED
+from shared.intake import look_into
+from shared.lifecycle import Phase
+from tests.hub import Hub, ultrachat
+from tests.test_advance import folder, quick, reload
+
+__all__ = ["folder", "quick"]
+
+STEPS = """
+import os, sys
+from datetime import timedelta
+from dataclasses import replace
+from shared.advance import advance
+from shared.app import App
+from shared.settings import Settings
+
+app = App.of(Settings.read(os.environ))
+app = replace(app, settings=replace(app.settings, settle=timedelta(0)))
+for _ in range(3):
+    advance(app, sys.argv[1], None)
+    run = app.runs.load(sys.argv[1])[0]
+    if run.phase != "received":
+        break
+"""
+
+
+def test_a_source_in_finetune_yaml_is_read_at_one_commit(quick: App, folder: str, cloud: Stack) -> None:
+    name = "HuggingFaceH4/ultrachat_200k"
+    with Hub() as hub:
+        repo = hub.add(name, ultrachat({"train_sft": (470, 3), "test_sft": (50, 1)}))
+        spec = f"source: {name}\nsplits: {{train: train_sft, test: test_sft}}\npercent: 20\nmin_rows: 50\n"
+        quick.cloud.blobs.write("datasets", f"{folder}/finetune.yaml", spec.encode())
+        look_into(quick, folder)
+        (run_id,) = {run.id for run in quick.runs.recent(100) if run.folder == folder}
+        environment = cloud.environment | {"HF_ENDPOINT": hub.url}
+        subprocess.run([sys.executable, "-c", STEPS, run_id], env=environment, check=True, timeout=120)
+    run = reload(quick, run_id)
+    assert (run.phase, run.reason) == (Phase.PREPARED, "")
+    assert run.hub_commit == repo.branches["main"]
+    assert run.rows["test"] == 10, "a fifth of test_sft"
+    assert run.rows["train"] + run.rows["validation"] == 94, "a fifth of train_sft, of which validation was cut"
+    for part in PARTS:
+        data, _ = quick.cloud.blobs.read(PREPARED, f"{run.prepared}/{part}.jsonl")
+        assert [set(json.loads(line)) for line in data.splitlines()] == [{"messages"}] * run.rows[part]
+    quick.runs.retire(run_id)
