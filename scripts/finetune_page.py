@@ -22,7 +22,8 @@ HEAD = f"""# {FILE_NAME}
 
 A file of this name in a dataset's folder says what to make of the data beside it. It is optional: without it the
 folder's files are told apart by their names (see below), and everything has its default. It may come before or after
-the files; a changed one is a new run. Made from `shared/dataset/spec.py` by `scripts/finetune_page.py`.
+the files; a changed one is a new run. What the rows must be is in [rules.md](rules.md). Made from
+`shared/dataset/spec.py` by `scripts/finetune_page.py`.
 
 With files of the folder:
 
