@@ -87,7 +87,7 @@ def fetch(asked: Wanted) -> int:
     from shared.errors import Permanent, Transient
 
     for library in ("datasets", "huggingface_hub", "fsspec"):  # what they would say is said in the error
-        logging.getLogger(library).setLevel(logging.CRITICAL)
+        logging.getLogger(library).addHandler(logging.NullHandler())
     try:
         return _fetch(asked)
     except (Permanent, Transient, FileFault) as error:

@@ -43,7 +43,9 @@ STRAYED = 97
 """Exit code of a child that wanted to leave this machine."""
 
 _LOOPBACK = f"""
-import os, sys
+import os, signal, sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what runs in the background without it
 
 def _stay(event, arguments):
     if event == "socket.getaddrinfo":
@@ -108,6 +110,9 @@ class Hub:
         """Names without an owner, and what they stand for."""
         self.down: str | None = None
         """Requests whose path has this in it are answered with 503."""
+        self.held: str | None = None
+        """A large file whose path has this in it is sent when `release` is set; `reached`: it was asked for."""
+        self.reached, self.release = threading.Event(), threading.Event()
 
     def add(self, name: str, files: Files, *, gated: bool = False) -> Repo:
         """A new dataset with one commit on main."""
@@ -138,21 +143,31 @@ class Hub:
         dropped = re.compile(r"HF_.*|.*_proxy|PYTHON(?!UNBUFFERED).*", re.IGNORECASE)
         kept = {name: value for name, value in os.environ.items() if not dropped.fullmatch(name)}
         made = {"HF_ENDPOINT": self.url, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "TMPDIR": str(home)}
-        # `datasets` and what it imports take seconds to compile: once for all children.
-        python = {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(self._compiled.name)}
+        python = {"PYTHONPATH": str(ROOT)}
+        if sys.dont_write_bytecode:  # what `datasets` imports takes seconds to compile: once for all children
+            python["PYTHONPYCACHEPREFIX"] = self._compiled.name
         return kept | made | python | ({"HF_TOKEN": token} if token else {}) | extra
 
     def run(
         self, code: str, home: Path, *arguments: str | Path, token: str = "", **extra: str
     ) -> subprocess.CompletedProcess[str]:
         """Run Python code in a child that finds this hub and nothing else; warnings are errors there."""
-        return subprocess.run(
-            [sys.executable, *WARNINGS, "-c", _LOOPBACK + code, *map(str, arguments)],
+        with self.start(code, home, *arguments, token=token, **extra) as process:
+            out, error = process.communicate(timeout=120)
+        assert process.returncode != STRAYED, error
+        return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+    def start(
+        self, code: str, home: Path, *arguments: str | Path, token: str = "", **extra: str
+    ) -> subprocess.Popen[str]:
+        """The same, without waiting for its end."""
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", _LOOPBACK + code, *map(str, arguments)],
             cwd=home,
             env=self.environment(home, token=token, **extra),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
         )
 
     def droptune(
@@ -287,12 +302,16 @@ class Hub:
             return _refused(404, "EntryNotFound", "Entry not found", about)
         if len(data) >= LARGE:
             about |= {"X-Linked-Size": str(len(data)), "X-Linked-ETag": f'"{_sha256(data)}"'}
-            return RedirectResponse(f"{self.url}/cdn/{repo.name}/{commit}/{path}", 302, about)
+            storage = self.url.replace("127.0.0.1", "localhost")  # another host than the hub's, as in reality
+            return RedirectResponse(f"{storage}/cdn/{repo.name}/{commit}/{path}", 302, about)
         return self._bytes(request, path, data, about | {"ETag": f'"{_blob(data)}"'})
 
     def _large(self, request: Request) -> Response:
         self.requests.append(f"{request.method} {request.url.path}")
         found = request.path_params
+        if self.held and self.held in found["path"]:
+            self.reached.set()
+            self.release.wait(60)
         data = self.repos[f"{found['owner']}/{found['name']}"].commits[found["commit"]][found["path"]]
         return self._bytes(request, found["path"], data, {"ETag": f'"{_sha256(data)}"', "Accept-Ranges": "bytes"})
 
@@ -342,7 +361,6 @@ class Hub:
         return _refused(401, "RepoNotFound", "Invalid username or password.")
 
 
-WARNINGS = ("-W", "error")
 COMMAND = "from cli.__main__ import main\nsys.exit(main())\n"
 
 

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from itertools import batched
 from tempfile import TemporaryDirectory
@@ -33,6 +33,8 @@ BATCH = 64
 type Counted = Literal["card", "parquet", "rows"]
 """What a split's number of rows is known from: the dataset's card, its parquet files' metadata, or by counting them."""
 
+_BLOCK = 2 * MIB  # of a parquet file, in one request
+_BLOCKS = 16  # kept in memory
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _DETAIL = 300
 _TIMEOUT = 30  # seconds, for what is asked of the hub before rows are read
@@ -69,13 +71,7 @@ def open_dataset(name: str, *, revision: str = "main", config: str | None = None
     if hasattr(builder.config, "parse_agent_traces"):
         builder.config.parse_agent_traces = False
     if hasattr(builder.config, "fragment_scan_options"):
-        # Parquet is read in small requests instead of row groups: little in vain, and half the memory.
-        from pyarrow.dataset import ParquetFragmentScanOptions
-
-        builder.config.fragment_scan_options = ParquetFragmentScanOptions(
-            pre_buffer=False, use_buffered_stream=True, buffer_size=MIB
-        )
-        builder.config.batch_size = BATCH
+        builder._generate_tables = partial(_parquet_tables, builder)
     return Dataset(name=name, commit=commit, builder=builder)
 
 
@@ -141,7 +137,7 @@ class Dataset:
             rows = 0
             with _explained(f"{self.name}/{split}"):
                 for file in files:
-                    with self._hub.open(file, "rb", block_size=MIB // 4) as opened:
+                    with _file_system().open(file, "rb", block_size=MIB // 4) as opened:
                         rows += pyarrow.parquet.read_metadata(opened).num_rows
             return rows, "parquet"
         return None, "rows"
@@ -152,17 +148,11 @@ class Dataset:
         if told is not None and told.num_bytes:
             return int(told.num_bytes)
         with _explained(f"{self.name}/{split}"):
-            return sum(self._hub.info(file)["size"] for file in self._files(split))
+            return sum(_file_system().info(file)["size"] for file in self._files(split))
 
     def _files(self, split: str) -> list[str]:
         """Its files' addresses, hf://datasets/OWNER/NAME@COMMIT/PATH."""
         return [str(file) for file in self.builder.config.data_files[split]]
-
-    @property
-    def _hub(self) -> Any:
-        """The hub as a file system: the one that the builder uses too, with its listings."""
-        library = _library()
-        return library.huggingface_hub.HfFileSystem(endpoint=library.datasets.config.HF_ENDPOINT, token=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +273,32 @@ def _scratch(library: _Library) -> Iterator[str]:
             yield folder
         finally:
             constants.HF_HUB_CACHE = kept
+
+
+def _file_system() -> Any:
+    """The hub as a file system: the one that the library uses too in this thread, with its listings."""
+    library = _library()
+    return library.huggingface_hub.HfFileSystem(endpoint=library.datasets.config.HF_ENDPOINT, token=None)
+
+
+def _parquet_tables(builder: Any, files: Sequence[str], row_groups_list: Sequence[object]) -> Iterator[tuple[Any, Any]]:
+    """What the library's reader of parquet files does, page by page and in this thread.
+
+    Its own one unpacks whole row groups, and reads ahead in threads of Arrow's that crash the process when it ends
+    before the file has (github.com/apache/arrow/issues/45214): taking a few percent does just that.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    del row_groups_list  # they are given only to what distributes them
+    key = import_module("datasets.builder").Key
+    # Columns lie apart: blocks are kept until all of them have been read.
+    blocks = {"block_size": _BLOCK, "cache_type": "blockcache", "cache_options": {"maxblocks": _BLOCKS}}
+    for number, name in enumerate(files):
+        with _file_system().open(name, "rb", **blocks) as file:
+            opened = parquet.ParquetFile(file, pre_buffer=False, buffer_size=MIB)
+            for at, batch in enumerate(opened.iter_batches(BATCH, use_threads=False)):
+                yield key(number, at), builder._cast_table(pa.Table.from_batches([batch]))
 
 
 def _kinds(features: Any) -> set[str]:
