@@ -221,7 +221,7 @@ def _batch_rows(file: _Reading, group: pq.RowGroupMetaData, leaves: list[int], l
             worst += column.num_values / rows * _longest(file, column, limits)
     if worst > _ROW_WORST:
         reason = f"its rows may have {size_text(int(worst))} each, unpacked: one long text is repeated in them"
-        raise FileFault("row_too_large_to_read", reason)
+        raise FileFault("row_too_large", reason)
     most = min(_MOST_ROWS, _PIECE / max(usual, 1), _REPEATED / max(worst, 1))
     return max(1, int(most))
 

@@ -71,7 +71,7 @@ def json_array(chunks: Iterable[bytes], limits: Limits) -> Iterator[Elements]:
 
     Of an element over `limits.row` the first `limits.row` + 1 bytes come. A file of nothing but white space, and an
     empty array, have no elements. Raises FileFault(not_json_array) where it is no array, not closed, or has elements
-    without exactly one comma between them, and FileFault(row_too_large_to_read) for an endless string or number.
+    without exactly one comma between them, and FileFault(row_too_large) for an endless string or number.
     """
     splitter = _Splitter(limits)
     fault = None
@@ -282,7 +282,7 @@ class _Splitter:
                 self._gap, self._gap_from = token[0], here
                 if len(self._gap) > self._limit:
                     reason = f"the element that begins here has more than {size_text(self._limit)}"
-                    raise FileFault("row_too_large_to_read", reason, *here)
+                    raise FileFault("row_too_large", reason, *here)
                 return
             if self._state == "done":
                 raise FileFault("not_json_array", "something follows the end of the array", *here)

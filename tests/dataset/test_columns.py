@@ -292,7 +292,7 @@ BOMBS: dict[str, tuple[Callable[[], pa.Table], dict[str, Any], str]] = {
     "one row of a million texts": (
         lambda: pa.table({"messages": pa.ListArray.from_arrays([0, 10**6], repeated("x" * MIB, 10**6))}),
         {},
-        "row_too_large_to_read",
+        "row_too_large",
     ),
     "pages that compress too well": (
         lambda: pa.table({"prompt": ["x" * (MIB + n) for n in range(64)]}),
