@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -153,7 +154,7 @@ class _Workers:
         """Has a piece of a file read."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=keep_memory)
+            self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin)
             self._stack.callback(self._pool.shutdown, cancel_futures=True)
         return self._pool.submit(_work, piece, scan, place, writes)
 
@@ -223,6 +224,14 @@ def _joined(
     progress: Callable[[int], None] | None,
 ) -> Tally:
     """Reads the first piece here and the others in other processes, and puts together what came of them, in order."""
+    ahead = 0
+
+    def told(size: int) -> None:
+        nonlocal ahead
+        ahead += size * (len(pieces) - 1)  # the others are about as large, and about as far
+        if progress:
+            progress(size * len(pieces))
+
     with tempfile.TemporaryDirectory(prefix=".pieces-", dir=folder) as scratch:
         others = []
         for at, piece in enumerate(pieces[1:], 1):
@@ -230,7 +239,7 @@ def _joined(
             place.mkdir()
             others.append((workers.submit(piece, scan, place, folder is not None), place))
         with _sinks(folder, _targets(scan)) as sinks:
-            tally = scan.run(pieces[0].batches(scan, progress), sinks, duplicates, hold=False)
+            tally = scan.run(pieces[0].batches(scan, told), sinks, duplicates, hold=False)
         for future, place in others:
             if tally.broken:  # nothing behind that point is looked at, as if there were one process
                 future.cancel()
@@ -243,9 +252,16 @@ def _joined(
             if folder:
                 for part in _targets(scan):
                     _append(place / f"{part}.jsonl", folder / f"{part}.jsonl")
-            if progress:
-                progress(more.read)
+            ahead -= more.read
+        if progress:
+            progress(-ahead)
         return tally
+
+
+def _begin() -> None:
+    """Prepares a process that works for another: Ctrl-C, which all of them get, ends it at once and without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    keep_memory()
 
 
 def _work(piece: _Piece, scan: Scan, place: Path, writes: bool) -> Tally:
