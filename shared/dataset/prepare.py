@@ -458,11 +458,11 @@ def _rejected(total: Tally, errors: Mapping[str, int], bad_rows: int, policy: Po
     if whole and not bad_rows:
         return "; ".join(f"{fault.place}: {fault.reason}. {fault.cure}" for fault in whole[:3])
     percent = 100 * bad_rows / max(total.rows, 1)
-    if not whole and policy.on_bad_rows == "drop" and percent <= policy.max_bad_percent:
+    if not whole and not total.broken and policy.on_bad_rows == "drop" and percent <= policy.max_bad_percent:
         return ""
     rules = ", ".join(f"{count:,} {rule}" for rule, count in errors.items())
     over = ""
-    if not whole and policy.on_bad_rows == "drop":
+    if not whole and not total.broken and policy.on_bad_rows == "drop":
         over = f"; {percent:.3g} % is more than max_bad_percent ({policy.max_bad_percent:g} %)"
     first = "".join(f"; first: {each.place}: {each.reason}. {each.cure}" for each in (whole or total.faults)[:1])
     return f"{bad_rows:,} of {total.rows:,} rows are bad ({rules}){over}{first}"
