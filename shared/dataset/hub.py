@@ -9,6 +9,7 @@ finetune.yaml names a `source`) and by `droptune fetch`.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -209,6 +210,9 @@ class _Library:
 @cache
 def _library() -> _Library:
     """`datasets` and what it stands on, told to be quiet: no progress bars, no telemetry, no counting of downloads."""
+    # Read when they are imported, and by one of them as it is.
+    if endpoint := os.environ.pop("HF_ENDPOINT", "").rstrip("/"):
+        os.environ["HF_ENDPOINT"] = endpoint
     import datasets
     import huggingface_hub
     import huggingface_hub.constants

@@ -238,7 +238,7 @@ def test_what_somebody_has_to_correct_is_said(hub: Hub, tmp_path: Path) -> None:
 
 def test_a_token_opens_what_is_gated(hub: Hub, tmp_path: Path) -> None:
     gated = {"name": "acme/gated"}
-    assert errors(hub, tmp_path, gated, token=TOKEN) == ["nothing"]
+    assert errors(hub, tmp_path, gated, token=TOKEN, HF_ENDPOINT=hub.url + "/") == ["nothing"]
     (text,) = errors(hub, tmp_path, gated, token=OTHER_TOKEN)
     assert "the token in HF_TOKEN may not read it" in text
     (text,) = errors(hub, tmp_path, gated, token="hf_revoked")
