@@ -135,7 +135,8 @@ def row(random: Random, form: str, turns: int | None = None) -> Row:
         who = (random.choice(("human", "user")), random.choice(("gpt", "assistant", "chatgpt", "model")))
         key = random.choice(("conversations", "conversations", "conversation"))
         said = random.choice(("value", "value", "content", "text"))
-        return {key: _turns(random, text, random.choice(("from", "from", "role")), said, who, turns)}
+        more = {"system": random.choice(("", text()))} if random.random() < 0.2 else {}
+        return {key: _turns(random, text, random.choice(("from", "from", "role")), said, who, turns), **more}
     if form == "alpaca":
         made: Row = {"instruction": text(), "input": random.choice(("", text())), "output": text()}
         return made | ({"system": random.choice(("", text()))} if random.random() < 0.2 else {})

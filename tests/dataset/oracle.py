@@ -232,8 +232,11 @@ def _messages(row: dict[str, Any]) -> Read:
 
 
 def _sharegpt(row: dict[str, Any]) -> Read:
-    turns = row["conversations"] if _there(row, "conversations") else row["conversation"]
-    return _list(turns, ("from", "role"), ("value", "content", "text"), ROLES)
+    listed = row["conversations"] if _there(row, "conversations") else row["conversation"]
+    rules, turns = _list(listed, ("from", "role"), ("value", "content", "text"), ROLES)
+    if turns is not None and "system" not in [role for role, _, _ in turns]:
+        turns = [*_system(row), *turns]
+    return rules, turns
 
 
 def _system(row: dict[str, Any]) -> list[Turn]:
