@@ -111,6 +111,8 @@ def check(asked: Wanted) -> int:
     """Checks and tells. Returns the exit code: 0 if the app would take it, BAD if not. Raises CliError."""
     try:
         return _check(asked)
+    except BrokenPipeError:  # nobody reads on: not the dataset's fault
+        raise
     except OSError as error:
         raise CliError(f"{error.filename or asked.path} can't be read: {error.strerror or error}") from error
     except KeyboardInterrupt:
