@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +111,7 @@ def _inputs(app: App, run: Run) -> tuple[Run, dict[Part, Source | Table]]:
 def _facts(app: App, run: Run) -> Facts:
     """What the rules ask of the base model; nothing is known of one that `pin` will refuse."""
     try:
-        model = app.cloud.registry.model(run.base_model)
+        model = app.cloud.registry.model(run.base_model, run.pinned.model_version if run.pinned else None)
     except Permanent:
         return Facts()
     return Facts(context=model.context, tools=model.takes_tools)
@@ -218,7 +218,7 @@ def _first_step(app: App, run: Run) -> Step:
         hub=replace(run.hub, revision=run.hub_commit or run.hub.revision) if run.hub else None,
         endpoint=app.settings.hub_endpoint,
         policy=run.policy,
-        facts=asdict(_facts(app, run)),
+        facts=_facts(app, run),
         told=app.settings.max_rows_shown,
     )
     blobs.write(PREPARED, f"{run.prepared}/plan.json", plan.encoded())

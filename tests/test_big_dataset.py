@@ -150,7 +150,7 @@ def test_data_that_change_after_that_do_no_harm(small: App, folder: str) -> None
     small.runs.retire(done.id)
 
 
-def test_names_and_policy_reach_the_step_and_unchanged_code_is_uploaded_once(small: App, folder: str) -> None:
+def test_names_policy_and_model_reach_the_step_and_unchanged_code_is_uploaded_once(small: App, folder: str) -> None:
     before = small.cloud.blobs.head(PREPARED, f"{CODE}/{code()[0]}")
     name = 'it\'s $(odd) "data".jsonl'
     small.cloud.blobs.write(DATASETS, f"{folder}/{name}", rows(40) + b"oops\n")
@@ -159,6 +159,7 @@ def test_names_and_policy_reach_the_step_and_unchanged_code_is_uploaded_once(sma
     done = driven(small, run, trained, 60)
     assert sum(done.rows.values()) == 40
     assert json.loads(prepared(small, run, "report.json"))["by_rule"] == {"not_json": 1}
+    assert json.loads(prepared(small, run, "plan.json"))["facts"] == {"context": 4096, "tools": False}
     after = small.cloud.blobs.head(PREPARED, f"{CODE}/{code()[0]}")
     assert after
     assert before is None or before == after

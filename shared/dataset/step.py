@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.dataset.rules import Facts
 from shared.dataset.spec import Hub, Policy
 from shared.dataset.split import Part
 from shared.errors import Permanent, Transient
@@ -54,7 +55,7 @@ class Plan:
     hub: Hub | None = None
     endpoint: str = ""
     policy: Policy = field(default_factory=Policy)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     told: int = 1000
 
     def encoded(self) -> bytes:
@@ -83,7 +84,6 @@ def run(plan: Plan, source: Path, outputs: Mapping[str, Path], *, processes: int
     """
     from shared.dataset.markdown import page
     from shared.dataset.parallel import prepare_files
-    from shared.dataset.rules import Facts
 
     with tempfile.TemporaryDirectory(prefix="droptune-") as scratch:
         files = _sources(plan, source, Path(scratch))
@@ -91,7 +91,7 @@ def run(plan: Plan, source: Path, outputs: Mapping[str, Path], *, processes: int
             files=files,
             out=Path(scratch) / "out",
             policy=plan.policy,
-            facts=Facts(**plan.facts),
+            facts=plan.facts,
             told=plan.told,
             processes=processes or cores(),
             progress=_progress(sum(file.size for file in files.values())),
