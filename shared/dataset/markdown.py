@@ -42,7 +42,8 @@ def _chapters(report: Report, title: str) -> Iterator[str]:
     if not report.rejected:
         yield "## Split"
         yield _table(("part", "rows", "percent", "where from"), list(splits_of(report)))
-    for heading, counts in (("What is wrong", report.by_rule), ("Warnings", report.warnings)):
+    wrong = "What is wrong" if report.rejected else "Bad rows, which are left out"
+    for heading, counts in ((wrong, report.by_rule), ("Warnings", report.warnings)):
         if counts:
             yield f"## {heading}"
             rows = [(_link(rule), f"{count:,}", RULES[rule].cure) for rule, count in counts.items()]
