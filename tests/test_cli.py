@@ -22,6 +22,43 @@ from cli.errors import CliError
 
 ROOT = Path(__file__).parents[1]
 KEY = "the-key"
+REPORT = {
+    "rejected": "14 of 70 rows are bad",
+    "rows": 70,
+    "bad_rows": 14,
+    "by_rule": {"not_json": 13, "unknown_role": 1},
+    "faults": [
+        {"file": "train.jsonl", "part": "train", "rule": "not_json", "reason": "\x1b[2J", "line": 2, "offset": 1234},
+        *[
+            {
+                "file": "a.parquet",
+                "part": "test",
+                "rule": "not_json",
+                "reason": "x",
+                "line": 3,
+                "row_group": 0,
+                "row": row,
+            }
+            for row in range(3, 15)
+        ],
+    ],
+    "warnings": {"duplicate_row": 2},
+    "warned": [],
+    "dropped": 0,
+    "rows_of": {"train": 50, "test": 20},
+    "splits": {"train": 45, "validation": 4, "test": 7},
+    "cut": ["validation"],
+    "adjusted": False,
+    "files": {"train": "train.jsonl", "test": "a.parquet"},
+    "formats": {"train": "messages"},
+    "turns": {"2": 56},
+    "tokens": {"32": 56},
+    "longest": 20,
+    "duplicates": 2,
+    "first_rows": [],
+    "digest": "d",
+    "cures": {},
+}
 RUN = {
     "id": "r1",
     "attempt": 1,
@@ -37,7 +74,7 @@ RUN = {
     "model": "",
     "endpoint": "",
     "history": [{"at": "2026-11-22T10:00:00Z", "phase": "received", "what": "received train.jsonl"}],
-    "report": {"faults": [{"part": "train", "line": 2, "reason": "not JSON"}]},
+    "report": REPORT,
     "metrics": {"eval_loss": [[0, 6.5], [40, 0.25]], "epoch": [[40, 1.0]]},
 }
 
@@ -47,6 +84,8 @@ ANSWERS = {
     "/api/runs": [RUN],
     "/api/runs/r1": RUN,
     "/api/runs/hub": FROM_THE_HUB,
+    "/api/runs/good": RUN | {"report": REPORT | {"rejected": "", "by_rule": {}, "faults": []}},
+    "/api/runs/old": RUN | {"report": {"faults": []}},
     "/api/folders": {"half": ["test.jsonl"]},
 }
 
@@ -105,9 +144,27 @@ def test_runs_are_listed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_is_shown_with_its_faults_and_losses(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "r1", "--url", url, "--key", KEY]) == 0
     out = capsys.readouterr().out
-    assert "train, line 2: not JSON" in out
+    assert "data      train.jsonl: train, messages, 50 rows, 1 of them bad\n" in out
+    assert "data      a.parquet: test, no known format, 20 rows, 13 of them bad\n" in out
+    assert "wrong     13 not_json, 1 unknown_role\n" in out
+    assert "warnings  2 duplicate_row\n" in out
+    assert "copies    2 rows" in out
+    assert "  train.jsonl:2 (byte 1,234)  not_json  \\x1b[2J\n" in out
+    assert "  a.parquet, row group 0, row 3  not_json  x\n" in out
+    assert "  and 4 more; --json shows the first 13\n" in out
+    assert "split " not in out
     assert "eval_loss: 6.500 (step 0) -> 0.250 (step 40)" in out
     assert "facts (facts/train.jsonl)" in out
+
+
+def test_a_good_dataset_is_shown_with_its_split(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "good", "--url", url, "--key", KEY]) == 0
+    assert "split     45 train, 4 validation, 7 test\n" in capsys.readouterr().out
+
+
+def test_a_report_of_another_version_is_no_mistake(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "old", "--url", url, "--key", KEY]) == 0
+    assert "--json shows it" in capsys.readouterr().out
 
 
 def test_a_run_of_the_hub_is_shown_with_its_source(url: str, capsys: pytest.CaptureFixture[str]) -> None:
