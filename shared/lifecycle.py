@@ -58,12 +58,16 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """PREPARED. `pinned`: model, component and parameters are resolved. Names of computes; `unusable` tells why."""
+    """PREPARED. `pinned`: model, component and parameters are resolved. Names of computes; `unusable` tells why.
+
+    `changed`: which file that the job would prepare is not the one any more that the run took.
+    """
 
     pinned: bool = True
     missing: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     unusable: str | None = None
+    changed: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +212,8 @@ def _received(seen: Upload) -> Step:
 
 def _prepared(seen: Plan) -> Step:
     match seen:
+        case Plan(changed=str(why)):
+            return Stop(Phase.SUPERSEDED, why)
         case Plan(pinned=False):
             return Do("pin", Phase.PREPARED)
         case Plan(unusable=str(why)):

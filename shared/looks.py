@@ -37,6 +37,8 @@ def _upload(app: App, run: Run) -> Upload:
 
 
 def _plan(app: App, run: Run) -> Plan:
+    if run.in_job and (changed := _changed(app, run, None)):
+        return Plan(changed=changed)
     if run.pinned is None:
         return Plan(pinned=False)
     model = app.cloud.registry.model(run.base_model, run.pinned.model_version)

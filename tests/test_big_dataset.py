@@ -18,7 +18,7 @@ from localcloud.stack import Stack
 from shared import views
 from shared.advance import advance
 from shared.app import App
-from shared.effects import CODE
+from shared.effects import ACTIONS, CODE
 from shared.folders import DATASETS, PREPARED, datasets_of, read_folder
 from shared.intake import look_into
 from shared.lifecycle import Phase
@@ -124,15 +124,29 @@ def test_a_step_that_is_killed_is_a_failed_job_and_no_rejection(small: App, fold
     assert small.cloud.blobs.head(PREPARED, f"{run.prepared}/report.json") is None
 
 
+def test_data_that_change_before_there_is_a_job_end_the_run(small: App, folder: str, cloud: Stack) -> None:
+    run = driven(small, received(small, folder, rows(40)), lambda r: r.in_job)
+    small.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", rows(41))
+    ended = driven(small, run, lambda r: r.phase.ended)
+    assert ended.phase is Phase.SUPERSEDED
+    assert nodes(cloud, run) == []
+
+
 @pytest.mark.parametrize("overwritten", [rows(40).replace(b"Answer", b"Reply!"), rows(41), None])
 def test_data_that_change_before_the_job_has_read_them_end_the_run(
     small: App, folder: str, overwritten: bytes | None
 ) -> None:
-    run = driven(small, received(small, folder, rows(40)), lambda r: r.in_job)
+    run = driven(small, received(small, folder, rows(40)), lambda r: r.phase is Phase.PREPARED)
+    for action in ("pin", "make_computes"):
+        run = ACTIONS[action](small, run)
     if overwritten is None:
         small.cloud.blobs.delete(DATASETS, f"{folder}/train.jsonl")
     else:
         small.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", overwritten)
+    loaded = small.runs.load(run.id)
+    assert loaded
+    started = ACTIONS["train"](small, run)  # as if the last look had been just before
+    small.runs.save(replace(started, phase=Phase.TRAINING), loaded[1])
     ended = driven(small, run, lambda r: r.phase.ended, 60)
     assert ended.phase is Phase.SUPERSEDED
     assert f"{folder}/train.jsonl" in ended.reason

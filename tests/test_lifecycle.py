@@ -45,9 +45,9 @@ SHOWN: dict[Phase, list[Seen]] = {
         )
     ],
     Phase.PREPARED: [
-        Plan(pinned=pinned, missing=missing, pending=pending, unusable=unusable)
-        for pinned, missing, pending, unusable in itertools.product(
-            (True, False), ((), ("cpu",)), ((), ("gpu",)), (None, "its size is too small")
+        Plan(pinned=pinned, missing=missing, pending=pending, unusable=unusable, changed=changed)
+        for pinned, missing, pending, unusable, changed in itertools.product(
+            (True, False), ((), ("cpu",)), ((), ("gpu",)), (None, "its size is too small"), (None, "overwritten")
         )
     ],
     Phase.TRAINING: [
@@ -82,7 +82,7 @@ SHOWN: dict[Phase, list[Seen]] = {
 }
 ONWARD = {
     Phase.RECEIVED: {Phase.PREPARED, Phase.REJECTED, Phase.UNCHANGED, Phase.SUPERSEDED},
-    Phase.PREPARED: {Phase.TRAINING, Phase.FAILED},
+    Phase.PREPARED: {Phase.TRAINING, Phase.FAILED, Phase.SUPERSEDED},
     Phase.TRAINING: {Phase.REGISTERED, Phase.FAILED, Phase.REJECTED, Phase.SUPERSEDED},
     Phase.REGISTERED: {Phase.DEPLOYING, Phase.FAILED, Phase.SUPERSEDED},
     Phase.DEPLOYING: {Phase.CHECKING, Phase.ROLLED_BACK},
@@ -154,7 +154,7 @@ def test_a_job_starts_only_on_pinned_versions_and_ready_computes() -> None:
     for seen in SHOWN[Phase.PREPARED]:
         assert isinstance(seen, Plan)
         starts = next_step(Phase.PREPARED, seen) == Do("train", Phase.TRAINING)
-        assert starts == (seen.pinned and not seen.missing and not seen.pending and not seen.unusable)
+        assert starts == (seen.pinned and not (seen.missing or seen.pending or seen.unusable or seen.changed))
 
 
 def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_alone() -> None:
