@@ -7,6 +7,7 @@ that `--help` and mistakes answer at once. Exit code 2 and one line on stderr wh
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # rows and names hold what the terminal's encoding may lack
     try:
         code: int = options.run(options)
     except CliError as error:

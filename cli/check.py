@@ -7,7 +7,6 @@ file. Reads only; needs neither Azure nor the hub. Called by `__main__`.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -123,8 +122,6 @@ def check(asked: Wanted) -> int:
 def _check(asked: Wanted) -> int:
     from cli.screen import Screen
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a row may hold what the terminal's encoding does not
     screen = Screen()
     plan = _of_folder(asked) if asked.path.is_dir() else _of_file(asked)
     begun = time.monotonic()
