@@ -15,8 +15,8 @@ from shared.dataset.report import Report
 from shared.dataset.rules import RULES, Fault
 
 RULES_PAGE = "docs/rules.md"
-TOLD = 50
-"""How many faults the page shows; report.json has more of them."""
+TOLD = 10
+"""How many faults of a rule the page shows; report.json has more of them."""
 
 _BAR = 40
 _LINES = 12  # of a histogram
@@ -30,7 +30,7 @@ def page(report: Report, title: str = "Report on the dataset") -> str:
 
 
 def _chapters(report: Report, title: str) -> Iterator[str]:
-    yield f"# {code(title) if re.search(r'[^\w ,.-]', title) else title}"
+    yield f"# {title if title.replace(' ', '').isalnum() else code(title)}"
     yield from _verdict(report)
     yield _table(
         ("file", "used for", "format", "rows", "good"),
@@ -48,9 +48,11 @@ def _chapters(report: Report, title: str) -> Iterator[str]:
             yield f"## {heading}"
             rows = [(_link(rule), f"{count:,}", RULES[rule].cure) for rule, count in counts.items()]
             yield _table(("rule", "how often", "what to do"), rows)
-            yield from _faults(report.faults if counts is report.by_rule else report.warned, sum(counts.values()))
+            faults = report.faults if counts is report.by_rule else report.warned
+            for rule, count in counts.items():
+                yield from _faults(rule, [fault for fault in faults if fault.rule == rule], count)
     if report.by_rule or report.warnings:
-        yield f"The rules are explained in {RULES_PAGE} of Droptune's repository."
+        yield f"Each rule is explained in {RULES_PAGE} of Droptune's repository."
     for heading, lines in (("Messages a row", turns_of(report)), ("Tokens a row, by estimate", tokens_of(report))):
         if lines:
             yield f"## {heading}"
@@ -74,23 +76,26 @@ def _verdict(report: Report) -> Iterator[str]:
         yield f"**Accepted.** {report.summary}."
 
 
-def _faults(faults: Sequence[Fault], count: int) -> Iterator[str]:
-    for fault in faults[:TOLD]:
-        yield f"### {place(fault)}: {_link(fault.rule)}"
-        yield fenced([fault.reason, *filter(None, [fault.excerpt])])
-    if count > TOLD:
-        more = f"; report.json has {len(faults):,} of them" if len(faults) > TOLD else ""
-        yield f"These are the first {min(TOLD, len(faults)):,} of {count:,}{more}."
+def _faults(rule: str, faults: Sequence[Fault], count: int) -> Iterator[str]:
+    """The first faults of a rule, those that the report has."""
+    if not faults:
+        return
+    yield f"### {rule}"
+    told = faults[:TOLD]
+    if len(told) < count:
+        more = f"; report.json has {len(faults):,}" if len(faults) > len(told) else ""
+        yield f"The first {len(told):,} of {count:,}{more}."
+    lines = []
+    for fault in told:
+        _, place = place_of(fault)
+        lines.append(f"{fault.file}{f', {place}' if place else ''}: {fault.reason}")
+        if fault.excerpt:
+            lines.append(f"    {fault.excerpt}")
+    yield fenced(lines)
 
 
 def _link(rule: str) -> str:
     return f"[{rule}]({RULES_PAGE}#{rule})"
-
-
-def place(fault: Fault) -> str:
-    """Where a fault is, as Markdown; only the file's name where no place in it is to blame."""
-    name, (_, where) = code(fault.file), place_of(fault)
-    return f"{name}, {where}" if where else name
 
 
 # What the terminal shows too ------------------------------------------------------------------------------------------

@@ -58,13 +58,13 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 def test_a_rejected_dataset_is_explained(bad: Report) -> None:
-    told = page(bad, "Chats, second try")
-    assert told.startswith("# Chats, second try\n\n**Rejected**")
+    told = page(bad, "Second try")
+    assert told.startswith("# Second try\n\n**Rejected**")
     assert "| `train.jsonl` | train | messages | 33 | 31 |" in told
     assert "| [unknown_role](docs/rules.md#unknown_role) | 1 | Use one of the roles" in told
-    assert "### `train.jsonl`, line 31 (byte " in told
-    assert "the role of message 1 is 'bot'\n{\"messages\": " in told
-    assert "### `train.jsonl`, line 33: [duplicate_row]" in told
+    place = f"train.jsonl, line 31 (byte {bad.faults[0].offset:,})"
+    assert f"### unknown_role\n\n```text\n{place}: the role of message 1 is 'bot'\n    {{\"messages\": " in told
+    assert "### duplicate_row\n\n```text\ntrain.jsonl, line 33: the same row as train.jsonl, line 1\n```" in told
     assert "1 rows are copies" in told
     assert "## Split" not in told
 
@@ -86,8 +86,8 @@ def test_rows_that_were_left_out_are_listed_too(tmp_path: Path) -> None:
 
 def test_many_faults_are_cut_short(tmp_path: Path) -> None:
     told = page(check(tmp_path / "a.jsonl", [*good(20), *[b"{"] * 2000]))
-    assert told.count("\n### ") == 50
-    assert "These are the first 50 of 2,000; report.json has 1,000 of them." in told
+    assert told.count("\n    {\n") == 10
+    assert "The first 10 of 2,000; report.json has 1,000." in told
 
 
 def test_every_rule_can_be_told(bad: Report) -> None:
@@ -119,9 +119,9 @@ def test_what_a_dataset_holds_means_nothing(bad: Report, name: str, reason: str,
             duplicates=0,
         )
 
-    told = page(made(f"x{name}x", reason, excerpt, first))
+    told = page(made(f"x{name}x", reason, excerpt, first), f"_{name}_")
     told.encode()
-    assert outline(told) == outline(page(made("a.jsonl", "reason", "excerpt", "first")))
+    assert outline(told) == outline(page(made("a.jsonl", "reason", "excerpt", "first"), "a.jsonl"))
 
 
 @pytest.mark.parametrize("text", NASTY)
