@@ -24,7 +24,7 @@ from tests.dataset import fuzz, mutations
 LONG = bool(os.environ.get("DROPTUNE_LONG"))
 PARTS = fuzz.PARTS
 EXAMPLES = settings(
-    max_examples=2000 if LONG else 40,
+    max_examples=1000 if LONG else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
