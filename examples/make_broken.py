@@ -20,7 +20,7 @@ _QUESTION, _ANSWER = ("user", "How do I reset the Owl lamp?"), ("assistant", "Ho
 BAD: dict[str, bytes] = {
     "cut off in the middle": _row(_QUESTION, _ANSWER)[:-20],
     "a list and no object": json.dumps([_QUESTION[1], _ANSWER[1]]).encode(),
-    "prompt and completion instead of messages": json.dumps(
+    "a prompt and a completion, where the other rows have messages": json.dumps(
         {"prompt": _QUESTION[1], "completion": _ANSWER[1]}
     ).encode(),
     "no message at all": _row(),
@@ -33,7 +33,11 @@ BAD: dict[str, bytes] = {
     "the user has the last word": _row(_QUESTION, _ANSWER, ("user", "Thanks!")),
     "the system message at the end": _row(_QUESTION, ("system", "You help customers."), _ANSWER),
     "Latin-1 instead of UTF-8": _row(("user", "Wie hell ist die größte Lampe?"), _ANSWER).decode().encode("latin-1"),
-    "an empty line": b"",
+    "two answers one after the other": _row(_QUESTION, _ANSWER, _ANSWER),
+    "a key that is there twice": _row(_QUESTION, _ANSWER)[:-1] + b', "messages": []}',
+    "a formula that lost its backslash": _row(
+        ("user", "What is the lamp's decay rate?"), ("assistant", "\beta is 0.5.")
+    ),
 }
 """What is wrong, and the line."""
 

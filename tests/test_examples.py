@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from examples import make_broken, make_chitchat, make_facts
-from shared.dataset import rules, spec
+from shared.dataset import spec
+from shared.dataset.checker import Checker
+from shared.dataset.files import Limits
+from shared.dataset.rules import Facts
 
 EXAMPLES = Path(make_facts.__file__).parent
 
@@ -21,8 +24,8 @@ def run(script: str, folder: Path) -> str:
 
 def faults(path: Path) -> dict[int, str]:
     """Rules that Droptune's check finds broken, by line."""
-    checked = rules.check([path.read_bytes()])
-    return {found.line: found.rule for found in checked if isinstance(found, rules.Fault)}
+    checker = Checker(file=path.name, part="train", facts=Facts(), limits=Limits(), seed=0)
+    return {fault.line: fault.rule for batch in checker.lines([path.read_bytes()]) for fault in batch.faults}
 
 
 def test_facts_are_good_rows(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ MANY_DUPLICATES = 0.1
 LONG = 100
 _FIRST_LENGTH = 500
 _RANGES = 48  # of tokens, by powers of two
+_FACTOR = 0x9E3779B97F4A7C15  # its powers modulo 2^64 come again after 2^62 only
 
 type Input = Source | Table
 
@@ -242,25 +243,21 @@ class _Writer:
 
 @dataclass(frozen=True, kw_only=True)
 class Digest:
-    """Sums over the hashes of rows, modulo 2^64, that tell another order and can be joined."""
+    """A polynomial over the hashes of rows, modulo 2^64: it tells another order, and can be joined."""
 
     rows: int = 0
-    plain: int = 0
-    ordered: int = 0
+    value: int = 0
 
     def joined(self, other: Digest) -> Digest:
         """The digest of these rows and then those."""
-        return Digest(
-            rows=self.rows + other.rows,
-            plain=(self.plain + other.plain) % split.LINE,
-            ordered=(self.ordered + other.ordered + self.rows * other.plain) % split.LINE,
-        )
+        value = self.value + pow(_FACTOR, self.rows, split.LINE) * other.value
+        return Digest(rows=self.rows + other.rows, value=value % split.LINE)
 
     @classmethod
     def of(cls, hashes: np.ndarray) -> Digest:
         """The digest of rows with these hashes (uint64)."""
-        weights = np.arange(1, len(hashes) + 1, dtype=np.uint64)
-        return cls(rows=len(hashes), plain=int(hashes.sum()), ordered=int((hashes * weights).sum()))
+        weights = np.multiply.accumulate(np.full(len(hashes), _FACTOR, np.uint64))
+        return cls(rows=len(hashes), value=int((hashes * weights).sum()))
 
 
 class Tally:
@@ -425,7 +422,7 @@ def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Input], policy: P
     errors = {rule: count for rule, count in total.counts.most_common() if RULES[rule].severity == "error"}
     bad_rows = sum(count for rule, count in errors.items() if RULES[rule].scope == "row" or rule == "mixed_formats")
     rejected = _rejected(total, errors, bad_rows, policy)
-    digest = [(each.rows, each.plain, each.ordered) for each in total.digests.values()]
+    digest = [(each.rows, each.value) for each in total.digests.values()]
     return Report(
         rejected=rejected,
         rows=total.rows,
