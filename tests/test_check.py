@@ -352,7 +352,7 @@ def test_neither_azure_nor_the_hub_is_loaded(kind: str, allowed: set[str], tmp_p
 
 
 def test_progress_ends_at_the_size_with_two_processes(tmp_path: Path) -> None:
-    path = write(tmp_path / "train.jsonl", good(30_000))
+    path = write(tmp_path / "train.jsonl", [*good(30_000), row("x" * 100_000)])
     told: list[int] = []
     found = prepare_files(
         files={"train": LocalFile(path)}, out=None, processes=2, piece=path.stat().st_size // 2, progress=told.append

@@ -29,6 +29,8 @@ NASTY = [
     "````text\n",
     "`` ` ``",
     "` ",
+    "```",
+    "`````",
     "| a | b |\n|---|---|",
     "[x](javascript:alert(1)) ![y](http://h/i.png) <http://h>",
     "\n\n---\n\n# Heading\n\n<b>",
