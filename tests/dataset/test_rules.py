@@ -218,7 +218,8 @@ def test_a_fault_knows_its_cure_and_its_place() -> None:
 
 
 def test_values_in_words() -> None:
-    assert [kind(each) for each in ({}, [], "", True, 1, 1.5, None)] == [
+    values: list[object] = [{}, [], "", True, 1, 1.5, None]
+    assert list(map(kind, values)) == [
         "an object",
         "a list",
         "a text",
