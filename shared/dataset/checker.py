@@ -218,9 +218,8 @@ class Checker:
                 shape = shapes[type(row)]
                 try:
                     if not ascii_only:
-                        line = block[look.ends[at - 1] + 1 if at else 0 : look.ends[at]]
-                        if not line.isascii():
-                            line.decode()  # the decoder looks at no text, kept or not
+                        for text in shape.skipped(row):
+                            _check_utf8(bytes(text))  # the decoder looks at no text, kept or not
                     messages = shape.turns(row)
                     sure = (
                         look.keys[at] == shape.keys + shape.keys_a_turn * len(messages)
@@ -231,10 +230,12 @@ class Checker:
                             or _closely(messages, control=at in look.controls)
                         )
                     )
+                    if sure:
+                        data = _encode(Conversation(messages))
+                        _check_utf8(data)
                 except (LookupError, ValueError):  # UnicodeDecodeError and DecodeError are ValueErrors
                     sure = False
                 if sure:
-                    data = _encode(Conversation(messages))
                     rows.append(data)
                     hashes.append(_hash(data))
                     first = roles.index("user") if "user" in roles else 0
@@ -355,8 +356,12 @@ class _Look:
 
     def __init__(self, block: bytes) -> None:
         data = np.frombuffer(block, np.uint8)
-        ends = np.flatnonzero(data == _LF)
-        colons = np.flatnonzero(data == _COLON)
+        marked = data == _LF
+        marked |= data == _COLON
+        marked |= data == _BACKSLASH
+        marks = np.flatnonzero(marked)  # going over all bytes costs most
+        codes = data[marks]
+        ends, colons, escapes = marks[codes == _LF], marks[codes == _COLON], marks[codes == _BACKSLASH]
         before = data[colons - 1]
         spaced = colons[before <= _SPACE]
         # A key's colon stands behind a quote that is not escaped. (A text that begins with a colon looks like one.)
@@ -369,7 +374,6 @@ class _Look:
         values = colons + 1
         values += data[values] == _SPACE
         texts = data[values] == _QUOTE
-        escapes = np.flatnonzero(data == _BACKSLASH)
         escapes = escapes[_UNUSUAL[data[escapes + 1]]]
         starts = data[np.minimum(values + 1, len(data) - 1)]
         first, last = data[np.append(-1, ends)[:-1] + 1], data[ends - 1]
@@ -416,6 +420,12 @@ def _plain_roles(roles: tuple[str, ...]) -> bool:
     return set(roles) <= {"system", "user", "assistant"} and judge_roles(roles) is None
 
 
+def _check_utf8(data: bytes) -> None:
+    """Raises UnicodeDecodeError, a ValueError."""
+    if not data.isascii():
+        data.decode()
+
+
 def _closely(messages: Sequence[Any], *, control: bool) -> bool:
     """Whether the contents, in JSON, are texts that are not blank and, if `control`, have no control characters.
 
@@ -458,12 +468,14 @@ def excerpt(data: bytes) -> str:
 @dataclass(frozen=True, kw_only=True)
 class _Shape:
     """A decoder for rows with just these keys. `keys` of the row itself and `keys_a_turn` are how many there are;
-    `lists`: how many of the row's values are the list of messages. `turns` may raise LookupError or ValueError."""
+    `lists`: how many of the row's values are the list of messages. `turns` may raise LookupError or ValueError.
+    `skipped`: the JSON of what is not kept of a row."""
 
     type: type
     decode: Callable[[bytes], Any]
     decode_lines: Callable[[bytes], list[Any]]
     turns: Callable[[Any], Sequence[Any]]
+    skipped: Callable[[Any], Sequence[Any]]
     keys: int
     keys_a_turn: int
     lists: int
@@ -504,19 +516,20 @@ def _shape(row: dict[str, Any], chosen: Format) -> _Shape | None:
         else:
             names = {role: role for role in ROLES} if chosen is MESSAGES else SHAREGPT_ROLES
             to_messages = partial(_from_turns, names=names)
-        per, lists = len(keys), 1
+        per, lists, of_turns = len(keys), 1, _others(turn)
     else:
         named = {chosen.question: "question", chosen.answer: "answer", chosen.more: "more"}
         named |= {"system": "system", "history": "history"}
         made = _struct(list(row), {key: (name, msgspec.Raw) for key, name in named.items() if key in row})
         to_messages = partial(_from_texts, has=frozenset(name for key, name in named.items() if key in row))
-        per, lists = 0, 0
+        per, lists, of_turns = 0, 0, ()
     decoder = msgspec.json.Decoder(made)
     return _Shape(
         type=made,
         decode=decoder.decode,
         decode_lines=decoder.decode_lines,
         turns=to_messages,
+        skipped=partial(_skipped, own=_others(made), of_turns=of_turns),
         keys=len(row),
         keys_a_turn=per,
         lists=lists,
@@ -528,6 +541,18 @@ def _struct(keys: list[str], fields: dict[str, tuple[str, Any]]) -> Any:
     chosen = [fields.get(key, (f"other{at}", msgspec.Raw)) for at, key in enumerate(keys)]
     rename = {name: key for key, (name, _) in zip(keys, chosen, strict=True)}
     return msgspec.defstruct("Row", chosen, rename=rename, forbid_unknown_fields=True, gc=False)
+
+
+def _others(made: Any) -> tuple[str, ...]:
+    """The fields of such a struct that are skipped over."""
+    return tuple(name for name in made.__struct_fields__ if name.startswith("other"))
+
+
+def _skipped(row: Any, own: tuple[str, ...], of_turns: tuple[str, ...]) -> list[Any]:
+    found = [getattr(row, name) for name in own]
+    if of_turns:
+        found += [getattr(turn, name) for turn in row.turns for name in of_turns]
+    return found
 
 
 def _from_turns(row: Any, names: Mapping[str, str]) -> list[Message]:
