@@ -12,7 +12,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -232,18 +232,18 @@ def _joined(
         if progress:
             progress(size * len(pieces))
 
-    with tempfile.TemporaryDirectory(prefix=".pieces-", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".pieces-", dir=folder) as scratch, ExitStack() as stack:
         others = []
         for at, piece in enumerate(pieces[1:], 1):
             place = Path(scratch) / str(at)
             place.mkdir()
             others.append((workers.submit(piece, scan, place, folder is not None), place))
+            stack.callback(_end, others[-1][0])
         with _sinks(folder, _targets(scan)) as sinks:
             tally = scan.run(pieces[0].batches(scan, told), sinks, duplicates, hold=False)
         for future, place in others:
             if tally.broken:  # nothing behind that point is looked at, as if there were one process
-                future.cancel()
-                continue
+                break
             more = future.result()
             for rows in _saved(place / _ROWS):
                 rows["number"] += tally.lines
@@ -256,6 +256,12 @@ def _joined(
         if progress:
             progress(-ahead)
         return tally
+
+
+def _end(future: Future[Tally]) -> None:
+    """Cancels it, or sees it end: where it writes to is about to go."""
+    if not future.cancel():
+        wait([future])
 
 
 def _begin() -> None:
