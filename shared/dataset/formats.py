@@ -87,10 +87,7 @@ def conversation(row: Mapping[str, Any], chosen: Format | None) -> Sequence[obje
 
 def _listed(row: Mapping[str, Any], chosen: Format) -> Sequence[object] | Bad:
     key = next(key for key in chosen.list_keys if row.get(key) is not None)
-    value = row[key]
-    if isinstance(value, str):  # a cell of a CSV file, a column of texts
-        parsed = parse(value.encode("utf-8", "surrogatepass"))
-        value = parsed[0] if len(parsed) == 1 else value
+    value = _cell(row[key])
     if not isinstance(value, list):
         return "no_messages", f"{key} is {kind(value)}"
     if chosen is MESSAGES:
@@ -100,6 +97,14 @@ def _listed(row: Mapping[str, Any], chosen: Format) -> Sequence[object] | Bad:
     if system not in (None, "") and not any(isinstance(each, dict) and each.get("role") == "system" for each in found):
         found.insert(0, {"role": "system", "content": system})  # as OpenChat and LLaMA-Factory have it
     return found
+
+
+def _cell(value: object) -> object:
+    """A list that was written as a text into a cell of a CSV file, or into a column of texts; else what it was."""
+    if not isinstance(value, str):
+        return value
+    parsed = parse(value.encode("utf-8", "surrogatepass"))
+    return parsed[0] if len(parsed) == 1 else value
 
 
 def _said(turn: object) -> object:
@@ -128,7 +133,8 @@ def _asked(row: Mapping[str, Any], chosen: Format) -> Sequence[object]:
         more = row.get(chosen.more)
         if more not in (None, "") and isinstance(question, str):
             question = f"{question}\n\n{more}" if isinstance(more, str) else more
-        for pair in history if isinstance(history, list) else ():
+        pairs = [] if history in (None, "") else _cell(history)
+        for pair in pairs if isinstance(pairs, list) else [pairs]:  # what is no pair is judged as a message
             if isinstance(pair, list) and len(pair) == 2:
                 found += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
             else:

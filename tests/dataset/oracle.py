@@ -250,8 +250,14 @@ def _alpaca(row: dict[str, Any]) -> Read:
         asked = f"{asked}\n\n{more}" if isinstance(asked, str) and isinstance(more, str) else None
     rules: set[str] = set()
     before: list[Turn] = []
-    history = row.get("history")
-    for pair in history if isinstance(history, list) else ():
+    history = [] if row.get("history") in (None, "") else row["history"]
+    if isinstance(history, str):  # a list that was written into a cell
+        try:
+            value, twice = parse(history)
+            history = history if twice else value
+        except (ValueError, RecursionError):
+            pass
+    for pair in history if isinstance(history, list) else [history]:
         if isinstance(pair, list) and len(pair) == 2:
             before += [("user", pair[0], False), ("assistant", pair[1], False)]
         else:

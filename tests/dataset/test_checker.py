@@ -126,6 +126,7 @@ def test_a_good_row_is_written_alike_whether_its_like_was_seen(data: bytes, warm
 LIKE: list[tuple[bytes, bytes]] = [
     (row(x="y"), row()[:-1] + rb', "x": {"y\\": 1, "y\\": 2}}'),
     (row(x="y"), row()[:-1] + rb', "x": {"y\\\\\\": 1, "y\\\\\\": 2}}'),
+    (row(x="y"), row()[:-1] + b', "x": {"y" : 1, "y"\t: 2}}'),
     (row(x="y"), row()[:-1] + b', "x": {"y": 1}}'),
     (row(x="y"), row()[:-1] + b', "x": [{"y": 1, "y": 1}]}'),
     (row(x="y"), row(':"')[:-1] + rb', "x": {"y\\": 1, "y\\": 2}}'),
@@ -180,6 +181,7 @@ LIKE: list[tuple[bytes, bytes]] = [
             {"system": " ", "history": []},
             {"system": None, "history": None},
             {"system": 5, "history": ""},
+            {"system": "s", "history": "a"},
             {"system": "s", "history": [["a", "b"]]},
             {"system": "s", "history": [["a", ""]]},
             {"system": ["s"], "history": [1]},

@@ -151,9 +151,24 @@ def test_no_history(history: Any) -> None:
     assert turns({"instruction": "a", "output": "b", "history": history}) == [("user", "a"), ("assistant", "b")]
 
 
-def test_a_history_of_something_else_is_not_passed_over() -> None:
-    row = {"instruction": "a", "output": "b", "history": [["only one"], "text"]}
-    assert list(conversation(row, shown(row)))[:2] == [["only one"], "text"]
+def test_a_history_as_json_in_a_text() -> None:
+    row = {"instruction": "a", "output": "b", "history": '[["When?", "Soon."]]'}
+    assert turns(row)[:2] == [("user", "When?"), ("assistant", "Soon.")]
+
+
+@pytest.mark.parametrize(
+    ("history", "found"),
+    [
+        ([["only one"], "text"], [["only one"], "text"]),
+        ("When? Soon.", ["When? Soon."]),
+        ({"When?": "Soon."}, [{"When?": "Soon."}]),
+        (5, [5]),
+        ("null", [None]),
+    ],
+)
+def test_a_history_of_something_else_is_not_passed_over(history: Any, found: list[Any]) -> None:
+    row = {"instruction": "a", "output": "b", "history": history}
+    assert list(conversation(row, shown(row)))[:-2] == found
 
 
 # Two texts
