@@ -155,7 +155,11 @@ def test_reading_our_own_output_finds_nothing(number: int, form: str, dirty: boo
 def test_pieces_and_compression_make_no_difference(number: int, series: str, pieces: list[int]) -> None:
     made = fuzz.made(series, number)
     whole = fuzz.engine(fuzz.Bytes(made.name, made.data), fuzz.LIMITS)
-    assert fuzz.engine(fuzz.Bytes(made.name, made.data, tuple(pieces)), fuzz.LIMITS) == whole
+    divided = fuzz.engine(fuzz.Bytes(made.name, made.data, tuple(pieces)), fuzz.LIMITS)
+    if made.name.endswith(".gz") and made.expected is None:  # how far it is read before the damage, zlib decides
+        assert fuzz.refused(whole) == fuzz.refused(divided)
+        return
+    assert divided == whole
     if made.name == "data.jsonl":
         packed = fuzz.engine(fuzz.Bytes("data.jsonl.gz", gzip.compress(made.data), tuple(pieces)), fuzz.LIMITS)
         assert packed == whole
