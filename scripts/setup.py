@@ -29,7 +29,8 @@ NODE = 20  # the oldest that Azurite declares
 # Compiling all of 30,000 files takes longer than the rest: what is used is compiled when PROOF imports it.
 PIP = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--no-compile"]
 APP_PROOF = (
-    "import azure.ai.ml, azure.identity, azure.storage.blob, azure.storage.queue, azure.eventgrid, pytest, uvicorn"
+    "import azure.ai.ml, azure.identity, azure.storage.blob, azure.storage.queue, azure.eventgrid, pytest, uvicorn,"
+    " datasets, huggingface_hub.hf_file_system, hypothesis, pyarrow.parquet"
 )
 MODEL_PROOF = (
     "import torch, peft, mlflow, azureml_inference_server_http; from transformers import Trainer, Phi3ForCausalLM"

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
@@ -127,7 +126,6 @@ class Hub:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="hub")
         self._thread.start()
-        self._compiled = TemporaryDirectory(prefix="hub-")
         return self
 
     def __exit__(
@@ -136,7 +134,6 @@ class Hub:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
-        self._compiled.cleanup()
 
     def environment(self, home: Path, *, token: str = "", **extra: str) -> dict[str, str]:
         """A child's whole environment: this hub, a home of its own, no token but the one given."""
@@ -144,8 +141,6 @@ class Hub:
         kept = {name: value for name, value in os.environ.items() if not dropped.fullmatch(name)}
         made = {"HF_ENDPOINT": self.url, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "TMPDIR": str(home)}
         python = {"PYTHONPATH": str(ROOT)}
-        if sys.dont_write_bytecode:  # what `datasets` imports takes seconds to compile: once for all children
-            python["PYTHONPYCACHEPREFIX"] = self._compiled.name
         return kept | made | python | ({"HF_TOKEN": token} if token else {}) | extra
 
     def run(
