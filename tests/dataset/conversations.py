@@ -40,6 +40,11 @@ BAD: dict[str, list[bytes]] = {
         row("x").replace(b"x", b"\xc0\xaf"),  # a slash, in more bytes than it takes
         row("x").replace(b"x", b"\xed\xa0\x80"),  # half of a surrogate pair
         row("x").replace(b"x", "é".encode()[:1]),
+        row("x").replace(b"x", b"\\u0041\xe4"),
+        row(x="y").replace(b"y", b"\xe4"),
+        row(x={"y": ["y"]}).replace(b'["y"]', b'["\xe4"]'),
+        row(x={"y": 1}).replace(b"y", b"\xe4"),
+        row("é", x="y").replace(b"y", b"\xe4"),
         b'{"x": "\xff", ' + row()[1:],
         b'{"\xff": 1, ' + row()[1:],
     ],
@@ -134,7 +139,12 @@ BAD: dict[str, list[bytes]] = {
         row("x").replace(b"x", rb"\\\bc"),
         of(USER, {"role": "assistant", "content": "good but for its end\x00"}),
     ],
-    "tool_turn": [of(USER, CALL, TOOL, ASSISTANT), of(USER, TOOL, ASSISTANT), of(USER, ASSISTANT | CALL)],
+    "tool_turn": [
+        of(USER, CALL, TOOL, ASSISTANT),
+        of(USER, TOOL, ASSISTANT),
+        of(USER, ASSISTANT | CALL),
+        of(USER, CALL | {"content": "x"}),
+    ],
     "no_assistant": [of(USER), of(SYSTEM, USER), of(SYSTEM)],
     "no_question": [of(ASSISTANT)],
     "last_not_assistant": [of(USER, ASSISTANT, USER), of(SYSTEM, USER, ASSISTANT, USER)],

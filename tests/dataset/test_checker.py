@@ -157,6 +157,13 @@ LIKE: list[tuple[bytes, bytes]] = [
     (of(USER | {"name": "a"}, ASSISTANT | {"name": "b"}), of(USER | {"name": ""}, ASSISTANT | {"name": None})),
     (of(USER | {"name": "a"}, ASSISTANT | {"name": "b"}), of(USER | {"name": 1}, USER | {"name": 1})),
     (of(USER | {"name": "a"}, ASSISTANT | {"name": "b"}), of(USER | {"name": {"name": 1}}, ASSISTANT | {"name": []})),
+    (of(USER | {"name": "x"}, ASSISTANT), of(USER | {"name": "x"}, ASSISTANT).replace(b"x", b"\xe4")),
+    (of(USER | {"name": "a"}, ASSISTANT | {"name": "x"}), of(USER, ASSISTANT | {"name": "x"}).replace(b"x", b"\xe4")),
+    *(
+        (json.dumps(each | {"id": "x"}).encode(), json.dumps(each | {"id": "x"}).encode().replace(b'"x"', changed))
+        for each in SAME.values()
+        for changed in (b'"\xe4"', '"ä"'.encode(), rb'"\ud800"', rb'"\x41"', b"nul", b"NaN", b'{"a": 1}', b'["a", {}]')
+    ),
     *(
         (json.dumps(each).encode(), json.dumps(each).encode().replace(b'"Hi"', changed))
         for each in SAME.values()
@@ -169,6 +176,7 @@ LIKE: list[tuple[bytes, bytes]] = [
             b'{"a": 1}',
             rb'"\u0001"',
             rb'"\ud800"',
+            b'"\xe4"',
             b'":"',
             rb'"a\/b"',
         )
@@ -286,6 +294,10 @@ def test_more_shapes_of_rows_than_are_learned() -> None:
     bad = [joined(each[:-1] + b', "messages": []}') for each in many[:20]]
     found = check(*[joined(each) for each in many], *bad)
     assert found.rows == [exact(row())] * 200
+    one = checker()
+    for _ in one.lines([joined(each) for each in many]):
+        pass
+    assert len(one._shapes) == MOST_SHAPES  # a file of rows with ever other keys would fill memory
     assert found.bad == [(201 + at, "duplicate_keys") for at in range(20)]
 
 
