@@ -189,7 +189,8 @@ class Scan:
                         held.clear()
         except FileFault as fault:
             tally.broken = True
-            tally.fault(self.fault(fault.rule, fault.reason, {"line": fault.line, "offset": fault.offset}))
+            line = max(fault.line, tally.lines + 1)  # who unpacks a file knows nothing of its lines
+            tally.fault(self.fault(fault.rule, fault.reason, {"line": line, "offset": fault.offset}))
         if holding and self.cut:
             places = {place for good in held for place in good.places.tolist()}
             fitted = split.fitted(self.cut, places)
