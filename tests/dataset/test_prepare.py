@@ -335,6 +335,9 @@ def test_the_first_copies_are_told_and_all_counted() -> None:
     report, _ = run(rows(20) * 3, told=25, **HELD_OUT)
     assert report.warnings["duplicate_row"] == 40
     assert [fault.line for fault in report.warned] == list(range(21, 46))
+    both, _ = run(rows(20) * 3, told=25, test=rows(20), validation=HELD_OUT["validation"])
+    assert len(both.warned) == 25
+    assert both.warnings == {"prompt_in_both": 60, "duplicate_row": 40, "too_many_duplicates": 1}
 
 
 def test_a_prompt_in_two_splits() -> None:
@@ -366,6 +369,9 @@ def test_rows_over_the_context_are_named() -> None:
     assert over[0].reason == "about 1,020 tokens, and the base model's context holds 900"
     assert over[0].excerpt.startswith('{"messages":[{"role":"user","content":"long"}')
     assert "over_context" not in run([*rows(20), long], facts=Facts(context=1020), **HELD_OUT)[0].warnings
+    longer = row("longer", "x" * 5000) + b"\n"
+    just, _ = run([*rows(20), long, longer], facts=Facts(context=1020), **HELD_OUT)
+    assert [fault.line for fault in just.warned if fault.rule == "over_context"] == [22]
     assert "over_context" not in run([*rows(20), long], **HELD_OUT)[0].warnings
 
 
@@ -520,7 +526,7 @@ def test_first_rows_are_those_of_the_training_and_shortened() -> None:
     report, out = run([row("ä" * 5000) + b"\n", *rows(40)], **HELD_OUT)
     assert report.first_rows[1:] == tuple(line.decode() for line in out["train"][1:3])
     assert report.first_rows[0] == out["train"][0].decode()[:500]
-    cut, out = run(rows(40))
+    cut, out = run(Bytes("train.jsonl", b"".join(rows(40)), (100,)))
     assert list(cut.first_rows) == [line.decode() for line in out["train"][:3]]
 
 
