@@ -30,6 +30,7 @@ prompts = st.text(st.characters() | st.sampled_from(" \n\u00a0ßſKﬁé\u0301İ
         ("a\u00a0b\u3000c", "abc"),
         ("\x1cA", "a"),
         ("Ⅷ", "viii"),
+        ("℡", "tel"),
     ],
 )
 def test_a_place_is_the_prompts_own(one: str, other: str) -> None:
