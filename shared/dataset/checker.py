@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -24,6 +24,7 @@ from shared.dataset.formats import MESSAGES, SAYINGS, SHAREGPT, SHAREGPT_ROLES, 
 from shared.dataset.rules import (
     EXCERPT,
     ROLES,
+    USUAL,
     Bad,
     Conversation,
     Facts,
@@ -35,6 +36,7 @@ from shared.dataset.rules import (
     judge_roles,
     kind,
     parse,
+    usual_roles,
 )
 from shared.dataset.split import place
 
@@ -60,6 +62,7 @@ _UNUSUAL[[ord(each) for each in "u/bf"]] = True
 _VISIBLE = np.zeros(256, bool)
 _VISIBLE[0x21:0x7F] = True
 _VISIBLE[[_QUOTE, _BACKSLASH]] = False
+_PLAIN_ROLES = frozenset(("system", "user", "assistant"))
 
 
 @dataclass(slots=True)
@@ -415,9 +418,9 @@ def _unusual_rows(rows: list[bytes]) -> frozenset[int]:
     return _lines(np.flatnonzero(data == _LF), marks) if len(marks) else frozenset()
 
 
-@lru_cache(4096)
 def _plain_roles(roles: tuple[str, ...]) -> bool:
-    return set(roles) <= {"system", "user", "assistant"} and judge_roles(roles) is None
+    known = _PLAIN_ROLES.issuperset(roles)  # looked at first: the cache is to keep no text of a dataset
+    return known and (usual_roles if len(roles) <= USUAL else judge_roles)(roles) is None
 
 
 def _check_utf8(data: bytes) -> None:

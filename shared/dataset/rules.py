@@ -1,8 +1,8 @@
 """The rules for chat datasets: their ids, how bad a breach is, what to do about it; and the exact judgement of one row.
 
 Ids are stable: reports, the page and people's filters use them. What is judged here is a conversation, whatever format
-it came in (`formats`). Most rows never come here: `fast` lets the plainly good ones of a file pass, and what it is not
-sure of is judged here, slowly and in full. docs/rules.md is made from RULES.
+it came in (`formats`). Most rows never come here: `checker` lets the plainly good ones of a file pass, and what it is
+not sure of is judged here, slowly and in full. docs/rules.md is made from RULES.
 """
 
 from __future__ import annotations
@@ -321,11 +321,11 @@ def parse(data: bytes) -> tuple[Any] | Bad:
     any length.
     """
     try:
-        data.decode()
+        text = data.decode()
     except UnicodeDecodeError as error:
         return "not_utf8", f"byte {error.start + 1} of the row is not UTF-8"
     try:
-        value = json.loads(data, parse_int=float, parse_constant=_no_constant, object_pairs_hook=_once)
+        value = _decode(text)
     except _Twice as twice:
         return "duplicate_keys", f"the key {reprlib.repr(twice.args[0])} is there twice"
     except json.JSONDecodeError as malformed:
@@ -356,6 +356,15 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _whole(digits: str) -> int | float:
+    """Exact, since a tool's arguments are written again; but Python takes no more than thousands of digits."""
+    return int(digits) if len(digits) < _DIGITS else float(digits)
+
+
+_DIGITS = 1000
+_decode = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant, object_pairs_hook=_once).decode
+
+
 def judge(messages: Sequence[object], facts: Facts) -> list[Message | ToolMessage] | Bad:
     """The messages, fit to be written, or the first rule they break. Each should be a dict with role and content."""
     if not messages:
@@ -366,7 +375,8 @@ def judge(messages: Sequence[object], facts: Facts) -> list[Message | ToolMessag
         if isinstance(good, tuple):
             return good
         found.append(good)
-    return judge_roles(tuple(message.role for message in found)) or found
+    roles = tuple(message.role for message in found)
+    return (usual_roles if len(roles) <= USUAL else judge_roles)(roles) or found
 
 
 def _message(at: int, message: object, facts: Facts) -> Message | ToolMessage | Bad:
@@ -381,6 +391,8 @@ def _message(at: int, message: object, facts: Facts) -> Message | ToolMessage | 
         if not facts.tools:
             what = "is a tool's" if role == "tool" else "calls a tool"
             return "tool_turn", f"message {at} {what}, which the base model's chat template has no form for"
+        if calls and role != "assistant":
+            return "tool_turn", f"message {at} ({role}) calls a tool, which only the assistant does"
         if isinstance(content, str) or (content is None and calls):
             more = {key: message[key] for key in ("tool_calls", "tool_call_id", "name") if message.get(key) is not None}
             if content and _CONTROL.search(content):
@@ -402,7 +414,6 @@ def _control(at: int, content: str) -> Bad:
     return "control_character", f"message {at} has U+{ord(content[where]):04X} at character {where + 1}"
 
 
-@lru_cache(4096)
 def judge_roles(roles: tuple[str, ...]) -> Bad | None:
     """What is wrong with this sequence of roles, all of them known; None if nothing is."""
     if "assistant" not in roles:
@@ -417,6 +428,11 @@ def judge_roles(roles: tuple[str, ...]) -> Bad | None:
     if roles[-1] != "assistant":
         return "last_not_assistant", f"the last message is of the role {roles[-1]}"
     return None
+
+
+USUAL = 64
+"""Messages of a usual row. What is known of longer ones is not kept: a thousand of them would fill the memory."""
+usual_roles = lru_cache(4096)(judge_roles)
 
 
 def has_control(text: str) -> bool:

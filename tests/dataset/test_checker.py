@@ -451,6 +451,22 @@ def test_memory_is_bounded_by_the_limit_of_a_row() -> None:
     assert peak < 16 << 20
 
 
+@pytest.mark.parametrize("last", ["assistant", "x" * 400_000])
+def test_nothing_is_kept_of_rows_of_many_messages_or_long_roles(last: str) -> None:
+    def lines() -> Iterator[bytes]:
+        for count in range(50):
+            talk = [USER, ASSISTANT] * (1000 + count)
+            yield joined(of(*talk[:-1], ASSISTANT | {"role": f"{last}{count}" if len(last) > 20 else last}))
+
+    checked = checker()
+    tracemalloc.start()
+    rows = sum(batch.count for batch in checked.lines(lines()))
+    left, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows == 50
+    assert left < 2 << 20
+
+
 def test_an_excerpt_is_short_and_can_be_shown() -> None:
     assert excerpt(b"\xff" + "ä".encode() * 1000) == "\ufffd" + "ä" * (EXCERPT - 1)
     assert len(check(joined(b'{"' + "\U0001f600".encode() * 5000)).faults[0].excerpt) == EXCERPT
