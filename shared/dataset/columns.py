@@ -23,7 +23,7 @@ COLUMNS = frozenset(
     [
         *("messages", "message", "conversations", "conversation", "chat", "dialog", "dialogue", "turns"),
         *("instruction", "instructions", "input", "inputs", "context", "output", "outputs", "response", "responses"),
-        *("prompt", "completion", "question", "query", "answer", "answers", "system", "system_prompt", "tools"),
+        *("prompt", "completion", "question", "query", "answer", "answers", "system", "system_prompt", "history"),
     ]
 )
 OTHER_COLUMNS = 10  # of a file without any of them: enough to tell what the file is
@@ -161,9 +161,9 @@ def _records(file: _Reading, limits: Limits, wanted: range | None) -> Iterator[R
         metadata = opened.metadata
         names = opened.schema_arrow.names
         columns = [name for name in names if name.lower() in COLUMNS] or names[:OTHER_COLUMNS]
-        twice = next((name for at, name in enumerate(columns) if name in columns[:at]), None)
-        if twice is not None:
-            raise FileFault("not_parquet", f"two of its columns are named {twice!r}")
+        if len(set(columns)) < len(columns):
+            twice = next(name for name in columns if columns.count(name) > 1)
+            raise FileFault("not_parquet", f"two of its columns are named {twice[:100]!r}")
         leaves = [at for at in range(metadata.num_columns) if _within(metadata.schema.column(at).path, columns)]
         groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
         if sum(_sizes(group, leaves)[1] for group in groups) > limits.decompressed:

@@ -59,10 +59,8 @@ class Duplicates:
 
     def rows(self) -> Iterator[np.ndarray]:
         """All rows, in pieces that fit in memory."""
-        yield from self._held
-        for bucket in range(_BUCKETS if self._folder else 0):
-            if (path := self._path(bucket)).exists():
-                yield np.fromfile(path, ROW)
+        for pieces in self._buckets():
+            yield from pieces
 
     def find(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Numbers of the rows that were there before, each with that of the first one; in no order, piece by piece."""
@@ -70,15 +68,32 @@ class Duplicates:
             self._to_disk()
         elif self._held:
             self._held = [np.concatenate(self._held)]
-        for rows in self.rows():
-            order = np.argsort(rows["hash"], kind="stable")  # rows come in the order of their numbers
-            hashes = rows["hash"][order]
-            same = hashes[1:] == hashes[:-1]
-            again = np.flatnonzero(same) + 1
-            if len(again):
+        for pieces in self._buckets():
+            known = np.empty(0, ROW)  # the first of each hash in the pieces before: all rows may be the same one
+            for piece in pieces:
+                rows = np.concatenate((known, piece)) if len(known) else piece
+                order = np.argsort(rows["hash"], kind="stable")  # rows come in the order of their numbers
+                hashes = rows["hash"][order]
+                same = hashes[1:] == hashes[:-1]
+                again = np.flatnonzero(same) + 1
                 firsts = np.flatnonzero(np.concatenate(([True], ~same)))
-                first = firsts[np.searchsorted(firsts, again, side="right") - 1]
-                yield rows["number"][order[again]], rows["number"][order[first]]
+                if len(again):
+                    first = firsts[np.searchsorted(firsts, again, side="right") - 1]
+                    yield rows["number"][order[again]], rows["number"][order[first]]
+                known = rows[order[firsts]]
+
+    def _buckets(self) -> Iterator[Iterator[np.ndarray]]:
+        """The rows in pieces; copies of a row are in the same bucket."""
+        if self._held:
+            yield iter(self._held)
+        for bucket in range(_BUCKETS if self._folder else 0):
+            if (path := self._path(bucket)).exists():
+                yield self._stored(path)
+
+    def _stored(self, path: Path) -> Iterator[np.ndarray]:
+        with path.open("rb") as file:
+            while len(rows := np.fromfile(file, ROW, max(1, self._spill // ROW.itemsize))):
+                yield rows
 
     def _to_disk(self) -> None:
         """Sorts what is held into files by the beginning of the hash: copies of a row meet in the same one."""

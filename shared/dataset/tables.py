@@ -378,11 +378,13 @@ class _Rows:
         if isinstance(row, Broken):
             raise FileFault("not_csv", f"the header can't be read: {row.reason}", line, offset)
         names = [name.strip() for name in row]
+        seen: set[str] = set()
         for at, name in enumerate(names):
             if not name and (at or len(names) == 1):  # pandas writes its index first, and without a name
                 raise FileFault("not_csv", f"column {at + 1} of the header has no name", line, offset)
-            if name in names[:at]:
+            if name in seen:
                 raise FileFault("not_csv", f"two columns of the header are named {name[:100]!r}", line, offset)
+            seen.add(name)
         return names
 
     def excerpt(self, row: list[str]) -> str:

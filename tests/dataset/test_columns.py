@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from shared.dataset.files import MIB, Broken, FileFault, Limits, LocalFile, Records
-from shared.dataset.tables import parquet, row_groups
+from shared.dataset.formats import FORMATS
+from shared.dataset.tables import COLUMNS, parquet, row_groups
 from tests.dataset import peak
 
 CHAT = [
@@ -146,6 +147,12 @@ def test_only_columns_that_a_chat_format_reads_are_read(file: Path) -> None:
     assert rows(file) == [{"Question": "q", "answer": "a"}]
 
 
+def test_the_columns_that_are_read_have_all_that_some_format_reads() -> None:
+    assert {"system", "history"} <= COLUMNS
+    for each in FORMATS:
+        assert {*each.list_keys, each.question, each.more, each.answer} - {""} <= COLUMNS
+
+
 def test_without_any_of_them_the_first_columns_show_what_the_file_is(file: Path) -> None:
     pq.write_table(pa.table({f"c{n}": [n] for n in range(30)}), file)
     assert rows(file) == [{f"c{n}": n for n in range(10)}]
@@ -187,6 +194,8 @@ def test_a_row_over_the_limit_breaks_alone(file: Path) -> None:
 def test_two_columns_of_one_name(file: Path) -> None:
     pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], ["prompt", "prompt"]), file)
     assert fault(file).reason == "two of its columns are named 'prompt'"
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], ["x" * 10_000] * 2), file)
+    assert len(fault(file).reason) < 200
 
 
 @pytest.mark.parametrize(

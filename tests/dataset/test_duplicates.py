@@ -129,3 +129,20 @@ def test_memory_is_bounded_by_what_may_be_held(folder: Path) -> None:
     tracemalloc.stop()
     assert held < 1.5 * (1 << 20)
     assert max(most, finding) < 6 << 20
+
+
+def test_also_if_all_rows_are_the_same(folder: Path) -> None:
+    batch = np.zeros(10_000, np.uint64)
+    tracemalloc.start()
+    with Duplicates(spill=1 << 20) as duplicates:
+        for at in range(100):  # 16 MB of rows
+            duplicates.add(batch, np.arange(10_000, dtype=np.uint64) + np.uint64(10_000 * at))
+        copies = 0
+        for numbers, firsts in duplicates.find():
+            copies += len(numbers)
+            assert not firsts.any()
+        assert max(map(len, duplicates.rows())) <= (1 << 20) // ROW.itemsize
+        _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert copies == 999_999
+    assert most < 8 << 20

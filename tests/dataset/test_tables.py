@@ -284,6 +284,13 @@ def test_headers_that_name_no_columns(data: bytes, line: int, reason: str) -> No
     assert (fault.rule, fault.line, fault.reason) == ("not_csv", line, reason)
 
 
+def test_a_header_of_very_many_columns() -> None:
+    data = ",".join(f"c{at}" for at in range(100_000)).encode()
+    assert read_csv(data + b"\n") == []
+    _, fault = until_fault(lambda: tables.csv([data + b",c7\n"], Limits()))
+    assert fault.reason == "two columns of the header are named 'c7'"
+
+
 def test_rows_that_are_broken_stand_between_good_ones() -> None:
     data = b"prompt,completion\na,b\nc\nd,e,f\ng,caf\xe9\nh,caf\xc3\xa9\n"
     assert [(row, line) for row, line, _ in read_csv(data)] == [
