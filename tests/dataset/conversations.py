@@ -41,6 +41,8 @@ BAD: dict[str, list[bytes]] = {
         row("x").replace(b"x", b"\xed\xa0\x80"),  # half of a surrogate pair
         row("x").replace(b"x", "é".encode()[:1]),
         row("x").replace(b"x", b"\\u0041\xe4"),
+        row("a x").replace(b"x", b"\xe4"),
+        row("Hi", "a x b").replace(b"x", b"\xe4"),
         row(x="y").replace(b"y", b"\xe4"),
         row(x={"y": ["y"]}).replace(b'["y"]', b'["\xe4"]'),
         row(x={"y": 1}).replace(b"y", b"\xe4"),

@@ -157,8 +157,14 @@ LIKE: list[tuple[bytes, bytes]] = [
     (of(USER | {"name": "a"}, ASSISTANT | {"name": "b"}), of(USER | {"name": ""}, ASSISTANT | {"name": None})),
     (of(USER | {"name": "a"}, ASSISTANT | {"name": "b"}), of(USER | {"name": 1}, USER | {"name": 1})),
     (of(USER | {"name": "a"}, ASSISTANT | {"name": "b"}), of(USER | {"name": {"name": 1}}, ASSISTANT | {"name": []})),
-    (of(USER | {"name": "x"}, ASSISTANT), of(USER | {"name": "x"}, ASSISTANT).replace(b"x", b"\xe4")),
-    (of(USER | {"name": "a"}, ASSISTANT | {"name": "x"}), of(USER, ASSISTANT | {"name": "x"}).replace(b"x", b"\xe4")),
+    *(
+        (of(USER | one, ASSISTANT | other), of(USER | one, ASSISTANT | other).replace(b"x", b"\xe4"))
+        for one, other in (
+            ({"name": "x"}, {"name": "b"}),
+            ({"name": "a"}, {"name": "x"}),
+            ({"name": ["x"]}, {"name": 1}),
+        )
+    ),
     *(
         (json.dumps(each | {"id": "x"}).encode(), json.dumps(each | {"id": "x"}).encode().replace(b'"x"', changed))
         for each in SAME.values()
