@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -267,7 +268,15 @@ def _end(future: Future[Tally]) -> None:
 def _begin() -> None:
     """Prepares a process that works for another: Ctrl-C, which all of them get, ends it at once and without a word."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_follow, name="follow", daemon=True).start()
     keep_memory()
+
+
+def _follow() -> None:
+    """Ends this process when the one that it works for has ended: nothing else would, if that was killed."""
+    if caller := multiprocessing.parent_process():
+        caller.join()
+        os._exit(1)
 
 
 def _work(piece: _Piece, scan: Scan, place: Path, writes: bool) -> Tally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from shared.dataset.report import Report
 from shared.dataset.rules import Facts
 from shared.dataset.spec import Policy
 from shared.dataset.split import Part
+from tests.conftest import eventually
 from tests.dataset.conversations import BAD_ROWS, GOOD, exact, messages, row, rows
 
 DROP = Policy(min_rows=1, on_bad_rows="drop", max_bad_percent=100)
@@ -104,6 +107,34 @@ def test_a_file_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             prepared(tmp_path / "out", {"train": train, **others}, processes=processes)
         assert list((tmp_path / "out").iterdir()) == []
+
+
+# Prepares the file of argv[1] with another process, tells that one's id, and does not end.
+ENDLESS = """
+import multiprocessing, sys, threading
+from pathlib import Path
+from shared.dataset.files import LocalFile
+from shared.dataset.parallel import prepare_files
+
+def stay(size):
+    print(*(each.pid for each in multiprocessing.active_children()), flush=True)
+    threading.Event().wait()
+
+prepare_files(files={"train": LocalFile(Path(sys.argv[1]))}, out=None, processes=2, piece=1000, progress=stay)
+"""
+
+
+def test_nobody_works_on_for_a_process_that_was_killed(tmp_path: Path) -> None:
+    train = file(tmp_path, rows(400))
+    folder = Path(__file__).parents[2]
+    command = [sys.executable, "-c", ENDLESS, str(train.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+        assert process.stdout
+        try:
+            (worker,) = map(int, process.stdout.readline().split())
+        finally:
+            process.kill()
+    eventually(lambda: not Path(f"/proc/{worker}").exists())
 
 
 def test_what_stood_there_is_replaced(tmp_path: Path) -> None:
