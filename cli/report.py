@@ -34,9 +34,10 @@ def show(screen: Screen, report: Report, view: View) -> None:
     """The whole report: files, verdict, what is wrong and where, the split, how long the rows are, the first ones."""
     from shared.dataset import markdown
     from shared.dataset.files import size_text
+    from shared.dataset.report import counted
 
     screen.columns(
-        (markdown.visible(name), part, report.formats.get(part, "-"), f"{rows:,} rows", size_text(view.sizes[part]))
+        (markdown.visible(name), part, report.formats.get(part, "-"), counted(rows, "row"), size_text(view.sizes[part]))
         for part, name, rows, _ in markdown.files_of(report)
     )
     screen.verdict(good=not report.rejected, text=markdown.visible(report.summary))
@@ -67,7 +68,7 @@ def show(screen: Screen, report: Report, view: View) -> None:
         screen.text(f"The longest row has about {report.longest:,} tokens.", indent=2)
     if report.duplicates:
         screen.heading("Duplicates")
-        screen.text(f"{report.duplicates:,} rows are copies of rows before them in the same file.", indent=2)
+        screen.text(f"{markdown.copies_of(report)} in the same file.", indent=2)
     if report.first_rows:
         screen.heading("First rows")
         for row in report.first_rows:
@@ -79,7 +80,7 @@ def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
     import msgspec
 
     from shared.dataset import markdown
-    from shared.dataset.report import Report
+    from shared.dataset.report import Report, counted
 
     try:
         found = Report.of(report)
@@ -89,11 +90,11 @@ def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
     for part, name, rows, good in markdown.files_of(found):
         bad = f", {rows - good:,} of them bad" if good < rows else ""
         shape = found.formats.get(part, "no known format")
-        yield f"data      {markdown.visible(name)}: {part}, {shape}, {rows:,} rows{bad}"
+        yield f"data      {markdown.visible(name)}: {part}, {shape}, {counted(rows, 'row')}{bad}"
     if not found.rejected:
         yield "split     " + ", ".join(f"{rows:,} {part}" for part, rows in found.splits.items())
     if found.duplicates:
-        yield f"copies    {found.duplicates:,} rows are copies of rows before them"
+        yield f"copies    {markdown.copies_of(found)}"
     for title, counts in (("wrong", found.by_rule), ("warnings", found.warnings)):
         if counts:
             yield f"{title:<9} " + ", ".join(f"{count:,} {rule}" for rule, count in counts.items())

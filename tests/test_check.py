@@ -81,7 +81,7 @@ def test_warnings_are_shown_and_pass(tmp_path: Path, capsys: pytest.CaptureFixtu
     said = Answer(capsys, write(tmp_path / "train.jsonl", good() + good(1)))
     assert said.code == 0
     assert "train.jsonl:61  duplicate_row  the same row as train.jsonl, line 1" in said.out
-    assert "1 rows are copies" in said.out
+    assert "1 row is a copy of a row before it in the same file." in said.out
 
 
 def test_the_first_faults_are_shown_or_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +121,7 @@ def test_tool_turns_need_a_model_that_takes_them(tmp_path: Path, capsys: pytest.
         ("a.jsonl.gz", gzip.compress(b"".join(line + b"\n" for line in good())), 0, "a.jsonl.gz  train  messages"),
         ("a.csv", b"prompt,response\n" + b"".join(b"p%d,r\n" % n for n in range(50)), 0, "train  prompt_response  50"),
         ("A.JSON", b"[" + b",\n".join(good()) + b"]", 0, "A.JSON  train  messages  60 rows"),
-        ("few.jsonl", row() + b"\n", 1, "too_few_rows  1 good rows to train on; min_rows is 10"),
+        ("few.jsonl", row() + b"\n", 1, "too_few_rows  1 good row to train on; min_rows is 10"),
     ],
 )
 def test_files_of_every_kind(
@@ -187,7 +187,7 @@ def test_finetune_yaml_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str
     said = Answer(capsys, tmp_path)
     assert said.code == 0
     assert "Bad rows, which are left out" in said.out
-    assert "1 bad rows were left out" in said.out
+    assert "1 bad row was left out" in said.out
     assert "b.jsonl  finetune.yaml does not name it" in said.out
     assert "parameters are checked" in said.out
     other = tmp_path / "other" / "strict.yaml"

@@ -61,7 +61,7 @@ def _chapters(report: Report, title: str) -> Iterator[str]:
         yield f"The longest row has about {report.longest:,} tokens."
     if report.duplicates:
         yield "## Duplicates"
-        yield f"{report.duplicates:,} rows are copies of rows before them in the same file."
+        yield f"{copies_of(report)} in the same file."
     if report.first_rows:
         yield "## First rows"
         yield "As they are trained on, shortened."
@@ -119,6 +119,13 @@ def files_of(report: Report) -> Iterator[tuple[str, str, int, int]]:
         if part == "train":
             good += sum(report.splits.get(cut, 0) for cut in report.cut)
         yield part, name, report.rows_of.get(part, 0), good
+
+
+def copies_of(report: Report) -> str:
+    """How many rows stand in their file a second time."""
+    if report.duplicates == 1:
+        return "1 row is a copy of a row before it"
+    return f"{report.duplicates:,} rows are copies of rows before them"
 
 
 def splits_of(report: Report) -> Iterator[tuple[str, str, str, str]]:

@@ -7,9 +7,11 @@ several processes, each with a Tally of its own.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +21,7 @@ from shared.dataset.checker import BYTES_A_TOKEN, Checked, Checker, excerpt
 from shared.dataset.duplicates import Duplicates
 from shared.dataset.files import FileFault, Limits, Source, decompressed, kind_of
 from shared.dataset.formats import BY_NAME
-from shared.dataset.report import Report
+from shared.dataset.report import Report, counted
 from shared.dataset.rules import RULES, Facts, Fault
 from shared.dataset.spec import Policy
 from shared.dataset.split import Cut, Part
@@ -370,6 +372,7 @@ def finish(tally: Tally, scan: Scan, duplicates: Duplicates) -> None:
         reason = f"not one row of the {scan.part} file is good"
         tally.fault(scan.fault("no_test_rows", reason, {"line": 1, "offset": 0}))
     found: list[tuple[int, int]] = []
+    groups = sorted(tally.groups.items())
     for numbers, firsts in duplicates.find():
         tally.duplicates += len(numbers)
         first = np.argsort(numbers)[: scan.told]
@@ -377,9 +380,9 @@ def finish(tally: Tally, scan: Scan, duplicates: Duplicates) -> None:
     if tally.duplicates:
         tally.counts["duplicate_row"] += tally.duplicates
         for number, before in found[: max(0, scan.told - len(tally.warned))]:
-            same = scan.fault("duplicate_row", "", _place(tally, before))
+            same = scan.fault("duplicate_row", "", _place(groups, before))
             reason = f"the same row as {same.place}"
-            tally.warned.append(scan.fault("duplicate_row", reason, _place(tally, number)))
+            tally.warned.append(scan.fault("duplicate_row", reason, _place(groups, number)))
     if tally.duplicates > MANY_DUPLICATES * tally.good:
         reason = f"{tally.duplicates:,} of {tally.good:,} good rows are copies of others"
         tally.fault(scan.fault("too_many_duplicates", reason, {"line": 1}))
@@ -393,12 +396,13 @@ def finish(tally: Tally, scan: Scan, duplicates: Duplicates) -> None:
         )
 
 
-def _place(tally: Tally, number: int) -> dict[str, Any]:
-    """Where the row with this number is."""
-    first = max((first for first in tally.groups if first <= number), default=None)
-    if first is None:
+def _place(groups: Sequence[tuple[int, int]], number: int) -> dict[str, Any]:
+    """Where the row with this number is. `groups`: number of each row group's first row, and the group's index."""
+    at = bisect_right(groups, number, key=itemgetter(0))
+    if not at:
         return {"line": number}
-    return {"line": number, "row_group": tally.groups[first], "row": number - first + 1}
+    first, group = groups[at - 1]
+    return {"line": number, "row_group": group, "row": number - first + 1}
 
 
 def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Input], policy: Policy, told: int) -> Report:
@@ -414,7 +418,7 @@ def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Input], policy: P
     if not broken or (policy.on_bad_rows == "drop" and all(RULES[rule].scope == "row" for rule in broken)):
         reason, rule = "", "too_few_rows"
         if train.good < policy.min_rows:
-            reason = f"{train.good:,} good rows to train on; min_rows is {policy.min_rows:,}"
+            reason = f"{counted(train.good, 'good row')} to train on; min_rows is {policy.min_rows:,}"
         elif cut and not all(train.splits[part] for part in ("train", *cut)):
             rule = "too_few_prompts"
             reason = f"the rows have too few different first prompts to cut {' and '.join(cut)} from them"
@@ -463,7 +467,8 @@ def _rejected(total: Tally, errors: Mapping[str, int], bad_rows: int, policy: Po
     if not whole and not total.broken and policy.on_bad_rows == "drop":
         over = f"; {percent:.3g} % is more than max_bad_percent ({policy.max_bad_percent:g} %)"
     first = "".join(f"; first: {each.place}: {each.reason}. {each.cure}" for each in (whole or total.faults)[:1])
-    return f"{bad_rows:,} of {total.rows:,} rows are bad ({rules}){over}{first}"
+    are = "is" if bad_rows == 1 else "are"
+    return f"{bad_rows:,} of {counted(total.rows, 'row')} {are} bad ({rules}){over}{first}"
 
 
 def _watched(chunks: Iterable[bytes], progress: Callable[[int], None] | None) -> Iterator[bytes]:

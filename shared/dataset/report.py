@@ -14,6 +14,11 @@ import msgspec
 from shared.dataset.rules import RULES, Fault
 
 
+def counted(count: int, what: str) -> str:
+    """How many there are of something, in words: 1 row, 2,000 rows."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """The outcome of preparing a dataset.
@@ -55,8 +60,9 @@ class Report:
         if self.rejected:
             return self.rejected
         parts = ", ".join(f"{count:,} {part}" for part, count in self.splits.items())
-        dropped = f"; {self.dropped:,} bad rows were left out" if self.dropped else ""
-        return f"{self.rows:,} rows: {parts}{dropped}"
+        were = "was" if self.dropped == 1 else "were"
+        dropped = f"; {counted(self.dropped, 'bad row')} {were} left out" if self.dropped else ""
+        return f"{counted(self.rows, 'row')}: {parts}{dropped}"
 
     @classmethod
     def of(cls, told: object) -> Report:

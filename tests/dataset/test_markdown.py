@@ -67,7 +67,7 @@ def test_a_rejected_dataset_is_explained(bad: Report) -> None:
     place = f"train.jsonl, line 31 (byte {bad.faults[0].offset:,})"
     assert f"### unknown_role\n\n```text\n{place}: the role of message 1 is 'bot'\n    {{\"messages\": " in told
     assert "### duplicate_row\n\n```text\ntrain.jsonl, line 33: the same row as train.jsonl, line 1\n```" in told
-    assert "1 rows are copies" in told
+    assert "1 row is a copy" in told
     assert "## Split" not in told
 
 
@@ -82,7 +82,7 @@ def test_an_accepted_dataset_shows_its_split(tmp_path: Path) -> None:
 
 def test_rows_that_were_left_out_are_listed_too(tmp_path: Path) -> None:
     told = page(check(tmp_path / "a.jsonl", [*good(200), b"{"], policy=Policy(on_bad_rows="drop")))
-    assert "1 bad rows were left out" in told
+    assert "1 bad row was left out" in told
     assert "## Bad rows, which are left out" in told
 
 

@@ -143,9 +143,7 @@ def test_without_sinks_the_same_is_reported() -> None:
 def test_a_bad_row_rejects_a_dataset() -> None:
     report, _ = run([*rows(99), b"{\n"])
     assert report.rejected == report.summary
-    assert report.rejected.startswith(
-        "1 of 100 rows are bad (1 not_json); first: train.jsonl, line 100: not JSON at ch"
-    )
+    assert report.rejected.startswith("1 of 100 rows is bad (1 not_json); first: train.jsonl, line 100: not JSON at ch")
     assert report.rejected.endswith(RULES["not_json"].cure)
     assert report.dropped == 0
 
@@ -188,7 +186,7 @@ def test_all_bad_rows_are_counted_and_the_first_told() -> None:
 
 def test_nothing_need_be_told() -> None:
     report, _ = run([*rows(5), b"{\n", *rows(2)], told=0)
-    assert report.rejected == "1 of 8 rows are bad (1 not_json)"
+    assert report.rejected == "1 of 8 rows is bad (1 not_json)"
     assert report.faults == report.warned == ()
     assert report.warnings == {"duplicate_row": 2, "too_many_duplicates": 1}
 
@@ -196,9 +194,7 @@ def test_nothing_need_be_told() -> None:
 def test_a_file_that_mixes_formats_is_refused_whatever_the_policy() -> None:
     other = b'{"prompt": "a", "completion": "b"}\n'
     report, _ = run([*rows(500), other, *rows(500, 500)], policy=DROP)
-    assert report.rejected.startswith(
-        "1 of 1,001 rows are bad (1 mixed_formats); first: train.jsonl, line 501: the row"
-    )
+    assert report.rejected.startswith("1 of 1,001 rows is bad (1 mixed_formats); first: train.jsonl, line 501: the row")
     assert bad(report) == [("train", 501, "mixed_formats")]
 
 

@@ -40,6 +40,8 @@ REPORT = Report(
 def test_a_sentence_for_the_history() -> None:
     assert REPORT.summary == "1,234 rows: 1,098 train, 100 validation, 34 test; 2 bad rows were left out"
     assert replace(REPORT, dropped=0).summary == "1,234 rows: 1,098 train, 100 validation, 34 test"
+    one = replace(REPORT, rows=1, dropped=1, splits={"train": 1})
+    assert one.summary == "1 row: 1 train; 1 bad row was left out"
     assert replace(REPORT, rejected="2 of 1,234 rows are bad").summary == "2 of 1,234 rows are bad"
 
 
