@@ -8,6 +8,7 @@ fast way never accepts what the exact one would not: when in doubt it asks. Call
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,7 +39,7 @@ from shared.dataset.rules import (
     parse,
     usual_roles,
 )
-from shared.dataset.split import place
+from shared.dataset.split import place, place_in_json
 
 BLOCK = 512 * 1024
 """Bytes of rows looked at together: more would leave the processor's cache, less would cost more calls a row."""
@@ -58,6 +59,7 @@ _SEVEN, _FE = np.uint8(ord("7")), np.uint8(0xFE)
 # After a backslash: what is not the usual way to write a text (\u and \/), or writes a control character.
 _UNUSUAL = np.zeros(256, bool)
 _UNUSUAL[[ord(each) for each in "u/bf"]] = True
+_UNUSUAL_ESCAPE = re.compile(rb"\\[u/bf]")
 # The first byte of a text that is certainly not blank: visible ASCII, but the quote that ends it and a backslash.
 _VISIBLE = np.zeros(256, bool)
 _VISIBLE[0x21:0x7F] = True
@@ -221,8 +223,9 @@ class Checker:
                 shape = shapes[type(row)]
                 try:
                     if not ascii_only:
-                        for text in shape.skipped(row):
-                            _check_utf8(bytes(text))  # the decoder looks at no text, kept or not
+                        line = block[look.ends[at - 1] + 1 if at else 0 : look.ends[at]]
+                        if not line.isascii():
+                            line.decode()  # the decoder looks at no text, kept or not
                     messages = shape.turns(row)
                     sure = (
                         look.keys[at] == shape.keys + shape.keys_a_turn * len(messages)
@@ -233,16 +236,15 @@ class Checker:
                             or _closely(messages, control=at in look.controls)
                         )
                     )
-                    if sure:
-                        data = _encode(Conversation(messages))
-                        _check_utf8(data)
                 except (LookupError, ValueError):  # UnicodeDecodeError and DecodeError are ValueErrors
                     sure = False
                 if sure:
+                    data = _encode(Conversation(messages))
                     rows.append(data)
                     hashes.append(_hash(data))
                     first = roles.index("user") if "user" in roles else 0
-                    places.append(place(_text(messages[first].content), seed))
+                    prompt = bytes(messages[first].content)
+                    places.append(place_in_json(prompt, seed))
                     turns.append(len(messages))
                     kept.append(at)
                     continue
@@ -367,6 +369,7 @@ class _Look:
         ends, colons, escapes = marks[codes == _LF], marks[codes == _COLON], marks[codes == _BACKSLASH]
         before = data[colons - 1]
         spaced = colons[before <= _SPACE]
+        spaced = spaced[(data[spaced - 2] == _QUOTE) | (data[spaced - 2] <= _SPACE)]  # not one within a text
         # A key's colon stands behind a quote that is not escaped. (A text that begins with a colon looks like one.)
         colons = colons[before == _QUOTE]
         escaped = data[colons - 2] == _BACKSLASH
@@ -423,19 +426,16 @@ def _plain_roles(roles: tuple[str, ...]) -> bool:
     return known and (usual_roles if len(roles) <= USUAL else judge_roles)(roles) is None
 
 
-def _check_utf8(data: bytes) -> None:
-    """Raises UnicodeDecodeError, a ValueError."""
-    if not data.isascii():
-        data.decode()
-
-
 def _closely(messages: Sequence[Any], *, control: bool) -> bool:
     """Whether the contents, in JSON, are texts that are not blank and, if `control`, have no control characters.
 
     Writes them the usual way. Raises DecodeError, a ValueError, where one is no text.
     """
     for message in messages:
-        content = _text(message.content)
+        data = bytes(message.content)
+        if data[0] == _QUOTE and _VISIBLE[data[1]] and not control and not _UNUSUAL_ESCAPE.search(data):
+            continue
+        content = _text(data)
         if not content or content.isspace() or (control and has_control(content)):
             return False
         message.content = msgspec.Raw(_encode(content))
@@ -471,14 +471,12 @@ def excerpt(data: bytes) -> str:
 @dataclass(frozen=True, kw_only=True)
 class _Shape:
     """A decoder for rows with just these keys. `keys` of the row itself and `keys_a_turn` are how many there are;
-    `lists`: how many of the row's values are the list of messages. `turns` may raise LookupError or ValueError.
-    `skipped`: the JSON of what is not kept of a row."""
+    `lists`: how many of the row's values are the list of messages. `turns` may raise LookupError or ValueError."""
 
     type: type
     decode: Callable[[bytes], Any]
     decode_lines: Callable[[bytes], list[Any]]
     turns: Callable[[Any], Sequence[Any]]
-    skipped: Callable[[Any], Sequence[Any]]
     keys: int
     keys_a_turn: int
     lists: int
@@ -519,20 +517,19 @@ def _shape(row: dict[str, Any], chosen: Format) -> _Shape | None:
         else:
             names = {role: role for role in ROLES} if chosen is MESSAGES else SHAREGPT_ROLES
             to_messages = partial(_from_turns, names=names)
-        per, lists, of_turns = len(keys), 1, _others(turn)
+        per, lists = len(keys), 1
     else:
         named = {chosen.question: "question", chosen.answer: "answer", chosen.more: "more"}
         named |= {"system": "system", "history": "history"}
         made = _struct(list(row), {key: (name, msgspec.Raw) for key, name in named.items() if key in row})
         to_messages = partial(_from_texts, has=frozenset(name for key, name in named.items() if key in row))
-        per, lists, of_turns = 0, 0, ()
+        per, lists = 0, 0
     decoder = msgspec.json.Decoder(made)
     return _Shape(
         type=made,
         decode=decoder.decode,
         decode_lines=decoder.decode_lines,
         turns=to_messages,
-        skipped=partial(_skipped, own=_others(made), of_turns=of_turns),
         keys=len(row),
         keys_a_turn=per,
         lists=lists,
@@ -544,18 +541,6 @@ def _struct(keys: list[str], fields: dict[str, tuple[str, Any]]) -> Any:
     chosen = [fields.get(key, (f"other{at}", msgspec.Raw)) for at, key in enumerate(keys)]
     rename = {name: key for key, (name, _) in zip(keys, chosen, strict=True)}
     return msgspec.defstruct("Row", chosen, rename=rename, forbid_unknown_fields=True, gc=False)
-
-
-def _others(made: Any) -> tuple[str, ...]:
-    """The fields of such a struct that are skipped over."""
-    return tuple(name for name in made.__struct_fields__ if name.startswith("other"))
-
-
-def _skipped(row: Any, own: tuple[str, ...], of_turns: tuple[str, ...]) -> list[Any]:
-    found = [getattr(row, name) for name in own]
-    if of_turns:
-        found += [getattr(turn, name) for turn in row.turns for name in of_turns]
-    return found
 
 
 def _from_turns(row: Any, names: Mapping[str, str]) -> list[Message]:

@@ -18,6 +18,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import xxhash
 
 type Part = Literal["train", "validation", "test"]
@@ -27,6 +28,7 @@ _ASCII = bytes(range(128))
 _SPACE = bytes(code for code in range(128) if chr(code).isspace())
 _LOWER = bytes(ord(chr(code).lower()) if code < 128 else code for code in range(256))
 _hash = xxhash.xxh3_64_intdigest
+_decode = msgspec.json.Decoder(str).decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,13 @@ def place(prompt: str, seed: int = 0) -> int:
         data = "".join(data.decode("utf-8", "surrogatepass").split()).encode("utf-8", "surrogatepass")
         return _hash(data, seed)
     return _hash(data.translate(_LOWER, _SPACE), seed)
+
+
+def place_in_json(prompt: bytes, seed: int = 0) -> int:
+    """The place of a prompt that is given as a JSON text."""
+    if prompt.isascii() and b"\\" not in prompt:
+        return _hash(prompt[1:-1].translate(_LOWER, _SPACE), seed)
+    return place(_decode(prompt), seed)
 
 
 _PLAIN: set[str] = set()
