@@ -9,6 +9,7 @@ fast way never accepts what the exact one would not: when in doubt it asks. Call
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -72,8 +73,8 @@ class Checked:
     """A batch of rows.
 
     `rows`, `hashes` (of what is written), `places` (of the first prompt), `turns` and `numbers` are of the good ones,
-    `faults` of the others. `count`: of all; `lines`: of the file, where it has such. `groups`: number of a row group's
-    first row -> the group's index.
+    `faults` of the others, of each rule the first in full, and the rest counted in `more`. `count`: of all; `lines`: of
+    the file, where it has such. `groups`: number of a row group's first row -> the group's index.
     """
 
     rows: list[bytes] = field(default_factory=list)
@@ -82,6 +83,7 @@ class Checked:
     turns: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    more: Counter[str] = field(default_factory=Counter)
     count: int = 0
     lines: int = 0
     format: str = ""
@@ -91,10 +93,18 @@ class Checked:
 
 
 class Checker:
-    """Checks the rows of one file. `format` is found out when it is not given."""
+    """Checks the rows of one file. `format` is found out when it is not given. `told`: faults of a rule in full."""
 
     def __init__(
-        self, *, file: str, part: str, facts: Facts, limits: Limits, seed: int, chosen: Format | None = None
+        self,
+        *,
+        file: str,
+        part: str,
+        facts: Facts,
+        limits: Limits,
+        seed: int,
+        chosen: Format | None = None,
+        told: int = 1000,
     ) -> None:
         self.format = chosen
         self._file = file
@@ -104,6 +114,8 @@ class Checker:
         self._seed = seed
         self._shapes: list[_Shape] = []
         self._learned: set[tuple[frozenset[str], ...]] = set()
+        self._told = max(told, 1)  # the first of a rule is always wanted: it may be one of the file
+        self._refused: Counter[str] = Counter()
 
     def lines(self, chunks: Iterable[bytes], *, offset: int = 0) -> Iterator[Checked]:
         """Rows of JSON Lines, in chunks of any size; empty lines are none. Lines count from 1, bytes from `offset`."""
@@ -299,7 +311,12 @@ class Checker:
                 self._learn(row)
                 return True
             bad = messages
-        self._refuse(checked, bad, excerpt(data), where(at))
+        rule = bad[0]
+        self._refused[rule] += 1
+        if self._refused[rule] > self._told:  # a block may hold a quarter of a million of them
+            checked.more[rule] += 1
+        else:
+            self._refuse(checked, bad, excerpt(data), where(at))
         return False
 
     def _judge(self, row: object) -> _Messages | Bad:

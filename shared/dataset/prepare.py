@@ -132,6 +132,7 @@ class Scan:
             limits=self.limits,
             seed=self.policy.seed,
             chosen=BY_NAME[self.chosen] if self.chosen else None,
+            told=self.told,
         )
 
     def batches(
@@ -301,6 +302,7 @@ class Tally:
         self.groups |= batch.groups
         for fault in batch.faults:
             self.fault(fault)
+        self.counts.update(batch.more)
         if not batch.rows:
             return
         self.good += len(batch.rows)

@@ -184,6 +184,18 @@ def test_all_bad_rows_are_counted_and_the_first_told() -> None:
     assert "61 of 68 rows are bad (31 not_json, 30 empty_messages)" in report.rejected
 
 
+def test_a_block_of_nothing_but_tiny_bad_rows() -> None:
+    data = b"1\n" * 100_000 + row() + b"\n" + b'{"question": "q", "answer": "a"}\n' * 2000
+    tracemalloc.start()
+    report = prepare(files={"train": Bytes("train.jsonl", data)}, sinks=None, told=10)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert report.by_rule == {"not_object": 100_000, "mixed_formats": 2000}
+    assert [fault.line for fault in report.faults] == [*range(1, 11), 100_002]
+    assert report.bad_rows == 102_000
+    assert most < 24 << 20
+
+
 def test_nothing_need_be_told() -> None:
     report, _ = run([*rows(5), b"{\n", *rows(2)], told=0)
     assert report.rejected == "1 of 8 rows is bad (1 not_json)"
