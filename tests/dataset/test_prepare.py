@@ -247,7 +247,7 @@ def test_a_row_over_the_limit() -> None:
 def test_an_empty_file(part: Part, data: bytes) -> None:
     report, _ = run(**{"train": rows(20), **HELD_OUT, part: data})  # type: ignore[arg-type]
     assert report.by_rule == {"empty_file": 1}
-    assert report.rejected == f"{part}.jsonl, line 1: the file has no rows. {RULES['empty_file'].cure}"
+    assert report.rejected == f"{part}.jsonl: the file has no rows. {RULES['empty_file'].cure}"
 
 
 def test_an_empty_array_and_an_empty_table() -> None:
@@ -267,9 +267,14 @@ def test_a_held_out_file_without_a_good_row(part: str) -> None:
 def test_too_few_rows() -> None:
     report, _ = run(rows(9), policy=Policy())
     assert report.by_rule == {"too_few_rows": 1}
-    assert report.rejected.startswith("train.jsonl, line 1: 9 good rows to train on; min_rows is 10. ")
+    assert report.rejected.startswith("train.jsonl: 9 good rows to train on; min_rows is 10. ")
     assert not run(rows(10), policy=Policy())[0].rejected
     assert not run(rows(9), policy=Policy(min_rows=9))[0].rejected
+
+
+def test_too_few_rows_after_bad_ones_were_left_out() -> None:
+    report, _ = run([*rows(9), b"{"], policy=Policy(on_bad_rows="drop", max_bad_percent=50))
+    assert report.rejected.startswith("1 of 10 rows is bad (1 not_json); train.jsonl: 9 good rows to train on; ")
 
 
 def test_rows_are_counted_before_the_split_and_without_bad_and_held_out_ones() -> None:

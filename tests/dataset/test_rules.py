@@ -214,6 +214,10 @@ def test_a_fault_knows_its_cure_and_its_place() -> None:
     assert line.place == "a.jsonl, line 7"
     assert line.cure == RULES["not_json"].cure
     assert line.severity == "error"
+    row_of_hub = Fault(file="owner/set/train", part="train", rule="no_messages", reason="", line=7)
+    assert row_of_hub.place == "owner/set/train, row 7"
+    whole = Fault(file="a.jsonl", part="train", rule="too_few_rows", reason="", line=1)
+    assert whole.place == "a.jsonl"
     row_of_group = Fault(file="a.parquet", part="test", rule="duplicate_row", reason="", line=1007, row_group=0, row=7)
     assert row_of_group.place == "a.parquet, row group 0, row 7"
     assert row_of_group.severity == "warning"
