@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
-from shared.dataset.files import kind_of
 from shared.dataset.report import Report
 from shared.dataset.rules import RULES, Fault
 
@@ -103,13 +102,9 @@ def _link(rule: str) -> str:
 
 def place_of(fault: Fault) -> tuple[int | None, str]:
     """The line that a fault is on, if its file has lines, and its place in words; empty where it is no single place."""
-    if fault.row_group is not None:
-        return None, f"row group {fault.row_group}, row {fault.row}"
-    if fault.line == 1 and not fault.offset and RULES[fault.rule].scope != "row" and not fault.excerpt:
-        return None, ""
-    if kind_of(fault.file) in {None, ".parquet"}:
-        return None, f"row {fault.line}"
-    return fault.line, f"line {fault.line}" if fault.offset is None else f"line {fault.line} (byte {fault.offset:,})"
+    if not fault.spot.startswith("line"):
+        return None, fault.spot
+    return fault.line, fault.spot if fault.offset is None else f"{fault.spot} (byte {fault.offset:,})"
 
 
 def files_of(report: Report) -> Iterator[tuple[str, str, int, int]]:

@@ -464,11 +464,15 @@ def _rejected(total: Tally, errors: Mapping[str, int], bad_rows: int, policy: Po
     percent = 100 * bad_rows / max(total.rows, 1)
     if not whole and not total.broken and policy.on_bad_rows == "drop" and percent <= policy.max_bad_percent:
         return ""
-    rules = ", ".join(f"{count:,} {rule}" for rule, count in errors.items())
+    of_rows = [rule for rule in errors if RULES[rule].scope == "row" or rule == "mixed_formats"]
+    rules = ", ".join(f"{errors[rule]:,} {rule}" for rule in of_rows)
     over = ""
     if not whole and not total.broken and policy.on_bad_rows == "drop":
         over = f"; {percent:.3g} % is more than max_bad_percent ({policy.max_bad_percent:g} %)"
-    first = "".join(f"; first: {each.place}: {each.reason}. {each.cure}" for each in (whole or total.faults)[:1])
+    first = "".join(
+        f"; {'first: ' if each.rule in of_rows else ''}{each.place}: {each.reason}. {each.cure}"
+        for each in (whole or total.faults)[:1]
+    )
     are = "is" if bad_rows == 1 else "are"
     return f"{bad_rows:,} of {counted(total.rows, 'row')} {are} bad ({rules}){over}{first}"
 

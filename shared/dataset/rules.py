@@ -18,6 +18,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from shared.dataset.files import kind_of
+
 type Role = Literal["system", "user", "assistant", "tool"]
 type Severity = Literal["error", "warning"]
 type Bad = tuple[str, str]
@@ -266,11 +268,18 @@ class Fault:
         return RULES[self.rule].cure
 
     @property
+    def spot(self) -> str:
+        """Where in the file it is, in words; empty where it is the file, or the set, as a whole."""
+        if self.row_group is not None:
+            return f"row group {self.row_group}, row {self.row}"
+        if self.line == 1 and not self.offset and RULES[self.rule].scope != "row" and not self.excerpt:
+            return ""
+        return f"{'row' if kind_of(self.file) in {None, '.parquet'} else 'line'} {self.line}"
+
+    @property
     def place(self) -> str:
         """Where it is, in words."""
-        if self.row_group is not None:
-            return f"{self.file}, row group {self.row_group}, row {self.row}"
-        return f"{self.file}, line {self.line}"
+        return f"{self.file}, {self.spot}" if self.spot else self.file
 
 
 @dataclass(frozen=True, kw_only=True)
