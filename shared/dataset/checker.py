@@ -190,9 +190,14 @@ class Checker:
                 refuse(at, messages)
                 continue
             try:
-                made.append((at, _encode(Conversation(messages)), messages))
+                data = _encode(Conversation(messages))
             except UnicodeEncodeError:
                 refuse(at, ("not_utf8", "a text has half of a surrogate pair"))
+                continue
+            if len(data) > self._limits.row:  # as what is written would be refused, if it were read again
+                refuse(at, _size(len(data)))
+                continue
+            made.append((at, data, messages))
         unsure = _unusual_rows([data for _, data, _ in made])
         for index, (at, data, messages) in enumerate(made):
             if index in unsure and isinstance(bad := self._judge(batch.rows[at]), tuple):

@@ -234,6 +234,19 @@ def test_tool_turns_go_by_the_base_model() -> None:
     assert not run([*rows(5), said], facts=Facts(tools=True))[0].rejected
 
 
+@pytest.mark.parametrize("text", ["x" * 3000, "x" + "\n" * 1500])
+def test_a_row_that_came_as_an_object_and_is_over_the_limit_as_it_is_written(text: str) -> None:
+    class Hub:
+        name = "owner/set/train"
+        size = 1
+
+        def records(self, limits: Limits) -> Iterator[Records]:
+            yield Records(rows=[{"messages": messages(each)} for each in ("a", text, "b")], numbers=range(1, 4))
+
+    report = prepare(files={"train": Hub()}, sinks=None, limits=Limits(row=2000))
+    assert [(fault.rule, fault.place) for fault in report.faults] == [("row_too_large", "owner/set/train, row 2")]
+
+
 def test_a_row_over_the_limit() -> None:
     report, _ = run([*rows(5), row("x" * 1000) + b"\n"], limits=Limits(row=500))
     assert bad(report) == [("train", 6, "row_too_large")]
