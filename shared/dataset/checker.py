@@ -580,6 +580,6 @@ def _from_texts(row: Any, has: frozenset[str]) -> list[Message]:
         text = bytes(question)
         if text[:1] != b'"' or more[:1] != b'"':
             raise ValueError("no texts")
-        question = msgspec.Raw(text[:-1] + b"\\n\\n" + more[1:])
+        question = msgspec.Raw(text[:-1] + b"\\n\\n" + more[1:] if len(text) > 2 else more)
     messages += [Message("user", question), Message("assistant", row.answer)]
     return messages

@@ -132,7 +132,7 @@ def _asked(row: Mapping[str, Any], chosen: Format) -> Sequence[object]:
     if chosen.more:
         more = row.get(chosen.more)
         if more not in (None, "") and isinstance(question, str):
-            question = f"{question}\n\n{more}" if isinstance(more, str) else more
+            question = f"{question}\n\n{more}" if question and isinstance(more, str) else more
         pairs = [] if history in (None, "") else _cell(history)
         for pair in pairs if isinstance(pairs, list) else [pairs]:  # what is no pair is judged as a message
             if isinstance(pair, list) and len(pair) == 2:

@@ -247,7 +247,8 @@ def _alpaca(row: dict[str, Any]) -> Read:
     asked = row["instruction"]
     if row.get("input") not in (None, ""):
         more = row["input"]
-        asked = f"{asked}\n\n{more}" if isinstance(asked, str) and isinstance(more, str) else None
+        joined = f"{asked}\n\n{more}" if asked else more
+        asked = joined if isinstance(asked, str) and isinstance(more, str) else None
     rules: set[str] = set()
     before: list[Turn] = []
     history = [] if row.get("history") in (None, "") else row["history"]

@@ -128,6 +128,10 @@ def test_an_instruction_and_its_input(more: dict[str, Any], asked: Any) -> None:
     assert turns({"instruction": "Add.", "output": "3"} | more) == [("user", asked), ("assistant", "3")]
 
 
+def test_all_that_is_asked_may_be_in_the_input() -> None:
+    assert turns({"instruction": "", "input": "2 + 2?", "output": "4"}) == [("user", "2 + 2?"), ("assistant", "4")]
+
+
 def test_system_and_history_come_first() -> None:
     row = {
         "instruction": "And now?",
