@@ -65,6 +65,7 @@ _UNUSUAL_ESCAPE = re.compile(rb"\\[u/bf]")
 _VISIBLE = np.zeros(256, bool)
 _VISIBLE[0x21:0x7F] = True
 _VISIBLE[[_QUOTE, _BACKSLASH]] = False
+_CALLS = frozenset(("tool_calls", "function_call"))
 _PLAIN_ROLES = frozenset(("system", "user", "assistant"))
 
 
@@ -530,7 +531,7 @@ def _shape(row: dict[str, Any], chosen: Format) -> _Shape | None:
         keys = sorted(turns[0], key=lambda key: key == "content")
         speakers = [key for key in (("role",) if chosen is MESSAGES else SPEAKERS) if key in keys]
         sayings = [key for key in (("content",) if chosen is MESSAGES else SAYINGS) if key in keys]
-        if len(speakers) != 1 or len(sayings) != 1 or "tool_calls" in keys:
+        if len(speakers) != 1 or len(sayings) != 1 or not _CALLS.isdisjoint(keys):
             return None
         turn = _struct(keys, {speakers[0]: ("role", str), sayings[0]: ("content", msgspec.Raw)})
         made = _struct(list(row), {there[0]: ("turns", list[turn])})  # type: ignore[valid-type]

@@ -118,7 +118,7 @@ def _said(turn: object) -> object:
     said = next((turn[key] for key in SAYINGS if turn.get(key) is not None), None)
     if said is not None or any(key in turn for key in SAYINGS):
         message["content"] = said
-    return message | {key: turn[key] for key in ("tool_calls", "tool_call_id", "name") if key in turn}
+    return message | {key: turn[key] for key in ("tool_calls", "tool_call_id", "name", "function_call") if key in turn}
 
 
 def _asked(row: Mapping[str, Any], chosen: Format) -> Sequence[object]:

@@ -396,6 +396,8 @@ def _message(at: int, message: object, facts: Facts) -> Message | ToolMessage | 
         said = reprlib.repr(message["role"]) if "role" in message else "missing"
         return "unknown_role", f"the role of message {at} is {said}"
     calls = message.get("tool_calls")
+    if message.get("function_call"):
+        return "tool_turn", f"message {at} has a function_call, which is written as tool_calls today"
     if role == "tool" or calls:
         if not facts.tools:
             what = "is a tool's" if role == "tool" else "calls a tool"

@@ -218,7 +218,7 @@ def _list(messages: Any, role_keys: tuple[str, ...], text_keys: tuple[str, ...],
             continue
         role = next((message[key] for key in role_keys if _there(message, key)), None)
         text = next((message[key] for key in text_keys if _there(message, key)), None)
-        if message.get("tool_calls"):
+        if message.get("tool_calls") or message.get("function_call"):
             rules.add("tool_turn")
         turns.append((roles.get(role) if isinstance(role, str) else None, text, bool(message.get("tool_calls"))))
     return rules, turns

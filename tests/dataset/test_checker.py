@@ -367,6 +367,13 @@ def test_tool_turns_are_kept_or_refused_as_the_base_model_takes_them() -> None:
     assert kept.turns == [2, 2, 4, 2, 4]
 
 
+def test_a_call_in_its_old_form_is_not_passed_over() -> None:
+    plain = of(USER, ASSISTANT | {"function_call": None})
+    assert check(joined(plain), joined(plain, of(USER, ASSISTANT | {"function_call": {"name": "f"}}))).bad == [
+        (3, "tool_turn")
+    ]
+
+
 def test_tool_turns_of_sharegpt() -> None:
     said = [("human", "a"), ("gpt", "b"), ("observation", "c"), ("gpt", "d")]
     data = json.dumps({"conversations": [{"from": who, "value": what} for who, what in said]}).encode()

@@ -191,6 +191,7 @@ def test_a_call_may_have_a_text_and_a_result_may_be_empty() -> None:
         ("control_character", [USER, CALL, TOOL | {"content": "\x00"}, ASSISTANT]),
         ("control_character", [USER, CALL | {"content": "\x1b"}, TOOL, ASSISTANT]),
         ("tool_turn", [USER | {"tool_calls": [1]}, ASSISTANT]),
+        ("tool_turn", [USER, ASSISTANT | {"function_call": {"name": "f", "arguments": "{}"}}]),
         ("last_not_assistant", [USER, CALL, TOOL]),
         ("repeated_role", [USER, CALL, ASSISTANT]),
         ("unknown_role", [USER, {"role": "function", "content": "x"}, ASSISTANT]),
