@@ -75,6 +75,9 @@ def conversation(row: Mapping[str, Any], chosen: Format | None) -> Sequence[obje
         other = shown(row)
         if chosen is not None and other is not None:
             return "mixed_formats", f"the row is in the format {other.name}, the rows before it are in {chosen.name}"
+        if chosen is not None and not chosen.list_keys:
+            lacking = [key for key in (chosen.question, chosen.answer) if row.get(key) is None]
+            return "no_messages", f"{' and '.join(lacking)} {'have' if len(lacking) > 1 else 'has'} no value"
         for key in ("messages", *LISTS):
             if key in row:
                 return "no_messages", f"{key} is {kind(row[key])}"

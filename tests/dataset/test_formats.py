@@ -128,6 +128,12 @@ def test_an_instruction_and_its_input(more: dict[str, Any], asked: Any) -> None:
     assert turns({"instruction": "Add.", "output": "3"} | more) == [("user", asked), ("assistant", "3")]
 
 
+def test_of_a_question_without_an_answer_that_is_told() -> None:
+    chosen = BY_NAME["prompt_completion"]
+    assert conversation({"prompt": "a", "completion": None}, chosen) == ("no_messages", "completion has no value")
+    assert conversation({"id": 1}, chosen) == ("no_messages", "prompt and completion have no value")
+
+
 def test_all_that_is_asked_may_be_in_the_input() -> None:
     assert turns({"instruction": "", "input": "2 + 2?", "output": "4"}) == [("user", "2 + 2?"), ("assistant", "4")]
 
