@@ -10,6 +10,7 @@ import msgspec
 
 from shared.app import App, app
 from shared.errors import NotFound, Permanent, Transient
+from shared.folders import PREPARED, REPORT
 from shared.idle import money_saved
 from shared.intake import WAITING
 from shared.records import CONTAINER
@@ -42,7 +43,7 @@ def run(app: App, run_id: str) -> bytes | None:
     record = loaded[0]
     body: dict[str, Any] = msgspec.to_builtins(record)
     try:
-        report, _ = app.cloud.blobs.read("prepared", f"{record.prepared}/report.json")
+        report, _ = app.cloud.blobs.read(PREPARED, f"{record.prepared}/{REPORT}")
         body["report"] = msgspec.json.decode(report)
     except NotFound:
         body["report"] = None

@@ -118,7 +118,12 @@ def test_tool_turns_need_a_model_that_takes_them(tmp_path: Path, capsys: pytest.
     [
         ("a.jsonl", b"", 1, "  a.jsonl  empty_file  the file has no rows"),
         ("a.parquet", b"PAR1", 1, "  a.parquet  not_parquet  "),
-        ("a.jsonl.gz", gzip.compress(b"".join(line + b"\n" for line in good())), 0, "a.jsonl.gz  train  messages"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b"".join(line + b"\n" for line in good()), mtime=0),
+            0,
+            "a.jsonl.gz  train  messages",
+        ),
         ("a.csv", b"prompt,response\n" + b"".join(b"p%d,r\n" % n for n in range(50)), 0, "train  prompt_response  50"),
         ("A.JSON", b"[" + b",\n".join(good()) + b"]", 0, "A.JSON  train  messages  60 rows"),
         ("few.jsonl", row() + b"\n", 1, "too_few_rows  1 good row to train on; min_rows is 10"),
