@@ -67,7 +67,8 @@ def _prepare(app: App, run: Run) -> Run:
     is somebody's new upload, and the next look finds that out.
     """
     from shared.dataset.markdown import page
-    from shared.dataset.prepare import PARTS, prepare
+    from shared.dataset.prepare import prepare
+    from shared.dataset.split import PARTS
 
     dataset = datasets_of(read_folder(app, run.folder)).get(run.id)
     if dataset is None:

@@ -11,7 +11,7 @@ import sys
 
 from localcloud.stack import Stack
 from shared.app import App
-from shared.dataset.prepare import PARTS
+from shared.dataset.split import PARTS
 from shared.folders import PREPARED
 from shared.intake import look_into
 from shared.lifecycle import Phase

@@ -29,11 +29,9 @@ from shared.dataset.prepare import (
     HELD_BYTES,
     HELD_ROWS,
     ORDER,
-    PARTS,
     Input,
     Scan,
     Sink,
-    Tally,
     finish,
     keep_memory,
     summed,
@@ -42,7 +40,8 @@ from shared.dataset.prepare import (
 from shared.dataset.report import Report
 from shared.dataset.rules import Facts
 from shared.dataset.spec import Policy
-from shared.dataset.split import Part
+from shared.dataset.split import PARTS, Part
+from shared.dataset.tally import Tally
 
 PIECE = 64 * 1024 * 1024
 """Bytes of a file that are worth another process."""

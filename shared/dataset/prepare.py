@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -17,27 +16,23 @@ from typing import Any, Protocol
 import numpy as np
 
 from shared.dataset import columns, split, tables
-from shared.dataset.checker import BYTES_A_TOKEN, Checked, Checker, excerpt
+from shared.dataset.checker import Checked, Checker, excerpt
 from shared.dataset.duplicates import Duplicates
 from shared.dataset.files import FileFault, Limits, Source, decompressed, kind_of
 from shared.dataset.formats import BY_NAME
 from shared.dataset.report import Report, counted
 from shared.dataset.rules import RULES, Facts, Fault
 from shared.dataset.spec import Policy
-from shared.dataset.split import Cut, Part
+from shared.dataset.split import PARTS, Cut, Part
 from shared.dataset.tables import Table
+from shared.dataset.tally import Good, Tally
 
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
 # Held-out files come first: their prompts are then known when those of the training file pass.
 ORDER: tuple[Part, ...] = ("test", "validation", "train")
 HELD_ROWS = 10_000
 HELD_BYTES = 16 * 1024 * 1024
-FIRST_ROWS = 3
 MANY_DUPLICATES = 0.1
 LONG = 100
-_FIRST_LENGTH = 500
-_RANGES = 48  # of tokens, by powers of two
-_FACTOR = 0x9E3779B97F4A7C15  # its powers modulo 2^64 come again after 2^62 only
 
 type Input = Source | Table
 
@@ -81,8 +76,8 @@ def prepare(
 class Scan:
     """How a file, or a piece of it, is to be read: everything but its bytes. Can be sent to another process.
 
-    `cut`: the zones cut from it for the parts without files. `known`: sorted places of the prompts of the files before.
-    `chosen`: the name of its format, where that is known already.
+    `cut`: the zones cut from it for the parts without files. `known`: sorted positions of the prompts of the files
+    before. `chosen`: the name of its format, where that is known already.
     """
 
     part: Part
@@ -166,18 +161,18 @@ class Scan:
         """Writes and counts the rows. `hold`: a small set is held back, to fit the cuts to it."""
         tally = Tally(self.told)
         writer = _Writer(tally, sinks, self.cut)
-        held: list[_Good] = []
+        held: list[Good] = []
         holding = hold and self.cut is not None
         rows = size = 0
         try:
             for batch in batches:
-                good = _Good(batch)
-                tally.count(self, batch, good)
+                good = Good(batch)
+                tally.count(batch, good, tell=self.fault, context=self.facts.context, known=self.known)
                 if not batch.rows:
                     continue
                 duplicates.add(good.hashes, np.array(batch.numbers, np.uint64))
                 if self.part != "train":
-                    tally.prompts.append(good.places)
+                    tally.prompts.append(good.positions)
                 if self.cut is None:
                     writer.write(self.part, good.rows, good.hashes)
                 elif not holding:
@@ -195,9 +190,9 @@ class Scan:
             line = max(fault.line, tally.lines + 1)  # who unpacks a file knows nothing of its lines
             tally.fault(self.fault(fault.rule, fault.reason, {"line": line, "offset": fault.offset}))
         if holding and self.cut:
-            places = {place for good in held for place in good.places.tolist()}
-            fitted = split.fitted(self.cut, places)
-            tally.adjusted = fitted is not None and any(fitted.part(place) != self.cut.part(place) for place in places)
+            positions = {position for good in held for position in good.positions.tolist()}
+            fitted = split.fitted(self.cut, positions)
+            tally.adjusted = fitted is not None and any(fitted.part(each) != self.cut.part(each) for each in positions)
             writer.zones = fitted or Cut(parts=(), ends=())
             for good in held:
                 writer.cut(good)
@@ -208,17 +203,6 @@ class Scan:
         return Fault(file=self.file, part=self.part, rule=rule, reason=reason, excerpt=excerpt(row), **where)
 
 
-class _Good:
-    """The good rows of a batch, with what is reckoned with."""
-
-    def __init__(self, batch: Checked) -> None:
-        self.rows = batch.rows
-        self.hashes = np.array(batch.hashes, np.uint64)
-        self.places = np.array(batch.places, np.uint64)
-        self.sizes = np.fromiter(map(len, batch.rows), np.int64, len(batch.rows))
-        self.bytes = int(self.sizes.sum())
-
-
 class _Writer:
     """Writes rows to their parts, and counts them there."""
 
@@ -227,9 +211,9 @@ class _Writer:
         self._tally = tally
         self._sinks = sinks
 
-    def cut(self, good: _Good) -> None:
+    def cut(self, good: Good) -> None:
         """Writes each row to the zone that it is in."""
-        zones = np.searchsorted(np.array(self.zones.ends, np.uint64), good.places, side="right")
+        zones = np.searchsorted(np.array(self.zones.ends, np.uint64), good.positions, side="right")
         parts = (*self.zones.parts, "train")
         rows: list[list[bytes]] = [[] for _ in parts]
         for row, zone in zip(good.rows, zones.tolist(), strict=True):
@@ -243,127 +227,6 @@ class _Writer:
             self._tally.wrote(part, rows, hashes)
             if self._sinks is not None:
                 self._sinks[part].write(b"\n".join(rows) + b"\n")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Digest:
-    """A polynomial over the hashes of rows, modulo 2^64: it tells another order, and can be joined."""
-
-    rows: int = 0
-    value: int = 0
-
-    def joined(self, other: Digest) -> Digest:
-        """The digest of these rows and then those."""
-        value = self.value + pow(_FACTOR, self.rows, split.LINE) * other.value
-        return Digest(rows=self.rows + other.rows, value=value % split.LINE)
-
-    @classmethod
-    def of(cls, hashes: np.ndarray) -> Digest:
-        """The digest of rows with these hashes (uint64)."""
-        weights = np.multiply.accumulate(np.full(len(hashes), _FACTOR, np.uint64))
-        return cls(rows=len(hashes), value=int((hashes * weights).sum()))
-
-
-class Tally:
-    """What is counted of a file, or of a piece of it; the pieces of a file are joined in their order."""
-
-    def __init__(self, told: int) -> None:
-        self.told = told
-        self.rows = self.lines = self.good = self.bytes = self.duplicates = self.read = 0
-        self.counts: Counter[str] = Counter()
-        self.faults: list[Fault] = []
-        self.warned: list[Fault] = []
-        self.whole: dict[str, Fault] = {}  # the first of each rule that is not a row's, however many rows are bad
-        self.format = ""
-        self.splits: Counter[str] = Counter()
-        self.digests: dict[str, Digest] = {part: Digest() for part in PARTS}
-        self.adjusted = self.broken = False
-        self.turns: np.ndarray = np.zeros(0, np.int64)
-        self.tokens: np.ndarray = np.zeros(_RANGES, np.int64)
-        self.longest: tuple[int, Fault | None] = (0, None)
-        self.first: list[str] = []
-        self.prompts: list[np.ndarray] = []
-        self.groups: dict[int, int] = {}
-
-    def fault(self, fault: Fault) -> None:
-        """Counts a fault, and keeps it if it is one of the first."""
-        self.counts[fault.rule] += 1
-        kept = self.faults if fault.severity == "error" else self.warned
-        if len(kept) < self.told:
-            kept.append(fault)
-        if fault.severity == "error" and RULES[fault.rule].scope != "row":
-            self.whole.setdefault(fault.rule, fault)
-
-    def count(self, scan: Scan, batch: Checked, good: _Good) -> None:
-        """Counts a batch of rows."""
-        self.rows += batch.count
-        self.lines += batch.lines
-        self.format = self.format or batch.format
-        self.groups |= batch.groups
-        for fault in batch.faults:
-            self.fault(fault)
-        self.counts.update(batch.more)
-        if not batch.rows:
-            return
-        self.good += len(batch.rows)
-        self.bytes += good.bytes
-        tokens = good.sizes // BYTES_A_TOKEN
-        self.tokens += np.bincount(np.frexp(tokens)[1], minlength=_RANGES)
-        self._add_turns(np.bincount(batch.turns))
-        most = int(tokens.argmax())
-        if tokens[most] > self.longest[0]:
-            self.longest = (int(tokens[most]), scan.fault("long_rows", "", batch.where(most), batch.rows[most]))
-        warned: list[tuple[int, str, str]] = []
-        context = scan.facts.context
-        if context and tokens[most] > context:
-            for at in np.flatnonzero(tokens > context).tolist():
-                reason = f"about {tokens[at]:,} tokens, and the base model's context holds {context:,}"
-                warned.append((at, "over_context", reason))
-        for other, prompts in scan.known.items():
-            near = np.minimum(np.searchsorted(prompts, good.places), len(prompts) - 1)
-            reason = f"its first prompt is in the {other} data too"
-            warned += [(at, "prompt_in_both", reason) for at in np.flatnonzero(prompts[near] == good.places).tolist()]
-        for at, rule, reason in sorted(warned):  # in the order of the rows, whatever the batches
-            self.fault(scan.fault(rule, reason, batch.where(at), batch.rows[at]))
-
-    def wrote(self, part: Part, rows: list[bytes], hashes: np.ndarray) -> None:
-        """Counts rows that were written to a part."""
-        self.splits[part] += len(rows)
-        self.digests[part] = self.digests[part].joined(Digest.of(hashes))
-        if part == "train":
-            for row in rows[: FIRST_ROWS - len(self.first)]:
-                self.first.append(row[: 4 * _FIRST_LENGTH].decode(errors="ignore")[:_FIRST_LENGTH])
-
-    def join(self, other: Tally, lines: int) -> None:
-        """Adds what was counted of another piece; `lines`: how many the file has before that, if it counts from 1."""
-        self.counts += other.counts
-        for kept, more in ((self.faults, other.faults), (self.warned, other.warned)):
-            kept += [replace(each, line=each.line + lines) for each in more[: max(0, self.told - len(kept))]]
-        for rule, each in other.whole.items():
-            self.whole.setdefault(rule, replace(each, line=each.line + lines))
-        size, longest = other.longest
-        if longest and size > self.longest[0]:
-            self.longest = (size, replace(longest, line=longest.line + lines))
-        self.rows += other.rows
-        self.lines += other.lines
-        self.good += other.good
-        self.bytes += other.bytes
-        self.duplicates += other.duplicates
-        self.format = self.format or other.format
-        self.splits += other.splits
-        self.digests = {part: self.digests[part].joined(other.digests[part]) for part in PARTS}
-        self.adjusted |= other.adjusted
-        self.broken |= other.broken
-        self._add_turns(other.turns)
-        self.tokens = self.tokens + other.tokens
-        self.first = (self.first + other.first)[:FIRST_ROWS]
-        self.prompts += other.prompts
-        self.groups |= other.groups
-
-    def _add_turns(self, turns: np.ndarray) -> None:
-        if len(turns) > len(self.turns):
-            self.turns, turns = turns.copy(), self.turns
-        self.turns[: len(turns)] += turns
 
 
 def finish(tally: Tally, scan: Scan, duplicates: Duplicates) -> None:
@@ -427,7 +290,7 @@ def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Input], policy: P
         if reason:
             total.fault(Fault(file=files["train"].name, part="train", rule=rule, reason=reason, line=1))
     errors = {rule: count for rule, count in total.counts.most_common() if RULES[rule].severity == "error"}
-    bad_rows = sum(count for rule, count in errors.items() if RULES[rule].scope == "row" or rule == "mixed_formats")
+    bad_rows = sum(count for rule, count in errors.items() if _of_rows(rule))
     rejected = _rejected(total, errors, bad_rows, policy)
     digest = [(each.rows, each.value) for each in total.digests.values()]
     return Report(
@@ -462,12 +325,14 @@ def _rejected(total: Tally, errors: Mapping[str, int], bad_rows: int, policy: Po
     if whole and not bad_rows:
         return "; ".join(f"{fault.place}: {fault.reason}. {fault.cure}" for fault in whole[:3])
     percent = 100 * bad_rows / max(total.rows, 1)
-    if not whole and not total.broken and policy.on_bad_rows == "drop" and percent <= policy.max_bad_percent:
+    # Rows may be dropped where nothing but rows is bad, and all of them were read.
+    drops = policy.on_bad_rows == "drop" and not whole and not total.broken
+    if drops and percent <= policy.max_bad_percent:
         return ""
-    of_rows = [rule for rule in errors if RULES[rule].scope == "row" or rule == "mixed_formats"]
+    of_rows = [rule for rule in errors if _of_rows(rule)]
     rules = ", ".join(f"{errors[rule]:,} {rule}" for rule in of_rows)
     over = ""
-    if not whole and not total.broken and policy.on_bad_rows == "drop":
+    if drops:
         over = f"; {percent:.3g} % is more than max_bad_percent ({policy.max_bad_percent:g} %)"
     first = "".join(
         f"; {'first: ' if each.rule in of_rows else ''}{each.place}: {each.reason}. {each.cure}"
@@ -475,6 +340,11 @@ def _rejected(total: Tally, errors: Mapping[str, int], bad_rows: int, policy: Po
     )
     are = "is" if bad_rows == 1 else "are"
     return f"{bad_rows:,} of {counted(total.rows, 'row')} {are} bad ({rules}){over}{first}"
+
+
+def _of_rows(rule: str) -> bool:
+    """Whether each fault of the rule is a bad row; formats are mixed by rows, though it is the file that is judged."""
+    return RULES[rule].scope == "row" or rule == "mixed_formats"
 
 
 def _watched(chunks: Iterable[bytes], progress: Callable[[int], None] | None) -> Iterator[bytes]:

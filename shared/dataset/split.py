@@ -1,12 +1,12 @@
 """Cuts the validation and test rows that nobody uploaded out of the training rows.
 
 Where a row goes depends on its first prompt alone: normalised (Unicode NFKC, case, no white space), hashed with the
-split's seed to a place on a line, and the line cut in zones: validation, test, and what is trained on. So the split is
-the same whatever the rows' order, a row stays where it is when others come, and no prompt is on two sides. Called by
-`prepare`.
+split's seed to a position on a line, and the line cut in zones: validation, test, and what is trained on. So the split
+is the same whatever the rows' order, a row stays where it is when others come, and no prompt is on two sides. Called by
+`prepare` and `checker`.
 
 In a small set a zone may have caught nothing. `fitted` then moves the cuts, by as little as it takes, along the
-prompts' places in their order, until each part has a prompt, training included: the prompts nearest to an empty zone
+prompts' positions in their order, until each part has a prompt, training included: the prompts nearest to an empty zone
 fall into it. Chance leaves no zone empty in a set with hundreds of prompts, so only small ones need to be held.
 """
 
@@ -22,6 +22,7 @@ import msgspec
 import xxhash
 
 type Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 LINE = 2**64
 _ASCII = bytes(range(128))
@@ -33,19 +34,19 @@ _decode = msgspec.json.Decoder(str).decode
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """Zones on the line of places: `parts[i]` lies below `ends[i]` and from `ends[i - 1]` on; above is `train`."""
+    """Zones on the line of positions: `parts[i]` lies below `ends[i]` and from `ends[i - 1]` on; above is `train`."""
 
     parts: tuple[Part, ...]
     ends: tuple[int, ...]
 
-    def part(self, place: int) -> Part:
-        """Where a row with this place goes."""
-        zone = bisect_right(self.ends, place)
+    def part(self, position: int) -> Part:
+        """Where a row with this position goes."""
+        zone = bisect_right(self.ends, position)
         return self.parts[zone] if zone < len(self.parts) else "train"
 
 
-def place(prompt: str, seed: int = 0) -> int:
-    """The prompt's place, 0 to 2^64 - 1: equal for prompts that differ in case or white space only.
+def position(prompt: str, seed: int = 0) -> int:
+    """The prompt's position, 0 to 2^64 - 1: equal for prompts that differ in case or white space only.
 
     Nearly all text is made of ASCII and of a few characters that normalising leaves alone; there it is done on bytes,
     ten times faster, with the same outcome.
@@ -62,11 +63,11 @@ def place(prompt: str, seed: int = 0) -> int:
     return _hash(data.translate(_LOWER, _SPACE), seed)
 
 
-def place_in_json(prompt: bytes, seed: int = 0) -> int:
-    """The place of a prompt that is given as a JSON text."""
+def position_in_json(prompt: bytes, seed: int = 0) -> int:
+    """The position of a prompt that is given as a JSON text."""
     if prompt.isascii() and b"\\" not in prompt:
         return _hash(prompt[1:-1].translate(_LOWER, _SPACE), seed)
-    return place(_decode(prompt), seed)
+    return position(_decode(prompt), seed)
 
 
 _PLAIN: set[str] = set()
@@ -95,12 +96,12 @@ def fixed(parts: tuple[Part, ...], percents: tuple[int, ...]) -> Cut:
     return Cut(parts=parts, ends=tuple(ends))
 
 
-def fitted(cut: Cut, places: Collection[int]) -> Cut | None:
-    """The cut for exactly these places, none of its zones empty; None if there are fewer places than zones.
+def fitted(cut: Cut, positions: Collection[int]) -> Cut | None:
+    """The cut for exactly these positions, none of its zones empty; None if there are fewer positions than zones.
 
-    Where no zone of `cut` is empty, each place is where `cut` has it.
+    Where no zone of `cut` is empty, each position is where `cut` has it.
     """
-    order = sorted(set(places))
+    order = sorted(set(positions))
     zones = len(cut.parts)
     if len(order) <= zones:
         return None

@@ -39,7 +39,7 @@ class Outcome:
 
     rows: list[bytes] = field(default_factory=list)
     hashes: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     where: list[dict[str, Any]] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Outcome:
     format: str = ""
 
     def add(self, batch: Checked) -> None:
-        for name in ("rows", "hashes", "places", "turns", "numbers", "faults"):
+        for name in ("rows", "hashes", "positions", "turns", "numbers", "faults"):
             getattr(self, name).extend(getattr(batch, name))
         self.where += map(batch.where, range(len(batch.rows)))
         self.count += batch.count
@@ -119,7 +119,7 @@ def test_a_good_row_is_written_alike_whether_its_like_was_seen(data: bytes, warm
     found = check(joined(*[data] * warm), joined(data))
     assert not found.faults
     assert set(found.rows) == {exact(data)}
-    assert len(set(found.hashes)) == len(set(found.places)) == 1
+    assert len(set(found.hashes)) == len(set(found.positions)) == 1
 
 
 # A row that teaches its shape, and one of the same shape with a flaw or an oddity.
@@ -235,7 +235,7 @@ def test_the_fast_way_agrees_with_the_exact_one(like: bytes, data: bytes) -> Non
     else:
         assert not found.bad
         assert found.rows == [exact(each, chosen) for each in (like, like, like, data, like, data)]
-        assert found.places[3] == found.places[5]
+        assert found.positions[3] == found.positions[5]
         assert found.hashes[3] == found.hashes[5]
         assert found.turns[3] == len(json.loads(expected)["messages"])
 
@@ -318,11 +318,11 @@ def test_keys_that_no_decoder_can_have() -> None:
 
 
 def test_the_prompt_is_the_first_users() -> None:
-    one = check(joined(row("A question", "An answer"))).places
-    two = check(joined(of({"role": "system", "content": "s"}, *messages("a  QUESTION", "Another")))).places
-    other = check(joined(of({"role": "system", "content": "A question"}, ASSISTANT))).places
+    one = check(joined(row("A question", "An answer"))).positions
+    two = check(joined(of({"role": "system", "content": "s"}, *messages("a  QUESTION", "Another")))).positions
+    other = check(joined(of({"role": "system", "content": "A question"}, ASSISTANT))).positions
     assert one == two == other
-    assert check(joined(row("A question", "An answer")), seed=1).places != one
+    assert check(joined(row("A question", "An answer")), seed=1).positions != one
 
 
 # Formats
@@ -545,7 +545,7 @@ def test_objects_are_judged_as_lines_are(rule: str, data: bytes) -> None:
 def test_good_objects_are_written_as_lines_are(data: bytes) -> None:
     found = records(json.loads(data, parse_int=float))
     assert found.rows == [exact(data)]
-    assert (found.hashes, found.places) == (check(joined(data)).hashes, check(joined(data)).places)
+    assert (found.hashes, found.positions) == (check(joined(data)).hashes, check(joined(data)).positions)
 
 
 def test_rows_of_a_row_group_are_told_by_their_place_in_it() -> None:

@@ -16,11 +16,11 @@ from pyarrow import parquet as pq
 
 from shared.dataset.files import Limits, LocalFile, Records
 from shared.dataset.parallel import _Lines, prepare_files
-from shared.dataset.prepare import HELD_ROWS, PARTS, Input, Scan, prepare
+from shared.dataset.prepare import HELD_ROWS, Input, Scan, prepare
 from shared.dataset.report import Report
 from shared.dataset.rules import Facts
 from shared.dataset.spec import Policy
-from shared.dataset.split import Part
+from shared.dataset.split import PARTS, Part
 from tests.conftest import eventually
 from tests.dataset.conversations import BAD_ROWS, GOOD, exact, messages, row, rows
 

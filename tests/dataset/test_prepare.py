@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from shared.dataset.files import Limits, Records
-from shared.dataset.prepare import HELD_ROWS, PARTS, Digest, Input, prepare
+from shared.dataset.prepare import HELD_ROWS, Input, prepare
 from shared.dataset.report import Report
 from shared.dataset.rules import RULES, Facts
 from shared.dataset.spec import Policy
-from shared.dataset.split import Part
+from shared.dataset.split import PARTS, Part
+from shared.dataset.tally import Digest
 from tests.dataset.conversations import exact, messages, of, row, rows
 from tests.dataset.fuzz import Bytes
 
