@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 MIB = 1024 * 1024
 CHUNK = 4 * MIB  # the most that a source hands out at once
+PAGE = MIB // 2  # of a file on disk: what is worked on next is then still in the processor's cache
 RATIO_FROM = 16 * MIB  # decompressed bytes from which on the ratio is looked at: small files may be very regular
 
 type Kind = Literal[".jsonl", ".jsonl.gz", ".parquet", ".json", ".csv"]
@@ -72,7 +73,7 @@ class LocalFile:
     def chunks(self) -> Iterator[bytes]:
         """The file from its beginning, at most 4 MiB at a time."""
         with self.path.open("rb", buffering=0) as file:
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(PAGE):
                 yield chunk
 
     def read_at(self, offset: int, size: int) -> bytes:

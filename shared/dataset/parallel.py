@@ -24,7 +24,7 @@ import numpy as np
 from shared.dataset import columns
 from shared.dataset.checker import Checked
 from shared.dataset.duplicates import ROW, Duplicates
-from shared.dataset.files import CHUNK, FileFault, Limits, LocalFile, kind_of
+from shared.dataset.files import CHUNK, PAGE, FileFault, Limits, LocalFile, kind_of
 from shared.dataset.prepare import (
     HELD_BYTES,
     HELD_ROWS,
@@ -73,7 +73,7 @@ class _Lines:
         yield from scan.checker().lines(self._chunks(at, progress), offset=at)
 
     def _chunks(self, at: int, progress: Callable[[int], None] | None) -> Iterator[bytes]:
-        while chunk := self.file.read_at(at, min(CHUNK, max(self.end - at, CHUNK // 16))):
+        while chunk := self.file.read_at(at, PAGE):
             at += len(chunk)
             if at >= self.end:  # to the end of the line that the last byte of the range is in
                 newline = chunk.find(b"\n", max(0, len(chunk) - (at - self.end) - 1))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.dataset.files import CHUNK, MIB, FileFault, Limits, LocalFile, decompressed, kind_of, size_text
+from shared.dataset.files import CHUNK, MIB, PAGE, FileFault, Limits, LocalFile, decompressed, kind_of, size_text
 from tests.dataset import peak
 
 
@@ -50,12 +50,12 @@ def test_the_kind_is_told_by_the_ending(name: str, kind: str | None) -> None:
 
 
 def test_a_local_file_is_read_in_one_go_or_here_and_there(tmp_path: Path) -> None:
-    data = random.Random(1).randbytes(CHUNK * 2 + 5)
+    data = random.Random(1).randbytes(PAGE * 2 + 5)
     path = tmp_path / "a.parquet"
     path.write_bytes(data)
     file = pickle.loads(pickle.dumps(LocalFile(path)))
     assert (file.name, file.size, file.path) == ("a.parquet", len(data), path)
-    assert [len(chunk) for chunk in file.chunks()] == [CHUNK, CHUNK, 5]
+    assert [len(chunk) for chunk in file.chunks()] == [PAGE, PAGE, 5]
     assert b"".join(file.chunks()) == data
     assert file.read_at(10, 20) == data[10:30]
     assert file.read_at(3, CHUNK * 2) == data[3 : 3 + CHUNK * 2]
