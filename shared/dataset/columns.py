@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset.files import CHUNK, MIB, RATIO_FROM, Broken, FileFault, Limits, Records, Source, size_text
+from shared.dataset.rules import EXCERPT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +36,6 @@ _ROW_WORST = 512 * MIB  # the most that an average row may decode to then
 _DICTIONARY = 1024 * MIB  # writers look at a dictionary's size once in a thousand values, however long these are
 _BUFFERS = 32 * MIB  # for the columns' read buffers, together
 _FOOTER = 64 * MIB
-_EXCERPT = 160
 _DICTIONARY_PAGE = 2
 
 
@@ -387,7 +387,7 @@ def _json(value: Any) -> Any:
 def _excerpt(row: pa.RecordBatch) -> str:
     """How the longest of a row's first texts begins: of the first message, what it says and not its role."""
     longest = max((first for column in row.columns for first in _first_texts(column)), key=len, default=b"")
-    return longest[: 4 * _EXCERPT].decode(errors="replace")[:_EXCERPT]
+    return longest[: 4 * EXCERPT].decode(errors="replace")[:EXCERPT]
 
 
 def _first_texts(column: pa.Array) -> Iterator[bytes]:
@@ -401,7 +401,7 @@ def _first_texts(column: pa.Array) -> Iterator[bytes]:
     elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         yield from _first_texts(column.flatten())
     elif len(column) and column[0].is_valid and hasattr(column[0], "as_buffer"):
-        yield memoryview(column[0].as_buffer())[: 4 * _EXCERPT].tobytes()
+        yield memoryview(column[0].as_buffer())[: 4 * EXCERPT].tobytes()
 
 
 def _line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Protocol
@@ -130,25 +130,24 @@ class Scan:
             told=self.told,
         )
 
-    def batches(
-        self, file: Input, progress: Callable[[int], None] | None = None, checker: Checker | None = None
-    ) -> Iterator[Checked]:
+    def batches(self, file: Input, progress: Callable[[int], None] | None = None) -> Iterator[Checked]:
         """The rows of a whole file, checked. Raises FileFault, and what the source raises."""
-        checker = checker or self.checker()
+        checker = self.checker()
         if not isinstance(file, Source):
             yield from map(checker.records, file.records(self.limits))
             return
-        kind = kind_of(file.name)
-        if kind == ".parquet":
-            yield from map(checker.records, columns.parquet(watched(file, progress), self.limits))
-            return
-        chunks = _watched(file.chunks(), progress)
-        if kind == ".csv":
-            yield from map(checker.records, tables.csv(chunks, self.limits))
-        elif kind == ".json":
-            yield from map(checker.elements, tables.json_array(chunks, self.limits))
-        else:
-            yield from checker.lines(decompressed(chunks, self.limits, file.size) if kind == ".jsonl.gz" else chunks)
+        file = watched(file, progress)
+        match kind_of(file.name):
+            case ".parquet":
+                yield from map(checker.records, columns.parquet(file, self.limits))
+            case ".csv":
+                yield from map(checker.records, tables.csv(file.chunks(), self.limits))
+            case ".json":
+                yield from map(checker.elements, tables.json_array(file.chunks(), self.limits))
+            case ".jsonl.gz":
+                yield from checker.lines(decompressed(file.chunks(), self.limits, file.size))
+            case _:
+                yield from checker.lines(file.chunks())
 
     def run(
         self,
@@ -252,9 +251,7 @@ def finish(tally: Tally, scan: Scan, duplicates: Duplicates) -> None:
         reason = f"{tally.duplicates:,} of {tally.good:,} good rows are copies of others"
         tally.fault(scan.fault("too_many_duplicates", reason, {"line": 1}))
     size, longest = tally.longest
-    half = int(
-        np.searchsorted(np.cumsum(tally.tokens), tally.good / 2)
-    )  # half of the rows have fewer than 2^half tokens
+    half = int(np.searchsorted(np.cumsum(tally.tokens), tally.good / 2))  # half of the rows have below 2^half tokens
     if longest and size > LONG << half:
         tally.fault(
             replace(longest, reason=f"about {size:,} tokens, where half of the rows have less than {1 << half:,}")
@@ -347,15 +344,8 @@ def _of_rows(rule: str) -> bool:
     return RULES[rule].scope == "row" or rule == "mixed_formats"
 
 
-def _watched(chunks: Iterable[bytes], progress: Callable[[int], None] | None) -> Iterator[bytes]:
-    for chunk in chunks:
-        yield chunk
-        if progress:
-            progress(len(chunk))
-
-
 def watched(source: Source, progress: Callable[[int], None] | None) -> Source:
-    """The source, telling `progress` of what is read at places of it."""
+    """The source, telling `progress` of what is read of it."""
     return _Watched(source, progress) if progress else source
 
 
@@ -365,9 +355,14 @@ class _Watched:
     def __init__(self, source: Source, progress: Callable[[int], None]) -> None:
         self.name = source.name
         self.size = source.size
-        self.chunks = source.chunks
         self._source = source
         self._progress = progress
+
+    def chunks(self) -> Iterator[bytes]:
+        """The source's chunks."""
+        for chunk in self._source.chunks():
+            yield chunk
+            self._progress(len(chunk))
 
     def read_at(self, offset: int, size: int) -> bytes:
         """The bytes there."""

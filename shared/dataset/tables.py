@@ -1,4 +1,4 @@
-"""Files that hold rows in other ways than one a line: a JSON array, CSV, and (from `columns`) parquet.
+"""Files that hold rows in other ways than one a line: a JSON array and CSV. Parquet has `columns`.
 
 Each reader takes a file as it comes, yields batches in the file's order with where each row begins, and holds no more
 than a row's limit. A row that can't be read is a Broken in its place; what breaks the file off is a FileFault, raised
@@ -15,12 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from shared.dataset.columns import COLUMNS, parquet, row_groups
 from shared.dataset.files import MIB, Broken, Elements, FileFault, Limits, Records, size_text
+from shared.dataset.rules import EXCERPT
 
-__all__ = ["COLUMNS", "Table", "csv", "json_array", "parquet", "row_groups"]
-
-_EXCERPT = 160
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -389,7 +386,7 @@ class _Rows:
 
     def excerpt(self, row: list[str]) -> str:
         """How a row begins, near enough."""
-        text = self._delimiter.join(cell[:_EXCERPT] for cell in row[:_EXCERPT])[:_EXCERPT]
+        text = self._delimiter.join(cell[:EXCERPT] for cell in row[:EXCERPT])[:EXCERPT]
         return text.encode(errors="replace").decode()
 
     def _begin(self) -> None:

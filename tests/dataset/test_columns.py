@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
+from shared.dataset.columns import COLUMNS, parquet, row_groups
 from shared.dataset.files import MIB, Broken, FileFault, Limits, LocalFile, Records
 from shared.dataset.formats import FORMATS
-from shared.dataset.tables import COLUMNS, parquet, row_groups
 from tests.dataset import peak
 
 CHAT = [

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from shared.dataset import tables
 from shared.dataset.files import MIB, Broken, FileFault, Limits
 from tests.dataset import peak
+from tests.dataset.test_files import pieces
 
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=4)
 TRICKY = st.text(st.sampled_from('ab"\\[]{}, \n\té😀'), max_size=12)
@@ -24,16 +25,6 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TRICKY, inner, max_size=4),
     max_leaves=12,
 )
-
-
-def pieces(data: bytes, sizes: list[int]) -> Iterator[bytes]:
-    """`data` in chunks of these sizes, over and over."""
-    at = 0
-    while at < len(data):
-        for size in sizes:
-            if data[at : at + size]:
-                yield data[at : at + size]
-            at += size
 
 
 def elements(data: bytes, sizes: list[int] | None = None, limits: Limits | None = None) -> list[tuple[bytes, int, int]]:
