@@ -22,7 +22,7 @@ test: setup ## All tests; the slow ones train and serve for real
 test-quick: setup ## Without the slow ones
 	@$(RUN) pytest $(PARALLEL) -m "not slow"
 
-test-long: setup ## Datasets: 100,000 mutated inputs a series, bombs in full size (2 hours; goes on where it was stopped)
+test-long: setup ## Datasets: 100,000 mutated inputs a series, bombs in full size (an hour; goes on where it was stopped)
 	@DROPTUNE_LONG=1 $(RUN) pytest tests/dataset/test_properties.py tests/dataset/test_bombs.py tests/dataset/test_real_files.py
 	@$(RUN) tests.dataset.fuzz --inputs $(or $(INPUTS),100000) --processes 2
 

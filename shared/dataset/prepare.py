@@ -10,6 +10,7 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -371,10 +372,12 @@ class _Watched:
         return data
 
 
+@cache
 def keep_memory() -> None:
     """Has the C library keep memory that is used again at once: a block's rows come and go a thousand times.
 
     glibc gives the top of its heap back to the system whenever it is free, and the pages are new again each time; after
-    the first large piece of memory was returned it keeps twice that. Elsewhere this does nothing.
+    the first large piece of memory was returned it keeps twice that, for the life of the process. Elsewhere this does
+    nothing.
     """
     bytes(16 * 1024 * 1024)
