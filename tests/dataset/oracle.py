@@ -82,8 +82,11 @@ def parse(text: str) -> tuple[Any, bool]:
         twice |= len(made) < len(items)
         return made
 
+    def whole(digits: str) -> int:
+        return int(digits.strip("-0") != "")  # of any length, as Python's own is not; what counts is whether it is 0
+
     try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_int=lambda _: 0)
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_int=whole)
     except ValueError as error:
         raise NotJson(str(error), twice) from None
     if any(SURROGATE.search(each) for each in strings(value)):
