@@ -126,7 +126,8 @@ def _said(turn: object) -> object:
 
 def _asked(row: Mapping[str, Any], chosen: Format) -> Sequence[object]:
     question, answer = row[chosen.question], row[chosen.answer]
-    if isinstance(question, list) and isinstance(answer, list):  # both sides as messages, as TRL has it
+    both = isinstance(question, list) and isinstance(answer, list)
+    if both and not chosen.more:  # both sides as messages, as TRL has it; Alpaca's are texts
         return [*question, *answer]
     system, history = row.get("system"), row.get("history")
     found: list[object] = []
