@@ -17,6 +17,7 @@ import msgspec
 from shared.dataset.spec import Hub, Policy
 from shared.errors import Conflict, NotFound
 from shared.lifecycle import Phase
+from shared.serving.gate import Promotion, Scores
 
 if TYPE_CHECKING:
     from shared.cloud.blobs import Blobs
@@ -38,10 +39,14 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """Somebody does `action` until `until`; after that the claim counts as a crash, and the action is done again."""
+    """Somebody (`holder`, a token) does `action` until `until`, and renews that in long work.
+
+    After that the claim counts as a crash, and the action is done again.
+    """
 
     action: str
     until: datetime
+    holder: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,19 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notice:
+    """A lifecycle event that is to be told: kept in the record until it was sent, so that a crash loses none.
+
+    `id` is derived from what happened: an event that is sent again after a crash carries the same one.
+    """
+
+    id: str
+    type: str
+    at: datetime
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pinned:
     """What the run's job is made of, resolved once so that a redo submits the very same job."""
 
@@ -78,7 +96,9 @@ class Run:
     """One uploaded dataset on its way to an endpoint. Times are the storage service's, UTC.
 
     Its data are files, `train` at least, or `hub`; `hub_commit` is what that one's revision was when it was read first.
-    `in_job`: they are too big for a function, and the first step of the run's job prepares them.
+    `in_job`: they are too big for a function, and the first step of the run's job prepares them. `origin`: the run whose
+    model this one serves again, where a person asked for that (rollback, revive); it begins at REGISTERED. `approved`:
+    who let it have traffic. `scores`: what the gate was shown and said (see serving/gate.py). `untold`: events to send.
     """
 
     id: str
@@ -87,6 +107,7 @@ class Run:
     base_model: str
     uploaded: datetime
     ordinal: int = 0
+    origin: str = ""
     train: File | None = None
     validation: File | None = None
     test: File | None = None
@@ -94,6 +115,7 @@ class Run:
     hub: Hub | None = None
     hub_commit: str = ""
     policy: Policy = field(default_factory=Policy)
+    promotion: Promotion = field(default_factory=Promotion)
     parameters: dict[str, Any] = field(default_factory=dict)
     attempt: int = 1
     phase: Phase = Phase.RECEIVED
@@ -118,6 +140,9 @@ class Run:
     deployment: str = ""
     checks: dict[str, Any] = field(default_factory=dict)
     passed: bool | None = None
+    scores: Scores | None = None
+    approved: str = ""
+    untold: tuple[Notice, ...] = ()
     history: tuple[Entry, ...] = ()
 
     @property
@@ -174,12 +199,38 @@ class Serving:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Heading:
+    """The newest run of a line whose data are good: older ones that still train are superseded by it."""
+
+    run: str
+    uploaded: datetime
+    ordinal: int = 0
+
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """Compares with that of runs."""
+        return (self.uploaded, self.ordinal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaving:
+    """A deployment that served before and has no traffic any more; it is deleted at `until`."""
+
+    deployment: str
+    model: str
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """All versions of one dataset folder and base model, behind one stable endpoint.
 
-    `serving`: what answers now; `latest`: what went live last, kept when it is torn down. `rollout`: the run that it is
-    being changed for. `emptied`: since when the endpoint has no deployment; `removed`: since when there is no endpoint.
-    `missing`: since when Azure does not show the endpoint. `wake`: the timer of a teardown.
+    `serving`: what answers now; `latest`: what went live last, kept when it is torn down; `before`: what served before
+    that, which a rollback goes back to. `heading`: the newest run that trains. `rollout`: the run that it is being
+    changed for. `leaving`: what served before and is about to be deleted. `pinned`: who keeps it at what it serves, ""
+    if nobody. `emptied`: since when the endpoint has no deployment; `removed`: since when there is no endpoint.
+    `missing`: since when Azure does not show the endpoint, or what should serve there. `wake`: the line's timer, of a
+    teardown or of what is leaving.
     """
 
     id: str
@@ -188,7 +239,11 @@ class Line:
     endpoint: str
     serving: Serving | None = None
     latest: Serving | None = None
+    before: Serving | None = None
+    heading: Heading | None = None
     rollout: str = ""
+    leaving: tuple[Leaving, ...] = ()
+    pinned: str = ""
     noticed: datetime | None = None
     missing: datetime | None = None
     tearing_down: bool = False
