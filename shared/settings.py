@@ -71,9 +71,17 @@ class Settings:
     poll_interval: timedelta = _setting(
         "POLL_INTERVAL", "First wait between two looks at a deployment; it backs off", timedelta(seconds=30)
     )
+    max_active_jobs: int = _setting("MAX_ACTIVE_JOBS", "Jobs that train at once, of all datasets; others wait", 2)
+    max_jobs_per_day: int = _setting("MAX_JOBS_PER_DAY", "Jobs that are started in any 24 hours; others wait", 20)
     max_training_hours: int = _setting("MAX_TRAINING_HOURS", "A job older than this is cancelled", 24)
     inline_limit_mb: float = _setting(
         "INLINE_LIMIT_MB", "Data above so many MiB are prepared by the job's first step, not by a function", 2048
+    )
+    max_deploying_hours: int = _setting(
+        "MAX_DEPLOYING_HOURS", "A deployment that takes longer to be made is rolled back", 3
+    )
+    rollout_grace: timedelta = _setting(
+        "ROLLOUT_GRACE", "How long what served before stays, without traffic, after a rollout", timedelta(minutes=30)
     )
     hub_endpoint: str = _setting("HF_ENDPOINT", "Address of the Hugging Face Hub; empty: the public one", "")
     max_rows_shown: int = _setting("MAX_FAULTS_SHOWN", "Bad rows told in full; all are counted", 1000)

@@ -1,0 +1,253 @@
+"""Who may train now: at most MAX_ACTIVE_JOBS runs at once, at most MAX_JOBS_PER_DAY starts in any 24 hours.
+
+One blob, `state/slots.json`, changed under If-Match only, so that two hosts can't both take the last slot. A run takes
+a slot before it submits its job and gives it back when it trains no more; whoever gives one back wakes those whose turn
+it is, oldest first. The rules are functions of the record; the effects are at the end. Called by the looks, the
+effects, the release and the sweep.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import msgspec
+
+from shared.app import App
+from shared.errors import Conflict, NotFound, Transient
+from shared.lifecycle import Phase
+from shared.records import CONTAINER, Run
+
+BLOB = "slots.json"
+DAY = timedelta(hours=24)
+_TICK = timedelta(microseconds=1)
+"""The service tells its time in whole seconds, so those who come in the same second are told apart by this."""
+TRIES = 8
+"""One of all who try at the same time succeeds each time, so to lose so often takes many hosts."""
+
+_turn = threading.Lock()  # the threads of a process need not lose against each other: one at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How many may train at once (`active`), and how many may start in any 24 hours (`day`)."""
+
+    active: int
+    day: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """`holding`: runs with a slot, since when. `waiting`: runs without, since when. `started`: starts of the last day.
+
+    Times are the storage service's, UTC. A start counts even where the job failed right away: it may have cost money.
+    """
+
+    holding: Mapping[str, datetime] = field(default_factory=dict)
+    waiting: Mapping[str, datetime] = field(default_factory=dict)
+    started: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a run may do. `held`: it has a slot. If not, `why` is what it waits for, "" where it is to `take` one.
+
+    `room_in`: seconds until there is room without anybody's doing; None where somebody else wakes the run.
+    """
+
+    held: bool = False
+    why: str = ""
+    room_in: float | None = None
+
+
+# Rules ---------------------------------------------------------------------------------------------------------------
+
+
+def in_order(slots: Slots) -> list[str]:
+    """Those who wait, oldest first."""
+    return sorted(slots.waiting, key=lambda run: (slots.waiting[run], run))
+
+
+def free_slots(slots: Slots, limits: Limits) -> int:
+    """Slots that nobody holds, whatever the day allows."""
+    return max(0, limits.active - len(slots.holding))
+
+
+def room(slots: Slots, limits: Limits, now: datetime) -> int:
+    """How many more may start at once."""
+    return min(free_slots(slots, limits), max(0, limits.day - len(_of_the_day(slots, now))))
+
+
+def taken(slots: Slots, run: str, limits: Limits, now: datetime) -> Slots:
+    """After `run` asked for a slot: it holds one if its turn has come, else it waits. The same if nothing changed."""
+    if run in slots.holding:
+        return slots
+    asking = slots
+    if run not in slots.waiting:
+        last = max(slots.waiting.values(), default=now - _TICK)
+        asking = replace(slots, waiting={**slots.waiting, run: max(now, last + _TICK)})
+    if run not in in_order(asking)[: room(asking, limits, now)]:
+        return asking
+    return Slots(
+        holding={**asking.holding, run: now},
+        waiting={each: since for each, since in asking.waiting.items() if each != run},
+        started=(*_of_the_day(asking, now), now),
+    )
+
+
+def freed(slots: Slots, runs: Collection[str]) -> Slots:
+    """After `runs` gave back their slots and their places among those who wait. The same if they had none."""
+    if not any(run in slots.holding or run in slots.waiting for run in runs):
+        return slots
+    return replace(
+        slots,
+        holding={run: since for run, since in slots.holding.items() if run not in runs},
+        waiting={run: since for run, since in slots.waiting.items() if run not in runs},
+    )
+
+
+def upcoming(slots: Slots, limits: Limits) -> list[str]:
+    """Those that no slot is wanting for, oldest first: they may start, or the day holds them up, which has an end."""
+    return in_order(slots)[: free_slots(slots, limits)]
+
+
+def place(slots: Slots, run: str, limits: Limits, now: datetime) -> Place:
+    """Where `run` stands."""
+    if run in slots.holding:
+        return Place(held=True)
+    if run not in slots.waiting:
+        return Place()
+    before, free = in_order(slots).index(run), free_slots(slots, limits)
+    if before < room(slots, limits, now):
+        return Place()
+    ahead = f", {before} {'run is' if before == 1 else 'runs are'} before it" if before else ""
+    if before >= free:
+        held = len(slots.holding)
+        return Place(why=f"a free slot: {held} of MAX_ACTIVE_JOBS={limits.active} are taken{ahead}")
+    starts = _of_the_day(slots, now)
+    index = len(starts) - limits.day + before
+    at = (starts[index] if index < len(starts) else now) + DAY  # the one that makes way for it may be yet to start
+    return Place(
+        why=(
+            f"its turn at {_minute(at)}: {len(starts)} of MAX_JOBS_PER_DAY={limits.day} jobs were started in the last "
+            f"24 h{ahead}"
+        ),
+        room_in=float(math.ceil((at - now).total_seconds())),
+    )
+
+
+def _of_the_day(slots: Slots, now: datetime) -> tuple[datetime, ...]:
+    """Starts that still count, oldest first."""
+    return tuple(sorted(start for start in slots.started if start > now - DAY))
+
+
+def _minute(at: datetime) -> str:
+    """A time to be told, never too early."""
+    return f"{at + timedelta(seconds=59):%Y-%m-%d %H:%M} UTC"
+
+
+# Effects -------------------------------------------------------------------------------------------------------------
+
+
+def look(app: App, run_id: str) -> Place:
+    """Where the run stands. Only reads."""
+    slots, _ = _read(app)
+    return place(slots, run_id, _limits(app), app.cloud.blobs.now())
+
+
+def take(app: App, run_id: str) -> Place:
+    """Gives the run a slot if its turn has come, else lets it wait. Again, it changes nothing. Raises Transient."""
+    limits = _limits(app)
+    slots, now, _ = _changed(app, lambda slots, now: taken(slots, run_id, limits, now))
+    return place(slots, run_id, limits, now)
+
+
+def free(app: App, run_id: str) -> list[str]:
+    """Takes back the run's slot, or its place among those who wait. Raises Transient.
+
+    Returns the runs to wake, oldest first, and the same ones again when it is called again after a crash. That a start
+    counts for the day is not taken back.
+    """
+    slots, _, _ = _changed(app, lambda slots, _: freed(slots, {run_id}))
+    return upcoming(slots, _limits(app))
+
+
+def stale(app: App) -> list[str]:
+    """Takes back what runs hold that train no more, and the places of runs at the head that wait no more.
+
+    For the sweep: no crash, no edit by hand may block the others for ever. Returns the runs to wake, oldest first.
+    Loads the records of those that hold a slot and of those whose turn it is. Raises Transient.
+    """
+    limits = _limits(app)
+    slots, now, changed = _changed(app, lambda slots, _: freed(slots, _gone(app, slots, limits)))
+    return upcoming(slots, limits) if changed else in_order(slots)[: room(slots, limits, now)]
+
+
+def _gone(app: App, slots: Slots, limits: Limits) -> set[str]:
+    gone = {run for run in slots.holding if not _trains(app, run)}
+    left = freed(slots, gone)
+    while dead := {run for run in upcoming(left, limits) if not _waits(app, run)}:
+        gone |= dead
+        left = freed(left, dead)
+    return gone
+
+
+def _trains(app: App, run_id: str) -> bool:
+    """Whether the run may hold a slot. One whose record can't be read does: its job may be running."""
+    try:
+        run = _run(app, run_id)
+    except msgspec.MsgspecError:
+        return True
+    return run is not None and run.phase in (Phase.PREPARED, Phase.TRAINING)
+
+
+def _waits(app: App, run_id: str) -> bool:
+    """Whether the run comes when its turn has come. One that is parked gets a new place once it goes on."""
+    try:
+        run = _run(app, run_id)
+    except msgspec.MsgspecError:
+        return False
+    return run is not None and run.phase is Phase.PREPARED and not run.parked
+
+
+def _run(app: App, run_id: str) -> Run | None:
+    loaded = app.runs.load(run_id)
+    return loaded[0] if loaded else None
+
+
+def _limits(app: App) -> Limits:
+    return Limits(active=app.settings.max_active_jobs, day=app.settings.max_jobs_per_day)
+
+
+def _read(app: App) -> tuple[Slots, str | None]:
+    """The record and its ETag, None where there is none yet."""
+    try:
+        data, etag = app.cloud.blobs.read(CONTAINER, BLOB)
+    except NotFound:
+        return Slots(), None
+    return msgspec.json.decode(data, type=Slots), etag
+
+
+def _changed(app: App, change: Callable[[Slots, datetime], Slots]) -> tuple[Slots, datetime, bool]:
+    """The record after `change`, when that was, and whether it was another one before. Writes only then.
+
+    `change` is asked again when somebody else was faster. So is one whose own write was answered with Conflict although
+    it was done (see Blobs): changes are such that doing them twice is doing them once.
+    """
+    with _turn:
+        for _ in range(TRIES):
+            slots, etag = _read(app)
+            now = app.cloud.blobs.now()
+            after = change(slots, now)
+            if after == slots:
+                return slots, now, False
+            try:
+                body = msgspec.json.encode(after)
+                app.cloud.blobs.write(CONTAINER, BLOB, body, if_match=etag, if_none_match=etag is None)
+            except Conflict:
+                continue
+            return after, now, True
+    raise Transient(f"{CONTAINER}/{BLOB} was changed by others {TRIES} times in a row", after=timedelta(seconds=2))

@@ -1,0 +1,371 @@
+"""Who may train: the rules by property, the effects over the local cloud's blobs, with two hosts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from shared import slots
+from shared.app import App
+from shared.errors import Transient
+from shared.lifecycle import Phase
+from shared.records import CONTAINER, Run
+from shared.slots import DAY, Limits, Place, Slots, freed, in_order, place, room, taken, upcoming
+
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+LIMITS = Limits(active=2, day=5)
+
+
+# Rules ---------------------------------------------------------------------------------------------------------------
+
+
+def asked(before: Slots, *runs: str, at: datetime = START, limits: Limits = LIMITS) -> Slots:
+    for number, run in enumerate(runs):
+        before = taken(before, run, limits, at + timedelta(seconds=number))
+    return before
+
+
+def test_who_comes_first_trains_first_and_the_others_wait_in_order() -> None:
+    full = asked(Slots(), "d", "c", "b", "a")
+    assert set(full.holding) == {"d", "c"}
+    assert in_order(full) == ["b", "a"]
+    told = place(full, "a", LIMITS, START + HOUR)
+    assert told == Place(why="a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken, 1 run is before it")
+    assert place(full, "b", LIMITS, START + HOUR).why == "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken"
+    assert place(full, "d", LIMITS, START + HOUR) == Place(held=True)
+
+
+def test_the_order_does_not_hang_on_the_clock_nor_on_a_dictionary() -> None:
+    full = asked(Slots(), "x", "y")
+    for run, at in (("b", START + HOUR), ("c", START + HOUR), ("a", START)):
+        full = taken(full, run, LIMITS, at)
+    assert in_order(full) == ["b", "c", "a"]
+    same = replace(full, waiting={"p": START, "o": START, "n": START - HOUR})
+    assert in_order(same) == ["n", "o", "p"]
+
+
+def test_nobody_overtakes_one_that_has_room() -> None:
+    left = freed(asked(Slots(), "d", "c", "b", "a"), {"c"})
+    assert upcoming(left, LIMITS) == ["b"]
+    late = taken(left, "a", LIMITS, START + HOUR)
+    assert (
+        place(late, "a", LIMITS, START + HOUR).why
+        == "a free slot: 1 of MAX_ACTIVE_JOBS=2 are taken, 1 run is before it"
+    )
+    assert "b" in taken(late, "b", LIMITS, START + HOUR).holding
+
+
+def test_the_day_says_when_a_run_s_turn_comes_and_is_right() -> None:
+    day = Limits(active=3, day=2)
+    full = asked(Slots(), "a", "b", "c", "d", limits=day)
+    told = place(full, "c", day, START + HOUR)
+    assert told.why == "its turn at 2026-11-23 12:00 UTC: 2 of MAX_JOBS_PER_DAY=2 jobs were started in the last 24 h"
+    assert told.room_in == 23 * 3600
+    full = freed(full, {"a", "b"})
+    second = place(full, "d", day, START + HOUR)
+    assert second.why == (
+        "its turn at 2026-11-23 12:01 UTC: 2 of MAX_JOBS_PER_DAY=2 jobs were started in the last 24 h, "
+        "1 run is before it"
+    )
+    for run, seconds in (("c", told.room_in), ("d", second.room_in)):
+        assert seconds
+        due = START + HOUR + timedelta(seconds=seconds)
+        early = taken(full, run, day, due - timedelta(seconds=1))
+        assert run not in early.holding
+        full = taken(full, run, day, due)
+        assert run in full.holding
+
+
+def test_more_may_wait_for_the_day_than_start_in_one() -> None:
+    wide = Limits(active=10, day=2)
+    waiting = Slots(waiting=dict.fromkeys("abcde", START))
+    told = place(waiting, "e", wide, START)
+    assert told.room_in == DAY.total_seconds()
+    assert place(waiting, "b", wide, START) == Place()
+
+
+def test_a_start_counts_for_a_day_whatever_became_of_it() -> None:
+    day = Limits(active=1, day=1)
+    after = freed(asked(Slots(), "a", limits=day), {"a"})
+    assert "b" not in taken(after, "b", day, START + DAY - timedelta(seconds=1)).holding
+    assert taken(after, "b", day, START + DAY).started == (START + DAY,)
+
+
+class Admission(RuleBasedStateMachine):
+    """Runs that ask, die, are woken and end in any order, with a sweep now and then. Time goes on in hours.
+
+    A run waits for a wake-up or for the time that it was told; a wake-up may get lost by a crash.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = START
+        self.slots = Slots()
+        self.limits = Limits(active=3, day=4)
+        self.starts: list[datetime] = []
+        self.alarms: dict[str, datetime] = {}
+        self.woken: set[str] = set()
+        self.lost = False
+        self.names = iter(f"r{number:03}" for number in range(999, 0, -1))
+
+    def ask(self, run: str) -> None:
+        was = self.slots
+        self.slots = taken(was, run, self.limits, self.now)
+        assert taken(self.slots, run, self.limits, self.now) is self.slots
+        self.woken.discard(run)
+        self.alarms.pop(run, None)
+        told = place(self.slots, run, self.limits, self.now)
+        assert told.held or told.why
+        if told.held and run not in was.holding:
+            self.starts.append(self.now)
+        if told.room_in is not None:
+            assert told.room_in > 0
+            self.alarms[run] = self.now + timedelta(seconds=told.room_in)
+
+    @rule()
+    def a_new_run_asks(self) -> None:
+        self.ask(next(self.names))
+
+    @rule(data=st.data(), crash=st.booleans())
+    def one_ends(self, data: st.DataObject, crash: bool) -> None:
+        there = sorted({*self.slots.holding, *self.slots.waiting})
+        if there:
+            run = data.draw(st.sampled_from(there))
+            self.slots = freed(self.slots, {run})
+            assert freed(self.slots, {run}) is self.slots
+            self.woken.discard(run)
+            self.alarms.pop(run, None)
+            again = upcoming(self.slots, self.limits)
+            if crash:
+                self.lost = True  # it has to be called again, or the sweep comes
+            else:
+                self.woken |= set(again)
+
+    @precondition(lambda self: self.woken)
+    @rule(data=st.data())
+    def one_that_was_woken_asks(self, data: st.DataObject) -> None:
+        self.ask(data.draw(st.sampled_from(sorted(self.woken))))
+
+    @rule(hours=st.integers(1, 30))
+    def time_goes_on(self, hours: int) -> None:
+        self.now += hours * HOUR
+        self.woken |= {run for run, due in self.alarms.items() if due <= self.now}
+
+    @rule()
+    def the_sweep_comes(self) -> None:
+        self.woken |= set(upcoming(self.slots, self.limits))
+        self.lost = False
+
+    @rule(active=st.integers(1, 4), day=st.integers(1, 6))
+    def the_limits_change(self, active: int, day: int) -> None:
+        """Only upwards: lower ones hold for what comes."""
+        self.limits = Limits(active=max(active, self.limits.active), day=max(day, self.limits.day))
+        self.lost = True
+
+    @invariant()
+    def no_more_train_than_may(self) -> None:
+        assert len(self.slots.holding) <= self.limits.active
+
+    @invariant()
+    def no_more_start_in_any_day_than_may(self) -> None:
+        for first in self.starts:
+            assert len([start for start in self.starts if first <= start < first + DAY]) <= self.limits.day
+
+    @invariant()
+    def none_is_in_two_places(self) -> None:
+        assert not set(self.slots.holding) & set(self.slots.waiting)
+
+    @invariant()
+    def nobody_waits_unwoken_while_there_is_room(self) -> None:
+        if not self.lost:
+            turn = in_order(self.slots)[: room(self.slots, self.limits, self.now)]
+            assert set(turn) <= self.woken
+
+    def teardown(self) -> None:
+        """Whatever happened: with the sweep, all that wait get their turn, the oldest first."""
+        order = in_order(self.slots)
+        for run in order:
+            self.now += DAY
+            for holder in list(self.slots.holding):
+                self.slots = freed(self.slots, {holder})
+            assert upcoming(self.slots, self.limits)[0] == run
+            self.ask(run)
+            assert run in self.slots.holding
+
+
+TestAdmission = Admission.TestCase
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans(), st.integers(0, 20)), max_size=40))
+def test_doing_anything_twice_is_doing_it_once(steps: list[tuple[str, bool, int]]) -> None:
+    once, twice, now = Slots(), Slots(), START
+    for run, asks, hours in steps:
+        now += hours * HOUR
+        for _ in range(2):
+            twice = taken(twice, run, LIMITS, now) if asks else freed(twice, {run})
+        once = taken(once, run, LIMITS, now) if asks else freed(once, {run})
+        assert once == twice
+
+
+# Effects -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(app: App) -> Iterator[App]:
+    """At most two at once. The record is everybody's, so it is put back to nothing."""
+    app.cloud.blobs.delete(CONTAINER, slots.BLOB)
+    yield replace(app, settings=replace(app.settings, max_active_jobs=2, max_jobs_per_day=100))
+    app.cloud.blobs.delete(CONTAINER, slots.BLOB)
+
+
+@pytest.fixture
+def names() -> list[str]:
+    return [f"r{uuid4().hex[:15]}" for _ in range(4)]
+
+
+def etag(app: App) -> str | None:
+    found = app.cloud.blobs.head(CONTAINER, slots.BLOB)
+    return found.etag if found else None
+
+
+def recorded(app: App, run_id: str, phase: Phase, parked: str = "") -> None:
+    now = app.cloud.blobs.now()
+    run = Run(id=run_id, folder="f", line="l", base_model="m", uploaded=now, since=now, phase=phase, parked=parked)
+    app.runs.create(run)
+    app.runs.retire(run_id)
+
+
+def test_a_look_changes_nothing(two: App, names: list[str]) -> None:
+    assert slots.look(two, names[0]) == Place()
+    assert etag(two) is None
+    assert slots.free(two, names[0]) == []
+    assert slots.stale(two) == []
+    assert etag(two) is None
+
+
+def test_a_slot_is_taken_kept_and_passed_on(two: App, names: list[str]) -> None:
+    a, b, c, d = names
+    assert slots.take(two, a) == slots.take(two, b) == Place(held=True)
+    assert slots.take(two, c).why == "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken"
+    assert slots.take(two, d).why.endswith("1 run is before it")
+    written = etag(two)
+    assert slots.take(two, a) == Place(held=True)
+    assert slots.look(two, d) == slots.take(two, d)
+    assert etag(two) == written, "what changes nothing is not written"
+    assert slots.free(two, a) == [c]
+    assert slots.free(two, a) == [c], "a crash before c was woken must not strand it"
+    assert slots.look(two, c) == Place(), "c is to take it"
+    assert slots.take(two, c) == Place(held=True)
+    assert slots.free(two, d) == []
+    assert slots.free(two, b) == []
+
+
+def test_the_last_slot_goes_to_one_of_two_hosts(two: App) -> None:
+    other = App.of(two.settings)
+    runs = [f"r{uuid4().hex[:15]}" for _ in range(24)]
+
+    def ask(number: int) -> Place:
+        for _ in range(20):
+            try:
+                return slots.take((two, other)[number % 2], runs[number])
+            except Transient:
+                continue
+        raise AssertionError("it never got through")
+
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            told = list(pool.map(ask, range(len(runs))))
+    finally:
+        other.cloud.close()
+    assert [place.held for place in told].count(True) == 2
+    assert all(place.held or place.why for place in told)
+    assert all(slots.look(two, run).held or slots.look(two, run).why for run in runs), "none was lost"
+
+
+def test_somebody_faster_is_met_by_trying_again_and_then_later(two: App, names: list[str]) -> None:
+    calls = 0
+
+    def meddle(now: Slots, _: datetime) -> Slots:
+        nonlocal calls
+        calls += 1
+        two.cloud.blobs.write(CONTAINER, slots.BLOB, msgspec.json.encode(now))
+        return taken(now, names[0], Limits(active=1, day=1), START)
+
+    slots.take(two, names[1])
+    with pytest.raises(Transient, match=r"slots\.json was changed by others") as caught:
+        slots._changed(two, meddle)
+    assert calls == slots.TRIES
+    assert caught.value.after == timedelta(seconds=2)
+    assert not slots.look(two, names[0]).held
+
+
+def test_what_ended_or_never_was_holds_no_slot(two: App, names: list[str]) -> None:
+    trains, gone, dead, waits = names
+    recorded(two, trains, Phase.TRAINING)
+    recorded(two, dead, Phase.LIVE)
+    recorded(two, waits, Phase.PREPARED)
+    slots.take(two, trains)
+    slots.take(two, gone)
+    slots.take(two, dead)
+    slots.take(two, waits)
+    assert slots.stale(two) == [waits]
+    assert slots.look(two, trains) == Place(held=True)
+    assert slots.stale(two) == [waits], "its wake-up may have been lost"
+    assert slots.take(two, waits) == Place(held=True)
+    written = etag(two)
+    assert slots.stale(two) == []
+    assert etag(two) == written
+
+
+def test_one_that_is_parked_blocks_nobody(two: App, names: list[str]) -> None:
+    _, parked, waits, trains = names
+    recorded(two, parked, Phase.PREPARED, parked="a bug")
+    recorded(two, waits, Phase.PREPARED)
+    recorded(two, trains, Phase.TRAINING)
+    slots.take(two, trains)
+    slots.take(two, names[0])
+    slots.take(two, parked)
+    slots.take(two, waits)
+    assert slots.stale(two) == [waits]
+
+
+def test_a_record_that_somebody_broke_keeps_its_slot(two: App, names: list[str]) -> None:
+    two.cloud.blobs.write(CONTAINER, f"runs/{names[0]}.json", b"{}")
+    slots.take(two, names[0])
+    try:
+        assert slots.stale(two) == []
+        assert slots.look(two, names[0]).held
+    finally:
+        two.cloud.blobs.delete(CONTAINER, f"runs/{names[0]}.json")
+
+
+def test_raised_limits_let_more_in_with_the_next_sweep(two: App, names: list[str]) -> None:
+    for run in names:
+        recorded(two, run, Phase.PREPARED)
+        slots.take(two, run)
+    more = replace(two, settings=replace(two.settings, max_active_jobs=3))
+    assert slots.stale(two) == []
+    assert slots.stale(more) == [names[2]]
+
+
+def test_those_whom_the_day_holds_up_learn_that_their_turn_is_nearer(two: App, names: list[str]) -> None:
+    one = replace(two, settings=replace(two.settings, max_jobs_per_day=1))
+    a, b, c, _ = names
+    assert slots.take(one, a).held
+    told = slots.take(one, b)
+    assert "MAX_JOBS_PER_DAY=1" in told.why
+    assert told.room_in
+    assert 86390 < told.room_in <= 86400
+    assert slots.take(one, c).room_in is None, "nobody is woken by a time who has no slot then"
+    assert slots.free(one, a) == [b, c], "c has to set its alarm now"
+    assert slots.take(one, c).room_in is not None
