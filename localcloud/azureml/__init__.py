@@ -25,6 +25,7 @@ def modules() -> list[ModuleType]:
         jobs,
         mlflow,
         monitor,
+        pretend,
         registry,
         scoring,
         workspace,
@@ -43,6 +44,7 @@ def modules() -> list[ModuleType]:
         deployments,
         scoring,
         monitor,
+        pretend,
     ]
 
 

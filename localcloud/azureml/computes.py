@@ -81,8 +81,9 @@ def in_use(cloud: Cloud) -> dict[str, int]:
 
 def started(cloud: Cloud, compute: str, nodes: int, *, job: str, step: str) -> None:
     """Remember that a job's step got nodes of a cluster: from here on they would be paid for."""
-    document = {"compute": compute, "nodes": nodes, "job": job, "step": step, "at": cloud.now()}
-    cloud.store.put("nodes", f"{job}/{step}", document)
+    if cloud.store.get("nodes", f"{job}/{step}") is None:  # a job that pretends may go on after a restart
+        document = {"compute": compute, "nodes": nodes, "job": job, "step": step, "at": cloud.now()}
+        cloud.store.put("nodes", f"{job}/{step}", document)
 
 
 async def _started(cloud: Cloud, _request: Request) -> Response:

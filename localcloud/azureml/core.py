@@ -50,6 +50,9 @@ class Clock(Protocol):
     def real(self, delta: timedelta) -> float:
         """Seconds of real time that a local duration takes."""
 
+    async def sleep(self, delta: timedelta) -> None:
+        """Wait for a local duration; a new rate or a jump shortens the wait."""
+
 
 class Events(Protocol):
     """Where events are published (localcloud/eventgrid.py)."""
@@ -264,6 +267,13 @@ def begin(cloud: Cloud) -> str:
     operation = str(uuid.uuid4())
     cloud.store.put("operations", operation, {"status": "InProgress", "startTime": cloud.now()})
     return operation
+
+
+def reopen(cloud: Cloud, operation: str) -> None:
+    """The operation is in progress again: what it does goes on after a restart."""
+    document = cloud.store.get("operations", operation) or {"startTime": cloud.now()}
+    kept = {key: value for key, value in document.items() if key == "startTime"}
+    cloud.store.put("operations", operation, kept | {"status": "InProgress"})
 
 
 def finish(cloud: Cloud, operation: str, error: ArmError | None = None) -> None:

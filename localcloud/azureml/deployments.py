@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from localcloud.azureml import assets, catalog, computes, endpoints, fleet
+from localcloud.azureml import assets, catalog, computes, endpoints, fleet, pretend
 from localcloud.azureml.core import (
     LOCATION,
     WORKSPACE_ID,
@@ -105,6 +105,7 @@ async def _put(cloud: Cloud, request: Request) -> Response:
     else:
         fleet.log_file(cloud, name).unlink(missing_ok=True)
     cloud.store.put(fleet.KIND, name, document)
+    pretend.adopt(cloud, name)
     fleet.launch(cloud, name, document, operation)
     return accepted(cloud, operation, document, status=200 if old else 201)
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from localcloud.azureml import assets
-from localcloud.azureml.core import ArmError, Cloud, Json, begin, finish, user_error
+from localcloud.azureml import assets, pretend
+from localcloud.azureml.core import ArmError, Cloud, Json, begin, finish, reopen, user_error
 from localcloud.azureml.inference import InferenceServer, Launch
 
 KIND = "deployments"
+type Server = InferenceServer | pretend.Server
 _DURATION = re.compile(
     r"P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
 )
@@ -26,7 +27,7 @@ _DURATION = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class _Serving:
-    server: InferenceServer
+    server: Server
     task: asyncio.Task[None]
 
 
@@ -37,7 +38,14 @@ _serving: dict[Path, dict[str, list[_Serving]]] = {}
 async def start(cloud: Cloud) -> None:
     """Start the servers of an earlier run again, and finish what its end interrupted."""
     for name, document in cloud.store.items(KIND):
+        pretending = pretend.rule_of(cloud, name)
         match document["properties"]["provisioningState"]:
+            case "Creating" | "Updating" if pretending:
+                if pretending["served"]:  # what it was before the update answers until that is over
+                    launch(cloud, name, document, begin(cloud), proven=True)
+                operation = document["properties"]["properties"]["AzureAsyncOperationUri"].rsplit("/", 1)[-1]
+                reopen(cloud, operation)
+                launch(cloud, name, document, operation)
             case "Succeeded" | "Updating":
                 set_state(cloud, name, "Succeeded")
                 launch(cloud, name, document, begin(cloud), proven=True)
@@ -60,7 +68,7 @@ def names(cloud: Cloud, endpoint: str) -> list[str]:
     return [name for name, _ in cloud.store.items(KIND) if name.startswith(f"{endpoint}/")]
 
 
-def server(cloud: Cloud, endpoint: str, deployment: str) -> InferenceServer | None:
+def server(cloud: Cloud, endpoint: str, deployment: str) -> Server | None:
     """The server that answers for a deployment; None when it has none: it is being made, or that failed."""
     document = cloud.store.get(KIND, f"{endpoint}/{deployment}".lower())
     if document is None or document["properties"]["provisioningState"] == "Creating":
@@ -69,7 +77,7 @@ def server(cloud: Cloud, endpoint: str, deployment: str) -> InferenceServer | No
     return several[0].server if several else None
 
 
-def serving(cloud: Cloud) -> Iterator[tuple[str, InferenceServer]]:
+def serving(cloud: Cloud) -> Iterator[tuple[str, Server]]:
     """Every server with its deployment's resource id."""
     for name, several in _serving.get(cloud.state, {}).items():
         document = cloud.store.get(KIND, name)
@@ -83,6 +91,7 @@ async def remove(cloud: Cloud, name: str, operation: str | None = None) -> None:
     await asyncio.gather(*(_end(serving) for serving in several))
     _serving.get(cloud.state, {}).pop(name, None)
     await asyncio.to_thread(shutil.rmtree, cloud.state / "deployments" / name, ignore_errors=True)
+    cloud.store.delete(pretend.DEPLOYMENTS, name)
     cloud.store.delete(KIND, name)
     if operation:
         finish(cloud, operation)
@@ -95,24 +104,26 @@ def launch(cloud: Cloud, name: str, document: Json, operation: str, *, proven: b
     """
     properties, capacity = document["properties"], document["sku"]["capacity"]
     request, probe = properties["requestSettings"], properties["livenessProbe"]
-    server = InferenceServer(
-        Launch(
-            name=name,
-            python=cloud.repo / ".venv-model" / "bin" / "python",
-            model_dir=_model_dir(cloud, name, properties["model"]),
-            log_file=log_file(cloud, name),
-            start_limit=seconds(probe["initialDelay"]) + seconds(probe["period"]) * probe["failureThreshold"],
-            request_timeout=seconds(request["requestTimeout"]),
-            capacity=2 * request["maxConcurrentRequestsPerInstance"] * capacity,
-            environment=properties.get("environmentVariables") or {},
-        )
+    wanted = Launch(
+        name=name,
+        python=cloud.repo / ".venv-model" / "bin" / "python",
+        model_dir=_model_dir(cloud, name, properties["model"]),
+        log_file=log_file(cloud, name),
+        start_limit=seconds(probe["initialDelay"]) + seconds(probe["period"]) * probe["failureThreshold"],
+        request_timeout=seconds(request["requestTimeout"]),
+        capacity=2 * request["maxConcurrentRequestsPerInstance"] * capacity,
+        environment=properties.get("environmentVariables") or {},
     )
+    rule = pretend.rule_of(cloud, name)
+    server: Server = InferenceServer(wanted)
+    if rule:
+        server = pretend.Server(cloud, wanted, rule, lambda: set_state(cloud, name, "Updating"))
     life = _serve(cloud, name, server, properties["model"], operation, proven=proven)
     task = cloud.background(life, f"deployment {name}")
     _of(cloud, name).append(_Serving(server=server, task=task))
 
 
-async def _serve(cloud: Cloud, name: str, server: InferenceServer, model: str, operation: str, *, proven: bool) -> None:
+async def _serve(cloud: Cloud, name: str, server: Server, model: str, operation: str, *, proven: bool) -> None:
     """One server's life."""
     several = _of(cloud, name)
     result: ArmError | None = ArmError(409, "OperationCanceled", f"{name} was deleted while it was being made.")

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from localcloud.azureml import runner, runs, submission
+from localcloud.azureml import pretend, runner, runs, submission
 from localcloud.azureml.core import (
     WORKSPACE_ID,
     ArmError,
@@ -38,11 +38,12 @@ def routes(cloud: Cloud) -> list[Route]:
         route(cloud, "GET", one, _get),
         route(cloud, "PUT", one, _put),
         route(cloud, "POST", f"{one}/cancel", _cancel),
+        route(cloud, "POST", "/_local/jobs/{name}", _end),
     ]
 
 
 async def start(cloud: Cloud) -> None:
-    """Jobs that ran when the server ended fail, with that reason."""
+    """Jobs that ran when the server ended fail, with that reason; those that pretend go on."""
     await runner.interrupted(cloud)
 
 
@@ -68,6 +69,7 @@ async def _put(cloud: Cloud, request: Request) -> Response:
         outputs=checked.outputs,
         compute=checked.steps[0].compute if checked.steps else checked.compute,
         nodes=1 if checked.steps else checked.nodes,
+        pretends=pretend.take(cloud, "jobs", name),
     )
     runs.save(cloud, job)
     runner.begin(cloud, name, checked)
@@ -93,6 +95,18 @@ async def _cancel(cloud: Cloud, request: Request) -> Response:
     operation = begin(cloud)
     finish(cloud, operation)
     return accepted(cloud, operation, None)
+
+
+async def _end(cloud: Cloud, request: Request) -> Response:
+    """End a job on request: `{"status": "Failed", "why": "..."}`, or Canceled, or Completed. Its process is killed."""
+    name, wanted = request.path_params["name"], await body(request)
+    status, why = wanted.get("status"), str(wanted.get("why") or "It was asked to end.")
+    if status not in runs.ENDED:
+        raise user_error(f"status is one of {', '.join(runs.ENDED)}, not {status!r}.")
+    if runs.get(cloud, name)["status"] in runs.ENDED:
+        raise ArmError(409, "Conflict", f"Job {name} has ended already.")
+    await runner.end(cloud, name, status, why)
+    return JSONResponse(_shown(cloud, runs.get(cloud, name)))
 
 
 def _shown(cloud: Cloud, job: Json) -> Json:

@@ -22,7 +22,6 @@ from starlette.routing import Route
 
 from localcloud.azureml import endpoints, fleet
 from localcloud.azureml.core import LOCATION, ArmError, Cloud, Json, body, route, timestamp
-from localcloud.azureml.inference import InferenceServer
 
 MOST_RESOURCES = 50
 KEPT = 93 * 24 * 60
@@ -132,7 +131,7 @@ async def start(cloud: Cloud) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Reading:
-    server: InferenceServer
+    server: fleet.Server
     minute: int
     cpu: float
     at: float

@@ -3,7 +3,7 @@
 Steps of the pipeline's own come before that, one after the other (commands.py). The training process is
 `python -m localcloud.training FOLDER` in the model environment, under a guard; it is told what to do in FOLDER/job.json
 and tells what it does in FOLDER/events.jsonl. Started by jobs.py; one background task a job, which is named after it so
-that a cancellation finds it.
+that a cancellation finds it. One that pretends (pretend.py) starts no training process, and goes on after a restart.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from localcloud import guard
-from localcloud.azureml import catalog, commands, runs
+from localcloud.azureml import catalog, commands, pretend, runs, submission
 from localcloud.azureml.assets import model_folder
 from localcloud.azureml.blobs import BlobMissing, download, locate
 from localcloud.azureml.computes import HOLDING, SERVERLESS, size_of, started
@@ -28,15 +28,18 @@ from localcloud.azureml.submission import Command, Submission
 
 log = logging.getLogger(__name__)
 
-IMPORT, PREPROCESS, FINETUNE = (
+IMPORT, PREPROCESS, FINETUNE, CONVERT = (
     "chat_completion_model_import",
     "chat_completion_datapreprocess",
     "chat_completion_finetune",
+    "ft_nlp_model_converter",
 )
 PLACES = max(1, (os.cpu_count() or 2) // 2)
 """Training processes at a time: more would only slow each other down. The others are Queued."""
 _LOOK = 0.2
 """Seconds between looks at events.jsonl."""
+_endings: dict[tuple[Path, str], tuple[str, str]] = {}
+"""Status and reason with which a job is to end, by cloud (its state folder) and name."""
 _DATA = {"train": "train_file_path", "validation": "validation_file_path", "test": "test_file_path"}
 
 
@@ -53,9 +56,9 @@ def folder(cloud: Cloud, name: str) -> Path:
     return cloud.state / "jobs" / name
 
 
-def begin(cloud: Cloud, name: str, submission: Submission) -> None:
+def begin(cloud: Cloud, name: str, submitted: Submission) -> None:
     """Run a job that has been stored, in the background."""
-    cloud.background(_run(cloud, name, submission), f"job {name}")
+    cloud.background(_run(cloud, name, submitted), f"job {name}")
 
 
 async def cancel(cloud: Cloud, name: str) -> None:
@@ -68,38 +71,79 @@ async def cancel(cloud: Cloud, name: str) -> None:
             task.cancel()
 
 
+async def end(cloud: Cloud, name: str, status: str, why: str) -> None:
+    """End a job that runs, as if it had ended so by itself. Its process is killed; returns when it has ended."""
+    _endings[cloud.state, name] = status, why
+    tasks = [task for task in cloud.tasks if task.get_name() == f"job {name}"]
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    if _endings.pop((cloud.state, name), None) and runs.get(cloud, name)["status"] not in runs.ENDED:
+        await _end_as(cloud, name, status, why)
+
+
 async def interrupted(cloud: Cloud) -> None:
-    """At start: jobs that ran when the server ended have lost their process."""
+    """At start: jobs that ran when the server ended have lost their process. Those that pretend had none."""
     reason = "The local cloud was stopped while the job ran."
     for document in cloud.store.list(runs.KIND, where=lambda document: document["status"] not in runs.ENDED):
-        await runs.change(cloud, document["name"], "Failed", reason)
+        job = runs.get(cloud, document["parent"]) if document["parent"] else document
+        if not job.get("pretends"):
+            await runs.change(cloud, document["name"], "Failed", reason)
+        elif job is document:
+            await _resume(cloud, job)
 
 
-async def _run(cloud: Cloud, name: str, submission: Submission) -> None:
+async def _resume(cloud: Cloud, job: Json) -> None:
+    name = job["name"]
+    match job["status"]:
+        case "CancelRequested":
+            await _end(cloud, name, "Canceled")
+        case "Finalizing":
+            await _end(cloud, name, "Completed")
+        case _:
+            try:
+                begin(cloud, name, submission.check(cloud, job["request"]))
+            except ArmError as error:
+                await _end(cloud, name, "Failed", error.message)
+
+
+async def _run(cloud: Cloud, name: str, submitted: Submission) -> None:
+    pretends = runs.get(cloud, name)["pretends"]
     try:
-        for step in submission.steps:
+        done = {child["step"] for child in runs.children(cloud, name) if child["status"] == "Completed"}
+        for step in submitted.steps:
+            if step.name in done:  # before a restart
+                continue
             await _take_nodes(cloud, name, step.name, step.compute, 1)
             await runs.change(cloud, name, "Running")
             await _command_step(cloud, name, step)
-        await _take_nodes(cloud, name, FINETUNE, submission.compute, submission.nodes)
-        _check_gpus(cloud, submission)
-        await _train(cloud, name, submission.parameters)
+        await _take_nodes(cloud, name, FINETUNE, submitted.compute, submitted.nodes, place=not pretends)
+        _check_gpus(cloud, submitted)
+        if pretends:
+            await _pretend(cloud, name)
+        else:
+            await _train(cloud, name, submitted.parameters)
         await runs.change(cloud, name, "Finalizing")
         await _end(cloud, name, "Completed")
     except StepFailed as error:
-        await _step(cloud, name, error.step, "Failed", str(error))
-        await _end(cloud, name, "Failed", f"{error.step}: {error}")
+        await _fail(cloud, name, error)
     except asyncio.CancelledError:
-        if runs.get(cloud, name)["status"] != "CancelRequested":
+        if ending := _endings.pop((cloud.state, name), None):
+            await _end_as(cloud, name, *ending)
+        elif runs.get(cloud, name)["status"] == "CancelRequested":
+            await _end(cloud, name, "Canceled")
+        else:
             raise  # the server ends; its next start says what became of the job
-        await _end(cloud, name, "Canceled")
     except Exception as error:
         log.exception("job %s", name)
         await _end(cloud, name, "Failed", f"The local cloud itself failed: {error!r}")
 
 
-async def _take_nodes(cloud: Cloud, name: str, step: str, target: str, wanted: int) -> None:
+async def _take_nodes(cloud: Cloud, name: str, step: str, target: str, wanted: int, *, place: bool = True) -> None:
     """Wait until the cluster has enough free nodes and this machine a free place, then have them.
+
+    Without `place` it starts no process, and needs no place for one.
 
     The job is Queued meanwhile, then Preparing; between two steps it gives its nodes back and stays Running.
     """
@@ -112,7 +156,8 @@ async def _take_nodes(cloud: Cloud, name: str, step: str, target: str, wanted: i
             runs.KIND, where=lambda other: other["nodes"] > 0 and other["status"] in HOLDING and other["name"] != name
         )
         taken = sum(other["nodes"] for other in others if other["compute"] == target)
-        return len(others) < PLACES and (target == SERVERLESS or taken + wanted <= nodes)
+        fits = not place or sum(other.get("place", True) for other in others) < PLACES
+        return fits and (target == SERVERLESS or taken + wanted <= nodes)
 
     async with cloud.changed:
         runs.save(cloud, runs.get(cloud, name) | {"nodes": 0})
@@ -121,15 +166,15 @@ async def _take_nodes(cloud: Cloud, name: str, step: str, target: str, wanted: i
             if job["status"] == "NotStarted":
                 await runs.change(cloud, name, "Queued")
             await cloud.changed.wait_for(free)
-        runs.save(cloud, runs.get(cloud, name) | {"compute": target, "nodes": wanted})
+        runs.save(cloud, runs.get(cloud, name) | {"compute": target, "nodes": wanted, "place": place})
         started(cloud, target, wanted, job=name, step=step)
         if runs.get(cloud, name)["status"] != "Running":
             await runs.change(cloud, name, "Preparing")
 
 
-def _check_gpus(cloud: Cloud, submission: Submission) -> None:
-    parameters = submission.parameters
-    size = size_of(cloud, submission.compute) or catalog.sizes().get(parameters["instance_type_finetune"].lower())
+def _check_gpus(cloud: Cloud, submitted: Submission) -> None:
+    parameters = submitted.parameters
+    size = size_of(cloud, submitted.compute) or catalog.sizes().get(parameters["instance_type_finetune"].lower())
     gpus = parameters["number_of_gpu_to_use_finetuning"]
     if size and size["gpus"] and gpus != size["gpus"]:
         raise StepFailed(FINETUNE, f"number_of_gpu_to_use_finetuning is {gpus}, {size['name']} has {size['gpus']}.")
@@ -170,6 +215,36 @@ async def _train(cloud: Cloud, name: str, parameters: Json) -> None:
     if process.returncode != 0:
         step, reason = failed or (FINETUNE, f"training ended with code {process.returncode}: {_last_words(place)}")
         raise StepFailed(step, reason)
+
+
+async def _pretend(cloud: Cloud, name: str) -> None:
+    """Go through the steps in the time asked for. Raises StepFailed, or CancelledError when that is the outcome."""
+    place = folder(cloud, name)
+    place.mkdir(parents=True, exist_ok=True)
+    await runs.change(cloud, name, "Running")
+    job = runs.get(cloud, name)
+    rule = job["pretends"] = {"until": pretend.until(cloud, job["pretends"])} | job["pretends"]
+    runs.save(cloud, job)
+    (place / "log.txt").write_text(f"{name} only pretends to train, for {rule['seconds']} s: {rule['outcome']}\n")
+    for step in (IMPORT, PREPROCESS):
+        await _step(cloud, name, step, "Running")
+        await _step(cloud, name, step, "Completed")
+    await _step(cloud, name, FINETUNE, "Running")
+    await pretend.wait(cloud, rule["until"])
+    for key, values in rule["metrics"].items():
+        for at_step, value in enumerate(values if isinstance(values, list) else [values]):
+            metric = {"event": "metric", "step": FINETUNE, "key": key, "value": value, "at_step": at_step}
+            await _take_in(cloud, name, metric)
+    match rule["outcome"]:
+        case "Failed":
+            raise StepFailed(FINETUNE, rule["why"])
+        case "Canceled":
+            _endings[cloud.state, name] = "Canceled", rule["why"]
+            raise asyncio.CancelledError
+    await _step(cloud, name, FINETUNE, "Completed")
+    await _step(cloud, name, CONVERT, "Running")
+    await asyncio.to_thread(pretend.outputs, place / "outputs", set(job["outputs"].values()))
+    await _step(cloud, name, CONVERT, "Completed")
 
 
 def _command(cloud: Cloud) -> list[str]:
@@ -261,6 +336,23 @@ def _child(cloud: Cloud, parent: str, step: str) -> Json:
 
 async def _step(cloud: Cloud, parent: str, step: str, status: str, error: str | None = None) -> None:
     await runs.change(cloud, _child(cloud, parent, step)["name"], status, error)
+
+
+async def _fail(cloud: Cloud, name: str, error: StepFailed) -> None:
+    await _step(cloud, name, error.step, "Failed", str(error))
+    await _end(cloud, name, "Failed", f"{error.step}: {error}")
+
+
+async def _end_as(cloud: Cloud, name: str, status: str, why: str) -> None:
+    """End a job as it was asked to. A step that runs fails with it; a job that completes has outputs."""
+    if status == "Failed":
+        running = [child["step"] for child in runs.children(cloud, name) if child["status"] == "Running"]
+        await _fail(cloud, name, StepFailed(next(iter(running), FINETUNE), why))
+        return
+    if status == "Completed":
+        bound = set(runs.get(cloud, name)["outputs"].values())
+        await asyncio.to_thread(pretend.outputs, folder(cloud, name) / "outputs", bound)
+    await _end(cloud, name, status, why if status == "Canceled" else None)
 
 
 async def _end(cloud: Cloud, name: str, status: str, error: str | None = None) -> None:

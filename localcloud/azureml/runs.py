@@ -16,7 +16,11 @@ _EVENTS = "Microsoft.MachineLearningServices"
 
 
 def new(cloud: Cloud, name: str, **fields: Any) -> Json:
-    """A run's document, not stored yet. `fields` override; a pipeline job also has its PUT's `properties`."""
+    """A run's document, not stored yet. `fields` override; a pipeline job also has its PUT's `properties`.
+
+    `place`: whether its nodes stand for a process of this machine. `pretends`: the rule of pretend.py, None if it is
+    real.
+    """
     document: Json = {
         "name": name,
         "parent": None,
@@ -31,6 +35,8 @@ def new(cloud: Cloud, name: str, **fields: Any) -> Json:
         "outputs": {},
         "compute": None,
         "nodes": 0,
+        "place": True,
+        "pretends": None,
         "hidden": False,
         "status": "NotStarted",
         "error": None,

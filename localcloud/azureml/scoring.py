@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from localcloud.azureml import endpoints, fleet, monitor
 from localcloud.azureml.core import WORKSPACE_ID, Cloud, Json, route
-from localcloud.azureml.inference import InferenceServer, Overloaded, Unreachable
+from localcloud.azureml.inference import Overloaded, Unreachable
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
 _STEP = 37
@@ -86,7 +86,7 @@ async def _forward(cloud: Cloud, request: Request, name: str, deployment: str) -
     return Response(answer.content, 424, _error_headers(answer.status_code, answer.reason_phrase), kind)
 
 
-def _limit(server: InferenceServer) -> str:
+def _limit(server: fleet.Server) -> str:
     return f"{server.launch.request_timeout:g}"
 
 

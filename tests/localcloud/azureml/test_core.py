@@ -34,6 +34,9 @@ class Now:
     def real(self, delta: timedelta) -> float:
         return delta.total_seconds()
 
+    async def sleep(self, delta: timedelta) -> None:
+        await asyncio.sleep(delta.total_seconds())
+
 
 class Nowhere:
     """Events that nobody hears."""
