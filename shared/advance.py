@@ -3,7 +3,8 @@
 Called by `prepare_dataset` and `advance_run` for every message in their queues. Nothing here knows what a phase means:
 `looks.OBSERVE` shows it, `lifecycle.next_step` decides, `effects.ACTIONS` does it. Every save is under If-Match, so of
 two who work on a run at once one stops at its next save; a crash leaves a claim that runs out, and names that are
-derived make doing it again harmless. An end is decided once, saved, and then carried out until nothing is left.
+derived make doing it again harmless (all of that in `turn`). An end is decided once, saved, and then carried out until
+nothing is left.
 """
 
 from __future__ import annotations
@@ -17,18 +18,16 @@ from uuid import uuid4
 from shared.app import App
 from shared.effects import ACTIONS
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.lifecycle import Do, Go, Phase, Poll, Step, Stop, Wait, next_step
+from shared.lifecycle import Do, Go, Held, Phase, Poll, Step, Stop, Wait, next_step
 from shared.looks import OBSERVE
-from shared.records import Claim, Run, Wake
+from shared.records import Run, Wake
 from shared.release import release
 from shared.timers import queue_of, wake
+from shared.turn import Turn
 
 log = logging.getLogger("droptune.advance")
 
 STEPS_AT_MOST = 20
-CLAIM = timedelta(minutes=3)
-PREPARE_CLAIM = timedelta(minutes=35)
-"""Longer than host.json lets a function run."""
 POLL_AT_MOST = timedelta(minutes=5)
 CRASHES_AT_MOST = 5
 PAID = (Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
@@ -43,6 +42,7 @@ def advance(app: App, run_id: str, token: str | None) -> None:
         return
     run, etag = loaded
     if run.phase.ended:
+        Turn(app, run, etag).close()
         app.runs.retire(run.id)
         return
     if token is not None and (run.wake is None or run.wake.token != token):
@@ -57,7 +57,7 @@ def advance(app: App, run_id: str, token: str | None) -> None:
         # message comes again, is not taken for a stale one, and is counted.
         run = replace(run, wake=replace(run.wake, due=min(run.wake.due, now)))
     try:
-        _advance(app, replace(run, parked=""), etag)
+        _advance(app, Turn(app, replace(run, parked=""), etag))
     except Conflict:
         log.info("run %s: somebody else was faster", run_id)
         _look_again(app, run_id, timedelta(seconds=5))
@@ -66,40 +66,36 @@ def advance(app: App, run_id: str, token: str | None) -> None:
         _look_again(app, run_id, error.after)
 
 
-def _advance(app: App, run: Run, etag: str) -> None:
-    queue, done = queue_of(run.phase), None
+def _advance(app: App, turn: Turn) -> None:
+    queue, done = queue_of(turn.run.phase), None
     for _ in range(STEPS_AT_MOST):
+        run = turn.run
         if run.ending:
-            _finish(app, run, etag)
+            _finish(app, turn)
             return
         step = _decide(app, run)
         if step == done:
             step = Poll(f"what {done.action} did to show")
         log.info("run %s is %s: %s", run.id, run.phase, step)
-        now = app.cloud.blobs.now()
         match step:
-            case Wait(seconds, why):
-                _sleep(app, run, etag, None if seconds is None else timedelta(seconds=seconds), why)
+            case Wait(seconds, why, held):
+                _sleep(app, turn, None if seconds is None else timedelta(seconds=seconds), why, held)
                 return
             case Poll(why):
-                _sleep(app, run, etag, _backed_off(app, run), why)
+                _sleep(app, turn, _backed_off(app, run), why)
                 return
             case Stop(phase, why):
-                run = replace(run, ending=phase, reason=why, claim=None)
-                etag = app.runs.save(run, etag)
+                turn.save(replace(run, ending=phase, reason=why, claim=None))
             case Go(phase):
-                run = run.told(now, f"on to {phase}", phase=phase, claim=None)
-                etag = app.runs.save(run, etag)
-                app.announce(run)
+                turn.save(run.told(app.cloud.blobs.now(), f"on to {phase}", phase=phase, claim=None))
             case Do():
-                outcome = _act(app, run, etag, step)
-                if outcome is None:
+                if not _act(app, turn, step):
                     return
-                run, etag = outcome
                 done = step
-        if queue_of(run.phase) != queue and not run.ending:
+        if queue_of(turn.run.phase) != queue and not turn.run.ending:
             break
-    wake(app, run)
+    turn.close()
+    wake(app, turn.run)
 
 
 def _decide(app: App, run: Run) -> Step:
@@ -111,69 +107,71 @@ def _decide(app: App, run: Run) -> Step:
         return Poll(str(error)) if run.phase in PAID else Stop(Phase.FAILED, str(error))
 
 
-def _act(app: App, run: Run, etag: str, step: Do) -> tuple[Run, str] | None:
-    """Claims, acts, saves. None when the run can't go on now."""
-    patience = PREPARE_CLAIM if step.action == "prepare" else CLAIM
-    now = app.cloud.blobs.now()
+def _act(app: App, turn: Turn, step: Do) -> bool:
+    """Claims, acts, saves. Whether the run can go on now."""
+    run = turn.run
     crashes = run.crashes + 1 if run.claim else 0
     if crashes > CRASHES_AT_MOST:
         why = f"{step.action} was begun {crashes} times and never came to an end: see the log"
         log.error("run %s is parked: %s", run.id, why)
-        app.runs.save(replace(run, parked=why, parked_at=now, claim=None, crashes=0), etag)
-        return None
-    run = replace(run, claim=Claim(action=step.action, until=now + patience), waiting="", crashes=crashes)
-    etag = app.runs.save(run, etag)
+        turn.save(run.park(app.cloud.blobs.now(), why))
+        turn.close()
+        return False
+    turn.run = replace(run, crashes=crashes)
     try:
-        changed = ACTIONS[step.action](app, run)
+        with turn.claimed(step.action):
+            changed = ACTIONS[step.action](app, turn.run)
     except Transient as error:
-        _sleep(app, run, etag, error.after, f"{step.action}: {error}")
-        return None
+        _sleep(app, turn, error.after, f"{step.action}: {error}")
+        return False
     except (Permanent, NotFound) as error:
-        changed = replace(run, ending=Phase.FAILED, reason=f"{step.action}: {error}", claim=None)
-        return changed, app.runs.save(changed, etag)
+        turn.save(replace(turn.run, ending=Phase.FAILED, reason=f"{step.action}: {error}", claim=None))
+        return True
+    except Conflict:
+        raise
     except Exception:
         # A bug: the claim goes, so that the same message comes again, is counted, and ends in the poison queue.
         with suppress(Conflict, Transient, Permanent):
-            app.runs.save(replace(run, claim=None), etag)
+            turn.save(replace(turn.run, claim=None))
         raise
-    changed = replace(changed, claim=None, crashes=0).told(app.cloud.blobs.now(), step.action, phase=step.then)
-    etag = app.runs.save(changed, etag)
-    if step.then != run.phase:
-        app.announce(changed)
-    return changed, etag
+    if turn.run.ending:  # a person has cancelled it meanwhile
+        changed = replace(changed, ending=turn.run.ending, reason=turn.run.reason)
+    changed = replace(changed, claim=None, crashes=0)
+    turn.save(changed.told(app.cloud.blobs.now(), step.action, phase=step.then))
+    return True
 
 
-def _finish(app: App, run: Run, etag: str) -> None:
+def _finish(app: App, turn: Turn) -> None:
     """Carries an end out: what the run should not keep goes, then it has ended. Looks again until nothing is left."""
+    run = turn.run
     try:
         left = release(app, run)
     except Transient as error:
-        _sleep(app, run, etag, error.after, f"ending: {error}")
+        _sleep(app, turn, error.after, f"ending: {error}")
         return
     except (Permanent, NotFound) as error:
         log.exception("run %s can't end, and holds on to what it has", run.id)
-        _sleep(app, run, etag, POLL_AT_MOST, f"ending: {error}")
+        _sleep(app, turn, POLL_AT_MOST, f"ending: {error}")
         return
     if left:
-        _sleep(app, run, etag, _backed_off(app, run), left)
+        _sleep(app, turn, _backed_off(app, run), left)
         return
     phase = run.ending or run.phase
-    ended = run.told(app.cloud.blobs.now(), run.reason, phase=phase, ending=None, claim=None, wake=None)
-    app.runs.save(ended, etag)
+    turn.save(run.told(app.cloud.blobs.now(), run.reason, phase=phase, ending=None, claim=None, wake=None))
+    turn.close()
     app.runs.retire(run.id)
-    app.announce(ended)
     log.info("run %s ended as %s: %s", run.id, phase, run.reason)
 
 
-def _sleep(app: App, run: Run, etag: str, after: timedelta | None, why: str) -> None:
+def _sleep(app: App, turn: Turn, after: timedelta | None, why: str, held: Held = "") -> None:
     """Saves what the run waits for; arms its timer unless one is live already, or none is wanted (`after` is None)."""
-    now = app.cloud.blobs.now()
+    run, now = turn.run, app.cloud.blobs.now()
     timer = _live(run, now)
     if after is None:
         timer = None
     elif timer is None or timer.due > now + after:
         timer = Wake(token=uuid4().hex, due=now + after)
-    app.runs.save(replace(run, waiting=why, claim=None, wake=timer, crashes=0), etag)
+    turn.save(replace(run, waiting=why, held=held, claim=None, wake=timer, crashes=0))
     if after is not None and timer and timer != run.wake:
         wake(app, run, after=after, token=timer.token)
 

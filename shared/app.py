@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from shared.cloud import Cloud
-from shared.records import Lines, Run, Runs
+from shared.records import Lines, Notice, Run, Runs
 from shared.settings import Settings
 
 
@@ -30,11 +30,19 @@ class App:
         cloud = Cloud(settings)
         return cls(settings=settings, cloud=cloud, runs=Runs(cloud.blobs), lines=Lines(cloud.blobs))
 
-    def announce(self, run: Run) -> None:
-        """Tells the lifecycle topic, where there is one, of the phase that the run has just come to."""
-        kind = run.phase.title().replace("_", "")
-        data = {"run": run.id, "line": run.line, "dataset": run.folder, "phase": run.phase, "reason": run.reason}
-        self.cloud.topic.publish(f"Droptune.Run.{kind}", f"runs/{run.id}", data, run.since)
+    def tell(self, run: Run, notice: Notice) -> None:
+        """Sends a lifecycle event to the topic, where there is one. A topic that is down costs a line in the log."""
+        data = {
+            "run": run.id,
+            "attempt": run.attempt,
+            "line": run.line,
+            "dataset": run.folder,
+            "phase": run.phase,
+            "reason": notice.why,
+            "model": run.model,
+            "endpoint": run.endpoint,
+        }
+        self.cloud.topic.publish(notice.type, f"runs/{run.id}", data, id=notice.id, time=notice.at)
 
 
 @cache

@@ -12,20 +12,31 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared import naming
+from shared import naming, slots
 from shared.app import App
+from shared.compare import compare, held_out
 from shared.dataset.rules import Facts
 from shared.dataset.split import Part
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.folders import DATASETS, PAGE, PREPARED, REPORT, datasets_of, read_folder, taken
-from shared.lines import held_by, line_of, own, save_line
-from shared.records import File, Pinned, Run, Serving
-from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
-from shared.serving.smoke import Verdict, judge, pick_row
+from shared.lines import (
+    adoptable,
+    held_by,
+    line_of,
+    note_trained,
+    own,
+    remove_deployments,
+    save_line,
+)
+from shared.records import File, Heading, Leaving, Line, Pinned, Run, Serving
+from shared.serving.payload import answer_of, conversation_of, expected_of, opening_of, scoring_payload
+from shared.serving.smoke import SILENCE, Verdict, judge
+from shared.tags import tags_of, tags_of_line
+from shared.timers import free_slot, wake
 from shared.training.compute import gpus_per_node
 from shared.training.job import job_request
 from shared.training.parameters import resolve
@@ -41,8 +52,6 @@ log = logging.getLogger("droptune.effects")
 MIB = 1024 * 1024
 CODE = "code"
 """Folder in the container `prepared` of the code that steps of jobs run."""
-SILENCE = timedelta(minutes=15)
-"""A deployment that is made but answers nothing for so long has failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +180,23 @@ def _make_computes(app: App, run: Run) -> Run:
     return run
 
 
+def _lead(app: App, run: Run) -> Run:
+    """Makes the run the newest one of its line that trains; the one before it is woken to see that."""
+    line, etag = line_of(app, run)
+    before = line.heading
+    if before and before.order > run.order:
+        return run  # the next look finds that out
+    save_line(app, replace(line, heading=Heading(run=run.id, uploaded=run.uploaded, ordinal=run.ordinal)), etag)
+    if before and before.run != run.id and (other := app.runs.load(before.run)):
+        wake(app, other[0])
+    return run
+
+
+def _admit(app: App, run: Run) -> Run:
+    slots.take(app, run.id)
+    return run
+
+
 def _train(app: App, run: Run) -> Run:
     """Submits the job. Its files are an immutable copy of the dataset, read through the datastore `prepared`."""
     settings, pinned = app.settings, _pinned(run)
@@ -196,6 +222,7 @@ def _train(app: App, run: Run) -> Run:
         validation=f"{folder}/validation.jsonl",
         test=f"{folder}/test.jsonl",
         step=_first_step(app, run) if run.in_job else None,
+        tags=tags_of(run),
     )
     app.cloud.jobs.submit(request)
     return replace(run, job=request.name)
@@ -257,27 +284,55 @@ def _register(app: App, run: Run) -> Run:
         version,
         run.job,
         f"{run.base_model} fine-tuned on {run.folder} by Droptune",
-        tags=_lineage(run) | {"droptune.job": run.job},
+        tags=tags_of(run) | {"droptune.job": run.job},
         properties={"droptune.base_model": _pinned(run).model_id, "droptune.train": run.data},
     )
+    free_slot(app, run)
     return replace(run, model=f"{model.name}:{model.version}")
 
 
 def _make_endpoint(app: App, run: Run) -> Run:
     line, _ = line_of(app, run)
-    app.cloud.endpoints.create(
-        line.endpoint, f"{run.base_model} fine-tuned on {run.folder}", {"droptune.line": run.line}
-    )
+    app.cloud.endpoints.create(line.endpoint, f"{run.base_model} fine-tuned on {run.folder}", tags_of_line(line))
     return replace(run, endpoint=line.endpoint)
 
 
-def _deploy(app: App, run: Run) -> Run:
-    """Takes the line's place first: from then on nobody else deploys to its endpoint or tears it down."""
+def _take_line(app: App, run: Run) -> tuple[Line, str]:
+    """Takes the line's place: from then on nobody else deploys to its endpoint or tears it down."""
     line, etag = line_of(app, run)
     if line.tearing_down or held_by(app, line, run):
         raise Transient("the line's endpoint is being changed by somebody else")
     if line.rollout != run.id:
         save_line(app, replace(line, rollout=run.id), etag)
+        line, etag = line_of(app, run)
+    return line, etag
+
+
+def _clear(app: App, run: Run) -> Run:
+    """Ends the grace of what served before: its instances may be needed, and its place is."""
+    line, etag = _take_line(app, run)
+    left = remove_deployments(app, line.endpoint, [each.deployment for each in line.leaving])
+    save_line(app, replace(line, leaving=tuple(each for each in line.leaving if each.deployment in left)), etag)
+    return run
+
+
+def _make_room(app: App, run: Run) -> Run:
+    """For a rollout without spare instances: what serves goes first, and the line says that nothing serves."""
+    line, etag = _take_line(app, run)
+    if line.serving:
+        save_line(app, replace(line, serving=None, before=line.serving, emptied=app.cloud.blobs.now()), etag)
+    others = {each.name for each in app.cloud.endpoints.deployments(line.endpoint)}
+    remove_deployments(app, line.endpoint, others - {naming.deployment_name(run.id, run.attempt)})
+    return run
+
+
+def _deploy(app: App, run: Run) -> Run:
+    """Asks for the run's own deployment; where its very model still stands from before, that one is taken."""
+    line, etag = _take_line(app, run)
+    if there := adoptable(line, run):
+        left = tuple(each for each in line.leaving if each != there)
+        save_line(app, replace(line, leaving=left), etag)
+        return replace(run, endpoint=line.endpoint, deployment=there.deployment)
     name, _, version = run.model.rpartition(":")
     model = app.cloud.models.get(name, version)
     if model is None and run.is_fresh(app.cloud.blobs.now()):
@@ -291,15 +346,15 @@ def _deploy(app: App, run: Run) -> Run:
         model.id,
         app.settings.serving_size,
         app.settings.serving_instances,
-        _lineage(run),
+        tags_of(run),
     )
     return replace(run, endpoint=line.endpoint, deployment=deployment)
 
 
 def _check(app: App, run: Run) -> Run:
     """Asks the new deployment one held-out question, as a caller would. One that stays silent for long has failed."""
-    row = _held_out_row(app, run)
-    question, answer = conversation_of(row), ""
+    question, expected = _question(app, run)
+    answer = ""
     try:
         response = app.cloud.endpoints.score(run.endpoint, scoring_payload(question, greedy=True), run.deployment)
         answer = answer_of(response)
@@ -310,20 +365,21 @@ def _check(app: App, run: Run) -> Run:
         verdict = Verdict(passed=False, why=f"no answer in {SILENCE}: {error}")
     except (Permanent, ValueError) as error:
         verdict = Verdict(passed=False, why=str(error))
-    checks = {"question": question, "expected": expected_of(row), "answer": answer, "why": verdict.why}
+    checks = {"question": question, "expected": expected, "answer": answer, "why": verdict.why}
     return replace(run, checks=checks, passed=verdict.passed)
 
 
-def _held_out_row(app: App, run: Run) -> dict[str, Any]:
-    """A row that the run was not trained on, the same whenever it is asked for: of the beginning of its test file."""
-    read = b""
-    for chunk in app.cloud.blobs.stream(PREPARED, f"{run.prepared}/test.jsonl"):
-        read += chunk
-        if b"\n" in read:
-            break
-    whole, newline, _ = read.rpartition(b"\n")
-    lines = whole.splitlines() if newline else [read]
-    return pick_row([msgspec.json.decode(line, type=dict[str, Any]) for line in lines], seed=run.id)
+def _question(app: App, run: Run) -> tuple[list[dict[str, str]], str]:
+    """A held-out question and its answer, the same ones whenever they are asked for. Raises ValueError without rows."""
+    opening = None
+    for _, row in held_out(app, run):
+        try:
+            return conversation_of(row), expected_of(row)
+        except ValueError:  # tool turns
+            opening = opening or opening_of(row)
+    if opening is None:
+        raise ValueError("there are no held-out rows to ask with")
+    return opening, ""
 
 
 def _give_traffic(app: App, run: Run) -> Run:
@@ -333,14 +389,20 @@ def _give_traffic(app: App, run: Run) -> Run:
 
 
 def _serve(app: App, run: Run) -> Run:
-    """Writes into the line what serves now."""
+    """Writes into the line what serves now; what served before stays for the grace time, without traffic."""
     line, etag = own(app, run)
+    now, old = app.cloud.blobs.now(), line.serving
+    note_trained(app, run)
+    leaving = line.leaving
+    if old and old.deployment != run.deployment:
+        until = now + app.settings.rollout_grace
+        leaving = (*leaving, Leaving(deployment=old.deployment, model=old.model, until=until))
     serving = Serving(
         run=run.id,
         deployment=run.deployment,
         model=run.model,
         fingerprint=run.fingerprint,
-        since=app.cloud.blobs.now(),
+        since=now,
         uploaded=run.uploaded,
         ordinal=run.ordinal,
     )
@@ -348,6 +410,8 @@ def _serve(app: App, run: Run) -> Run:
         line,
         serving=serving,
         latest=serving,
+        before=old if old and old.run != run.id else line.before,
+        leaving=leaving,
         noticed=None,
         emptied=None,
         removed=None,
@@ -357,28 +421,22 @@ def _serve(app: App, run: Run) -> Run:
     return run
 
 
-def _lineage(run: Run) -> dict[str, str]:
-    """Tags on job, model and deployment, enough to find the way back from any of them to the data."""
-    return {
-        "droptune.run": run.id,
-        "droptune.attempt": str(run.attempt),
-        "droptune.line": run.line,
-        "droptune.dataset": run.folder,
-        "droptune.base_model": run.base_model,
-    }
-
-
 ACTIONS: dict[str, Callable[[App, Run], Run]] = {
     "prepare": _prepare,
     "pin": _pin,
     "make_computes": _make_computes,
+    "lead": _lead,
+    "admit": _admit,
     "train": _train,
     "cancel_job": _cancel_job,
     "take_report": _take_report,
     "register": _register,
     "make_endpoint": _make_endpoint,
+    "clear": _clear,
+    "make_room": _make_room,
     "deploy": _deploy,
     "check": _check,
+    "compare": compare,
     "give_traffic": _give_traffic,
     "serve": _serve,
 }

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+type Held = Literal["", "slot", "approval", "pin"]
+
 
 class Phase(StrEnum):
     """Where a run is. Those from REJECTED on are ends; within one attempt the phases form a DAG."""
@@ -45,14 +47,15 @@ WORK = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING, Phase.REGISTERED, Phase.
 class Upload:
     """RECEIVED. `gone`: why the folder yields this run no more. `faults`: None until checked.
 
-    `reason`: why it can't be trained on, as far as that is known. `in_job`: it is too big to be prepared here.
+    `reason`: why it can't be trained on, as far as that is known. `trained`: what was made of the same data and
+    settings before. `in_job`: it is too big to be prepared here.
     """
 
     gone: str | None = None
     settles_in: float = 0
     faults: int | None = None
     reason: str = ""
-    same_as: str | None = None
+    trained: str | None = None
     in_job: bool = False
 
 
@@ -60,7 +63,10 @@ class Upload:
 class Plan:
     """PREPARED. `pinned`: model, component and parameters are resolved. Names of computes; `unusable` tells why.
 
-    `changed`: which file that the job would prepare is not the one any more that the run took.
+    `changed`: which file that the job would prepare is not the one any more that the run took. `newer`: the run of the
+    same line that is ready to train and newer; `heads`: that this is the newest one itself. `quota`: why there is none.
+    `slot`: whether it may train now; if it waits for that, `queue` says for what, and `room_in` in how many seconds
+    there is room without anybody's doing.
     """
 
     pinned: bool = True
@@ -68,13 +74,20 @@ class Plan:
     pending: tuple[str, ...] = ()
     unusable: str | None = None
     changed: str | None = None
+    newer: str | None = None
+    heads: bool = True
+    quota: str = ""
+    slot: bool = True
+    queue: str = ""
+    room_in: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """TRAINING. `status` is Azure ML's, None when there is no such job; `fresh`: it was submitted just now.
 
-    `overdue`: it takes longer than MAX_TRAINING_HOURS. Of a job that prepares its data itself, once it has ended:
+    `overdue`: it takes longer than MAX_TRAINING_HOURS. `newer`: as for a Plan.
+    Of a job that prepares its data itself, once it has ended:
     `report`, what became of the data; `reason`, why they can't be trained on, once the report is taken; `changed`, that
     somebody wrote over them while they were read.
     """
@@ -83,6 +96,7 @@ class Job:
     why: str | None = None
     overdue: bool = False
     fresh: bool = False
+    newer: str | None = None
     report: Literal["taken", "new", "missing"] = "taken"
     reason: str = ""
     changed: str | None = None
@@ -90,31 +104,47 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """REGISTERED. `busy`: what else is done to the line. `endpoint`: its provisioning state, None: there is none."""
+    """REGISTERED. `busy`: what else is done to the line. `endpoint`: its provisioning state, None: there is none.
+
+    `pinned`: who keeps the line at what it serves. `leaving`: whether what served before is still there; `in_place`:
+    deployments that have to go first, since the run is to do without spare instances. `quota`: why there is none.
+    """
 
     newer: str | None = None
     busy: str | None = None
     endpoint: str | None = "Succeeded"
+    pinned: str = ""
+    leaving: bool = False
+    in_place: tuple[str, ...] = ()
+    quota: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """DEPLOYING. State of the run's own deployment, None: not there. `fresh`: it was asked for just now."""
+    """DEPLOYING. State of the run's own deployment, None: not there. `fresh`: it was asked for just now.
+
+    `overdue`: it takes longer than MAX_DEPLOYING_HOURS.
+    """
 
     state: str | None
     why: str | None = None
     fresh: bool = False
+    overdue: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """CHECKING. `passed`: None until asked, `why` tells. `traffic`: the deployment's percentage on its endpoint.
 
-    `busy`: the endpoint is being changed. `serves`: the line says that this run serves.
+    `gate`: the same of the comparison with what serves. `approval`: somebody has to let it pass. `busy`: the endpoint
+    is being changed. `serves`: the line says that this run serves. `gone`: what of it somebody deleted.
     """
 
     passed: bool | None = None
     why: str = ""
+    gate: bool | None = None
+    approval: bool = False
+    gone: str | None = None
     busy: bool = False
     traffic: int = 0
     newer: str | None = None
@@ -144,10 +174,14 @@ class Go:
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to do now. `seconds`: look again after so long; None: an event or the sweep will wake the run."""
+    """Nothing to do now. `seconds`: look again after so long; None: an event or the sweep will wake the run.
+
+    `held`: what is not worth a look before somebody did something: `slot` (a run that trains ends), `approval`, `pin`.
+    """
 
     seconds: float | None
     why: str
+    held: Held = ""
 
 
 @dataclass(frozen=True)
@@ -168,6 +202,9 @@ class Stop:
 type Step = Do | Go | Wait | Poll | Stop
 
 JOB_FAILED = ("Failed", "Canceled", "NotResponding")
+ENDED = ("Completed", *JOB_FAILED)
+QUOTA_WAIT = 15 * 60.0
+"""Seconds: quota comes when somebody deletes something or is granted more; nothing tells of it."""
 
 
 def next_step(phase: Phase, seen: Seen) -> Step:
@@ -204,8 +241,8 @@ def _received(seen: Upload) -> Step:
             return Do("prepare", Phase.RECEIVED)
         case Upload(reason=why) if why:
             return Stop(Phase.REJECTED, why)
-        case Upload(same_as=str(other)):
-            return Stop(Phase.UNCHANGED, f"the same data and settings as run {other}, which serves")
+        case Upload(trained=str(what)):
+            return Stop(Phase.UNCHANGED, f"already trained: {what}")
         case _:
             return Go(Phase.PREPARED)
 
@@ -214,14 +251,24 @@ def _prepared(seen: Plan) -> Step:
     match seen:
         case Plan(changed=str(why)):
             return Stop(Phase.SUPERSEDED, why)
+        case Plan(newer=str(other)):
+            return Stop(Phase.SUPERSEDED, f"run {other} is newer and ready to train")
         case Plan(pinned=False):
             return Do("pin", Phase.PREPARED)
         case Plan(unusable=str(why)):
             return Stop(Phase.FAILED, why)
+        case Plan(quota=why) if why:
+            return Wait(QUOTA_WAIT, why)
         case Plan(missing=(_, *_)):
             return Do("make_computes", Phase.PREPARED)
         case Plan(pending=(_, *_)):
             return Poll(f"compute {', '.join(seen.pending)}, which is being made")
+        case Plan(heads=False):
+            return Do("lead", Phase.PREPARED)
+        case Plan(slot=False, queue=""):
+            return Do("admit", Phase.PREPARED)
+        case Plan(slot=False):
+            return Wait(seen.room_in, seen.queue, held="slot")
         case _:
             return Do("train", Phase.TRAINING)
 
@@ -238,6 +285,8 @@ def _training(seen: Job) -> Step:
             return Stop(Phase.FAILED, "the job's first step left no report on the data that it prepared")
         case Job(status="Completed"):
             return Do("register", Phase.REGISTERED)
+        case Job(newer=str(other)) if seen.status not in ENDED:
+            return Stop(Phase.SUPERSEDED, f"run {other} is newer and ready to train")
         case Job(status=None, fresh=True):
             return Poll("the job to be seen")
         case Job(status=None):
@@ -259,16 +308,24 @@ def _registered(seen: Rollout) -> Step:
     match seen:
         case Rollout(newer=str(other)):
             return Stop(Phase.SUPERSEDED, f"run {other} is newer and went further")
+        case Rollout(pinned=who) if who:
+            return Wait(None, f"the line, which {who} has pinned to what it serves: droptune unpin", held="pin")
         case Rollout(busy=str(what)):
             return Wait(60, what)
         case Rollout(endpoint=None):
             return Do("make_endpoint", Phase.REGISTERED)
-        case Rollout(endpoint="Succeeded"):
-            return Do("deploy", Phase.DEPLOYING)
         case Rollout(endpoint="Failed" | "Canceled"):
-            return Stop(Phase.FAILED, f"the endpoint is in state {seen.endpoint}: delete it, then upload again")
+            return Stop(Phase.FAILED, f"the endpoint is in state {seen.endpoint}: delete it, then droptune retry")
+        case Rollout(endpoint=state) if state != "Succeeded":
+            return Poll(f"the endpoint, which is {state}")
+        case Rollout(leaving=True):
+            return Do("clear", Phase.REGISTERED)
+        case Rollout(in_place=(_, *_)):
+            return Do("make_room", Phase.REGISTERED)
+        case Rollout(quota=why) if why:
+            return Wait(QUOTA_WAIT, why)
         case _:
-            return Poll(f"the endpoint, which is {seen.endpoint}")
+            return Do("deploy", Phase.DEPLOYING)
 
 
 def _deploying(seen: Deployment) -> Step:
@@ -281,6 +338,8 @@ def _deploying(seen: Deployment) -> Step:
             )
         case Deployment(state=None, fresh=False):
             return Stop(Phase.ROLLED_BACK, "the deployment is gone: somebody deleted it")
+        case Deployment(state=state, overdue=True):
+            return Stop(Phase.ROLLED_BACK, f"the deployment was still {state} after MAX_DEPLOYING_HOURS")
         case _:
             return Poll("the deployment")
 
@@ -291,10 +350,18 @@ def _checking(seen: Check) -> Step:
             return Stop(Phase.LIVE, seen.why)
         case Check(newer=str(other)):
             return Stop(Phase.SUPERSEDED, f"run {other} is newer and serves")
+        case Check(gone=str(what)):
+            return Stop(Phase.ROLLED_BACK, f"{what} is gone: somebody deleted it")
         case Check(passed=None):
             return Do("check", Phase.CHECKING)
         case Check(passed=False):
             return Stop(Phase.ROLLED_BACK, seen.why)
+        case Check(gate=None):
+            return Do("compare", Phase.CHECKING)
+        case Check(gate=False):
+            return Stop(Phase.ROLLED_BACK, seen.why)
+        case Check(approval=True):
+            return Wait(None, "an approval: droptune approve", held="approval")
         case Check(busy=True):
             return Poll("the endpoint, which is being updated")
         case Check(traffic=percent) if percent < 100:

@@ -6,12 +6,16 @@ release; the cleanup takes the line by marking a teardown.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import timedelta
+
+import msgspec
 
 from shared import naming
 from shared.app import App
-from shared.errors import Conflict, Permanent, Transient
-from shared.records import Line, Run
+from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.records import CONTAINER, Leaving, Line, Run
 
 
 def own(app: App, run: Run) -> tuple[Line, str]:
@@ -43,6 +47,60 @@ def save_line(app: App, line: Line, etag: str) -> None:
         app.lines.save(line, etag)
     except Conflict:
         raise Transient("the line changed meanwhile", after=timedelta(seconds=2)) from None
+
+
+def adoptable(line: Line, run: Run) -> Leaving | None:
+    """The deployment of the run's very model that served before and still stands: a rollback need not make another."""
+    return next((each for each in line.leaving if each.model == run.model), None)
+
+
+def remove_deployments(app: App, endpoint: str, names: Collection[str]) -> Collection[str]:
+    """Takes deployments of an endpoint away, by one step: first their traffic, then they. Says which are there yet."""
+    going = [each for each in app.cloud.endpoints.deployments(endpoint) if each.name in names]
+    found = app.cloud.endpoints.get(endpoint) if going else None
+    if found is None:
+        return ()
+    left = {name: percent for name, percent in found.traffic.items() if name not in names}
+    if left != found.traffic:
+        # The service takes all of the traffic or none: what stays without the rest gets nothing, as long as it is so.
+        app.cloud.endpoints.set_traffic(endpoint, left if sum(left.values()) == WHOLE else {})
+    else:
+        for deployment in going:
+            if deployment.state not in ("Deleting", "Creating"):
+                app.cloud.endpoints.remove_deployment(endpoint, deployment.name)
+    return [each.name for each in going]
+
+
+WHOLE = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a run made that went live: the same data and settings need not be trained again."""
+
+    run: str
+    model: str
+
+
+def trained(app: App, run: Run) -> Trained | None:
+    """What was made of the run's data and settings before, and went live. None as well where they are not known yet."""
+    if not run.fingerprint:
+        return None
+    try:
+        data, _ = app.cloud.blobs.read(CONTAINER, _trained_name(run))
+    except NotFound:
+        return None
+    return msgspec.json.decode(data, type=Trained)
+
+
+def note_trained(app: App, run: Run) -> None:
+    """Remembers the run as the one that made a model of its data and settings."""
+    made = Trained(run=run.id, model=run.model)
+    app.cloud.blobs.write(CONTAINER, _trained_name(run), msgspec.json.encode(made))
+
+
+def _trained_name(run: Run) -> str:
+    return f"trained/{run.line}/{run.fingerprint}.json"
 
 
 def held_by(app: App, line: Line, run: Run) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from shared import naming, slots
 from shared.app import App
 from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder
 from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload
-from shared.lines import held_by
+from shared.lines import adoptable, held_by, trained
 from shared.records import Line, Run
 from shared.training.compute import unusable
 
@@ -23,10 +24,7 @@ def _upload(app: App, run: Run) -> Upload:
     if run.in_job:
         return Upload(in_job=True)
     if run.faults is not None:
-        line = _line(app, run)
-        twin = line.serving if line and not line.tearing_down else None
-        same = twin.run if twin and twin.fingerprint == run.fingerprint and run.ordinal == 0 else None
-        return Upload(faults=run.faults, reason=run.reason, same_as=same)
+        return Upload(faults=run.faults, reason=run.reason, trained=_trained(app, run))
     folder = read_folder(app, run.folder)
     if not folder.files:
         return Upload(gone="the dataset was deleted before it was read")
@@ -36,11 +34,27 @@ def _upload(app: App, run: Run) -> Upload:
     return Upload(settles_in=settled.total_seconds())
 
 
+def _trained(app: App, run: Run) -> str | None:
+    """What was made of the same data and settings before, if it is still there; a retry trains all the same."""
+    twin = trained(app, run) if run.attempt == 1 and run.ordinal == 0 else None
+    if twin is None:
+        return None
+    line = _line(app, run)
+    if line and line.serving and line.serving.fingerprint == run.fingerprint and not line.tearing_down:
+        return f"run {twin.run} made {twin.model} of the same data and settings, and it serves"
+    name, _, version = twin.model.rpartition(":")
+    if app.cloud.models.get(name, version) is None:
+        return None
+    return f"run {twin.run} made {twin.model} of the same data and settings: droptune revive, or rollback, serves it"
+
+
 def _plan(app: App, run: Run) -> Plan:
     if run.in_job and (changed := _changed(app, run, None)):
         return Plan(changed=changed)
-    if run.pinned is None:
-        return Plan(pinned=False)
+    line = _line(app, run)
+    newer = _newer(line, run)
+    if newer or run.pinned is None:
+        return Plan(newer=newer, pinned=run.pinned is not None)
     model = app.cloud.registry.model(run.base_model, run.pinned.model_version)
     missing, pending = [], []
     for name, allowed in (
@@ -54,7 +68,22 @@ def _plan(app: App, run: Run) -> Plan:
             return Plan(unusable=why)
         elif compute.provisioning_state != READY:
             pending.append(name)
-    return Plan(missing=tuple(missing), pending=tuple(pending))
+    place = slots.look(app, run.id)
+    return Plan(
+        missing=tuple(missing),
+        pending=tuple(pending),
+        heads=line is not None and line.heading is not None and line.heading.run == run.id,
+        quota="",
+        slot=place.held,
+        queue=place.why,
+        room_in=place.room_in,
+    )
+
+
+def _newer(line: Line | None, run: Run) -> str | None:
+    """The run of the same line that is newer and ready to train, or further."""
+    heading = line.heading if line else None
+    return heading.run if heading and heading.order > run.order else None
 
 
 def _job(app: App, run: Run) -> Job:
@@ -62,7 +91,8 @@ def _job(app: App, run: Run) -> Job:
     if job is None:
         return Job(status=None, fresh=run.is_fresh(app.cloud.blobs.now()))
     limit = timedelta(hours=app.settings.max_training_hours)
-    seen = Job(status=job.status, why=job.why, overdue=app.cloud.blobs.now() - run.since > limit)
+    overdue = app.cloud.blobs.now() - run.since > limit
+    seen = Job(status=job.status, why=job.why, overdue=overdue, newer=_newer(_line(app, run), run))
     return _with_data(app, run, seen) if run.in_job and job.status in ("Completed", "Failed") else seen
 
 
@@ -96,17 +126,31 @@ def _rollout(app: App, run: Run) -> Rollout:
         return Rollout(newer=line.latest.run)
     if line.tearing_down:
         return Rollout(busy="the teardown of the endpoint")
+    if line.pinned and not run.origin:
+        return Rollout(pinned=line.pinned)
     if other := held_by(app, line, run):
         return Rollout(busy=f"the rollout of run {other}")
     endpoint = app.cloud.endpoints.get(line.endpoint)
-    return Rollout(endpoint=endpoint.state if endpoint else None)
+    if endpoint is None or endpoint.state != READY:
+        return Rollout(endpoint=endpoint.state if endpoint else None)
+    if adoptable(line, run):
+        return Rollout()
+    replaces = run.promotion.strategy == "replace"
+    others = [each.name for each in app.cloud.endpoints.deployments(line.endpoint)] if replaces else []
+    return Rollout(
+        leaving=bool(line.leaving),
+        in_place=tuple(name for name in others if name != naming.deployment_name(run.id, run.attempt)),
+        quota="",
+    )
 
 
 def _deployment(app: App, run: Run) -> Deployment:
+    now = app.cloud.blobs.now()
     deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
     if deployment is None:
-        return Deployment(state=None, fresh=run.is_fresh(app.cloud.blobs.now()))
-    return Deployment(state=deployment.state, why=deployment.why)
+        return Deployment(state=None, fresh=run.is_fresh(now))
+    overdue = now - run.since > timedelta(hours=app.settings.max_deploying_hours)
+    return Deployment(state=deployment.state, why=deployment.why, overdue=overdue)
 
 
 def _check(app: App, run: Run) -> Check:
@@ -115,12 +159,22 @@ def _check(app: App, run: Run) -> Check:
         return Check(serves=True, why=f"{run.model} answers at endpoint {run.endpoint}")
     if line and line.latest and line.latest.order > run.order:
         return Check(newer=line.latest.run)
-    if run.passed is not True:
-        return Check(passed=run.passed, why=f"the smoke test failed: {run.checks.get('why')}")
     endpoint = app.cloud.endpoints.get(run.endpoint)
     if endpoint is None:
-        return Check(passed=False, why="the endpoint is gone: somebody deleted it")
-    return Check(passed=True, busy=endpoint.busy, traffic=endpoint.traffic.get(run.deployment, 0))
+        return Check(gone=f"endpoint {run.endpoint}")
+    if app.cloud.endpoints.deployment(run.endpoint, run.deployment) is None:
+        return Check(gone=f"deployment {run.deployment}")
+    if run.passed is not True:
+        return Check(passed=run.passed, why=f"the smoke test failed: {run.checks.get('why')}")
+    gate = True if run.origin else run.scores.passed if run.scores else None
+    return Check(
+        passed=True,
+        gate=gate,
+        why=f"the gate: {run.scores.why}" if run.scores else "",
+        approval=run.promotion.approve == "manual" and not (run.approved or run.origin),
+        busy=endpoint.busy,
+        traffic=endpoint.traffic.get(run.deployment, 0),
+    )
 
 
 def _line(app: App, run: Run) -> Line | None:

@@ -7,6 +7,7 @@ harm.
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import uuid4
 
 from shared import naming
 from shared.app import App
@@ -14,7 +15,8 @@ from shared.cloud.jobs import ENDED
 from shared.errors import NotFound, Permanent, Transient
 from shared.lifecycle import Phase
 from shared.lines import save_line
-from shared.records import CONTAINER, Line, Run
+from shared.records import CONTAINER, Line, Run, Wake
+from shared.timers import free_slot, wake_line
 
 
 def release(app: App, run: Run) -> str:
@@ -27,22 +29,37 @@ def release(app: App, run: Run) -> str:
         if job and job.status not in ENDED:
             app.cloud.jobs.cancel(job.name)
             return "the job, which is being cancelled"
+        free_slot(app, run)
     loaded = app.lines.load(run.line)
     if loaded is None:
         return ""
     line, etag = loaded
+    if line.heading and line.heading.run == run.id and run.ending is not Phase.LIVE:
+        save_line(app, replace(line, heading=None), etag)  # an older run may be tried again
+        return release(app, run)
     if run.ending is Phase.UNCHANGED:
         _take_for_newest(app, run, line, etag)
         return ""
     if line.rollout != run.id:
         return ""
-    serves = line.serving is not None and line.serving.run == run.id
-    left = _remove_others(app, run, line) if serves else _remove_own(app, run, line)
-    if left:
+    if line.serving and line.serving.run == run.id:
+        _let_go(app, line, etag)
+        return ""
+    if left := _remove_own(app, run, line):
         return left
     empty = app.cloud.blobs.now() if line.serving is None else None
     save_line(app, replace(line, rollout="", emptied=line.emptied or empty), etag)
     return ""
+
+
+def _let_go(app: App, line: Line, etag: str) -> None:
+    """The line is free for others; its timer ends the grace of what served before."""
+    timer = line.wake
+    if line.leaving:
+        timer = Wake(token=uuid4().hex, due=min(each.until for each in line.leaving))
+    save_line(app, replace(line, rollout="", wake=timer), etag)
+    if line.leaving and timer:
+        wake_line(app, line, after=timer.due - app.cloud.blobs.now(), token=timer.token)
 
 
 def _take_for_newest(app: App, run: Run, line: Line, etag: str) -> None:
@@ -52,18 +69,9 @@ def _take_for_newest(app: App, run: Run, line: Line, etag: str) -> None:
         save_line(app, replace(line, serving=serving, latest=serving), etag)
 
 
-def _remove_others(app: App, run: Run, line: Line) -> str:
-    """Deletes what the run's deployment has replaced. It has no traffic any more."""
-    others = [each for each in app.cloud.endpoints.deployments(line.endpoint) if each.name != run.deployment]
-    for deployment in others:
-        if deployment.state not in ("Deleting", "Creating"):
-            app.cloud.endpoints.remove_deployment(line.endpoint, deployment.name)
-    return "what served before, which is being deleted" if others else ""
-
-
 def _remove_own(app: App, run: Run, line: Line) -> str:
     """Takes the run's deployment out of the traffic, which goes back to what served, keeps its log, and deletes it."""
-    endpoints, name = app.cloud.endpoints, naming.deployment_name(run.id, run.attempt)
+    endpoints, name = app.cloud.endpoints, run.deployment or naming.deployment_name(run.id, run.attempt)
     deployment, endpoint = endpoints.deployment(line.endpoint, name), endpoints.get(line.endpoint)
     if deployment is None or endpoint is None:
         return ""

@@ -83,6 +83,9 @@ class Settings:
     rollout_grace: timedelta = _setting(
         "ROLLOUT_GRACE", "How long what served before stays, without traffic, after a rollout", timedelta(minutes=30)
     )
+    uploads_sweep: timedelta = _setting(
+        "UPLOADS_SWEEP", "Time between two listings of all datasets, for uploads without an event", timedelta(hours=1)
+    )
     hub_endpoint: str = _setting("HF_ENDPOINT", "Address of the Hugging Face Hub; empty: the public one", "")
     max_rows_shown: int = _setting("MAX_FAULTS_SHOWN", "Bad rows told in full; all are counted", 1000)
 

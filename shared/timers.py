@@ -1,12 +1,13 @@
-"""How a run is woken: a message in the queue of its phase, now or later."""
+"""How a run, or the upkeep of a line, is woken: a message in a queue, now or later."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+from shared import slots
 from shared.app import App
 from shared.lifecycle import Phase
-from shared.records import Run
+from shared.records import Line, Run
 
 PREPARE_QUEUE = "prepare"
 STEPS_QUEUE = "run-steps"
@@ -20,3 +21,15 @@ def queue_of(phase: Phase) -> str:
 def wake(app: App, run: Run, *, after: timedelta = timedelta(0), token: str | None = None) -> None:
     """Has the run looked at after `after`. Without a token it is nobody's timer: never dropped, arms nothing."""
     app.cloud.queues.send(queue_of(run.phase), {"run": run.id, "token": token}, after=after)
+
+
+def wake_line(app: App, line: Line, *, after: timedelta = timedelta(0), token: str | None = None) -> None:
+    """Has a line's upkeep (a teardown, what is leaving) looked at. Without a token it is nobody's timer, as above."""
+    app.cloud.queues.send(STEPS_QUEUE, {"line": line.id, "token": token}, after=after)
+
+
+def free_slot(app: App, run: Run) -> None:
+    """Gives the run's place among those that train back, and wakes whom that makes room for."""
+    for run_id in slots.free(app, run.id):
+        if loaded := app.runs.load(run_id):
+            wake(app, loaded[0])

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from shared.advance import advance
 from shared.app import App
-from shared.cleanup import tear_down
+from shared.cleanup import tend
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.records import CONTAINER
+from shared.turn import Turn
 
 log = logging.getLogger("droptune.wakeups")
 
@@ -36,13 +36,13 @@ def deliver(app: App, queue: str, body: bytes, handle: Callable[[App, bytes], No
 
 
 def step(app: App, body: bytes) -> None:
-    """Wakes what the message names: `{"run": id, "token": token or null}`, or the same with the teardown of a `line`.
+    """Wakes what the message names: `{"run": id, "token": token or null}`, or the same with the upkeep of a `line`.
 
     Raises ValueError for anything else: such a message is not ours and belongs into the poison queue.
     """
     match _parse(body):
         case {"line": line, "token": token}:
-            tear_down(app, line, token)
+            tend(app, line, token)
         case {"run": run, "token": token}:
             advance(app, run, token)
 
@@ -56,8 +56,9 @@ def park(app: App, queue: str, message_id: str, body: bytes) -> None:
         loaded = app.runs.load(str(_parse(body).get("run", "")))
         if loaded and not loaded[0].phase.ended:
             why = f"a step failed again and again; see the log, and the message in {CONTAINER}/{kept}"
-            parked = replace(loaded[0], parked=why, parked_at=app.cloud.blobs.now(), claim=None)
-            app.runs.save(parked, loaded[1])
+            turn = Turn(app, *loaded)
+            turn.save(turn.run.park(app.cloud.blobs.now(), why))
+            turn.close()
     except Exception:  # a poison queue has none of its own: what is raised here would come back for good
         log.exception("that message can't be kept, or its run not be parked")
 

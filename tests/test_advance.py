@@ -246,12 +246,17 @@ def test_a_poisoned_message_is_kept_and_parks_its_run(quick: App, folder: str) -
     assert quick.cloud.blobs.read("state", "poison/run-steps/m2")[0] == b"no json"
 
 
-def test_a_bug_is_counted_by_the_queue_and_holds_nothing_back(quick: App, folder: str) -> None:
+def test_a_bug_is_counted_by_the_queue_and_holds_nothing_back(quick: App, folder: str, cloud: Stack) -> None:
     """A test file that somebody broke by hand: no rule covers it, so the message has to come again, and poison."""
     run = received(quick, folder)
     loaded = quick.runs.load(run.id)
     assert loaded
     quick.cloud.blobs.write("prepared", f"{run.prepared}/test.jsonl", b"broken\n")
+    cloud.control("POST", "/_local/pretend", {"deployments": {"seconds": 0, "match": "^d-1$"}})
+    quick.cloud.endpoints.create(folder)
+    eventually(lambda: (found := quick.cloud.endpoints.get(folder)) and found.state == "Succeeded")
+    model = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
+    quick.cloud.endpoints.deploy(folder, "d-1", model, "Standard_DS3_v2", 1)
     timer = Wake(token="due", due=quick.cloud.blobs.now())
     quick.runs.save(replace(run, phase=Phase.CHECKING, endpoint=folder, deployment="d-1", wake=timer), loaded[1])
     for _ in range(3):

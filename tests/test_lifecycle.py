@@ -35,28 +35,49 @@ REPORTS: tuple[tuple[Literal["taken", "new", "missing"], str], ...] = (
 )
 SHOWN: dict[Phase, list[Seen]] = {
     Phase.RECEIVED: [
-        Upload(gone=gone, settles_in=settles, faults=faults, reason=reason, same_as=same, in_job=big)
-        for gone, settles, (faults, reason), same, big in itertools.product(
+        Upload(gone=gone, settles_in=settles, faults=faults, reason=reason, trained=trained, in_job=big)
+        for gone, settles, (faults, reason), trained, big in itertools.product(
             (None, "it changed"),
             (-1, 0, 30.5),
             ((None, ""), (0, ""), (3, ""), (3, "bad rows"), (0, "too few rows")),
-            (None, "rx"),
+            (None, "run rx made m:1"),
             (False, True),
         )
     ],
     Phase.PREPARED: [
-        Plan(pinned=pinned, missing=missing, pending=pending, unusable=unusable, changed=changed)
-        for pinned, missing, pending, unusable, changed in itertools.product(
-            (True, False), ((), ("cpu",)), ((), ("gpu",)), (None, "its size is too small"), (None, "overwritten")
+        Plan(
+            pinned=pinned,
+            missing=missing,
+            pending=pending,
+            unusable=unusable,
+            changed=changed,
+            newer=newer,
+            heads=heads,
+            quota=quota,
+            slot=place[0],
+            queue=place[1],
+            room_in=place[2],
+        )
+        for pinned, missing, pending, unusable, changed, newer, heads, quota, place in itertools.product(
+            (True, False),
+            ((), ("cpu",)),
+            ((), ("gpu",)),
+            (None, "its size is too small"),
+            (None, "overwritten"),
+            (None, "ra"),
+            (True, False),
+            ("", "24 vCPUs are needed"),
+            ((True, "", None), (False, "", None), (False, "2 runs are before it", None), (False, "its turn", 60.0)),
         )
     ],
     Phase.TRAINING: [
         *(
-            Job(status=status, why="w", overdue=overdue, fresh=fresh)
-            for status, overdue, fresh in itertools.product(
+            Job(status=status, why="w", overdue=overdue, fresh=fresh, newer=newer)
+            for status, overdue, fresh, newer in itertools.product(
                 ("NotStarted", "Queued", "Running", "CancelRequested", "Completed", "Failed", "Canceled", "Odd", None),
                 (True, False),
                 (True, False),
+                (None, "ra"),
             )
         ),
         *(
@@ -67,16 +88,36 @@ SHOWN: dict[Phase, list[Seen]] = {
         ),
     ],
     Phase.REGISTERED: [
-        Rollout(newer=newer, busy=busy, endpoint=state)
-        for newer, busy, state in itertools.product((None, "ra"), (None, "rb"), STATES)
+        Rollout(newer=newer, busy=busy, endpoint=state, pinned=pin, leaving=leaving, in_place=in_place, quota=quota)
+        for newer, busy, state, pin, leaving, in_place, quota in itertools.product(
+            (None, "ra"), (None, "rb"), STATES, ("", "ann"), (True, False), ((), ("r1-1",)), ("", "6 vCPUs are needed")
+        )
     ],
     Phase.DEPLOYING: [
-        Deployment(state=s, why="w", fresh=fresh) for s, fresh in itertools.product(STATES, (True, False))
+        Deployment(state=s, why="w", fresh=fresh, overdue=overdue)
+        for s, fresh, overdue in itertools.product(STATES, (True, False), (True, False))
     ],
     Phase.CHECKING: [
-        Check(passed=passed, why="w", busy=busy, traffic=traffic, newer=newer, serves=serves)
-        for passed, busy, traffic, newer, serves in itertools.product(
-            (None, False, True), (True, False), (0, 100), (None, "ra"), (True, False)
+        Check(
+            passed=passed,
+            why="w",
+            gate=gate,
+            approval=approval,
+            gone=gone,
+            busy=busy,
+            traffic=traffic,
+            newer=newer,
+            serves=serves,
+        )
+        for passed, gate, approval, gone, busy, traffic, newer, serves in itertools.product(
+            (None, False, True),
+            (None, False, True),
+            (True, False),
+            (None, "endpoint e"),
+            (True, False),
+            (0, 100),
+            (None, "ra"),
+            (True, False),
         )
     ],
 }
@@ -125,8 +166,9 @@ def test_every_allowed_move_is_made_for_something() -> None:
 def test_whoever_waits_or_stops_says_what_for() -> None:
     for phase, seen in everything():
         match next_step(phase, seen):
-            case Wait(seconds, why):
+            case Wait(seconds, why, held):
                 assert why
+                assert not held or seconds is None or held == "slot"
                 assert seconds is None or seconds > 0
             case Poll(why) | Stop(_, why):
                 assert why
@@ -154,7 +196,37 @@ def test_a_job_starts_only_on_pinned_versions_and_ready_computes() -> None:
     for seen in SHOWN[Phase.PREPARED]:
         assert isinstance(seen, Plan)
         starts = next_step(Phase.PREPARED, seen) == Do("train", Phase.TRAINING)
-        assert starts == (seen.pinned and not (seen.missing or seen.pending or seen.unusable or seen.changed))
+        ready = seen.pinned and not (seen.missing or seen.pending or seen.unusable or seen.changed or seen.quota)
+        assert starts == (ready and seen.slot and seen.heads and not seen.newer)
+
+
+def test_who_waits_for_a_slot_has_everything_else_and_says_for_what() -> None:
+    waiting = Plan(slot=False, queue="2 runs are before it")
+    assert next_step(Phase.PREPARED, waiting) == Wait(None, "2 runs are before it", held="slot")
+    assert next_step(Phase.PREPARED, Plan(slot=False)) == Do("admit", Phase.PREPARED)
+    for seen in SHOWN[Phase.PREPARED]:
+        assert isinstance(seen, Plan)
+        if next_step(Phase.PREPARED, seen) == Do("admit", Phase.PREPARED):
+            assert dataclasses.replace(seen, slot=True, queue="", room_in=None) == Plan()
+
+
+def test_an_older_run_gives_way_to_a_newer_one_until_it_is_trained() -> None:
+    for seen in SHOWN[Phase.TRAINING]:
+        assert isinstance(seen, Job)
+        if seen.newer and seen.status not in ("Completed", "Failed", "Canceled"):
+            assert target(next_step(Phase.TRAINING, seen)) is Phase.SUPERSEDED
+    assert next_step(Phase.TRAINING, Job(status="Completed", newer="ra")) == Do("register", Phase.REGISTERED)
+
+
+def test_what_serves_is_touched_only_for_a_rollout_that_may_go_on() -> None:
+    for seen in SHOWN[Phase.REGISTERED]:
+        assert isinstance(seen, Rollout)
+        step = next_step(Phase.REGISTERED, seen)
+        if isinstance(step, Do) and step.action in ("clear", "make_room", "deploy"):
+            assert (seen.newer, seen.busy, seen.pinned) == (None, None, "")
+            assert seen.endpoint == "Succeeded"
+        if step == Do("deploy", Phase.DEPLOYING):
+            assert seen == Rollout()
 
 
 def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_alone() -> None:
@@ -163,9 +235,10 @@ def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_
         step = next_step(Phase.CHECKING, seen)
         if step == Do("give_traffic", Phase.CHECKING):
             assert seen.passed
-            assert not seen.busy
+            assert seen.gate
+            assert (seen.busy, seen.approval, seen.gone) == (False, False, None)
         if step == Do("serve", Phase.CHECKING):
-            assert dataclasses.replace(seen, why="") == Check(passed=True, traffic=100)
+            assert dataclasses.replace(seen, why="") == Check(passed=True, gate=True, traffic=100)
         assert (target(step) is Phase.LIVE) == seen.serves
 
 

@@ -1,14 +1,14 @@
 """Lifecycle events, for whoever wants to hear of runs: CloudEvents to a custom Event Grid topic.
 
 They are told, not relied upon: nothing in the app waits for one, so a topic that is down costs a line in the log and no
-run. Called after each change of a run's phase.
+run. Called after each change of a run's phase, and by the cleanup.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from shared.cloud.clients import Clients
@@ -24,8 +24,11 @@ class Topic:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def publish(self, type: str, subject: str, data: Mapping[str, Any], time: datetime | None = None) -> bool:  # noqa: A002
-        """Sends one CloudEvent; its source is the workspace. False when there is no topic or it could not be sent."""
+    def publish(self, type: str, subject: str, data: Mapping[str, Any], *, id: str, time: datetime) -> bool:  # noqa: A002
+        """Sends one CloudEvent; its source is the workspace. False when there is no topic or it could not be sent.
+
+        `id` says with the source which event it is: one that is sent again, after a crash, has the same one.
+        """
         if not self._clients.settings.topic_endpoint:
             return False
         settings = self._clients.settings
@@ -36,7 +39,7 @@ class Topic:
         try:
             from azure.core.messaging import CloudEvent
 
-            event = CloudEvent(source, type, data=dict(data), subject=subject, time=time or datetime.now(UTC))
+            event = CloudEvent(source, type, data=dict(data), subject=subject, time=time, id=id)
             with translated(f"lifecycle event {type} of {subject}", role=_ROLE):
                 client = self._clients.topic
                 if client is not None:

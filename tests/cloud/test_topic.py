@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,16 +14,19 @@ from shared.cloud import Cloud
 from shared.settings import Settings
 from tests.conftest import eventually
 
+AT = datetime(2026, 11, 22, tzinfo=UTC)
+
 
 def test_an_event_reaches_the_topic(azure: Cloud, cloud: Stack, unique: str) -> None:
-    assert azure.topic.publish("Droptune.Run.Live", f"runs/{unique}", {"phase": "live"})
+    assert azure.topic.publish("Droptune.Endpoint.Live", f"runs/{unique}", {"phase": "live"}, id=unique, time=AT)
 
     def arrived() -> list[dict[str, Any]]:
         events = cloud.control("GET", "/_local/eventgrid")["events"]
         return [each for each in events if unique in str(each)]
 
     (event,) = eventually(arrived)
-    assert "Droptune.Run.Live" in str(event)
+    assert event["event"]["type"] == "Droptune.Endpoint.Live"
+    assert event["event"]["id"] == unique
 
 
 def test_a_topic_that_is_down_costs_a_line_in_the_log(
@@ -30,12 +34,12 @@ def test_a_topic_that_is_down_costs_a_line_in_the_log(
 ) -> None:
     settings = Settings.read({**os.environ, "EVENTS_TOPIC_ENDPOINT": "https://localhost:9/api/events"})
     with caplog.at_level(logging.WARNING, logger="shared.cloud.topic"):
-        assert not Cloud(settings).topic.publish("Droptune.Run.Live", unique, {})
+        assert not Cloud(settings).topic.publish("Droptune.Endpoint.Live", unique, {}, id=unique, time=AT)
     (record,) = caplog.records
     assert unique in record.getMessage()
 
 
 def test_without_a_topic_nothing_is_sent(cloud_env: Stack, caplog: pytest.LogCaptureFixture) -> None:
     settings = Settings.read({**os.environ, "EVENTS_TOPIC_ENDPOINT": ""})
-    assert not Cloud(settings).topic.publish("Droptune.Run.Live", "x", {})
+    assert not Cloud(settings).topic.publish("Droptune.Endpoint.Live", "x", {}, id="x", time=AT)
     assert not caplog.records
