@@ -369,3 +369,12 @@ def test_those_whom_the_day_holds_up_learn_that_their_turn_is_nearer(two: App, n
     assert slots.take(one, c).room_in is None, "nobody is woken by a time who has no slot then"
     assert slots.free(one, a) == [b, c], "c has to set its alarm now"
     assert slots.take(one, c).room_in is not None
+
+
+def test_the_sweep_too_tells_those_whom_the_day_holds_up(two: App, names: list[str]) -> None:
+    one = replace(two, settings=replace(two.settings, max_active_jobs=1, max_jobs_per_day=1))
+    recorded(two, names[1], Phase.PREPARED)
+    slots.take(one, names[0])
+    assert slots.take(one, names[1]).room_in is None
+    assert slots.stale(one) == [names[1]], "names[0] does not exist, so that the other one has to set its alarm"
+    assert slots.stale(one) == [], "once is enough"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from shared.cloud.metrics import Metrics
     from shared.cloud.models import Models
     from shared.cloud.queues import Queues
+    from shared.cloud.quota import Quota
     from shared.cloud.registry import Registry
     from shared.cloud.topic import Topic
 
@@ -60,6 +61,12 @@ class Cloud:
         from shared.cloud.computes import Computes
 
         return Computes(self.clients)
+
+    @cached_property
+    def quota(self) -> Quota:
+        from shared.cloud.quota import Quota
+
+        return Quota(self.clients, self.computes)
 
     @cached_property
     def models(self) -> Models:

@@ -21,22 +21,25 @@ class Compute:
     """A cluster. `provisioning_state` is Azure's: Creating, Updating, Succeeded, Failed, Deleting.
 
     `size` is empty for a compute that is no AmlCompute; `why` is the first provisioning error's code, if there is one.
+    `nodes`: those that it has now, at work or idle.
     """
 
     name: str
     size: str
     provisioning_state: str
     why: str = ""
+    nodes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A VM size of the workspace's region."""
+    """A VM size of the workspace's region. `family` is what its quota is counted by."""
 
     name: str
     gpus: int
     vcpus: int
     memory_gb: float
+    family: str
 
 
 class Computes:
@@ -47,18 +50,17 @@ class Computes:
         self._where = f"workspace {clients.settings.workspace}"
 
     def get(self, name: str) -> Compute | None:
-        """The compute of that name, or None."""
+        """The compute of that name, or None.
+
+        Asks the layer below azure-ai-ml's `compute.get`, whose entity leaves out how many nodes there are.
+        """
+        settings = self._clients.settings
         try:
             with translated(f"compute {name} in {self._where}", role=_ROLE):
-                found = self._clients.ml.compute.get(name)
+                found = self._clients.ml.compute._operation.get(settings.resource_group, settings.workspace, name)
         except NotFound:
             return None
-        return Compute(
-            name=found.name,
-            size=getattr(found, "size", None) or "",
-            provisioning_state=plain(found.provisioning_state),
-            why=plain(found.provisioning_errors),
-        )
+        return _compute(found.as_dict())
 
     def create(self, name: str, size: str, max_nodes: int, identity_id: str) -> None:
         """Asks for a cluster of 0 to `max_nodes` nodes whose jobs run as the user-assigned identity `identity_id`.
@@ -90,6 +92,20 @@ class Computes:
         return [_size(vars(size)) for size in found]
 
 
+def _compute(document: Mapping[str, Any]) -> Compute:
+    """From the service's JSON: [S] ComputeResource, AmlComputeProperties in azure-ai-ml's arm_ml_service models."""
+    properties = document["properties"]
+    of_kind = properties.get("properties") or {}
+    errors: list[dict[str, Any]] = properties.get("provisioningErrors") or []
+    return Compute(
+        name=document["name"],
+        size=of_kind.get("vmSize") or "",
+        provisioning_state=plain(properties.get("provisioningState")),
+        why=plain((errors[0].get("error") or {}).get("code")) if errors else "",
+        nodes=int(of_kind.get("currentNodeCount") or 0),
+    )
+
+
 def _size(fields: Mapping[str, Any]) -> Size:
     """azure-ai-ml 1.35.2 leaves its own `v_cp_us` and `memory_gb` empty and keeps the service's names beside them."""
     return Size(
@@ -97,4 +113,5 @@ def _size(fields: Mapping[str, Any]) -> Size:
         gpus=int(fields.get("gpus") or 0),
         vcpus=int(fields.get("vCPUs") or fields.get("v_cp_us") or 0),
         memory_gb=float(fields.get("memoryGB") or fields.get("memory_gb") or 0),
+        family=fields.get("family") or "",
     )

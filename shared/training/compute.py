@@ -1,18 +1,38 @@
-"""Whether a compute cluster can be used for a job, and how many GPUs its nodes have.
+"""Whether a compute cluster can be used for a job, how many GPUs its nodes have, and whether there is quota.
 
-Called when a run is planned, and each time that a planned run is looked at.
+Called when a run is planned, and each time that a planned run is looked at; the quota also before it deploys.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from shared.errors import Permanent
 from shared.training.base_model import SizeRule
 
 SIZES_TOLD = 20
+RESERVE = 1.2
+"""Azure ML wants quota for so much of what a deployment asks for: it needs the rest for upgrades and recovery."""
+UNRESERVED = frozenset(
+    f"standard_{name}"
+    for name in (
+        "nc24ads_a100_v4",
+        "nc48ads_a100_v4",
+        "nc96ads_a100_v4",
+        "nc40ads_h100_v5",
+        "nc80adis_h100_v5",
+        "nd96amsr_a100_v4",
+        "nd96asr_v4",
+        "nd40rs_v2",
+        "nd96is_h100_v5",
+        "nd96isr_h100_v5",
+    )
+)
+"""Sizes without that reserve: column "Skip 20% Reservation" of Azure ML's "Managed online endpoints SKU list"."""
 
 
 class Cluster(Protocol):
@@ -83,3 +103,41 @@ def _told(size: str, listed: list[VmSize]) -> str:
     order = [*close, *sorted(names.keys() - set(close))]
     rest = len(order) - SIZES_TOLD
     return ", ".join(names[key] for key in order[:SIZES_TOLD]) + (f" and {rest} more" if rest > 0 else "") or "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """vCPUs that the subscription may use in a region, of one family or of all (`of`), and those in use."""
+
+    of: str
+    limit: int
+    used: int
+
+
+def instances_counted(size: str, instances: int) -> int:
+    """Instances that a deployment of so many needs quota for, as whole ones: `ceil(1.2 x instances)` for most sizes.
+
+    By Azure ML's "Virtual machine quota allocation for deployment". Not verified against the service: whether the
+    reserve of deployments that are there already is in the usage that it tells.
+    """
+    if size.lower() in UNRESERVED:
+        return instances
+    return math.ceil(round(RESERVE * instances, 6))  # 1.2 x 5 is 6, not a hair more
+
+
+def lacking(allowances: Iterable[Allowance], size: str, vcpus: int, machines: int, wanted: str) -> str:
+    """What quota is missing for `machines` more of `size`, of `vcpus` each, and what to do; "" if none is.
+
+    `wanted` says what they are for, as in `2 nodes of cluster gpu`. Without an allowance there is no objection: the
+    service decides when it is asked.
+    """
+    needed = machines * vcpus
+    for allowance in allowances:
+        free = max(0, allowance.limit - allowance.used)
+        if needed <= free:
+            continue
+        said = f"quota: {wanted} ({size}) take {needed} vCPUs of {allowance.of}, of which {free} of {allowance.limit}"
+        if needed > allowance.limit:
+            return f"{said} are free, so they never fit: ask for more quota in Azure ML studio, or for a smaller size"
+        return f"{said} are free: stop jobs or delete deployments of that family, or ask for more in Azure ML studio"
+    return ""

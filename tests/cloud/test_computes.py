@@ -24,6 +24,7 @@ def test_a_cluster_is_made_without_waiting_and_then_found(azure: Cloud, cloud: S
         assert found is not None
         assert found.name == unique
         assert found.size.lower() == "standard_nc24ads_a100_v4"
+        assert found.nodes == 0
         return found.provisioning_state == "Succeeded"
 
     eventually(made)
@@ -33,6 +34,7 @@ def test_sizes_tell_gpus_cores_and_memory(azure: Cloud) -> None:
     sizes = {size.name: size for size in azure.computes.sizes()}
     gpu, cpu = sizes["Standard_NC24ads_A100_v4"], sizes["Standard_D13_v2"]
     assert (gpu.gpus, gpu.vcpus, gpu.memory_gb) == (1, 24, 220.0)
+    assert gpu.family == "standardNCADSA100v4Family"
     assert cpu.gpus == 0
     assert cpu.vcpus > 0
     assert cpu.memory_gb > 0

@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.errors import Permanent
 from shared.training.base_model import DENIED, SizeRule
-from shared.training.compute import SIZES_TOLD, gpus_per_node, unusable
+from shared.training.compute import SIZES_TOLD, Allowance, gpus_per_node, instances_counted, lacking, unusable
 
 A100 = "Standard_NC24ads_A100_v4"
 RULE = SizeRule(source="tag", allowed=(A100,))
@@ -77,3 +79,40 @@ def test_no_more_sizes_are_named_than_a_person_reads() -> None:
     with pytest.raises(Permanent, match=f"and {200 - SIZES_TOLD} more") as told:
         gpus_per_node("other", [Size(f"Standard_G{number}", 1) for number in range(200)])
     assert len(re.findall("Standard_G", str(told.value))) == SIZES_TOLD
+
+
+FREE = Allowance(of="standardNCADSA100v4Family", limit=96, used=48)
+
+
+def test_quota_that_suffices_is_no_objection() -> None:
+    assert lacking([FREE], A100, 24, 2, "2 nodes") == ""
+    assert lacking([], A100, 24, 1000, "1000 nodes") == ""
+
+
+def test_quota_that_is_in_use_may_be_freed() -> None:
+    told = lacking([FREE], A100, 24, 3, "3 nodes")
+    assert told == (
+        f"quota: 3 nodes ({A100}) take 72 vCPUs of standardNCADSA100v4Family, of which 48 of 96 are free: "
+        "stop jobs or delete deployments of that family, or ask for more in Azure ML studio"
+    )
+
+
+def test_quota_that_never_suffices_has_to_be_raised() -> None:
+    assert "48 of 96 are free, so they never fit: ask for more quota" in lacking([FREE], A100, 24, 5, "5 nodes")
+
+
+def test_more_in_use_than_allowed_is_none_free() -> None:
+    assert "0 of 24 are free" in lacking([Allowance(of="f", limit=24, used=48)], A100, 24, 1, "1 node")
+
+
+@given(st.lists(st.builds(Allowance, of=st.just("f"), limit=st.integers(0, 99), used=st.integers(0, 99))))
+def test_every_allowance_has_to_have_room(allowances: list[Allowance]) -> None:
+    objects = any(each.used + 3 * 8 > each.limit for each in allowances)
+    assert (lacking(allowances, A100, 8, 3, "3 nodes") != "") is objects
+
+
+@given(st.integers(1, 1000))
+def test_the_reserve_is_a_fifth_in_whole_instances(instances: int) -> None:
+    counted = instances_counted("Standard_DS3_v2", instances)
+    assert counted * 5 >= instances * 6 > (counted - 1) * 5
+    assert instances_counted("STANDARD_NC24ADS_A100_V4", instances) == instances
