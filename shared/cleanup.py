@@ -18,9 +18,10 @@ from shared.app import App
 from shared.cloud.endpoints import Endpoint
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
+from shared.lines import remove_deployments
 from shared.records import CONTAINER, FRESH, Line, Wake
 from shared.settings import Settings
-from shared.timers import STEPS_QUEUE
+from shared.timers import wake_line
 
 log = logging.getLogger("droptune.cleanup")
 
@@ -41,8 +42,8 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def cleanup(app: App) -> None:
-    """Judges every line once. One that can't be judged now is left for the next tick, and stops no other."""
-    for line_id in app.lines.ids():
+    """Judges every line whose endpoint may stand. One that can't be judged now is left for the next tick."""
+    for line_id in app.lines.standing():
         try:
             _judge(app, line_id)
         except (Transient, Permanent) as error:
@@ -59,31 +60,76 @@ def _judge(app: App, line_id: str) -> None:
         return
     line, etag = loaded
     now = app.cloud.blobs.now()
-    if line.tearing_down:
-        if line.wake is None or line.wake.due + LATE < now:
+    overdue = line.wake is None or line.wake.due + LATE < now
+    if line.tearing_down or (line.leaving and overdue):
+        if overdue:
             wake_line(app, line)
         return
-    if line.removed or not (line.serving or line.emptied):
+    if line.removed:
+        app.lines.retire(line.id)  # whoever removed it died before that
         return
+    rolling_out = _is_active(app, line.rollout)
+    if line.serving is None and line.emptied is None and (rolling_out or _is_active(app, _heading(line))):
+        return  # its first run is on its way
     endpoint = app.cloud.endpoints.get(line.endpoint)
     if endpoint is None:
-        _gone_by_hand(app, line, etag, now)
+        if not rolling_out:  # else the rollout finds out
+            _gone_by_hand(app, line, etag, now)
         return
-    if line.missing:
-        line = replace(line, missing=None)
-        etag = app.lines.save(line, etag)
-    judged = verdict(_usage(app, line, endpoint, now), policy_of(app.settings), now)
-    _carry_out(app, line, etag, judged, now)
+    seen = line if rolling_out or endpoint.busy else _seen(app, line, endpoint, now)
+    if seen != line:
+        etag = app.lines.save(seen, etag)
+        _tell_changes(app, line, seen)
+    if seen.missing:
+        return
+    usage = _usage(app, seen, endpoint, now, rolling_out=rolling_out)
+    _carry_out(app, seen, etag, verdict(usage, policy_of(app.settings), now), now)
 
 
-def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Usage:
+def _seen(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Line:
+    """The line after what its endpoint shows of people's doing: traffic taken from what serves, or that deleted.
+
+    Nothing is made or given back. What has traffic is there; only what has none is looked at itself.
+    """
+    serving = line.serving
+    if serving is None:  # a run may have made the endpoint and never come to deploy
+        return replace(line, missing=None, emptied=line.emptied or now)
+    sidelined = line.sidelined if line.sidelined and line.sidelined > serving.since else None
+    if endpoint.traffic.get(serving.deployment):
+        return replace(line, missing=None, sidelined=None)
+    if now - serving.since < FRESH:  # the endpoint may be shown as it was before
+        return replace(line, sidelined=sidelined)
+    if app.cloud.endpoints.deployment(line.endpoint, serving.deployment):
+        return replace(line, missing=None, sidelined=sidelined or now)
+    if line.missing is None or now - line.missing < FRESH:
+        return replace(line, missing=line.missing or now)
+    return replace(line, missing=None, sidelined=None, serving=None, noticed=None, emptied=now)
+
+
+def _tell_changes(app: App, before: Line, after: Line) -> None:
+    serving = before.serving
+    if serving is None:
+        return
+    if after.serving is None:
+        _tell(app, "TornDown", after, f"somebody deleted {serving.deployment}; it is not made again by itself")
+    elif after.sidelined and after.sidelined != before.sidelined:
+        _tell(app, "TrafficTaken", after, f"somebody gave deployment {serving.deployment} 0 % of it; it still costs")
+    elif before.sidelined and not after.sidelined and before.sidelined > serving.since:
+        _tell(app, "TrafficReturned", after, f"deployment {serving.deployment} has traffic again")
+
+
+def _heading(line: Line) -> str:
+    return line.heading.run if line.heading else ""
+
+
+def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, rolling_out: bool) -> Usage:
     usage = Usage(
         since=line.serving.since if line.serving else None,
         emptied=line.emptied,
         noticed=line.noticed,
         kept_until=line.kept_until,
         kept_by_tag=KEEP_TAG in endpoint.tags,
-        rolling_out=_rolls_out(app, line),
+        rolling_out=rolling_out,
     )
     if line.serving is None or now - line.serving.since < app.settings.idle_window:
         return usage
@@ -98,9 +144,9 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Usage:
     return replace(usage, requests=requests, control=min(halves))
 
 
-def _rolls_out(app: App, line: Line) -> bool:
-    holder = app.runs.load(line.rollout) if line.rollout else None
-    return holder is not None and not holder[0].phase.ended
+def _is_active(app: App, run_id: str) -> bool:
+    loaded = app.runs.load(run_id) if run_id else None
+    return loaded is not None and not loaded[0].phase.ended
 
 
 def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) -> None:
@@ -118,10 +164,18 @@ def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) 
         case Delete(why, endpoint):
             if app.settings.cleanup_mode == "report":
                 log.warning("endpoint %s would be torn down: %s (CLEANUP_MODE=report)", line.endpoint, why)
+            elif line.emptied and (others := _others(app, line)):
+                log.warning("endpoint %s stays: %s on it is not Droptune's", line.endpoint, ", ".join(others))
             elif _within_cap(app, line, now):
                 going = replace(line, tearing_down=True, remove_endpoint=endpoint, rollout="")
                 app.lines.save(going, etag)
                 wake_line(app, going)
+
+
+def _others(app: App, line: Line) -> list[str]:
+    """Deployments that somebody else made on the line's endpoint."""
+    found = app.cloud.endpoints.deployments(line.endpoint)
+    return [each.name for each in found if "droptune.run" not in each.tags]
 
 
 def _within_cap(app: App, line: Line, now: datetime) -> bool:
@@ -143,9 +197,34 @@ def _within_cap(app: App, line: Line, now: datetime) -> bool:
     return True
 
 
-def wake_line(app: App, line: Line, *, after: timedelta = timedelta(0), token: str | None = None) -> None:
-    """Has the teardown looked at after `after`. Without a token it is nobody's timer, and never dropped."""
-    app.cloud.queues.send(STEPS_QUEUE, {"line": line.id, "token": token}, after=after)
+def tend(app: App, line_id: str, token: str | None) -> None:
+    """Takes the upkeep of a line as far as it goes now: its teardown, or the end of what served before."""
+    loaded = app.lines.load(line_id)
+    if loaded is None or (token is not None and (loaded[0].wake is None or loaded[0].wake.token != token)):
+        return
+    line, etag = loaded
+    if line.tearing_down:
+        tear_down(app, line_id, token)
+    elif line.leaving and not _is_active(app, line.rollout):
+        _end_grace(app, line, etag)
+
+
+def _end_grace(app: App, line: Line, etag: str) -> None:
+    """Deletes what served before, once its grace is over; looks again until it is gone."""
+    now = app.cloud.blobs.now()
+    due = [each.deployment for each in line.leaving if each.until <= now]
+    again = app.settings.poll_interval
+    try:
+        there = remove_deployments(app, line.endpoint, due) if due else ()
+    except Transient as error:
+        there, again = due, error.after
+    left = tuple(each for each in line.leaving if each.until > now or each.deployment in there)
+    timer = None
+    if left:
+        timer = Wake(token=uuid4().hex, due=now + again if there else min(each.until for each in left))
+    app.lines.save(replace(line, leaving=left, wake=timer), etag)
+    if timer:
+        wake_line(app, line, after=timer.due - now, token=timer.token)
 
 
 def tear_down(app: App, line_id: str, token: str | None) -> None:
@@ -204,15 +283,18 @@ def _gone_by_hand(app: App, line: Line, etag: str, now: datetime) -> None:
         if line.missing is None:
             app.lines.save(replace(line, missing=now), etag)
         return
-    app.lines.save(replace(line, serving=None, noticed=None, emptied=line.emptied or now, removed=now), etag)
-    _tell(app, "TornDown", line, "somebody deleted the endpoint; it is not made again by itself")
+    stood = line.serving or line.emptied
+    emptied = line.emptied or (now if stood else None)
+    nothing = replace(line, rollout="", serving=None, noticed=None, missing=None, sidelined=None)
+    app.lines.save(replace(nothing, emptied=emptied, removed=now), etag)
+    if stood:  # else no run has come so far
+        _tell(app, "TornDown", line, "somebody deleted the endpoint; it is not made again by itself")
 
 
 def _tell(app: App, what: str, line: Line, why: str) -> None:
     log.info("endpoint %s: %s (%s)", line.endpoint, what, why)
+    now = app.cloud.blobs.now()
+    data = {"line": line.id, "dataset": line.folder, "endpoint": line.endpoint, "reason": why}
     app.cloud.topic.publish(
-        f"Droptune.Endpoint.{what}",
-        f"lines/{line.id}",
-        {"line": line.id, "endpoint": line.endpoint, "why": why},
-        app.cloud.blobs.now(),
+        f"Droptune.Endpoint.{what}", f"lines/{line.id}", data, id=f"{line.id}-{what}-{now:%Y%m%dT%H%M%S}", time=now
     )

@@ -1,14 +1,14 @@
 """From what happened outside to the run that it concerns: uploads make runs, job events wake them.
 
 Events only wake: an upload's event causes a look into its folder, and what stands there decides. Called by
-`dataset_uploaded`, `job_finished` and, for events that never came, by the sweep. What is not for us is left alone with
-one log line and a count.
+`dataset_uploaded`, `job_finished` and, for events that never came or could not be delivered, by the sweep. What is not
+for us is left alone with one log line and a count.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from dataclasses import replace
 from uuid import uuid4
 
 import msgspec
@@ -57,6 +57,28 @@ def job_changed(app: App, body: bytes) -> None:
         wake(app, loaded[0])
 
 
+def undelivered(app: App, body: bytes) -> None:
+    """Handles a dead letter: a JSON list of events that Event Grid could not deliver.
+
+    Raises ValueError when one of them is nothing that we know, after the others were handled.
+    """
+    letter = json.loads(body)
+    unknown = []
+    for event in letter if isinstance(letter, list) else [letter]:
+        kind = str((event.get("eventType") or event.get("type")) if isinstance(event, dict) else event)
+        try:
+            if kind.startswith("Microsoft.Storage."):
+                uploaded(app, json.dumps(event).encode())
+            elif kind.startswith("Microsoft.MachineLearningServices."):
+                job_changed(app, json.dumps(event).encode())
+            else:
+                unknown.append(f"no event of datasets or jobs: {kind[:80]}")
+        except ValueError as error:
+            unknown.append(str(error))
+    if unknown:
+        raise ValueError("; ".join(unknown))
+
+
 def look_into(app: App, name: str, *, cause: str = "") -> None:
     """Makes the runs that the folder yields now and that do not exist yet. `cause`: the file that an event named."""
     folder = read_folder(app, name)
@@ -98,13 +120,12 @@ def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
     if not app.runs.create(run):
         return False
     wake(app, run, after=timer.due - now, token=timer.token)
-    app.announce(run)
     log.info("run %s: received %s, %s", run_id, dataset.told, model)
     return True
 
 
 def _reject(app: App, folder: Folder) -> None:
-    """A finetune.yaml that can't be followed is a run that ends at once: its owner has to hear of it."""
+    """A finetune.yaml that can't be followed is a run that ends first thing: its owner has to hear of it."""
     spec, now = folder.files[FILE_NAME], app.cloud.blobs.now()
     path = f"{folder.name}/{FILE_NAME}"
     run = Run(
@@ -116,10 +137,11 @@ def _reject(app: App, folder: Folder) -> None:
         since=now,
         train=File(name=path, etag=spec.etag, size=spec.size),
         spec=File(name=path, etag=spec.etag, size=spec.size),
-    )
-    ended = replace(run, reason=folder.problem).told(now, folder.problem, phase=Phase.REJECTED)
-    if app.runs.create(ended):
-        app.announce(ended)
+        ending=Phase.REJECTED,
+        reason=folder.problem,
+    ).told(now, f"received {path}")
+    if app.runs.create(run):
+        wake(app, run)
         log.info("run %s: rejected: %s", run.id, folder.problem)
 
 

@@ -1,31 +1,38 @@
 """What Droptune remembers: runs and lines, as JSON blobs that change under If-Match only.
 
-A record is never locked. Whoever changes one has read it, and loses (`Conflict`) when somebody else was faster. The
-marker `active/<run>` stands beside a run from before its first save until after its last one, so that the sweep pays
-for what is active and not for all that ever ran. Called by the loop, the intake, the timers and the web page.
+A record is never locked. Whoever changes one has read it, and loses (`Conflict`) when somebody else was faster. Markers
+stand beside what is open, an index holds what is over, so that ticks and pages pay for what is active and not for all
+that ever ran. Called by the loop, the intake, the timers and the web page.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shared.dataset.spec import Hub, Policy
 from shared.errors import Conflict, NotFound
-from shared.lifecycle import Phase
+from shared.lifecycle import Held, Phase
 from shared.serving.gate import Promotion, Scores
 
 if TYPE_CHECKING:
     from shared.cloud.blobs import Blobs
 
+log = logging.getLogger("droptune.records")
+
 CONTAINER = "state"
 HISTORY_LIMIT = 200
 FRESH = timedelta(minutes=5)
 """What was just made may not be seen by all of Azure yet (azure-dev#4037)."""
+STILLBORN = timedelta(minutes=15)
+"""A marker so old without its record: whoever made it died before the first save."""
+_DIGITS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +98,29 @@ class Pinned:
     gpus: int
 
 
+_EVENTS = {
+    Phase.TRAINING: "Training.Started",
+    Phase.REGISTERED: "Model.Registered",
+    Phase.LIVE: "Endpoint.Live",
+    Phase.REJECTED: "Dataset.Rejected",
+    Phase.ROLLED_BACK: "Endpoint.RolledBack",
+    Phase.FAILED: "Run.Failed",
+    Phase.UNCHANGED: "Run.Unchanged",
+    Phase.SUPERSEDED: "Run.Superseded",
+    Phase.CANCELLED: "Run.Cancelled",
+}
+"""What is told of a run that comes to a phase, once an attempt; behind `Droptune.`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One uploaded dataset on its way to an endpoint. Times are the storage service's, UTC.
 
     Its data are files, `train` at least, or `hub`; `hub_commit` is what that one's revision was when it was read first.
-    `in_job`: they are too big for a function, and the first step of the run's job prepares them. `origin`: the run whose
-    model this one serves again, where a person asked for that (rollback, revive); it begins at REGISTERED. `approved`:
-    who let it have traffic. `scores`: what the gate was shown and said (see serving/gate.py). `untold`: events to send.
+    `in_job`: they are too big for a function, and the first step of the run's job prepares them. `origin`: the run
+    whose model this one serves again, where a person asked for that (rollback, revive); it begins at REGISTERED.
+    `data_of`: see `prepared`, where that is another run's or attempt's. `held`: see lifecycle.Wait. `approved`: who let
+    it have traffic. `scores`: what the gate was shown and said (see serving/gate.py). `untold`: events to send.
     """
 
     id: str
@@ -108,6 +130,7 @@ class Run:
     uploaded: datetime
     ordinal: int = 0
     origin: str = ""
+    data_of: str = ""
     train: File | None = None
     validation: File | None = None
     test: File | None = None
@@ -123,6 +146,7 @@ class Run:
     ending: Phase | None = None
     reason: str = ""
     waiting: str = ""
+    held: Held = ""
     parked: str = ""
     parked_at: datetime | None = None
     crashes: int = 0
@@ -164,8 +188,8 @@ class Run:
 
     @property
     def prepared(self) -> str:
-        """Prefix in the container `prepared` of this attempt's immutable copy."""
-        return f"{self.id}/{self.attempt}"
+        """Prefix in the container `prepared` of the immutable copy of the data that its model is trained on."""
+        return self.data_of or f"{self.id}/{self.attempt}"
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether the run came to its phase so recently that Azure may not show yet what was made for it."""
@@ -175,9 +199,24 @@ class Run:
         """The run with another line in its history and these fields changed; `since` moves with the phase."""
         phase = phase or self.phase
         if phase != self.phase:
-            changes |= {"phase": phase, "since": at, "waiting": ""}
+            changes |= {"phase": phase, "since": at, "waiting": "", "held": ""}
+            if kind := _EVENTS.get(phase):
+                changes["untold"] = (*self.untold, self._notice(kind, at, self.reason))
         history = (*self.history, Entry(at=at, phase=phase, what=what))[-HISTORY_LIMIT:]
         return replace(self, history=history, **changes)
+
+    def park(self, at: datetime, why: str) -> Run:
+        """The run left alone until the sweep, or a person, tries it again."""
+        notice = self._notice("Run.Parked", at, why)
+        return replace(self, parked=why, parked_at=at, claim=None, crashes=0, untold=(*self.untold, notice))
+
+    def _notice(self, kind: str, at: datetime, why: str) -> Notice:
+        if kind == "Endpoint.Live" and self.origin:
+            kind = "Endpoint.Revived"
+        if kind == "Endpoint.RolledBack" and self.scores and not self.scores.passed:
+            kind = "Gate.Failed"
+        which = f"{at:%Y%m%dT%H%M%S}" if kind == "Run.Parked" else str(self.attempt)
+        return Notice(id=f"{self.id}-{kind}-{which}", type=f"Droptune.{kind}", at=at, why=why)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,8 +268,8 @@ class Line:
     that, which a rollback goes back to. `heading`: the newest run that trains. `rollout`: the run that it is being
     changed for. `leaving`: what served before and is about to be deleted. `pinned`: who keeps it at what it serves, ""
     if nobody. `emptied`: since when the endpoint has no deployment; `removed`: since when there is no endpoint.
-    `missing`: since when Azure does not show the endpoint, or what should serve there. `wake`: the line's timer, of a
-    teardown or of what is leaving.
+    `missing`: since when Azure does not show the endpoint, or what should serve there. `sidelined`: since when that has
+    no traffic, which somebody took away. `wake`: the line's timer, of a teardown or of what is leaving.
     """
 
     id: str
@@ -246,6 +285,7 @@ class Line:
     pinned: str = ""
     noticed: datetime | None = None
     missing: datetime | None = None
+    sidelined: datetime | None = None
     tearing_down: bool = False
     wake: Wake | None = None
     remove_endpoint: bool = False
@@ -256,17 +296,29 @@ class Line:
 
 
 class Records[T: (Run, Line)]:
-    """The JSON blobs of one kind, `<prefix>/<id>.json` in the container `state`."""
+    """The JSON blobs of one kind, `<prefix>/<id>.json` in the container `state`, and two lists that spare listing them.
+
+    A record that is open (a run that works, a line whose endpoint may stand) has a marker beside it, an empty blob
+    `<open>/<id>`, from before its first save until after its last one. When it is over it gets an entry in an index
+    whose names sort the newest first, `<over>/<time left>-<id>`. So looking at what is open, and at the page of what
+    was over last, costs the same however many there ever were.
+    """
 
     _kind: type[T]
 
-    def __init__(self, blobs: Blobs, prefix: str, kind: type[T]) -> None:
+    def __init__(self, blobs: Blobs, prefix: str, kind: type[T], *, open_: str, over: str) -> None:
         self._blobs = blobs
         self._prefix = prefix
         self._kind = kind
+        self._open = f"{open_}/"
+        self._over = f"{over}/"
 
     def _name(self, key: str) -> str:
         return f"{self._prefix}/{key}.json"
+
+    def _ended(self, record: T) -> datetime | None:
+        """Since when the record is over, None while it is open."""
+        raise NotImplementedError
 
     def load(self, key: str) -> tuple[T, str] | None:
         """The record and its ETag, or None. Raises msgspec.ValidationError when somebody broke it by hand."""
@@ -282,53 +334,132 @@ class Records[T: (Run, Line)]:
 
     def create(self, record: T) -> bool:
         """Writes a new record; False when there is one of that id already."""
+        if self.load(record.id):
+            return False
+        self._mark(record.id)
         try:
             self._blobs.write(CONTAINER, self._name(record.id), msgspec.json.encode(record), if_none_match=True)
         except Conflict:
             return False
+        if self._ended(record):
+            self.retire(record.id)
         return True
 
+    def marked(self) -> Iterator[tuple[str, datetime]]:
+        """Ids of the records that are open, with the time that the marker of each was made."""
+        for blob in self._blobs.list(CONTAINER, self._open):
+            yield blob.name.removeprefix(self._open), blob.last_modified
+
+    def retire(self, key: str) -> None:
+        """Puts a record that is over into the index and takes its marker away; one that is open stays as it is.
+
+        May be done again: the entry's name is made of the record's end. A marker whose record never came goes too, once
+        it is old. Of a marker that was made anew meanwhile it keeps its hands off: see `reopen`.
+        """
+        marker = self._blobs.head(CONTAINER, f"{self._open}{key}")
+        loaded = self.load(key)
+        if loaded:
+            at = self._ended(loaded[0])
+            if at is None:
+                return
+            self._blobs.write(CONTAINER, f"{self._over}{_newest_first(at)}-{key}", b"")
+        elif marker and self._blobs.now() - marker.last_modified < STILLBORN:
+            return
+        if marker:
+            with suppress(Conflict):
+                self._blobs.delete(CONTAINER, marker.name, if_match=marker.etag)
+
+    def reopen(self, record: T, etag: str) -> str:
+        """Saves a record that is not over any more, as `save` does.
+
+        The marker comes first, so that no crash hides the record; and once more after the save, for the case that
+        somebody who had read the older record was about to take it away. The index keeps its entry, which `recent`
+        passes over.
+        """
+        self._mark(record.id)
+        saved = self.save(record, etag)
+        self._mark(record.id)
+        return saved
+
     def recent(self, limit: int) -> list[T]:
-        """The records that changed last, newest first."""
-        found = sorted(
-            self._blobs.list(CONTAINER, f"{self._prefix}/"), key=lambda blob: blob.last_modified, reverse=True
-        )
-        keys = [blob.name.removeprefix(f"{self._prefix}/").removesuffix(".json") for blob in found[:limit]]
-        return [loaded[0] for key in keys if (loaded := self.load(key))]
+        """At most `limit` records that are open, then at most `limit` that are over, of both the newest first.
+
+        Costs a listing of what is open, a page of the index, and what it returns. A record that somebody broke by hand
+        is left out, and the log names it.
+        """
+        marked = sorted(self.marked(), key=lambda each: each[1], reverse=True)[:limit]
+        keys = [key for key, _ in marked]
+        found = [record for key in keys if (record := self._readable(key))]
+        seen = set(keys)
+        for blob in self._blobs.list(CONTAINER, self._over, page=limit):
+            key = blob.name[len(self._over) + _DIGITS + 1 :]
+            if key not in seen and (record := self._readable(key)):
+                found.append(record)
+            seen.add(key)
+            if len(seen) == len(keys) + limit:
+                break
+        return found
+
+    def _mark(self, key: str) -> None:
+        self._blobs.write(CONTAINER, f"{self._open}{key}", b"")
+
+    def _readable(self, key: str) -> T | None:
+        try:
+            loaded = self.load(key)
+        except msgspec.ValidationError:
+            log.exception("%s/%s can't be read", CONTAINER, self._name(key))
+            return None
+        return loaded[0] if loaded else None
 
 
 class Runs(Records[Run]):
-    """The runs, with the marker of those that are active."""
+    """The runs; those that have not ended are open."""
 
     def __init__(self, blobs: Blobs) -> None:
-        super().__init__(blobs, "runs", Run)
+        super().__init__(blobs, "runs", Run, open_="active", over="ended")
 
-    def create(self, record: Run) -> bool:
-        if self.load(record.id):
-            return False
-        if not record.phase.ended:
-            self._blobs.write(CONTAINER, f"active/{record.id}", b"")
-        return super().create(record)
+    def _ended(self, record: Run) -> datetime | None:
+        return record.since if record.phase.ended else None
 
     def active(self) -> Iterator[tuple[str, datetime]]:
         """Ids of runs that have not ended, with the time that their marker was made."""
-        for blob in self._blobs.list(CONTAINER, "active/"):
-            yield blob.name.removeprefix("active/"), blob.last_modified
-
-    def retire(self, key: str) -> None:
-        """Takes the marker away: the run has ended (or never began)."""
-        self._blobs.delete(CONTAINER, f"active/{key}")
+        return self.marked()
 
 
 class Lines(Records[Line]):
-    """The lines. Rollout, teardown and cleanup change them, each under the ETag of what it has read."""
+    """The lines; open are those whose endpoint may stand.
+
+    Rollout, teardown and cleanup change them, each under the ETag of what it has read.
+    """
 
     def __init__(self, blobs: Blobs) -> None:
-        super().__init__(blobs, "lines", Line)
+        super().__init__(blobs, "lines", Line, open_="standing", over="removed")
 
-    def ids(self) -> list[str]:
-        """Ids of all lines."""
-        return [blob.name[len("lines/") : -len(".json")] for blob in self._blobs.list(CONTAINER, "lines/")]
+    def _ended(self, record: Line) -> datetime | None:
+        return record.removed
+
+    def save(self, record: Line, etag: str) -> str:
+        """Replaces the line that was read with `etag`; answers with the new ETag. Raises Conflict.
+
+        One that is rolled out to is not removed any more, and marked before the save; one whose endpoint is removed is
+        put among those after it.
+        """
+        if record.rollout:
+            self._mark(record.id)
+            record = replace(record, removed=None)
+        saved = super().save(record, etag)
+        if record.removed:
+            self.retire(record.id)
+        return saved
+
+    def standing(self) -> Iterator[str]:
+        """Ids of the lines whose endpoint may stand."""
+        return (key for key, _ in self.marked())
+
+
+def _newest_first(at: datetime) -> str:
+    """Digits that are smaller the later `at` is: listings go by name. Good until the year 2286."""
+    return f"{10**_DIGITS - (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1):0{_DIGITS}d}"
 
 
 def expired(run: Run, now: datetime, margin: timedelta) -> bool:

@@ -1,100 +1,166 @@
 """The safety net under the events: finds uploads and jobs whose event never came, and wakes runs that are overdue.
 
-Called by a timer. Costs a listing of what is active and of the datasets, never of what has ended.
+Called by a timer. A tick costs a listing of what is active and of Event Grid's dead letters, and a look at each. All
+datasets are listed once in UPLOADS_SWEEP; what has ended is never looked at.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 import msgspec
 
+from shared import slots
 from shared.app import App
-from shared.errors import Conflict, NotFound, Transient
+from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.events import folder_of
 from shared.folders import DATASETS
-from shared.intake import look_into
+from shared.intake import look_into, undelivered
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, Run, expired
+from shared.telemetry import ignored
 from shared.timers import wake
 
 log = logging.getLogger("droptune.sweep")
 
 WATERMARK = "watermark.json"
 MARGIN = timedelta(minutes=1)
+REVIEW = timedelta(hours=1)
+"""A run that waits for a person, or its turn, is looked at so often: whoever ends the wait wakes it, as a rule."""
 PARKED = timedelta(hours=1)
 """A parked run is tried again so often: what it stumbled over may have been mended, and it may cost money."""
 OVERLAP = timedelta(minutes=15)
+"""How much of the time before the last listing the next one looks at again: a big blob is committed late."""
+DEAD_LETTERS = "deadletter"
+"""Container of what Event Grid could not deliver."""
+LETTERS_AT_MOST = 200
+"""Dead letters of one tick; after a long outage the next ticks take the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watermark:
-    """When Droptune swept first, and last. By the storage service's clock."""
+    """When Droptune swept first, listed the datasets last, and reviewed last who waits. By the service's clock."""
 
     installed: datetime
     swept: datetime
+    reviewed: datetime | None = None
 
 
 def sweep(app: App) -> None:
     """One pass over what may have been missed. Doing it twice at once wakes twice and changes nothing."""
-    _wake_overdue(app)
-    _find_uploads(app)
-
-
-def _wake_overdue(app: App) -> None:
-    now = app.cloud.blobs.now()
-    for run_id, marked in app.runs.active():
-        try:
-            _wake_if_overdue(app, run_id, marked, now)
-        except Exception:
-            log.exception("run %s can't be looked at; the others are", run_id)
-
-
-def _wake_if_overdue(app: App, run_id: str, marked: datetime, now: datetime) -> None:
-    loaded = app.runs.load(run_id)
-    if loaded is None:
-        if now - marked > OVERLAP:
-            app.runs.retire(run_id)
-        return
-    run, _ = loaded
-    parked_until = run.parked_at + PARKED if run.parked and run.parked_at else now
-    if parked_until <= now and (run.phase.ended or _overdue(run, now)):
-        log.info("run %s (%s) is overdue: woken", run.id, run.phase)
-        wake(app, run)
-
-
-def _overdue(run: Run, now: datetime) -> bool:
-    """Whether something should have happened by itself. A job is always looked at: its event may be lost."""
-    if run.claim is None and run.wake is None:
-        return run.phase is Phase.TRAINING or now - run.since > MARGIN
-    return expired(run, now, MARGIN)
-
-
-def _find_uploads(app: App) -> None:
-    """Uploads since the last sweep, less a margin for late commits. What was there at the first sweep is left alone."""
     now = app.cloud.blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
     try:
         data, etag = app.cloud.blobs.read(CONTAINER, WATERMARK)
         mark = msgspec.json.decode(data, type=Watermark)
     except NotFound:
         mark, etag = Watermark(installed=now, swept=now), None
+    after = mark
+    review = mark.reviewed is None or now - mark.reviewed >= REVIEW
+    _wake_overdue(app, now, review=review)
+    if review:
+        after = replace(after, reviewed=now)
+    _handle_dead_letters(app)
+    if etag and now - mark.swept >= app.settings.uploads_sweep and _find_uploads(app, mark):
+        after = replace(after, swept=now)
+    if etag and after == mark:
+        return
+    try:
+        body = msgspec.json.encode(after)
+        app.cloud.blobs.write(CONTAINER, WATERMARK, body, if_match=etag, if_none_match=etag is None)
+    except Conflict:
+        log.info("another sweep moved the watermark")
+
+
+def _wake_overdue(app: App, now: datetime, *, review: bool) -> None:
+    try:
+        turn = slots.stale(app)
+    except (Transient, Permanent, msgspec.MsgspecError):
+        log.exception("the slots can't be looked at; who waits for one stays where it is")
+        turn = []
+    for run_id, _ in app.runs.active():
+        try:
+            _wake_if_overdue(app, run_id, now, turn, review=review)
+        except Exception:
+            log.exception("run %s can't be looked at; the others are", run_id)
+
+
+def _wake_if_overdue(app: App, run_id: str, now: datetime, turn: Collection[str], *, review: bool) -> None:
+    loaded = app.runs.load(run_id)
+    if loaded is None:
+        app.runs.retire(run_id)
+        return
+    run, _ = loaded
+    parked_until = run.parked_at + PARKED if run.parked and run.parked_at else now
+    if parked_until <= now and (run.phase.ended or _overdue(run, now, turn, review=review)):
+        log.info("run %s (%s) is overdue: woken", run.id, run.phase)
+        wake(app, run)
+
+
+def _overdue(run: Run, now: datetime, turn: Collection[str], *, review: bool) -> bool:
+    """Whether something should have happened by itself. A job is always looked at: its event may be lost.
+
+    `turn`: runs that need not wait for a slot any more. `review`: whether runs that rightly wait are looked at too.
+    """
+    if run.held == "slot" and run.claim is None and run.id in turn:
+        return True
+    if run.claim is not None or run.wake is not None:
+        return expired(run, now, MARGIN)
+    if run.held and not review and not run.ending and not (run.held == "approval" and run.approved):
+        return False
+    return run.phase is Phase.TRAINING or now - run.since > MARGIN
+
+
+def _handle_dead_letters(app: App) -> None:
+    """Does what undelivered events ask for, and deletes them. What can't be read is kept beside poisoned messages."""
+    blobs = app.cloud.blobs
+    try:
+        names = [each.name for each in islice(blobs.list(DEAD_LETTERS, page=LETTERS_AT_MOST), LETTERS_AT_MOST)]
+    except Permanent as error:
+        log.warning("dead letters can't be looked at: %s", error)
+        return
+    for name in names:
+        try:
+            _handle_dead_letter(app, name)
+        except NotFound:
+            log.info("%s/%s: another sweep was faster", DEAD_LETTERS, name)
+        except (Transient, Conflict, Permanent) as error:
+            log.warning("%s/%s can't be handled now: %s", DEAD_LETTERS, name, error)
+
+
+def _handle_dead_letter(app: App, name: str) -> None:
+    blobs = app.cloud.blobs
+    letter, _ = blobs.read(DEAD_LETTERS, name)
+    try:
+        undelivered(app, letter)
+        log.warning("%s/%s was handled: Event Grid could not deliver it", DEAD_LETTERS, name)
+    except (Transient, Conflict, Permanent):
+        raise
+    except Exception as error:
+        kept = f"poison/{DEAD_LETTERS}/{name}"
+        blobs.write(CONTAINER, kept, letter)
+        log.exception("%s/%s can't be handled; it is in %s/%s now", DEAD_LETTERS, name, CONTAINER, kept)
+        ignored("dead_letter", f"{CONTAINER}/{kept}: {error}")
+    blobs.delete(DEAD_LETTERS, name)
+
+
+def _find_uploads(app: App, mark: Watermark) -> bool:
+    """Looks into the folders with uploads since the last listing, less a margin for late commits. Whether all could be.
+
+    What was there at the first sweep is left alone.
+    """
     since = max(mark.installed, mark.swept - OVERLAP)
     changed = {folder_of(blob.name) for blob in app.cloud.blobs.list(DATASETS) if blob.last_modified >= since}
-    again = False
+    done = True
     for folder in sorted(changed - {""}):
         try:
             look_into(app, folder)
         except (Transient, Conflict) as error:
             log.warning("%s/%s can't be looked into now: %s", DATASETS, folder, error)
-            again = True
+            done = False
         except Exception:
             log.exception("%s/%s can't be looked into; the other folders are", DATASETS, folder)
-    if again:
-        return  # the mark stays, so that the next sweep looks again
-    try:
-        body = msgspec.json.encode(replace(mark, swept=now))
-        app.cloud.blobs.write(CONTAINER, WATERMARK, body, if_match=etag, if_none_match=etag is None)
-    except Conflict:
-        log.info("another sweep moved the watermark")
+    return done

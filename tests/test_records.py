@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -12,7 +13,8 @@ from shared.app import App
 from shared.dataset.spec import Hub, Policy
 from shared.errors import Conflict
 from shared.lifecycle import Phase
-from shared.records import HISTORY_LIMIT, Claim, File, Line, Run, Wake, expired
+from shared.records import CONTAINER, HISTORY_LIMIT, Claim, File, Line, Run, Wake, expired
+from tests.conftest import requests_of
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -103,22 +105,151 @@ def test_what_does_not_exist_is_none(app: App) -> None:
     assert app.lines.load("lnone") is None
 
 
-def test_active_are_the_runs_that_were_made_and_not_retired(app: App) -> None:
+def changed(app: App, run: Run, **changes: object) -> Run:
+    """The run, saved with these changes as the loop would."""
+    loaded = app.runs.load(run.id)
+    assert loaded
+    after = replace(loaded[0], **changes)  # type: ignore[arg-type]
+    app.runs.save(after, loaded[1])
+    return after
+
+
+def is_active(app: App, run: Run) -> bool:
+    return run.id in {run_id for run_id, _ in app.runs.active()}
+
+
+def shown(app: App, limit: int = 100) -> list[str]:
+    return [run.id for run in app.runs.recent(limit)]
+
+
+def test_active_are_the_runs_that_have_not_ended(app: App) -> None:
     working, ended = a_run(), a_run(phase=Phase.REJECTED)
     app.runs.create(working)
     app.runs.create(ended)
-    active = {run_id for run_id, _ in app.runs.active()}
-    assert working.id in active
-    assert ended.id not in active
+    assert is_active(app, working)
+    assert not is_active(app, ended)
+    app.runs.retire(working.id)
+    assert is_active(app, working), "it has not ended"
+    changed(app, working, phase=Phase.FAILED)
     app.runs.retire(working.id)
     assert not app.runs.create(working), "as a repeated event would"
-    assert working.id not in {run_id for run_id, _ in app.runs.active()}
+    assert not is_active(app, working)
 
 
-def test_lines_are_listed_by_their_ids(app: App) -> None:
+def test_the_runs_that_ended_last_are_shown_behind_those_that_work_each_once(app: App) -> None:
+    now = app.cloud.blobs.now()
+    runs = [a_run(phase=Phase.FAILED, since=now - timedelta(minutes=minutes)) for minutes in (3, 1, 2)]
+    working = a_run()
+    for run in (*runs, working):
+        app.runs.create(run)
+        app.runs.retire(run.id)  # as whoever meets an ended run does
+    first, second, third = runs[1], runs[2], runs[0]
+    mine = {run.id for run in (*runs, working)}
+    assert [run_id for run_id in shown(app) if run_id in mine] == [working.id, first.id, second.id, third.id]
+
+
+def test_no_more_than_a_page_is_read(app: App) -> None:
+    now = app.cloud.blobs.now()
+    runs = [a_run(phase=Phase.FAILED, since=now + timedelta(seconds=number)) for number in range(5)]
+    for run in runs:
+        app.runs.create(run)
+    newest = [run.id for run in reversed(runs)]
+    ended = [run.id for run in app.runs.recent(3) if run.phase.ended]
+    assert [run_id for run_id in ended if run_id in newest] == newest[:3]
+    with requests_of(app) as counted:
+        app.runs.recent(3)
+    assert counted.requests <= 2 + 3 + 3, "two listings, three that work, three that ended"
+
+
+def test_a_run_that_is_taken_up_again_works_and_is_shown_once_and_later_at_its_new_end(app: App) -> None:
+    now = app.cloud.blobs.now()
+    run, other = (a_run(phase=Phase.FAILED, since=now + timedelta(hours=1, seconds=number)) for number in range(2))
+    for each in (run, other):
+        app.runs.create(each)
+    loaded = app.runs.load(run.id)
+    assert loaded
+    app.runs.reopen(replace(loaded[0], phase=Phase.PREPARED, attempt=2, since=now + timedelta(hours=2)), loaded[1])
+    assert is_active(app, run)
+    assert shown(app).count(run.id) == 1
+    app.runs.retire(run.id)  # by somebody who had read the older record
+    assert is_active(app, run)
+    changed(app, run, phase=Phase.LIVE, since=now + timedelta(hours=3))
+    app.runs.retire(run.id)
+    app.runs.retire(run.id)
+    assert not is_active(app, run)
+    assert [run_id for run_id in shown(app) if run_id in (run.id, other.id)] == [run.id, other.id]
+
+
+@pytest.mark.parametrize("between", range(1, 4))
+def test_a_run_that_is_taken_up_again_while_its_old_end_is_put_away_stays_active(app: App, between: int) -> None:
+    """A person retries it just while the sweep retires it, behind each of the sweep's requests."""
+    run = a_run(phase=Phase.FAILED)
+    app.runs.create(run)
+    app.cloud.blobs.write(CONTAINER, f"active/{run.id}", b"")  # as a crash before the retirement leaves it
+    transport = app.cloud.clients.transport
+    send, seen = transport.send, 0
+
+    def let_somebody_in(*arguments: Any, **options: Any) -> Any:
+        nonlocal seen
+        answer = send(*arguments, **options)
+        seen += 1
+        if seen == between:
+            loaded = app.runs.load(run.id)
+            assert loaded
+            app.runs.reopen(replace(loaded[0], phase=Phase.PREPARED), loaded[1])
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transport, "send", let_somebody_in)
+        app.runs.retire(run.id)
+    assert seen > between
+    assert is_active(app, run)
+    assert shown(app).count(run.id) == 1
+
+
+def test_a_record_that_somebody_broke_does_not_hide_the_others(app: App) -> None:
+    good, broken = (a_run(phase=Phase.FAILED, since=app.cloud.blobs.now()) for _ in range(2))
+    for run in (good, broken):
+        app.runs.create(run)
+    app.cloud.blobs.write(CONTAINER, f"runs/{broken.id}.json", b'{"id": 1}')
+    assert good.id in shown(app)
+    assert broken.id not in shown(app)
+    app.cloud.blobs.delete(CONTAINER, f"runs/{broken.id}.json")
+
+
+def test_a_young_marker_without_a_record_stays(app: App) -> None:
+    """Its maker is about to save the record."""
+    run = a_run()
+    app.cloud.blobs.write(CONTAINER, f"active/{run.id}", b"")
+    app.runs.retire(run.id)
+    assert is_active(app, run)
+    app.cloud.blobs.delete(CONTAINER, f"active/{run.id}")
+
+
+def a_line(**changes: object) -> Line:
     line = Line(id=f"l{uuid4().hex[:15]}", folder="faq", base_model="Phi-4", endpoint="faq-1")
+    return replace(line, **changes)  # type: ignore[arg-type]
+
+
+def relined(app: App, line: Line, **changes: object) -> Line:
+    loaded = app.lines.load(line.id)
+    assert loaded
+    app.lines.save(replace(loaded[0], **changes), loaded[1])  # type: ignore[arg-type]
+    loaded = app.lines.load(line.id)
+    assert loaded
+    return loaded[0]
+
+
+def test_a_line_stands_until_its_endpoint_is_removed_and_again_when_it_is_rolled_out_to(app: App) -> None:
+    line = a_line()
     assert app.lines.create(line)
-    assert line.id in app.lines.ids()
+    assert line.id in app.lines.standing()
+    relined(app, line, removed=app.cloud.blobs.now())
+    assert line.id not in app.lines.standing()
+    assert line.id in [each.id for each in app.lines.recent(100)], "it may be revived"
+    assert relined(app, line, rollout="r1").removed is None
+    assert line.id in app.lines.standing()
+    assert [each.id for each in app.lines.recent(100)].count(line.id) == 1
 
 
 def test_history_is_told_in_order_and_bounded() -> None:
