@@ -23,10 +23,18 @@ def run_id(dataset_path: str, etags: Mapping[str, str], spec_etag: str | None, o
     """Id of the run that an upload starts: `r` and 15 of a-z2-7.
 
     `etags` maps each file that the run takes to its ETag, quoted or not; `ordinal` is 0 for an upload, and higher for
-    what a person asks for on the same files (force, revive, rollback).
+    what a person asks for in its place (see `again_id`).
     """
     files = sorted((name, _bare(etag)) for name, etag in etags.items())
     return "r" + _hash(dataset_path, files, None if spec_etag is None else _bare(spec_etag), ordinal, length=15)
+
+
+def again_id(line: str, uploaded: str, model: str, ordinal: int) -> str:
+    """Id of the run that serves a model of the line again, in the place of what was uploaded at `uploaded`.
+
+    Unlike an upload's it has no files: those are perhaps gone. Whoever asks for the same again gets the same run.
+    """
+    return run_id(f"{line}@{uploaded}", {model: ""}, None, ordinal)
 
 
 def line_id(dataset: str, base_model: str) -> str:

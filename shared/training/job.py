@@ -56,12 +56,14 @@ def job_request(
     test: str | None = None,
     takes: Collection[str] | None = None,
     step: Step | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> JobRequest:
     """The request of this attempt.
 
     `model_id`, `component_id`: registry addresses; `train`, `validation`, `test`: azureml:// or https addresses of JSON
     Lines; `gpus`: per node. A validation file is always given, so that the component never cuts its own. `takes`: names
     of the component's inputs, if known; what serves no purpose there is then left out. `step`: what makes these files.
+    `tags`: more of them, beside those that lead from the job to what it is made of.
     """
     computes: dict[str, Value] = {
         "compute_model_import": cpu_compute,
@@ -104,6 +106,7 @@ def job_request(
             "droptune.base_model": base_model,
             "droptune.base_model_id": model_id,
             "droptune.component_id": component_id,
+            **(tags or {}),
         },
         step=step,
     )
