@@ -1,35 +1,87 @@
-"""The cleanup over the local cloud: what stays, what goes, how much at once. The whole way tears down a real one."""
+"""The cleanup over the local cloud: what stays, what goes, how much at once, and what people did by hand.
 
-from collections.abc import Callable
+The deployments only pretend; the whole way tears down a real one.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
+from localcloud.stack import Stack
 from shared.app import App
 from shared.cleanup import DELETIONS, cleanup, tear_down
-from shared.records import CONTAINER, Line, Serving
-from tests.conftest import eventually
+from shared.lifecycle import Phase
+from shared.records import CONTAINER, FRESH, Heading, Line, Run, Serving
+from tests.conftest import eventually, requests_of
 
 DAY = timedelta(days=1)
+MODEL = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
 MakeLine = Callable[..., Line]
 
 
 @pytest.fixture
-def make_line(app: App) -> MakeLine:
-    """Makes an endpoint without deployments, and its line with these fields."""
+def make_line(app: App, cloud: Stack) -> Iterator[MakeLine]:
+    """Makes an endpoint, with the deployment and its traffic if one serves, and its line with these fields."""
     app.cloud.blobs.delete(CONTAINER, DELETIONS)
+    cloud.control("POST", "/_local/pretend", {"deployments": {"match": "^clean-"}})
+    made: list[Line] = []
 
     def make(**fields: object) -> Line:
         name = f"clean-{uuid4().hex[:8]}"
         app.cloud.endpoints.create(name, tags={"droptune.line": name})
-        eventually(lambda: (found := app.cloud.endpoints.get(name)) and found.state == "Succeeded")
+        settled(app, name)
         line = replace(Line(id=name, folder=name, base_model="Phi-4", endpoint=name), **fields)  # type: ignore[arg-type]
+        if line.serving:
+            deploy(app, line, line.serving.deployment, {"droptune.run": line.serving.run})
+            app.cloud.endpoints.set_traffic(name, {line.serving.deployment: 100})
+            settled(app, name)
         app.lines.create(line)
+        made.append(line)
         return line
 
-    return make
+    yield make
+    cloud.control("DELETE", "/_local/pretend")
+    for line in made:  # other tests judge all lines that stand
+        app.cloud.endpoints.delete(line.endpoint)
+        loaded = app.lines.load(line.id)
+        assert loaded
+        app.lines.save(replace(loaded[0], rollout="", removed=app.cloud.blobs.now()), loaded[1])
+
+
+def settled(app: App, endpoint: str) -> None:
+    eventually(lambda: (found := app.cloud.endpoints.get(endpoint)) and found.state == "Succeeded")
+
+
+def deploy(app: App, line: Line, name: str, tags: dict[str, str]) -> None:
+    app.cloud.endpoints.deploy(line.endpoint, name, MODEL, "Standard_DS3_v2", 1, tags)
+
+    def made() -> bool:
+        found = app.cloud.endpoints.deployment(line.endpoint, name)
+        return found is not None and found.state == "Succeeded"
+
+    eventually(made)
+    settled(app, line.endpoint)
+
+
+def undeploy(app: App, line: Line, name: str) -> None:
+    """As a person does it in the portal: first the traffic, then the deployment."""
+    app.cloud.endpoints.set_traffic(line.endpoint, {})
+    settled(app, line.endpoint)
+    app.cloud.endpoints.remove_deployment(line.endpoint, name)
+    eventually(lambda: app.cloud.endpoints.deployment(line.endpoint, name) is None)
+
+
+def told(cloud: Stack, line: Line) -> list[str]:
+    """What the lifecycle topic was told of the line's endpoint."""
+    events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+    return [event["type"].rpartition(".")[2] for event in events if event.get("subject") == f"lines/{line.id}"]
+
+
+def later(cloud: Stack, length: timedelta) -> None:
+    cloud.control("POST", "/_local/clock", {"advance": length.total_seconds()})
 
 
 def serving(app: App, days: int) -> Serving:
@@ -115,3 +167,127 @@ def test_an_endpoint_that_somebody_deleted_is_noticed_and_not_made_again(app: Ap
     assert not now_of(app, once).removed
     assert now_of(app, long_ago).removed
     assert app.cloud.endpoints.get(long_ago.endpoint) is None
+    assert long_ago.id not in app.lines.standing(), "a removed endpoint costs no look any more"
+
+
+def test_a_deployment_that_somebody_deleted_is_told_once_and_not_made_again(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
+    line = make_line(serving=serving(app, 9))
+    undeploy(app, line, "r1-1")
+    cleanup(app)
+    assert now_of(app, line).missing, "one 404 of Azure's is not believed"
+    assert now_of(app, line).serving
+    later(cloud, FRESH)
+    for _ in range(2):
+        cleanup(app)
+    after = now_of(app, line)
+    assert (after.serving, after.missing, bool(after.emptied)) == (None, None, True)
+    assert told(cloud, line) == ["TornDown"]
+    assert app.cloud.endpoints.deployments(line.endpoint) == []
+    assert app.cloud.endpoints.get(line.endpoint), "the address stays, as after a teardown of our own"
+
+
+def test_a_deployment_that_is_seen_again_was_not_deleted(app: App, make_line: MakeLine) -> None:
+    line = make_line(serving=serving(app, 9), missing=app.cloud.blobs.now() - DAY)
+    cleanup(app)
+    after = now_of(app, line)
+    assert after.serving
+    assert after.missing is None
+
+
+def test_traffic_that_somebody_took_away_is_told_once_a_change_and_not_given_back(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
+    line = make_line(serving=serving(app, 9))
+    cleanup(app)
+    assert told(cloud, line) == []
+    for traffic, expected in (({}, ["TrafficTaken"]), ({"r1-1": 100}, ["TrafficTaken", "TrafficReturned"])):
+        app.cloud.endpoints.set_traffic(line.endpoint, traffic)
+        settled(app, line.endpoint)
+        for _ in range(2):
+            cleanup(app)
+        assert told(cloud, line) == expected
+        found = app.cloud.endpoints.get(line.endpoint)
+        assert found
+        assert found.traffic == traffic
+        assert now_of(app, line).serving == line.serving
+
+
+def test_what_has_just_begun_to_serve_is_not_taken_for_sidelined(app: App, cloud: Stack, make_line: MakeLine) -> None:
+    """Azure may show the endpoint as it was before."""
+    line = make_line(serving=serving(app, 0))
+    app.cloud.endpoints.set_traffic(line.endpoint, {})
+    settled(app, line.endpoint)
+    cleanup(app)
+    assert told(cloud, line) == []
+
+
+def test_nothing_is_said_of_traffic_that_a_rollout_moves(app: App, cloud: Stack, make_line: MakeLine) -> None:
+    run = a_run(app, Phase.CHECKING)
+    line = make_line(serving=serving(app, 9), rollout=run.id)
+    deploy(app, line, "r2-1", {"droptune.run": run.id})
+    app.cloud.endpoints.set_traffic(line.endpoint, {"r2-1": 100})
+    settled(app, line.endpoint)
+    cleanup(app)
+    assert told(cloud, line) == []
+    assert now_of(app, line) == line
+    ended(app, run)
+
+
+def test_an_empty_endpoint_on_which_somebody_serves_a_model_of_their_own_stays(app: App, make_line: MakeLine) -> None:
+    line = make_line(emptied=app.cloud.blobs.now() - 40 * DAY)
+    deploy(app, line, "theirs", {})
+    cleanup(app)
+    assert not now_of(app, line).tearing_down
+    assert app.cloud.endpoints.deployment(line.endpoint, "theirs")
+
+
+def test_an_endpoint_to_which_no_run_came_to_deploy_is_an_empty_one(app: App, make_line: MakeLine) -> None:
+    run = a_run(app, Phase.TRAINING)
+    line = make_line(heading=Heading(run=run.id, uploaded=run.uploaded))
+    cleanup(app)
+    assert now_of(app, line) == line, "its run is on its way"
+    ended(app, run)
+    cleanup(app)
+    assert now_of(app, line).emptied
+
+
+def test_a_line_that_has_no_endpoint_and_gets_none_costs_nothing_any_more(app: App, cloud: Stack) -> None:
+    line = Line(id=f"l{uuid4().hex[:15]}", folder="none", base_model="Phi-4", endpoint=f"none-{uuid4().hex[:8]}")
+    app.lines.create(line)
+    cleanup(app)
+    assert line.id in app.lines.standing(), "one 404 of Azure's is not believed"
+    later(cloud, FRESH)
+    cleanup(app)
+    assert line.id not in app.lines.standing()
+    assert told(cloud, line) == [], "nobody took anything away"
+
+
+def test_lines_whose_endpoints_are_gone_cost_nothing(app: App, make_line: MakeLine) -> None:
+    make_line(emptied=app.cloud.blobs.now())
+    cleanup(app)
+    with requests_of(app) as before:
+        cleanup(app)
+    at = app.cloud.blobs.now()
+    for number in range(50):
+        gone = Line(id=f"l{uuid4().hex[:15]}", folder="f", base_model="m", endpoint=f"gone-{number}", removed=at)
+        app.lines.create(gone)
+    with requests_of(app) as after:
+        cleanup(app)
+    assert after.requests == before.requests
+    assert after.bytes < before.bytes + 2000
+
+
+def a_run(app: App, phase: Phase) -> Run:
+    now = app.cloud.blobs.now()
+    run = Run(id=f"r{uuid4().hex[:15]}", folder="f", line="l", base_model="m", uploaded=now, since=now, phase=phase)
+    app.runs.create(run)
+    return run
+
+
+def ended(app: App, run: Run) -> None:
+    loaded = app.runs.load(run.id)
+    assert loaded
+    app.runs.save(replace(loaded[0], phase=Phase.FAILED), loaded[1])
+    app.runs.retire(run.id)
