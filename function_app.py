@@ -5,6 +5,7 @@ import azure.functions as func
 from functions import (
     advance_run,
     cleanup,
+    commands,
     dataset_uploaded,
     job_finished,
     poisoned,
@@ -14,5 +15,5 @@ from functions import (
 )
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
-for module in (dataset_uploaded, prepare_dataset, job_finished, advance_run, poisoned, sweep, cleanup, web):
+for module in (dataset_uploaded, prepare_dataset, job_finished, advance_run, poisoned, sweep, cleanup, web, commands):
     app.register_functions(module.blueprint)

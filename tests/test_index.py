@@ -30,6 +30,8 @@ print(json.dumps({"functions": found, "modules": sorted(sys.modules)}))
 FUNCTIONS = [
     "advance_run",
     "cleanup",
+    "command_line",
+    "command_run",
     "dataset_uploaded",
     "folders",
     "health",
@@ -40,6 +42,7 @@ FUNCTIONS = [
     "poisoned_prepare",
     "poisoned_run_step",
     "prepare_dataset",
+    "recover",
     "run",
     "runs",
     "sweep",

@@ -1,0 +1,383 @@
+"""What a person asks for: retry, cancel and approve a run; roll back, revive, pin and unpin a line.
+
+Each is a function `(app, id, *, by)` that changes records under If-Match, wakes whom that concerns, and says in a
+sentence what happens next; the loop does the work. Raises NotFound when there is no such run or line, Permanent when it
+can't be done, with what to do instead, and Conflict when the record changed again and again meanwhile. Called by the
+HTTP functions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import msgspec
+
+from shared import naming
+from shared.app import App
+from shared.errors import Conflict, NotFound, Permanent
+from shared.folders import datasets_of, read_folder
+from shared.lifecycle import Phase
+from shared.records import Line, Records, Run, Serving
+from shared.timers import wake
+
+log = logging.getLogger("droptune.commands")
+
+TRIES = 5
+SOMEBODY = "somebody"
+BY_LENGTH = 100
+
+
+def who(by: str) -> str:
+    """A name as it is kept: one line, of what can be printed, and not long."""
+    return "".join(letter for letter in by if letter.isprintable()).strip()[:BY_LENGTH] or SOMEBODY
+
+
+# Runs ----------------------------------------------------------------------------------------------------------------
+
+
+def retry(app: App, run_id: str, *, by: str = "") -> str:
+    """Takes a parked run up again, or makes another attempt of one that ended without going live.
+
+    A model that the run has registered is not trained again: the attempt begins with its deployment.
+    """
+
+    def attempt() -> str:
+        run, etag = _run(app, run_id)
+        if run.phase.ended:
+            return _another_attempt(app, run, etag, who(by))
+        if not run.parked:
+            wake(app, run)
+            doing = f"waits for {run.waiting}" if run.waiting else "goes on by itself"
+            return f"run {run.id} is {run.phase} and {doing}: it was looked at again, nothing else"
+        told = run.told(app.cloud.blobs.now(), f"taken up again by {who(by)}; it was parked: {run.parked}")
+        _save(app, replace(told, parked="", parked_at=None, crashes=0), etag)
+        return f"run {run.id} is not parked any more, and goes on where it was: {run.phase}"
+
+    return _again(attempt, f"run {run_id}")
+
+
+def cancel(app: App, run_id: str, *, by: str = "") -> str:
+    """Ends a run that has not ended. What it holds, its job or deployment, is let go by the loop."""
+
+    def attempt() -> str:
+        run, etag = _run(app, run_id)
+        if run.phase.ended:
+            raise Permanent(f"run {run.id} has ended as {run.phase} already: there is nothing to cancel")
+        if run.ending:
+            wake(app, run)
+            return f"run {run.id} is ending already, as {run.ending}: {run.reason}"
+        line = app.lines.load(run.line)
+        if line and line[0].serving and line[0].serving.run == run.id:
+            raise Permanent(f"run {run.id} serves already: droptune rollback {run.line} serves what served before")
+        reason = f"cancelled by {who(by)}"
+        told = run.told(app.cloud.blobs.now(), reason)
+        # A claim stays as it is: whoever works on the run now finds the end when that is done.
+        _save(app, replace(told, ending=Phase.CANCELLED, reason=reason, parked="", parked_at=None), etag)
+        held = {Phase.TRAINING: "its job is cancelled", Phase.DEPLOYING: "its deployment is deleted"}
+        held[Phase.CHECKING] = held[Phase.DEPLOYING]
+        return f"run {run.id} ends as cancelled" + (f"; {held[run.phase]}" if run.phase in held else "")
+
+    return _again(attempt, f"run {run_id}")
+
+
+def approve(app: App, run_id: str, *, by: str = "") -> str:
+    """Lets a run have traffic that has passed the gate, where its finetune.yaml asks for that (`approve: manual`)."""
+
+    def attempt() -> str:
+        run, etag = _run(app, run_id)
+        if run.phase.ended or run.ending:
+            raise Permanent(f"run {run.id} {_ended(run)}: there is nothing to approve")
+        if run.promotion.approve != "manual":
+            raise Permanent(f"run {run.id} needs no approval: it serves once it has passed its checks")
+        if run.approved:
+            wake(app, run)
+            return f"run {run.id} was approved by {run.approved} already"
+        if run.phase is not Phase.CHECKING or not run.scores or not run.scores.passed:
+            waits = f", and waits for {run.waiting}" if run.waiting else ""
+            raise Permanent(f"run {run.id} is {run.phase}{waits}: it can be approved once it has passed its checks")
+        told = run.told(app.cloud.blobs.now(), f"approved by {who(by)}")
+        _save(app, replace(told, approved=who(by), waiting="", held=""), etag)
+        return f"run {run.id} is approved, and gets the traffic of endpoint {run.endpoint}"
+
+    return _again(attempt, f"run {run_id}")
+
+
+def _another_attempt(app: App, run: Run, etag: str, by: str) -> str:
+    match run.phase:
+        case Phase.LIVE:
+            raise Permanent(f"run {run.id} went live: droptune revive {run.line}, or rollback, serves it again")
+        case Phase.UNCHANGED:
+            raise Permanent(f"run {run.id} is {run.phase}, {run.reason}: there is nothing to train")
+        case Phase.REJECTED:
+            raise Permanent(f"run {run.id} was rejected for its data, and they are the same: upload corrected data")
+    _make_way(app, run)
+    now, number = app.cloud.blobs.now(), run.attempt + 1
+    fresh = replace(
+        run,
+        attempt=number,
+        since=now,
+        ending=None,
+        reason="",
+        waiting="",
+        held="",
+        parked="",
+        parked_at=None,
+        crashes=0,
+        claim=None,
+        wake=None,
+        endpoint="",
+        deployment="",
+        checks={},
+        passed=None,
+        scores=None,
+        approved="",
+    )
+    if run.model and _model_is_there(app, run.model):
+        fresh = replace(fresh, phase=Phase.REGISTERED, data_of=run.prepared)
+        next_ = f"model {run.model} is deployed again"
+    elif run.origin:
+        raise Permanent(f"model {run.model} is gone: somebody deleted it; upload the dataset again")
+    else:
+        if run.id not in datasets_of(read_folder(app, run.folder)):
+            raise Permanent(f"datasets/{run.folder} is not as run {run.id} took it any more: upload the dataset again")
+        fresh = replace(
+            fresh,
+            phase=Phase.RECEIVED,
+            data_of="",
+            faults=None,
+            in_job=False,
+            notes=(),
+            rows={},
+            fingerprint="",
+            pinned=None,
+            job="",
+            model="",
+        )
+        next_ = "it begins anew with its data"
+    why = f"attempt {number}, asked for by {by}; attempt {run.attempt} ended as {run.phase}: {run.reason}"
+    app.runs.reopen(fresh.told(now, why), etag)
+    wake(app, fresh)
+    return f"run {run.id} is taken up again, as attempt {number}: {next_}"
+
+
+def _make_way(app: App, run: Run) -> None:
+    """Raises Permanent when a newer run of the line stands in the way; one that ended without success does not."""
+    loaded = app.lines.load(run.line)
+    if loaded is None:
+        return
+    line, etag = loaded
+    if line.latest and line.latest.order > run.order:
+        raise Permanent(
+            f"run {line.latest.run} is newer and went live: droptune rollback {line.id}, or upload the dataset again"
+        )
+    if line.heading is None or line.heading.order <= run.order:
+        return
+    newer = app.runs.load(line.heading.run)
+    if newer and not newer[0].phase.ended:
+        raise Permanent(
+            f"run {newer[0].id} is newer and is {newer[0].phase}: cancel it first, or upload the dataset again"
+        )
+    app.lines.save(replace(line, heading=None), etag)
+
+
+# Lines ---------------------------------------------------------------------------------------------------------------
+
+
+def rollback(app: App, line_id: str, *, by: str = "") -> str:
+    """Serves again what the line served before, by a run of its own that begins with the deployment."""
+
+    def attempt() -> str:
+        line, _ = _line(app, line_id)
+        if line.before is None or line.latest is None:
+            raise Permanent(f"line {line.id} has served nothing before that: there is nothing to roll back to")
+        return _serve_again(app, line, line.before, line.latest, f"a rollback by {who(by)}")
+
+    return _again(attempt, f"line {line_id}")
+
+
+def revive(app: App, line_id: str, *, by: str = "") -> str:
+    """Serves again what a line that was torn down served last."""
+
+    def attempt() -> str:
+        line, _ = _line(app, line_id)
+        if line.serving and not line.tearing_down:
+            raise Permanent(f"line {line.id} serves {line.serving.model} at endpoint {line.endpoint}")
+        if line.latest is None:
+            raise Permanent(f"line {line.id} has served nothing yet: upload a dataset, or droptune retry a run of it")
+        return _serve_again(app, line, line.latest, line.latest, f"a revival by {who(by)}")
+
+    return _again(attempt, f"line {line_id}")
+
+
+def pin(app: App, line_id: str, *, by: str = "") -> str:
+    """Keeps a line at what it serves: newer versions are trained, and wait. Rolling back is still possible."""
+
+    def attempt() -> str:
+        line, etag = _line(app, line_id)
+        if line.serving is None:
+            raise Permanent(f"line {line.id} serves nothing: there is nothing to keep it at")
+        if line.pinned:
+            return f"line {line.id} is pinned to {line.serving.model} already, by {line.pinned}"
+        app.lines.save(replace(line, pinned=who(by)), etag)
+        rolling = app.runs.load(line.rollout) if line.rollout else None
+        under_way = (
+            f"; run {line.rollout} is being rolled out already: droptune cancel {line.rollout} stops it"
+            if rolling and not rolling[0].phase.ended
+            else ""
+        )
+        return f"line {line.id} is pinned to {line.serving.model}{under_way}"
+
+    return _again(attempt, f"line {line_id}")
+
+
+def unpin(app: App, line_id: str, *, by: str = "") -> str:
+    """Lets newer versions of a line go live again, and wakes those that waited for that."""
+
+    def attempt() -> str:
+        line, etag = _line(app, line_id)
+        if line.pinned:
+            app.lines.save(replace(line, pinned=""), etag)
+            log.info("line %s: unpinned by %s", line.id, who(by))
+        # Also where it was not pinned: whoever asked before may have died before he woke them.
+        held = [run for run in _active(app) if run.line == line.id and run.held == "pin"]
+        for run in held:
+            wake(app, run)
+        waited = f"; {', '.join(run.id for run in held)} goes on" if held else ""
+        return f"line {line.id} is {'not pinned any more' if line.pinned else 'not pinned'}{waited}"
+
+    return _again(attempt, f"line {line_id}")
+
+
+def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) -> str:
+    """Makes the run that serves `what` again, newer than `instead_of` and all else of the same upload."""
+    if not _model_is_there(app, what.model):
+        raise Permanent(f"model {what.model} is gone: somebody deleted it; upload the dataset again")
+    rivals = [each for each in (line.serving, line.latest, line.heading) if each]
+    ordinal = 1 + max(each.ordinal for each in rivals if each.uploaded == instead_of.uploaded)
+    run_id = naming.again_id(line.id, instead_of.uploaded.isoformat(), what.model, ordinal)
+    known = app.runs.load(run_id)
+    if known and not known[0].phase.ended:
+        wake(app, known[0])
+        return f"run {run_id} does that already; it is {known[0].phase}"
+    if known:
+        return _another_attempt(app, *known, why)
+    loaded, now = app.runs.load(what.run), app.cloud.blobs.now()
+    made = loaded[0] if loaded else None
+    base = made or Run(
+        id=run_id,
+        folder=line.folder,
+        line=line.id,
+        base_model=line.base_model,
+        uploaded=what.uploaded,
+        since=now,
+        fingerprint=what.fingerprint,
+        # The name of a deployment is that of the run and attempt that made it, and so is the place of their data.
+        data_of="/".join(what.deployment.rsplit("-", 1)),
+        job=what.model.rpartition(":")[2],
+    )
+    run = Run(
+        id=run_id,
+        folder=line.folder,
+        line=line.id,
+        base_model=line.base_model,
+        uploaded=instead_of.uploaded,
+        ordinal=ordinal,
+        origin=base.origin or what.run,
+        data_of=base.prepared,
+        train=base.train,
+        validation=base.validation,
+        test=base.test,
+        spec=base.spec,
+        hub=base.hub,
+        hub_commit=base.hub_commit,
+        policy=base.policy,
+        promotion=base.promotion,
+        parameters=base.parameters,
+        phase=Phase.REGISTERED,
+        since=now,
+        rows=base.rows,
+        fingerprint=base.fingerprint or what.fingerprint,
+        faults=base.faults,
+        pinned=base.pinned,
+        job=base.job,
+        model=what.model,
+    ).told(now, f"{why}: {what.model}, of run {base.origin or what.run}")
+    app.runs.create(run)  # False: somebody asked for the same just now
+    wake(app, run)
+    return f"run {run_id} serves {what.model} again at endpoint {line.endpoint}"
+
+
+# Records -------------------------------------------------------------------------------------------------------------
+
+
+def _again(attempt: Callable[[], str], what: str) -> str:
+    """Tries a change until nobody else changes the record at the same time."""
+    for _ in range(TRIES):
+        try:
+            return attempt()
+        except Conflict:
+            log.info("%s changed meanwhile: read again", what)
+    raise Conflict(f"{what} changes all the time: try again in a minute")
+
+
+def _run(app: App, run_id: str) -> tuple[Run, str]:
+    loaded = app.runs.load(run_id) if _may_be_id(run_id) else None
+    if loaded is None:
+        raise NotFound(f"there is no run {run_id}: droptune runs lists them")
+    return loaded
+
+
+def _line(app: App, name: str) -> tuple[Line, str]:
+    """The line by its id, its endpoint's name, or its folder where that has one line only."""
+    loaded = app.lines.load(name) if _may_be_id(name) else None
+    if loaded:
+        return loaded
+    known = (naming.line_id(name, app.settings.base_model), *app.lines.standing())
+    lines = {line[0].id: line for key in known if (line := _readable(app.lines, key))}
+    found = [line for line in lines.values() if name in (line[0].endpoint, line[0].folder)]
+    if not found:
+        raise NotFound(f"there is no line {name}: name one by its id, its endpoint or its dataset's folder")
+    if len(found) > 1:
+        each = ", ".join(f"{line.id} ({line.base_model})" for line, _ in found)
+        raise Permanent(f"{name} has several lines: name one of {each}")
+    return found[0]
+
+
+def _active(app: App) -> Iterator[Run]:
+    for run_id, _ in app.runs.active():
+        if loaded := _readable(app.runs, run_id):
+            yield loaded[0]
+
+
+def _readable[T: (Run, Line)](records: Records[T], key: str) -> tuple[T, str] | None:
+    """The record; None as well where somebody broke it by hand: the others are not to suffer from that."""
+    try:
+        return records.load(key)
+    except msgspec.ValidationError:
+        log.exception("record %s can't be read", key)
+        return None
+
+
+def _save(app: App, run: Run, etag: str) -> None:
+    app.runs.save(run, etag)
+    wake(app, run)
+
+
+def _may_be_id(text: str) -> bool:
+    """Whether it is safe as a part of a record's name. What was asked for comes from outside."""
+    return text.isascii() and text.replace("-", "").replace("_", "").isalnum()
+
+
+def _model_is_there(app: App, model: str) -> bool:
+    name, _, version = model.rpartition(":")
+    return bool(name) and app.cloud.models.get(name, version) is not None
+
+
+def _ended(run: Run) -> str:
+    return f"is ending as {run.ending}" if run.ending else f"has ended as {run.phase}"
+
+
+ON_RUNS: dict[str, Callable[..., str]] = {"retry": retry, "cancel": cancel, "approve": approve}
+ON_LINES: dict[str, Callable[..., str]] = {"rollback": rollback, "revive": revive, "pin": pin, "unpin": unpin}

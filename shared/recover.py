@@ -1,0 +1,314 @@
+"""Lost records made again, from the tags of jobs, deployments and endpoints (see tags.py), and from what Azure shows.
+
+A record that exists is never written over, so it may be done again. What has no record and tells no way to it is named.
+Where Azure can't show what was meant, nothing is promoted and no money spent: a deployment that stands without traffic
+beside one that has it may have been about to serve, or may have served before, so its run asks for an approval; a model
+that nothing serves waits for `retry`. Called by the HTTP functions, for a person.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import uuid4
+
+from shared import naming, slots, tags
+from shared.app import App
+from shared.cloud.endpoints import Deployment, Endpoint
+from shared.cloud.jobs import ENDED, JobView
+from shared.errors import Conflict
+from shared.events import folder_of
+from shared.folders import DATASETS, datasets_of, read_folder
+from shared.lifecycle import Phase
+from shared.records import Heading, Leaving, Line, Pinned, Run, Serving, Wake
+from shared.timers import wake, wake_line
+
+log = logging.getLogger("droptune.recover")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovered:
+    """Sentences: what was made again, and what a person should know or do."""
+
+    rebuilt: tuple[str, ...]
+    told: tuple[str, ...]
+
+
+@dataclass(kw_only=True)
+class _Trace:
+    """What is left of a run: its last job, its last deployment, and what their tags say of it."""
+
+    run: Run
+    job: JobView | None = None
+    deployment: Deployment | None = None
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """What was found, and what became of it."""
+
+    app: App
+    now: datetime
+    traces: dict[str, _Trace] = field(default_factory=dict)
+    lines: dict[str, Line] = field(default_factory=dict)
+    rebuilt: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def done(self, what: str) -> None:
+        log.warning("recovered: %s", what)
+        self.rebuilt.append(what)
+
+
+def recover(app: App) -> Recovered:
+    """Makes the records of runs and lines again that are lost. Raises Transient or Permanent when Azure can't be asked.
+
+    Asks for all jobs that there ever were, all endpoints and all datasets: this is no part of any day's work.
+    """
+    work = _Work(app=app, now=app.cloud.blobs.now())
+    for job in app.cloud.jobs.list_since(None):
+        _trace_job(work, job)
+    endpoints = [
+        (each, app.cloud.endpoints.deployments(each.name)) for each in app.cloud.endpoints.list({tags.LINE: None})
+    ]
+    for _, deployments in endpoints:
+        for deployment in deployments:
+            _trace_deployment(work, deployment)
+    for endpoint, deployments in endpoints:
+        _recover_line(work, endpoint, deployments)
+    for trace in work.traces.values():
+        _recover_run(work, trace)
+    _tell_of_datasets(work)
+    return Recovered(rebuilt=tuple(work.rebuilt), told=tuple(work.told))
+
+
+# What is there -------------------------------------------------------------------------------------------------------
+
+
+def _trace_job(work: _Work, job: JobView) -> None:
+    run = tags.run_of(job.tags, since=job.created or work.now)
+    if run is None:
+        _untold(work, job.tags, f"job {job.name}")
+        return
+    known = work.traces.get(run.id)
+    if known is None:
+        work.traces[run.id] = _Trace(run=replace(run, job=job.name, pinned=_pinned(job.tags)), job=job)
+    elif known.run.attempt < run.attempt:
+        known.run, known.job = replace(run, job=job.name, pinned=_pinned(job.tags)), job
+
+
+def _trace_deployment(work: _Work, deployment: Deployment) -> None:
+    run = tags.run_of(deployment.tags, since=work.now)
+    if run is None:
+        _untold(work, deployment.tags, f"deployment {deployment.name} of endpoint {deployment.endpoint}")
+        return
+    trace = work.traces.setdefault(run.id, _Trace(run=run))
+    if trace.deployment and trace.run.attempt >= run.attempt:
+        return
+    if trace.run.attempt <= run.attempt:
+        trace.run = replace(run, job=trace.run.job, pinned=trace.run.pinned)
+        trace.deployment = deployment
+
+
+def _untold(work: _Work, found: Mapping[str, str], what: str) -> None:
+    """Of something whose tags don't hold a record: it is only told, and only if its run has none."""
+    run = found.get(tags.RUN)
+    if run is None:
+        work.told.append(f"{what} has no tag of Droptune's: it is left alone")
+    elif work.app.runs.load(run) is None:
+        work.told.append(
+            f"{what} is of run {run}, whose record is lost and can't be made of its tags: it is left alone"
+        )
+
+
+def _pinned(found: Mapping[str, str]) -> Pinned | None:
+    """What a job was made of, but for its parameters: the job itself tells those."""
+    model, component = found.get("droptune.base_model_id", ""), found.get("droptune.component_id", "")
+    if not (model and component):
+        return None
+    return Pinned(
+        model_id=model,
+        model_version=model.rpartition("/")[2],
+        component_id=component,
+        component_version=component.rpartition("/")[2],
+        parameters={},
+        gpus=0,
+    )
+
+
+# Lines ---------------------------------------------------------------------------------------------------------------
+
+
+def _recover_line(work: _Work, endpoint: Endpoint, deployments: list[Deployment]) -> None:
+    app, line_id = work.app, endpoint.tags[tags.LINE]
+    if loaded := app.lines.load(line_id):
+        work.lines[line_id] = loaded[0]
+        return
+    line = tags.line_of(endpoint.tags) or _line_by_runs(work, line_id)
+    if line is None or line.id != line_id:
+        work.told.append(
+            f"endpoint {endpoint.name} is of line {line_id}, whose record is lost: its tags don't tell more"
+        )
+        return
+    line = _with_deployments(work, replace(line, endpoint=endpoint.name), endpoint, deployments)
+    work.lines[line.id] = line
+    if not app.lines.create(line):
+        return
+    if line.wake:
+        wake_line(app, line, after=line.wake.due - work.now, token=line.wake.token)
+    serves = f"serves {line.serving.model}" if line.serving else "serves nothing"
+    work.done(f"line {line.id} ({line.folder}, {line.base_model}): endpoint {line.endpoint} {serves}")
+    work.told.append(f"line {line.id}: whether it was pinned, and what it served before, is not known any more")
+
+
+def _line_by_runs(work: _Work, line_id: str) -> Line | None:
+    """By the tags of what belongs to it, where those of the endpoint don't tell."""
+    for trace in work.traces.values():
+        if trace.run.line == line_id:
+            return Line(id=line_id, folder=trace.run.folder, base_model=trace.run.base_model, endpoint="")
+    return None
+
+
+def _with_deployments(work: _Work, line: Line, endpoint: Endpoint, deployments: list[Deployment]) -> Line:
+    """The line with what the endpoint shows: what has the traffic serves, the newest without is rolled out."""
+    ours = [(run, each) for each in deployments if (run := _run_of(work, each))]
+    if not deployments:
+        return replace(line, heading=_heading(work, line), emptied=work.now)
+    ours.sort(key=lambda found: (endpoint.traffic.get(found[1].name, 0), found[0].order), reverse=True)
+    serving: Serving | None = None
+    if ours and endpoint.traffic.get(ours[0][1].name):
+        run, deployment = ours.pop(0)
+        serving = Serving(
+            run=run.id,
+            deployment=deployment.name,
+            model=run.model,
+            fingerprint=run.fingerprint,
+            since=work.now,
+            uploaded=run.uploaded,
+            ordinal=run.ordinal,
+        )
+    rollout = ""
+    if ours and not ours[0][0].phase.ended and (serving is None or ours[0][0].order > serving.order):
+        rollout = ours.pop(0)[0].id
+    until = work.now + work.app.settings.rollout_grace
+    leaving = tuple(Leaving(deployment=each.name, model=run.model, until=until) for run, each in ours)
+    return replace(
+        line,
+        serving=serving,
+        latest=serving,
+        heading=_heading(work, line),
+        rollout=rollout,
+        leaving=leaving,
+        wake=Wake(token=uuid4().hex, due=until) if leaving else None,
+        instances=work.app.settings.serving_instances,
+    )
+
+
+def _heading(work: _Work, line: Line) -> Heading | None:
+    """The newest run of the line that trains."""
+    training = [
+        each.run
+        for each in work.traces.values()
+        if each.run.line == line.id and each.job and each.job.status not in ENDED
+    ]
+    newest = max(training, key=lambda run: run.order, default=None)
+    return Heading(run=newest.id, uploaded=newest.uploaded, ordinal=newest.ordinal) if newest else None
+
+
+def _run_of(work: _Work, deployment: Deployment) -> Run | None:
+    """The run of a deployment: its record, else what the tags say of it."""
+    run = tags.run_of(deployment.tags, since=work.now)
+    loaded = work.app.runs.load(run.id) if run else None
+    return loaded[0] if loaded else run
+
+
+# Runs ----------------------------------------------------------------------------------------------------------------
+
+
+def _recover_run(work: _Work, trace: _Trace) -> None:
+    app, run = work.app, trace.run
+    if loaded := app.runs.load(run.id):
+        if not loaded[0].phase.ended and app.cloud.blobs.head("state", f"active/{run.id}") is None:
+            with suppress(Conflict):
+                app.runs.reopen(*loaded)
+            work.done(f"run {run.id} is among those that work again")
+        return
+    recovered = _as_found(work, trace)
+    if recovered.phase is Phase.TRAINING:
+        slots.take(app, run.id)
+    if not app.runs.create(recovered):
+        return
+    if not recovered.phase.ended:
+        wake(app, recovered)
+    work.done(f"run {run.id} ({run.folder}, attempt {run.attempt}) is {recovered.phase}: {recovered.history[-1].what}")
+
+
+def _as_found(work: _Work, trace: _Trace) -> Run:
+    """The run in the phase that what is left of it shows."""
+    run, line = trace.run, work.lines.get(trace.run.line)
+    run = replace(run, faults=None if run.in_job and trace.deployment is None else 0)
+    if trace.deployment:
+        run = replace(run, endpoint=trace.deployment.endpoint, deployment=trace.deployment.name)
+        return _with_deployment(work, run, line)
+    if line and run.id in _served(line):
+        return _found(work, run, Phase.LIVE, "it went live")
+    model = run.model or f"{naming.model_name(run.base_model, run.folder)}:{naming.model_version(run.id, run.attempt)}"
+    name, _, version = model.rpartition(":")
+    if work.app.cloud.models.get(name, version):
+        run = replace(run, model=model)
+        return _found(
+            work, run, Phase.CANCELLED, f"nothing shows whether {model} was to serve: droptune retry {run.id} does it"
+        )
+    return _with_job(work, run, trace.job, line)
+
+
+def _with_deployment(work: _Work, run: Run, line: Line | None) -> Run:
+    if line is None:
+        return _found(work, run, Phase.CANCELLED, f"its line is lost: deployment {run.deployment} is left alone")
+    if run.id in _served(line) or run.deployment in (each.deployment for each in line.leaving):
+        return _found(work, run, Phase.LIVE, "it went live")
+    if line.latest and line.latest.order > run.order:
+        work.told.append(f"deployment {run.deployment} of endpoint {run.endpoint} is nobody's any more: delete it")
+        return _found(work, run, Phase.SUPERSEDED, f"run {line.latest.run} is newer and went live")
+    phase = Phase.DEPLOYING if line.rollout == run.id else Phase.REGISTERED
+    if line.serving is None:
+        return _found(work, run, phase, f"deployment {run.deployment} is there, and nothing serves")
+    work.told.append(f"run {run.id} was about to serve, or has served before: droptune approve {run.id}, or cancel it")
+    run = replace(run, origin="", promotion=replace(run.promotion, approve="manual"))
+    return _found(work, run, phase, f"deployment {run.deployment} is there; it needs an approval to serve")
+
+
+def _with_job(work: _Work, run: Run, job: JobView | None, line: Line | None) -> Run:
+    if job is None:
+        return _found(work, run, Phase.FAILED, "neither its job nor its deployment is there")
+    if job.status not in ENDED:
+        return _found(work, run, Phase.TRAINING, f"its job is {job.status}", since=run.since)
+    if job.status != "Completed":
+        return _found(work, run, Phase.FAILED, f"its job ended as {job.status}: see it in Azure ML")
+    newer = max((each.run for each in work.traces.values() if each.run.line == run.line), key=lambda each: each.order)
+    if newer.order > run.order:
+        return _found(work, run, Phase.SUPERSEDED, f"run {newer.id} is newer")
+    if line and line.latest and line.latest.order > run.order:
+        return _found(work, run, Phase.SUPERSEDED, f"run {line.latest.run} is newer and went live")
+    return _found(work, run, Phase.TRAINING, "its job is done", since=run.since)
+
+
+def _found(work: _Work, run: Run, phase: Phase, why: str, *, since: datetime | None = None) -> Run:
+    found = replace(run, phase=phase, since=since or work.now, reason=why if phase.ended else "")
+    return found.told(work.now, f"its record was lost, and is made again: {why}")
+
+
+def _served(line: Line) -> Iterator[str]:
+    """Ids of the runs that the line knows to have gone live."""
+    return (each.run for each in (line.serving, line.latest, line.before) if each)
+
+
+def _tell_of_datasets(work: _Work) -> None:
+    """Names the datasets that have no run: it was lost before it had a job, or they were there before Droptune."""
+    folders = sorted({folder_of(blob.name) for blob in work.app.cloud.blobs.list(DATASETS)} - {""})
+    for folder in folders:
+        for run_id, dataset in datasets_of(read_folder(work.app, folder)).items():
+            if work.app.runs.load(run_id) is None:
+                work.told.append(f"{DATASETS}/{dataset.told} has no run: upload it again if it is to be trained on")
