@@ -13,6 +13,8 @@ from shared.dataset.files import KINDS
 from shared.dataset.folder import ABOUT
 from shared.dataset.schema import TEXT_LIMIT, Key, json_schema
 from shared.dataset.spec import FILE_NAME, KEYS, SIZE_LIMIT
+from shared.serving.gate import LONGEST
+from shared.serving.payload import GREEDY
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "finetune.md"
@@ -36,6 +38,7 @@ max_bad_percent: 1
 split: {{validation: 5}}
 parameters:
   num_train_epochs: 2
+gate: {{min_score: 40, metrics: {{eval_loss: {{most: 1.5}}}}}}
 ```
 
 With a dataset of the Hugging Face Hub, which is read in the cloud, so that nothing else has to be uploaded:
@@ -58,6 +61,27 @@ A key without a value is as good as none. Text has at most {TEXT_LIMIT} characte
 |---|---|---|---|
 """
 TAIL = f"""
+## Before callers get a new version
+
+Each new version is asked `gate.rows` rows that it was not trained on, and so is the version that serves, both greedily.
+The rows come from the first 4 MiB of the test rows, in an order of the run's own; rows with tool turns are left out, as
+an endpoint takes none. An answer scores 0 to 100:
+
+- `chrf`, for answers of free text: the character n-grams (of up to six characters) that it has in common with the
+  row's own answer, recall counting twice. White space does not count, case does. The first {LONGEST:,} characters of
+  both are looked at.
+- `exact`, for labels, numbers and other short answers: 100 where it is the row's own, else 0. Neither white space nor
+  case counts.
+
+Answers end after {GREEDY["max_new_tokens"]} tokens: where the rows' own are longer, the best model is below 100, too.
+The score of a version is the mean over the rows. The new one passes with at least `min_score`, and at most `max_drop`
+points below the one that serves, if every metric of `gate.metrics` had a last value within its bounds; a metric that
+the job did not log fails, and is told with those that it did. What does not pass is removed, and what served goes on
+serving; the run says why, and `prepared/<run>/<attempt>/answers.json` holds the questions, the answers and the scores.
+Rows that what serves fails on are left out of the comparison, and if it can't be asked at all (somebody broke or
+deleted it) there is none; the run says so. Other values of `gate`, `approve` and `strategy` alone are nothing new to
+train on: the same data and parameters as a version that went live end as already trained.
+
 ## Mistakes
 
 A wrong {FILE_NAME} ends in a rejected run that names all that is wrong at once, before anything is paid for. Keys that
@@ -83,9 +107,10 @@ train: train.jsonl
 ```
 
 The schema (JSON Schema, draft 2020-12) and Droptune judge alike. Some mistakes a schema can't tell, and only Droptune
-refuses them: the same file or split for two uses, percentages of `split` that leave nothing to train on, `.nan` and
-`.inf`, text that is no Unicode, keys that are no text, and what is wrong with the YAML itself. Which parameters there
-are, and what they may be, depends on the base model and its component; it is checked when the run is planned.
+refuses them: the same file or split for two uses, percentages of `split` that leave nothing to train on, a `min_score`
+where `gate.rows` is 0, a metric whose `least` is above its `most`, `.nan` and `.inf`, text that is no Unicode, keys
+that are no text, and what is wrong with the YAML itself. Which parameters there are, and what they may be, depends on
+the base model and its component; it is checked when the run is planned.
 
 ## Without it
 
@@ -138,7 +163,7 @@ def _rows(keys: Sequence[Key], path: str = "") -> Iterator[str]:
         if key.needed:
             default = "needed" if path else f"needed, or `{' or '.join(_others(key))}`"
         yield f"| `{path}{key.name}` | {key.help} | {_value(key)} | {default} |\n"
-        yield from _rows(key.keys, f"{path}{key.name}.")
+        yield from _rows(key.keys, f"{path}{key.name}.{'NAME.' if key.kind == 'named' else ''}")
 
 
 def _others(key: Key) -> list[str]:
@@ -151,7 +176,8 @@ def _value(key: Key) -> str:
         return " or ".join(f"`{choice}`" for choice in key.choices)
     if key.kind in {"number", "whole"}:
         return f"{'whole number' if key.kind == 'whole' else 'number'}, {key.range}"
-    return f"keys and values, as {example}" if key.kind in {"keys", "values"} else f"text, as {example}"
+    kinds = {"keys": "keys and values", "values": "keys and values", "named": "names, and keys and values of each"}
+    return f"{kinds.get(key.kind, 'text')}, as {example}"
 
 
 if __name__ == "__main__":

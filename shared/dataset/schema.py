@@ -28,16 +28,17 @@ type Scalar = str | int | float | bool
 class Key:
     """A key, what it may hold and what it means. A key without a value counts as one that is not there.
 
-    `kind`: text, number, whole (number), keys (a mapping with `keys`), values (a mapping of any names to scalars).
-    `pattern` and `must`: what a text has to match, for both Python and ECMAScript, and that in words. `above` is
-    exclusive, `least` and `most` are not. `unset`: in words, what holds without the key where that is no `default`.
-    `way`: of keys with different ways only those of one may be there, and that one's `needed` key has to be. `unlike`:
-    keys of one level with the same word here must hold different texts. `also`: what people write instead.
+    `kind`: text, number, whole (number), keys (a mapping with `keys`), values (a mapping of any names to scalars),
+    named (a mapping of any names to mappings with `keys`). `pattern` and `must`: what a text has to match, for both
+    Python and ECMAScript, and that in words. `above` is exclusive, `least` and `most` are not. `unset`: in words, what
+    holds without the key where that is no `default`. `way`: of keys with different ways only those of one may be there,
+    and that one's `needed` key has to be. `unlike`: keys of one level with the same word here must hold different
+    texts. `also`: what people write instead.
     """
 
     name: str
     help: str
-    kind: Literal["text", "number", "whole", "keys", "values"]
+    kind: Literal["text", "number", "whole", "keys", "values", "named"]
     default: object = None
     unset: str = ""
     example: object = None
@@ -58,7 +59,7 @@ class Key:
         """The allowed numbers in words."""
         if self.above is not None:
             return f"above {self.above}, at most {self.most:,}"
-        return f"{self.least} to {self.most:,}"
+        return f"{self.least:,} to {self.most:,}"
 
 
 def ending(endings: Sequence[str]) -> str:
@@ -120,7 +121,14 @@ def _branch(way: str, keys: Sequence[Key]) -> dict[str, Any]:
     return {"title": way, "required": [leads.name], "properties": {leads.name: {"type": _TYPES[leads.kind]}} | others}
 
 
-_TYPES = {"text": "string", "number": "number", "whole": "integer", "keys": "object", "values": "object"}
+_TYPES = {
+    "text": "string",
+    "number": "number",
+    "whole": "integer",
+    "keys": "object",
+    "values": "object",
+    "named": "object",
+}
 
 
 def _property(key: Key) -> dict[str, Any]:
@@ -134,6 +142,9 @@ def _property(key: Key) -> dict[str, Any]:
         found |= {"minLength": 1, "maxLength": TEXT_LIMIT, "pattern": key.pattern}
     elif key.kind == "keys":
         found |= _mapping(key.keys, nothing=nothing)
+    elif key.kind == "named":
+        found["propertyNames"] = {"minLength": 1, "maxLength": TEXT_LIMIT, "pattern": VISIBLE}
+        found["additionalProperties"] = _mapping(key.keys, nothing=True)
     elif key.kind == "values":
         found["additionalProperties"] = {"type": ["string", "number", "boolean"]}
     limits = {"minimum": key.least, "exclusiveMinimum": key.above, "maximum": key.most}
@@ -194,12 +205,29 @@ def _judge_values(_: Key, value: object, path: str) -> Iterator[str]:
             yield f"{path}.{name} is {each}; it must be a finite number"
 
 
+def _judge_named(key: Key, value: object, path: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{path} is {kind_of(value)}; it must hold names, and keys and values of each"
+        return
+    below = ", ".join(each.name for each in key.keys)
+    for name, each in value.items():
+        if not isinstance(name, str):
+            yield f"{path}: the key {reprlib.repr(name)} is {kind_of(name)}; put it in quotes"
+        elif not 1 <= len(name) <= TEXT_LIMIT or not re.search(VISIBLE, name):
+            yield f"{path}: the key {reprlib.repr(name)} must be text of 1 to {TEXT_LIMIT} characters, in one line"
+        elif isinstance(each, dict):
+            yield from wrong(each, key.keys, f"{path}.{name}.")
+        elif each is not None:
+            yield f"{path}.{name} is {kind_of(each)}; it must hold keys and values ({below})"
+
+
 _JUDGES = {
     "text": _judge_text,
     "number": _judge_number,
     "whole": _judge_number,
     "keys": _judge_keys,
     "values": _judge_values,
+    "named": _judge_named,
 }
 
 
@@ -226,6 +254,7 @@ def _unknown(name: object, keys: Sequence[Key], path: str) -> str:
     below = {
         also.lower(): f"{path}{key.name}.{each.name}"
         for key in keys
+        if key.kind == "keys"
         for each in key.keys
         for also in (each.name, *each.also)
     }

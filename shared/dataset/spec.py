@@ -14,7 +14,8 @@ small, has no aliases or tags, and its values are never trusted. Called by the i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from shared.dataset.files import KINDS
 from shared.dataset.schema import CLEAN, Key, Scalar, ending, kind_of, wrong
 from shared.dataset.split import Part
 from shared.errors import Permanent
+from shared.serving.gate import Bounds, Gate, Promotion
 
 FILE_NAME = "finetune.yaml"
 SIZE_LIMIT = 64 * 1024
@@ -70,6 +72,7 @@ class Spec:
     test: str | None = None
     hub: Hub | None = None
     policy: Policy = field(default_factory=Policy)
+    promotion: Promotion = field(default_factory=Promotion)
     parameters: Mapping[str, Scalar] = field(default_factory=dict)
 
     @property
@@ -86,6 +89,7 @@ _SOURCE = CLEAN + rf"(?!.*(?:--|[.][.]|[.]git$))(?:{_WORD}/)?{_WORD}$"
 _A_SOURCE = "owner/name or name of a dataset on the Hugging Face Hub"
 _SPLIT = CLEAN + r"[A-Za-z0-9_]+(?:[.][A-Za-z0-9_]+)*$"
 _A_SPLIT = "the name of a split (letters, digits, _ and .)"
+_LARGE = 10**9
 
 KEYS = (
     Key(
@@ -291,6 +295,106 @@ KEYS = (
         example={"num_train_epochs": 1, "apply_lora": True},
         also=("hyperparameters", "params"),
     ),
+    Key(
+        name="gate",
+        kind="keys",
+        help="What a new version has to be like before callers get it.",
+        unset="each as it says",
+        example={"score": "exact", "min_score": 80},
+        also=("gates", "quality_gate", "evaluation", "thresholds"),
+        keys=(
+            Key(
+                name="rows",
+                kind="whole",
+                help="Held-out rows that the new version and the one that serves are asked. `0`: no comparison.",
+                default=Gate.rows,
+                example=50,
+                least=0,
+                most=200,
+                also=("held_out_rows", "questions"),
+            ),
+            Key(
+                name="score",
+                kind="text",
+                help="How an answer is compared with the row's own: by what they have in common, or by being the same.",
+                default=Gate.score,
+                example="exact",
+                choices=("chrf", "exact"),
+                also=("scoring", "scorer"),
+            ),
+            Key(
+                name="min_score",
+                kind="number",
+                help="Score that the new version's answers must have at least, on average.",
+                default=Gate.min_score,
+                example=80,
+                least=0,
+                most=100,
+                also=("minimum_score", "threshold"),
+            ),
+            Key(
+                name="max_drop",
+                kind="number",
+                help="How many points its score may lie below that of the version that serves.",
+                default=Gate.max_drop,
+                example=0,
+                least=0,
+                most=100,
+                also=("margin", "tolerance"),
+            ),
+            Key(
+                name="metrics",
+                kind="named",
+                help="What metrics of the training must have come to, by the names that the job logs.",
+                unset="none is looked at",
+                example={"eval_loss": {"most": 1.5}},
+                also=("metric",),
+                keys=(
+                    Key(
+                        name="least",
+                        kind="number",
+                        help="Least last value.",
+                        unset="no least",
+                        example=0.5,
+                        least=-_LARGE,
+                        most=_LARGE,
+                        also=("min", "minimum", "at_least"),
+                    ),
+                    Key(
+                        name="most",
+                        kind="number",
+                        help="Greatest last value.",
+                        unset="no most",
+                        example=1.5,
+                        least=-_LARGE,
+                        most=_LARGE,
+                        also=("max", "maximum", "at_most"),
+                    ),
+                ),
+            ),
+        ),
+    ),
+    Key(
+        name="approve",
+        kind="text",
+        help="Who lets a version have callers that passed the gate: `auto`, the gate does; `manual`, a person does.",
+        default=Promotion.approve,
+        example="manual",
+        choices=("auto", "manual"),
+        also=("approval", "promote", "promotion"),
+    ),
+    Key(
+        name="strategy",
+        kind="text",
+        help=(
+            "`blue_green` makes the new version beside the one that serves; `replace` removes that one first, which "
+            "needs no spare quota, but callers get errors until the new one answers, and nothing is compared with."
+        ),
+        default=Promotion.strategy,
+        example="replace",
+        choices=("blue_green", "replace"),
+        also=("rollout", "deployment_strategy"),
+    ),
 )
 
 
@@ -301,7 +405,7 @@ def parse(data: bytes) -> Spec:
     if not isinstance(document, dict):
         names = ", ".join(key.name for key in KEYS)
         raise Permanent(f"{FILE_NAME}: it must hold keys and values ({names}), not {kind_of(document)}")
-    if told := wrong(document, KEYS) + _wrong_together(document):
+    if told := [*wrong(document, KEYS), *_wrong_together(document)]:
         raise Permanent(f"{FILE_NAME}: {'; '.join(told)}")
     given = {key: value for key, value in document.items() if value is not None}
     return Spec(
@@ -311,16 +415,29 @@ def parse(data: bytes) -> Spec:
         test=given.get("test"),
         hub=_hub(given) if "source" in given else None,
         policy=_policy(given),
+        promotion=_promotion(given),
         parameters=given.get("parameters", {}),
     )
 
 
-def _wrong_together(document: Mapping[str, Any]) -> list[str]:
+def _wrong_together(document: Mapping[str, Any]) -> Iterator[str]:
     split = document.get("split")
     percents = [split.get("validation"), split.get("test")] if isinstance(split, dict) else []
-    if sum(percent for percent in percents if isinstance(percent, int | float) and 0 < percent < 100) < 100:
-        return []
-    return ["split.validation and split.test leave nothing to train on: together they must be less than 100"]
+    if sum(percent for percent in percents if isinstance(percent, int | float) and 0 < percent < 100) >= 100:
+        yield "split.validation and split.test leave nothing to train on: together they must be less than 100"
+    gate = document.get("gate")
+    if not isinstance(gate, dict):
+        return
+    if gate.get("rows") == 0 and _number(gate.get("min_score"), 0) > 0:
+        yield "gate.min_score counts for nothing where gate.rows is 0: no row is asked"
+    metrics = gate.get("metrics")
+    for name, bounds in metrics.items() if isinstance(metrics, dict) else ():
+        if isinstance(bounds, dict) and _number(bounds.get("least"), -_LARGE) > _number(bounds.get("most"), _LARGE):
+            yield f"gate.metrics.{reprlib.repr(name)[1:-1]}: least is above most, which nothing can be"
+
+
+def _number(value: object, default: float) -> float:
+    return value if isinstance(value, int | float) else default
 
 
 def _hub(given: Mapping[str, Any]) -> Hub:
@@ -344,6 +461,27 @@ def _policy(given: Mapping[str, Any]) -> Policy:
         test_percent=split.get("test", Policy.test_percent),
         seed=split.get("seed", Policy.seed),
     )
+
+
+def _promotion(given: Mapping[str, Any]) -> Promotion:
+    gate = {key: value for key, value in given.get("gate", {}).items() if value is not None}
+    metrics = gate.get("metrics", {})
+    return Promotion(
+        approve=given.get("approve", Promotion.approve),
+        strategy=given.get("strategy", Promotion.strategy),
+        gate=Gate(
+            rows=int(gate.get("rows", Gate.rows)),
+            score=gate.get("score", Gate.score),
+            min_score=float(gate.get("min_score", Gate.min_score)),
+            max_drop=float(gate.get("max_drop", Gate.max_drop)),
+            metrics={name: _bounds(bounds) for name, bounds in metrics.items() if bounds is not None},
+        ),
+    )
+
+
+def _bounds(given: Mapping[str, float | None]) -> Bounds:
+    least, most = given.get("least"), given.get("most")
+    return Bounds(least=None if least is None else float(least), most=None if most is None else float(most))
 
 
 def _load(data: bytes) -> Any:

@@ -8,8 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
 
+from shared.serving.payload import normal
+
+SILENCE = timedelta(minutes=15)
+"""A deployment that is made but answers nothing for so long has failed."""
 _ERRORS = ("Traceback (most recent call last)", '{"error"', "{'error'", '{"message"', "Internal Server Error")
 
 
@@ -31,17 +35,11 @@ def judge(conversation: Sequence[Mapping[str, str]], answer: str) -> Verdict:
     if text.startswith(_ERRORS):
         return Verdict(passed=False, why=f"the answer is an error: {text[:200]}")
     whole = " ".join(turn["content"] for turn in conversation)
-    if _normal(text) in (_normal(conversation[-1]["content"]), _normal(whole)):
+    if normal(text) in (normal(conversation[-1]["content"]), normal(whole)):
         return Verdict(passed=False, why="the answer only repeats the question")
     return Verdict(passed=True, why="it answered a held-out question")
 
 
-def pick_row(rows: Sequence[Mapping[str, Any]], *, seed: str) -> dict[str, Any]:
-    """One of `rows` at random, the same for the same seed and rows. Raises ValueError when there are none."""
-    if not rows:
-        raise ValueError("there are no held-out rows to ask with")
-    return dict(rows[int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8]) % len(rows)])
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
+def shuffled(count: int, *, seed: str) -> list[int]:
+    """0 to `count` - 1 in an order that is the seed's own, and always the same."""
+    return sorted(range(count), key=lambda number: hashlib.sha256(f"{seed}/{number}".encode()).digest())

@@ -84,6 +84,7 @@ def code_files(root: Path = _ROOT) -> dict[str, Path]:
         root / "shared" / "__init__.py",
         root / "shared" / "errors.py",
         *(root / "shared" / "dataset").glob("*.py"),
+        *(root / "shared" / "serving").glob("*.py"),  # finetune.yaml speaks of the gate, too
     ]
     return {file.relative_to(root).as_posix(): file for file in sorted(files)}
 

@@ -16,6 +16,7 @@ from scripts import finetune_page
 from shared.dataset.schema import Key
 from shared.dataset.spec import KEYS, Policy, parse
 from shared.errors import Permanent
+from shared.serving.gate import Gate
 
 SCHEMA = json.loads(finetune_page.schema())
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -56,6 +57,9 @@ def test_editors_are_told_of_every_key() -> None:
     assert properties["on_bad_rows"]["enum"] == ["reject", "drop", None]
     assert properties["min_rows"]["default"] == Policy.min_rows
     assert properties["split"]["properties"]["test"]["maximum"] == 50
+    metrics = properties["gate"]["properties"]["metrics"]
+    assert list(metrics["additionalProperties"]["properties"]) == ["least", "most"]
+    assert properties["gate"]["properties"]["rows"]["default"] == Gate.rows
     assert all(each["description"] for each in properties.values())
 
 
@@ -96,6 +100,9 @@ def valued(key: Key) -> st.SearchStrategy[Any]:
     """Mostly what the key takes, and now and then what it may not."""
     if key.kind == "keys":
         good: st.SearchStrategy[Any] = mapping(key.keys)
+    elif key.kind == "named":
+        names = SOME_TEXT | st.sampled_from(["eval_loss", "", " ", "x" * 257, "a\n"])
+        good = st.dictionaries(names, mapping(key.keys) | st.sampled_from(ODD), max_size=3)
     elif key.kind == "values":
         scalars = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | SOME_TEXT
         good = st.dictionaries(SOME_TEXT, scalars | st.sampled_from(ODD), max_size=3)
@@ -134,6 +141,13 @@ def beyond_the_schema(document: dict[str, Any]) -> bool:
         texts = [place[name] for name in names if place.get(name) is not None]
         if len(set(texts)) < len(texts):
             return True
+    gate = document.get("gate") or {}
+    if gate.get("rows") == 0 and (gate.get("min_score") or 0) > 0:
+        return True
+    for bounds in (gate.get("metrics") or {}).values():
+        limits = [(bounds or {}).get(name) for name in ("least", "most")]
+        if None not in limits and limits[0] > limits[1]:
+            return True
     split = document.get("split") or {}
     return (split.get("validation") or 0) + (split.get("test") or 0) >= 100
 
@@ -143,6 +157,11 @@ def beyond_the_schema(document: dict[str, Any]) -> bool:
 @example({"source": "a", "splits": {"train": "a", "test": "a"}})
 @example({"train": "a.csv", "split": {"test": 50, "validation": 50}})
 @example({"train": "a.csv", "split": {"test": 0.0, "validation": 10**400}})
+@example({"train": "a.csv", "gate": {"rows": 0, "min_score": 1}})
+@example({"train": "a.csv", "gate": {"rows": 0.0, "min_score": 0}})
+@example({"train": "a.csv", "gate": {"metrics": {"a": {"least": 2, "most": 1}, "b": None, "c": {}}}})
+@example({"train": "a.csv", "gate": {"metrics": {"a": {"most": 10**9 + 1}, " ": {"most": None}}}})
+@example({"train": "a.csv", "gate": {"metrics": {"x" * 257: {}}}})
 @example({"train": "a.csv", "min_rows": 10.0})
 @example({"train": "a.csv\n"})
 @example({"train": "a.csv", "model": "x" * 256})

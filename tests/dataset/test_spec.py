@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shared.dataset.spec import SIZE_LIMIT, Hub, Policy, Spec, parse
 from shared.errors import Permanent
+from shared.serving.gate import Bounds, Gate, Promotion
 
 
 def test_a_full_spec() -> None:
@@ -27,6 +28,18 @@ parameters:
   num_train_epochs: 1
   learning_rate: 5e-6
   apply_lora: true
+gate:
+  rows: 50
+  score: exact
+  min_score: 80
+  max_drop: 0
+  metrics:
+    eval_loss: {most: 1.5}
+    "train/acc": {least: 0, most: }
+    seen: {}
+    nothing:
+approve: manual
+strategy: replace
 """
     )
     assert spec == Spec(
@@ -36,6 +49,17 @@ parameters:
         test="test.jsonl.gz",
         policy=Policy(
             on_bad_rows="drop", max_bad_percent=1.0, min_rows=100, validation_percent=5, test_percent=20, seed=7
+        ),
+        promotion=Promotion(
+            approve="manual",
+            strategy="replace",
+            gate=Gate(
+                rows=50,
+                score="exact",
+                min_score=80.0,
+                max_drop=0.0,
+                metrics={"eval_loss": Bounds(most=1.5), "train/acc": Bounds(least=0.0), "seen": Bounds()},
+            ),
         ),
         parameters={"num_train_epochs": 1, "learning_rate": "5e-6", "apply_lora": True},
     )
@@ -73,6 +97,17 @@ def test_without_other_wishes_a_bad_row_refuses_the_dataset() -> None:
     assert parse(b"train: a.csv").policy == Policy(
         on_bad_rows="reject", max_bad_percent=5, min_rows=10, validation_percent=10, test_percent=10, seed=0
     )
+
+
+def test_without_other_wishes_a_version_goes_live_by_itself_unless_it_is_worse() -> None:
+    expected = Promotion(
+        approve="auto",
+        strategy="blue_green",
+        gate=Gate(rows=20, score="chrf", min_score=0, max_drop=5, metrics={}),
+    )
+    assert parse(b"train: a.csv").promotion == expected
+    assert parse(b"train: a.csv\ngate:\napprove:\nstrategy:\n").promotion == expected
+    assert parse(b"train: a.csv\ngate: {rows: , metrics: , score: }").promotion == expected
 
 
 @pytest.mark.parametrize(
@@ -136,6 +171,33 @@ def test_without_other_wishes_a_bad_row_refuses_the_dataset() -> None:
             "'num_train_epochs' .*a parameter of the training belongs below parameters",
         ),
         ("train: a.csv\n1: 2", "1 is not a key"),
+        ("train: a.csv\napproval: manual", "'approval' is not a key; did you mean approve?"),
+        ("train: a.csv\npromote: auto", "'promote' is not a key; did you mean approve?"),
+        ("train: a.csv\napprove: yes", "approve is True, true or false; it must be text"),
+        ("train: a.csv\napprove: manuel", "approve is 'manuel'; did you mean manual?"),
+        ("train: a.csv\nstrategy: blue-green", "strategy is 'blue-green'; did you mean blue_green?"),
+        ("train: a.csv\nstrategy: canary", "strategy is 'canary'; it must be blue_green or replace"),
+        ("train: a.csv\nmin_score: 5", "'min_score' is not a key; did you mean gate.min_score?"),
+        ("train: a.csv\ngate: 5", "gate is a number; it must hold keys and values .rows, score, min_score"),
+        ("train: a.csv\ngate: {rows: 201}", "gate.rows is 201; it must be 0 to 200"),
+        ("train: a.csv\ngate: {rows: 1.5}", "gate.rows is 1.5; it must be a whole number, 0 to 200"),
+        ("train: a.csv\ngate: {score: rouge}", "gate.score is 'rouge'; it must be chrf or exact"),
+        ("train: a.csv\ngate: {score: chrF}", "gate.score is 'chrF'; did you mean chrf?"),
+        ("train: a.csv\ngate: {max_drop: -1, min_score: 101}", "gate.min_score is 101; .* gate.max_drop is -1"),
+        ("train: a.csv\ngate: {margin: 1}", "'margin' is not a key of gate; did you mean gate.max_drop?"),
+        ("train: a.csv\ngate: {rows: 0, min_score: 1}", "gate.min_score counts for nothing where gate.rows is 0"),
+        ("train: a.csv\ngate: {metrics: [a]}", "gate.metrics is a list; it must hold names"),
+        ("train: a.csv\ngate: {metrics: {eval_loss: 1}}", "gate.metrics.eval_loss is a number; .* .least, most."),
+        ("train: a.csv\ngate: {metrics: {1: {most: 1}}}", "gate.metrics: the key 1 is a number; put it in quotes"),
+        ("train: a.csv\ngate: {metrics: {' ': {most: 1}}}", "gate.metrics: the key ' ' must be text"),
+        (
+            "train: a.csv\ngate: {metrics: {eval_loss: {max: 1}}}",
+            "'max' is not a key of gate.metrics.eval_loss; did you mean gate.metrics.eval_loss.most?",
+        ),
+        ("train: a.csv\ngate: {metrics: {a: {most: '1'}}}", "gate.metrics.a.most is '1', text; .* .write 1, without"),
+        ("train: a.csv\ngate: {metrics: {a: {most: .nan}}}", "gate.metrics.a.most is nan; it must be a number"),
+        ("train: a.csv\ngate: {metrics: {a: {least: -1000000001}}}", "it must be -1,000,000,000 to 1,000,000,000"),
+        ("train: a.csv\ngate: {metrics: {a: {least: 2, most: 1}}}", "gate.metrics.a: least is above most"),
         ("train: a.csv\n<<: {model: b}", "line 2, column 1: << is not taken"),
         ("train: a.csv\nparameters: {seed: .nan}", "parameters.seed is nan; it must be a finite number"),
         ("train: a.csv\nparameters: {seed: -.inf}", "parameters.seed is -inf"),

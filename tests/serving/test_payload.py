@@ -1,12 +1,13 @@
 """What an endpoint is asked, and how its answers are read."""
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
+from shared.serving.payload import answer_of, conversation_of, expected_of, opening_of, scoring_payload
 
 ROW = {
     "prompt": "x",
@@ -43,6 +44,38 @@ def test_a_row_is_asked_without_its_answer() -> None:
 def test_a_row_without_question_and_answer_is_refused(turns: list[dict[str, str]]) -> None:
     with pytest.raises(ValueError, match="held-out row"):
         conversation_of({"messages": turns})
+
+
+TOOL_TURNS = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Weather in Lima?"},
+    {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "weather"}}]},
+    {"role": "tool", "content": "Fog"},
+    {"role": "assistant", "content": "Fog."},
+]
+
+
+@pytest.mark.parametrize("turns", [TOOL_TURNS, TOOL_TURNS[:3], TOOL_TURNS[1:2] + TOOL_TURNS[3:]])
+def test_a_row_with_tool_turns_can_not_be_asked_but_its_opening_can(turns: list[dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match="tool turns"):
+        conversation_of({"messages": turns})
+    opening = opening_of({"messages": turns})
+    assert opening[-1] == {"role": "user", "content": "Weather in Lima?"}
+    assert scoring_payload(opening)
+    assert expected_of({"messages": TOOL_TURNS[:3]}) == ""
+
+
+def test_the_opening_ends_before_the_first_answer() -> None:
+    assert opening_of(ROW) == ROW["messages"][:-1]
+
+
+def test_half_a_character_in_an_answer_is_replaced() -> None:
+    """JSON can say it, UTF-8 can't, and the answer is kept in a record."""
+    for response in (
+        json.loads('{"output": "a\\ud800b"}'),
+        {"messages": [{"role": "assistant", "content": "a\ud800b"}]},
+    ):
+        assert answer_of(response) == "a?b"
 
 
 @given(st.text())

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.serving.smoke import judge, pick_row
+from shared.serving.smoke import judge, shuffled
 
 ASKED = [{"role": "user", "content": "Capital of Peru?"}]
 
@@ -35,13 +35,9 @@ def test_any_words_pass() -> None:
     assert judge(ASKED, "Lima").passed
 
 
-@given(st.lists(st.integers(), min_size=1), st.text())
-def test_the_picked_row_is_one_of_them_and_always_the_same(numbers: list[int], seed: str) -> None:
-    rows = [{"n": number} for number in numbers]
-    assert pick_row(rows, seed=seed) in rows
-    assert pick_row(rows, seed=seed) == pick_row(rows, seed=seed)
-
-
-def test_no_rows_is_told() -> None:
-    with pytest.raises(ValueError, match="no held-out rows"):
-        pick_row([], seed="r")
+@given(st.integers(0, 100), st.text(), st.text())
+def test_every_seed_has_an_order_of_its_own_and_always_the_same(count: int, seed: str, other: str) -> None:
+    order = shuffled(count, seed=seed)
+    assert sorted(order) == list(range(count))
+    assert shuffled(count, seed=seed) == order
+    assert count < 20 or seed == other or shuffled(count, seed=other) != order
