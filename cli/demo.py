@@ -39,6 +39,7 @@ SETTINGS = {
     "IDLE_GRACE": "PT3M",
     "ENDPOINT_MINIMUM_AGE": "PT5M",
     "SWEEP_SCHEDULE": "*/30 * * * * *",
+    "UPLOADS_SWEEP": "PT1M",
     "CLEANUP_SCHEDULE": "0 * * * * *",
 }
 PATIENCE = 3600.0

@@ -1,18 +1,25 @@
-"""The safety net: uploads whose event was lost, runs whose timer was lost."""
+"""The safety net: uploads whose event was lost or became a dead letter, runs whose timer was lost, what it costs."""
 
 import json
 from base64 import b64decode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
+from shared import naming, slots
 from shared.app import App
 from shared.folders import DATASETS
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, File, Run, Wake
-from shared.sweep import WATERMARK, sweep
-from tests.conftest import eventually
+from shared.sweep import DEAD_LETTERS, WATERMARK, Watermark, sweep
+from shared.telemetry import ignored_so_far
+from tests.conftest import eventually, requests_of
 
 ROW = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
 
@@ -22,7 +29,20 @@ def folder() -> str:
     return f"lost-{uuid4().hex[:8]}"
 
 
-def a_run(app: App, folder: str, phase: Phase, late: timedelta) -> Run:
+@pytest.fixture
+def app(app: App) -> Iterator[App]:
+    """One that lists the datasets at each sweep, over a cloud in which nothing else is active."""
+    for run_id, _ in app.runs.active():
+        app.cloud.blobs.delete(CONTAINER, f"active/{run_id}")
+    app.cloud.blobs.delete(CONTAINER, slots.BLOB)
+    app.cloud.clients.queue_service.get_queue_client("run-steps").clear_messages()
+    yield replace(app, settings=replace(app.settings, uploads_sweep=timedelta(0)))
+    for run_id, _ in app.runs.active():
+        app.cloud.blobs.delete(CONTAINER, f"active/{run_id}")
+
+
+def a_run(app: App, folder: str, phase: Phase, late: timedelta | None = None, **changes: Any) -> Run:
+    """A run that came to its phase a while ago, whose timer should have come `late` ago; None: it has none."""
     now = app.cloud.blobs.now()
     run = Run(
         id=f"r{uuid4().hex[:15]}",
@@ -30,26 +50,49 @@ def a_run(app: App, folder: str, phase: Phase, late: timedelta) -> Run:
         line="l1",
         base_model="Phi-4",
         uploaded=now,
-        since=now,
+        since=now - timedelta(minutes=10),
         phase=phase,
-        wake=Wake(token="t", due=now - late),
+        wake=None if late is None else Wake(token="t", due=now - late),
         train=File(name=f"{folder}/train.jsonl", etag="0x1"),
     )
+    run = replace(run, **changes)
     app.runs.create(run)
     return run
 
 
 def woken(app: App) -> list[str]:
-    """Runs named by the messages that wait in the queue `run-steps`."""
+    """Runs named by the messages that wait in the queue `run-steps`, which are taken out of it."""
     queue = app.cloud.clients.queue_service.get_queue_client("run-steps")
-    return [json.loads(b64decode(message.content))["run"] for message in queue.peek_messages(32)]
+    found = [json.loads(b64decode(message.content))["run"] for message in queue.peek_messages(32)]
+    queue.clear_messages()
+    return found
+
+
+def reviewed(app: App, ago: timedelta) -> None:
+    """Has the last review of those who wait for people be so long ago."""
+    now = app.cloud.blobs.now()
+    mark = Watermark(installed=now, swept=now, reviewed=now - ago)
+    app.cloud.blobs.write(CONTAINER, WATERMARK, msgspec.json.encode(mark))
+
+
+def runs_of(app: App, folder: str) -> list[Run]:
+    return [run for run in app.runs.recent(100) if run.folder == folder]
 
 
 def test_an_upload_whose_event_was_lost_is_found(app: App, folder: str) -> None:
     sweep(app)
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
     sweep(app)
-    assert [run.phase for run in app.runs.recent(100) if run.folder == folder] == [Phase.RECEIVED]
+    assert [run.phase for run in runs_of(app, folder)] == [Phase.RECEIVED]
+
+
+def test_the_datasets_are_listed_only_so_often(app: App, folder: str) -> None:
+    sweep(app)
+    app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
+    sweep(replace(app, settings=replace(app.settings, uploads_sweep=timedelta(hours=1))))
+    assert runs_of(app, folder) == []
+    sweep(app)
+    assert runs_of(app, folder)
 
 
 def test_what_was_there_before_the_installation_is_left_alone(app: App, folder: str) -> None:
@@ -64,11 +107,145 @@ def test_what_was_there_before_the_installation_is_left_alone(app: App, folder: 
 
 
 def test_an_overdue_run_is_woken_and_one_in_time_is_not(app: App, folder: str) -> None:
-    app.cloud.clients.queue_service.get_queue_client("run-steps").clear_messages()
     overdue = a_run(app, folder, Phase.DEPLOYING, timedelta(minutes=5))
     in_time = a_run(app, folder, Phase.DEPLOYING, timedelta(seconds=5))
     sweep(app)
-    assert overdue.id in woken(app)
-    assert in_time.id not in woken(app)
-    for run in (overdue, in_time):
-        app.runs.retire(run.id)
+    found = woken(app)
+    assert overdue.id in found
+    assert in_time.id not in found
+
+
+def test_a_job_is_looked_at_each_time_for_its_event_may_be_lost(app: App, folder: str) -> None:
+    run = a_run(app, folder, Phase.TRAINING)
+    for _ in range(2):
+        sweep(app)
+        assert woken(app) == [run.id]
+
+
+def test_who_waits_for_a_person_is_left_alone_but_for_a_review_once_an_hour(app: App, folder: str) -> None:
+    waiting = {
+        a_run(app, folder, Phase.CHECKING, held="approval").id,
+        a_run(app, folder, Phase.REGISTERED, held="pin").id,
+    }
+    reviewed(app, timedelta(minutes=59))
+    sweep(app)
+    assert woken(app) == []
+    reviewed(app, timedelta(minutes=61))
+    sweep(app)
+    assert set(woken(app)) == waiting
+    sweep(app)
+    assert woken(app) == []
+
+
+def test_a_person_s_answer_is_not_lost_with_its_message(app: App, folder: str) -> None:
+    approved = a_run(app, folder, Phase.CHECKING, held="approval", approved="me")
+    cancelled = a_run(app, folder, Phase.REGISTERED, held="pin", ending=Phase.CANCELLED)
+    reviewed(app, timedelta(0))
+    sweep(app)
+    assert set(woken(app)) == {approved.id, cancelled.id}
+
+
+def test_of_those_who_wait_for_a_slot_it_wakes_whose_turn_it_is(app: App, folder: str) -> None:
+    one = replace(app, settings=replace(app.settings, max_active_jobs=1))
+    reviewed(one, timedelta(0))
+    holder = a_run(one, folder, Phase.PREPARED, -timedelta(hours=1))
+    assert slots.take(one, holder.id).held
+    first, second = (a_run(one, folder, Phase.PREPARED, held="slot") for _ in range(2))
+    for run in (first, second):
+        assert not slots.take(one, run.id).held
+    sweep(one)
+    assert woken(one) == []
+    loaded = one.runs.load(holder.id)
+    assert loaded
+    one.runs.save(replace(loaded[0], phase=Phase.FAILED), loaded[1])  # and dies before it gives its slot back
+    one.runs.retire(holder.id)
+    sweep(one)
+    assert woken(one) == [first.id]
+
+
+def a_letter(app: App, *events: object, name: str = "") -> str:
+    """Puts a dead letter where Event Grid puts them."""
+    name = name or f"storage/DATASETS/2026/11/22/17/{uuid4()}.json"
+    app.cloud.blobs.write(DEAD_LETTERS, name, json.dumps(events).encode())
+    return name
+
+
+def created(folder: str) -> dict[str, Any]:
+    path = f"{folder}/train.jsonl"
+    return {
+        "id": uuid4().hex,
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "subject": f"/blobServices/default/containers/{DATASETS}/blobs/{path}",
+        "data": {"api": "PutBlob", "url": f"https://a.blob.core.windows.net/{DATASETS}/{path}", "contentLength": 9},
+        "deadLetterReason": "MaxDeliveryAttemptsExceeded",
+    }
+
+
+def finished(run: Run) -> dict[str, Any]:
+    return {
+        "id": uuid4().hex,
+        "type": "Microsoft.MachineLearningServices.RunCompleted",
+        "specversion": "1.0",
+        "source": "/workspace",
+        "subject": "experiments/e/runs/r",
+        "data": {"runId": naming.job_name(run.id, 1), "runType": "azureml.PipelineRun"},
+        "deadletterreason": "MaxDeliveryAttemptsExceeded",
+    }
+
+
+def test_what_event_grid_could_not_deliver_is_done_from_its_dead_letters(app: App, folder: str) -> None:
+    once = replace(app, settings=replace(app.settings, uploads_sweep=timedelta(days=1)))
+    sweep(once)
+    app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
+    run = a_run(app, folder + "-2", Phase.DEPLOYING, -timedelta(hours=1))
+    letters = [a_letter(app, created(folder)), a_letter(app, finished(run))]
+    sweep(once)
+    assert [run.phase for run in runs_of(app, folder)] == [Phase.RECEIVED]
+    assert woken(app) == [run.id]
+    assert not [letter for letter in letters if app.cloud.blobs.head(DEAD_LETTERS, letter)]
+
+
+@pytest.mark.parametrize("event", [{"type": "Droptune.Run.Failed"}, {"eventType": "Microsoft.Storage.BlobCreated"}, 7])
+def test_a_dead_letter_that_can_t_be_read_is_kept_and_counted_once_and_holds_no_other_up(
+    app: App, folder: str, event: object
+) -> None:
+    sweep(app)
+    app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
+    once = replace(app, settings=replace(app.settings, uploads_sweep=timedelta(days=1)))
+    letter = a_letter(app, event, created(folder))
+    before = ignored_so_far["dead_letter"]
+    for _ in range(2):
+        sweep(once)
+    assert runs_of(app, folder)
+    assert ignored_so_far["dead_letter"] == before + 1
+    assert json.loads(app.cloud.blobs.read(CONTAINER, f"poison/{DEAD_LETTERS}/{letter}")[0])[0] == event
+    assert app.cloud.blobs.head(DEAD_LETTERS, letter) is None
+
+
+def test_it_costs_what_is_active_however_much_has_ended(app: App, folder: str) -> None:
+    rarely = replace(app, settings=replace(app.settings, uploads_sweep=timedelta(days=1)))
+    for _ in range(20):
+        a_run(app, folder, Phase.TRAINING)
+    sweep(rarely)
+    with requests_of(app) as before:
+        sweep(rarely)
+    now = app.cloud.blobs.now()
+
+    def finish(number: int) -> None:
+        if number < 60:
+            app.cloud.blobs.write(DATASETS, f"{folder}-{number}/train.jsonl", ROW)
+            a_run(app, folder, Phase.LIVE, since=now - number * timedelta(minutes=1))
+        else:  # without what a page shows, which takes more writes
+            app.cloud.blobs.write(CONTAINER, f"runs/r{uuid4().hex[:15]}.json", b"{}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(finish, range(300)))
+    with requests_of(app) as after:
+        sweep(rarely)
+    assert before.requests >= 40, "a look at each run and a message for each"
+    assert after.requests == before.requests
+    assert after.bytes == pytest.approx(before.bytes, rel=0.01)
+    assert len(app.runs.recent(50)) == 20 + 50
+    with requests_of(app) as page:
+        app.runs.recent(50)
+    assert page.requests == 2 + 20 + 50

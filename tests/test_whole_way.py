@@ -33,6 +33,7 @@ SETTINGS = {
     "IDLE_GRACE": "PT5M",
     "ENDPOINT_MINIMUM_AGE": "PT5M",
     "SWEEP_SCHEDULE": "*/30 * * * * *",
+    "UPLOADS_SWEEP": "PT1M",
     "CLEANUP_SCHEDULE": "0 * * * * *",
 }
 SPEC = b"train: train.jsonl\ntest: test.jsonl\nparameters: {num_train_epochs: 1, max_steps: 25}\n"
