@@ -20,6 +20,7 @@ from shared.dataset.spec import FILE_NAME, Policy
 from shared.folders import DATASETS, Folder, datasets_of, read_folder, taken
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, File, Run, Wake
+from shared.serving.gate import Promotion
 from shared.telemetry import ignored
 from shared.timers import wake
 
@@ -113,6 +114,7 @@ def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
         since=now,
         parameters=dict(folder.spec.parameters) if folder.spec else {},
         policy=folder.spec.policy if folder.spec else Policy(),
+        promotion=folder.spec.promotion if folder.spec else Promotion(),
         hub=dataset.hub,
         wake=timer,
         **taken(folder.name, dataset),

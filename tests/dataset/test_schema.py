@@ -145,8 +145,8 @@ def beyond_the_schema(document: dict[str, Any]) -> bool:
     if gate.get("rows") == 0 and (gate.get("min_score") or 0) > 0:
         return True
     for bounds in (gate.get("metrics") or {}).values():
-        limits = [(bounds or {}).get(name) for name in ("least", "most")]
-        if None not in limits and limits[0] > limits[1]:
+        least, most = ((bounds or {}).get(name) for name in ("least", "most"))
+        if least is not None and most is not None and least > most:
             return True
     split = document.get("split") or {}
     return (split.get("validation") or 0) + (split.get("test") or 0) >= 100
