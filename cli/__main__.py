@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli import check, fetch
+from cli import commands as asked
 from cli.errors import CliError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="droptune", description="Datasets in, answering endpoints out.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    local = commands.add_parser("local", help="the local cloud: up, down, env", add_help=False)
+    local = commands.add_parser("local", help="the local cloud: up, down, env, fault, pretend", add_help=False)
     local.add_argument("rest", nargs=argparse.REMAINDER)
     local.set_defaults(run=_local)
 
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="one run: its history, its data's faults, its losses")
     show.add_argument("id", metavar="RUN")
     show.set_defaults(run=_show)
-    for command in (runs, show):
+    for command in (runs, show, *asked.add(commands, _client)):
         command.add_argument("--url", help="the app's address (default: DROPTUNE_URL, else the local cloud)")
         command.add_argument("--key", help="a function key of the app (default: DROPTUNE_KEY)")
         command.add_argument("--state", type=Path, default=Path(".droptune"), help="the local cloud's state folder")
@@ -107,6 +108,7 @@ def _show(options: argparse.Namespace) -> int:
         print(json.dumps(run, indent=2))
         return 0
     print(f"run       {run['id']}, attempt {run['attempt']}: {run['phase']} since {run['since'][:19]}")
+    scores = run.get("scores")
     for title, text in (
         ("dataset", f"{run['folder']} ({(run.get('hub') or run['train'])['name']})"),
         ("model", run["base_model"]),
@@ -114,6 +116,8 @@ def _show(options: argparse.Namespace) -> int:
         ("job", run["job"]),
         ("made", run["model"]),
         ("endpoint", run["endpoint"]),
+        ("gate", _scores(scores) if scores else ""),
+        ("approved", run.get("approved", "")),
     ):
         if text:
             print(f"{title:<9} {text}")
@@ -133,7 +137,16 @@ def _show(options: argparse.Namespace) -> int:
 def _state(run: dict[str, Any]) -> str:
     if run["parked"]:
         return f"parked: {run['parked']}"
+    if run.get("held") == "approval":
+        return f"waits for you: droptune approve {run['id']}"
     return f"waits: {run['waiting']}" if run["waiting"] else str(run["reason"])
+
+
+def _scores(scores: dict[str, Any]) -> str:
+    """What the gate said: the new version's score, that of the one that serves, and the reason."""
+    live = "nothing served" if scores["live"] is None else f"{scores['live']:.1f} serves"
+    said = "passed" if scores["passed"] else "stopped"
+    return f"{said}: {scores['score']} {scores['new']:.1f} on {scores['rows']} rows, {live}: {scores['why']}"
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""A running Droptune app over its HTTP API: how the commands `runs` and `show`, and the demo, see runs and lines.
+"""A running Droptune app over its HTTP API: how commands and the demo see runs and lines, and ask for something.
 
 The app is the one in Azure (`--url`, `--key`) or, when neither is given, the one in the local cloud's state folder.
 """
@@ -17,11 +17,12 @@ from typing import Any, Self
 from cli.errors import CliError
 
 TIMEOUT = 30.0
+READ = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class AppClient:
-    """Reads the app's API. `url` has no slash at the end; `key` is a function or host key, never shown."""
+    """The app's API. `url` has no slash at the end; `key` is a function or host key, never shown."""
 
     url: str
     key: str = field(repr=False)
@@ -59,17 +60,29 @@ class AppClient:
         found: list[dict[str, Any]] = self._get("lines")
         return found
 
-    def _get(self, path: str) -> Any:
+    def ask(self, path: str, by: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """Has a command carried out: `runs/ID/COMMAND`, `lines/ID/COMMAND`, or `recover`; `by`: who asks.
+
+        Raises CliError with the app's reason when it can't be.
+        """
+        done: dict[str, Any] = self._get(path, json.dumps({"by": by}).encode(), timeout)
+        return done
+
+    def _get(self, path: str, body: bytes | None = None, timeout: float = TIMEOUT) -> Any:
+        """The answer to a GET, or to a POST of `body`."""
         if not self.url.startswith(("http://", "https://")):
             raise CliError(f"--url must start with https:// (or http:// on this machine), not {self.url}")
-        request = urllib.request.Request(f"{self.url}/api/{path}", headers={"x-functions-key": self.key})  # noqa: S310
+        headers = {"x-functions-key": self.key, "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/api/{path}", body, headers)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
-            error.close()
+            why = _reason(error)
             if error.code == 401:
                 raise CliError(f"{self.url} refuses the key: give it with --key or DROPTUNE_KEY") from None
+            if body is not None and why:
+                raise CliError(why) from None
             if error.code == 404:
                 raise CliError(
                     f"there is no {path.replace('s/', ' ', 1) if '/' in path else path} at {self.url}"
@@ -77,3 +90,12 @@ class AppClient:
             raise CliError(f"{self.url}/api/{path} answered {error.code}: see the app's log") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise CliError(f"{self.url}/api/{path} can't be read: {error}") from None
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    """What an answer that is an error says; empty where it does not come from the app."""
+    with error:
+        try:
+            return " ".join(str(json.loads(error.read(READ))["error"]).split())
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+            return ""

@@ -30,7 +30,8 @@ def upload(app: App, files: dict[str, str]) -> dict[str, str]:
 
 def ask(app: App, run: dict[str, Any]) -> dict[str, Any]:
     """Asks the endpoint of `run`, greedily, a question that it was not trained on: one of the run's test rows."""
-    first = next(app.cloud.blobs.stream("prepared", f"{run['id']}/{run['attempt']}/test.jsonl"))
+    prepared = run["data_of"] or f"{run['id']}/{run['attempt']}"
+    first = next(app.cloud.blobs.stream("prepared", f"{prepared}/test.jsonl"))
     lines = first.splitlines()[: None if first.endswith(b"\n") else -1]
     row = json.loads(random.Random(run["id"]).choice(lines))  # noqa: S311
     conversation = conversation_of(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import shutil
 import subprocess
@@ -86,12 +87,45 @@ ANSWERS = {
     "/api/runs/hub": FROM_THE_HUB,
     "/api/runs/good": RUN | {"report": REPORT | {"rejected": "", "by_rule": {}, "faults": []}},
     "/api/runs/old": RUN | {"report": {"faults": []}},
+    "/api/runs/good2": RUN
+    | {
+        "id": "good2",
+        "reason": "",
+        "waiting": "an approval: droptune approve",
+        "held": "approval",
+        "approved": "",
+        "scores": {
+            "rows": 20,
+            "score": "chrf",
+            "new": 61.25,
+            "live": 58.0,
+            "metrics": {},
+            "passed": True,
+            "why": "no worse",
+        },
+    },
     "/api/folders": {"half": ["test.jsonl"]},
+}
+
+
+COMMANDS = {
+    "/api/runs/r1/cancel": (200, {"told": "cancelled by BY"}),
+    "/api/runs/r1/retry": (409, {"error": "upload corrected data"}),
+    "/api/lines/a%20b%2F%C3%BC/rollback": (200, {"told": "rolled back by BY"}),
+    "/api/recover": (200, {"rebuilt": ["run r9 is live"], "told": ["line l9 was perhaps pinned"]}),
 }
 
 
 class _Api(BaseHTTPRequestHandler):
     """The app's HTTP API, with one run."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/api/plain/api/recover":
+            self._answer(404, b"no such page")
+            return
+        status, answer = COMMANDS.get(self.path, (404, {"error": "there is no\n line"}))
+        self._answer(status, json.dumps(answer).replace("BY", asked["by"]).encode())
 
     def do_GET(self) -> None:
         if self.headers["x-functions-key"] != KEY:
@@ -101,6 +135,9 @@ class _Api(BaseHTTPRequestHandler):
         else:
             found = ANSWERS.get(self.path)
             status, body = (200, json.dumps(found).encode()) if found else (404, b"")
+        self._answer(status, body)
+
+    def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -167,6 +204,27 @@ def test_a_report_of_another_version_is_no_mistake(url: str, capsys: pytest.Capt
     assert "--json shows it" in capsys.readouterr().out
 
 
+def test_a_run_that_waits_for_an_approval_says_how_and_what_the_gate_saw(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "good2", "--url", url, "--key", KEY]) == 0
+    out = capsys.readouterr().out
+    assert "state     waits for you: droptune approve good2\n" in out
+    assert "gate      passed: chrf 61.2 on 20 rows, 58.0 serves: no worse\n" in out
+
+
+def test_commands_are_given_with_a_name(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    app = ["--url", url, "--key", KEY]
+    assert main(["cancel", "r1", "--by", "ada", *app]) == 0
+    assert capsys.readouterr().out == "cancelled by ada\n"
+    assert main(["rollback", "a b/ü", *app]) == 0
+    assert capsys.readouterr().out == f"rolled back by {getpass.getuser()}\n"
+    assert main(["recover", *app]) == 0
+    assert capsys.readouterr().out == "made again: run r9 is live\nnote: line l9 was perhaps pinned\n"
+    assert main(["recover", *app, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == COMMANDS["/api/recover"][1]
+
+
 def test_a_run_of_the_hub_is_shown_with_its_source(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "hub", "--url", url, "--key", KEY]) == 0
     assert "facts (owner/chats)" in capsys.readouterr().out
@@ -177,6 +235,10 @@ def test_a_run_of_the_hub_is_shown_with_its_source(url: str, capsys: pytest.Capt
     [
         (["runs", "--url", "{url}", "--key", "wrong"], "refuses the key: give it with --key or DROPTUNE_KEY"),
         (["show", "r2", "--url", "{url}", "--key", KEY], "there is no run r2 at {url}"),
+        (["retry", "r1", "--url", "{url}"], "droptune: upload corrected data"),
+        (["pin", "faq", "--url", "{url}"], "there is no line"),
+        (["recover", "--url", "{url}/api/plain"], "there is no recover at"),
+        (["cancel", "r1", "--url", "http://127.0.0.1:1"], "can't be read"),
         (["runs", "--url", "{url}/api/broken", "--key", KEY], "can't be read"),
         (["runs", "--url", "http://127.0.0.1:1", "--key", KEY], "can't be read"),
         (["runs", "--url", "file:///etc/passwd"], "must start with https://"),

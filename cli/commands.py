@@ -1,0 +1,81 @@
+"""`droptune retry`, `cancel`, `approve`, `rollback`, `revive`, `pin`, `unpin`, `recover`: what a person asks of an app.
+
+The app carries it out (shared/commands.py), and answers with what happens next. Called by `__main__`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from cli.app import AppClient
+
+OF_RUNS = {
+    "retry": "takes up a run that is parked, or makes another attempt of one that failed",
+    "cancel": "ends a run that has not ended",
+    "approve": "lets a run have traffic whose finetune.yaml asks for that",
+}
+OF_LINES = {
+    "rollback": "serves again what a line served before",
+    "revive": "serves again what a line served last that was torn down",
+    "pin": "keeps a line at what it serves",
+    "unpin": "lets newer versions of a line go live again",
+}
+RECOVER = "makes lost records again from what Azure shows"
+LONG = 600.0
+"""Seconds for `recover`, which asks Azure for everything."""
+
+
+def add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    client: Callable[[argparse.Namespace], AppClient],
+) -> list[argparse.ArgumentParser]:
+    """Adds the commands, which get the app from `client`. Returns their parsers."""
+    made = []
+    for kind, what, verbs in (("runs", "RUN", OF_RUNS), ("lines", "LINE", OF_LINES)):
+        for verb, help_ in verbs.items():
+            command = commands.add_parser(verb, help=help_)
+            of = "its id" if what == "RUN" else "its id, its endpoint, or its dataset's folder"
+            command.add_argument("name", metavar=what, help=of)
+            command.set_defaults(run=lambda options, kind=kind, verb=verb: _ask(client(options), kind, verb, options))
+            made.append(command)
+    command = commands.add_parser("recover", help=RECOVER)
+    command.set_defaults(run=lambda options: _recover(client(options), options))
+    made.append(command)
+    for command in made:
+        command.add_argument("--by", help="who asks, for the history (default: your login name)")
+    return made
+
+
+def _ask(client: AppClient, kind: str, verb: str, options: argparse.Namespace) -> int:
+    answer = client.ask(f"{kind}/{quote(options.name, safe='')}/{verb}", _who(options))
+    print(json.dumps(answer, indent=2) if options.json else answer["told"])
+    return 0
+
+
+def _recover(client: AppClient, options: argparse.Namespace) -> int:
+    answer = client.ask("recover", _who(options), timeout=LONG)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return 0
+    for each in answer["rebuilt"]:
+        print(f"made again: {each}")
+    for each in answer["told"]:
+        print(f"note: {each}")
+    if not answer["rebuilt"]:
+        print("no record is lost that could be made again")
+    return 0
+
+
+def _who(options: argparse.Namespace) -> str:
+    if options.by:
+        return str(options.by)
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # nobody is logged in, as in some containers
+        return ""
