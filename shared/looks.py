@@ -56,12 +56,14 @@ def _plan(app: App, run: Run) -> Plan:
     if newer or run.pinned is None:
         return Plan(newer=newer, pinned=run.pinned is not None)
     model = app.cloud.registry.model(run.base_model, run.pinned.model_version)
-    missing, pending = [], []
+    missing, pending, gpus = [], [], None
     for name, allowed in (
         (app.settings.cpu_compute, None),
         (app.settings.gpu_compute, model.allowed_sizes("finetune")),
     ):
         compute = app.cloud.computes.get(name)
+        if name == app.settings.gpu_compute:
+            gpus = compute
         if compute is None:
             missing.append(name)
         elif why := unusable(compute, allowed):
@@ -73,7 +75,9 @@ def _plan(app: App, run: Run) -> Plan:
         missing=tuple(missing),
         pending=tuple(pending),
         heads=line is not None and line.heading is not None and line.heading.run == run.id,
-        quota="",
+        quota=""
+        if place.held or place.why
+        else app.cloud.quota.for_training(app.settings.gpu_size, app.settings.nodes, gpus),
         slot=place.held,
         queue=place.why,
         room_in=place.room_in,
@@ -135,12 +139,14 @@ def _rollout(app: App, run: Run) -> Rollout:
         return Rollout(endpoint=endpoint.state if endpoint else None)
     if adoptable(line, run):
         return Rollout()
-    replaces = run.promotion.strategy == "replace"
-    others = [each.name for each in app.cloud.endpoints.deployments(line.endpoint)] if replaces else []
+    there = {each.name for each in app.cloud.endpoints.deployments(line.endpoint)}
+    own = naming.deployment_name(run.id, run.attempt)
     return Rollout(
         leaving=bool(line.leaving),
-        in_place=tuple(name for name in others if name != naming.deployment_name(run.id, run.attempt)),
-        quota="",
+        in_place=tuple(there - {own}) if run.promotion.strategy == "replace" else (),
+        quota=""
+        if own in there
+        else app.cloud.quota.for_serving(app.settings.serving_size, app.settings.serving_instances),
     )
 
 

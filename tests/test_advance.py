@@ -128,11 +128,22 @@ def test_what_can_not_run_ends_as_failed_before_anything_is_launched(
 
 def test_a_compute_in_state_failed_ends_the_run(quick: App, folder: str, cloud: Stack) -> None:
     before = jobs(cloud)
-    app = replace(quick, settings=replace(quick.settings, nodes=1000))
-    ended = driven(app, received(app, folder), lambda r: r.phase.ended)
+    settings = quick.settings
+    quick.cloud.computes.create(settings.gpu_compute, settings.gpu_size, 1000, settings.training_identity)
+    ended = driven(quick, received(quick, folder), lambda r: r.phase.ended)
     assert ended.phase is Phase.FAILED
     assert "provisioning" in ended.reason
     assert jobs(cloud) == before
+
+
+def test_a_run_waits_for_quota_and_says_how_much(quick: App, folder: str, cloud: Stack) -> None:
+    before = jobs(cloud)
+    app = replace(quick, settings=replace(quick.settings, nodes=1000))
+    waiting = driven(app, received(app, folder), lambda r: "vCPUs" in r.waiting)
+    assert waiting.phase is Phase.PREPARED
+    assert waiting.wake
+    assert jobs(cloud) == before
+    app.cloud.blobs.delete("state", f"active/{waiting.id}")
 
 
 def test_a_job_that_is_cancelled_ends_the_run_with_a_reason(quick: App, folder: str) -> None:
