@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs; a finished set-up costs a few milliseconds.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-long lint format bench bench-dataset lock clean
+.PHONY: help setup demo test test-quick test-long lint format bench bench-dataset bench-sweep lock clean
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 # Two workers, a file of tests to one of them: each has a local cloud of its own.
@@ -38,6 +38,9 @@ bench: setup ## Cold start of the app against an empty one
 bench-dataset: ## Checking and splitting 1 GB of rows: ours, six libraries, the floors (SIZE_MB=, ROUNDS=, ARGS=)
 	@$(PYTHON) scripts/setup.py --bench
 	@.venv-bench/bin/python -m benchmarks.dataset $(if $(SIZE_MB),--size-mb $(SIZE_MB)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+
+bench-sweep: setup ## A sweep beside 10,000 runs that have ended, against one beside none (ARGS=)
+	@$(RUN) benchmarks.sweep $(ARGS)
 
 lock: setup ## Lock files from requirements*.in (needs uv)
 	@$(RUN) scripts.lock

@@ -21,7 +21,7 @@ def health(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
 
 @blueprint.route("runs", trigger_arg_name="request", methods=["GET"])
 def runs(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
-    """The runs that changed last, newest first."""
+    """The runs that work, then those that ended last, newest first."""
     from shared import views
     from shared.app import app
 

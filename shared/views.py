@@ -31,7 +31,7 @@ def health() -> bytes:
 
 
 def runs(app: App) -> bytes:
-    """The records of the runs that changed last."""
+    """The records of the runs that work, and of those that ended last, newest first."""
     return msgspec.json.encode(app.runs.recent(RECENT))
 
 

@@ -1,0 +1,221 @@
+"""What the safety net and the page of runs cost when 10,000 runs have ended: the same as when none has.
+
+`.venv/bin/python -m benchmarks.sweep [--ended N] [--active N] [--rounds N] [--json]`. Two local clouds side by side
+with as many active runs, one of them with the records, index entries and datasets of N more that have ended. A process
+for each does the same thing in turn, so that both meet the same machine; CPU time and requests are that process's,
+requests counted at the transport of the SDKs. Medians. Exit code 1 when a tick takes more requests, or LIMIT times the
+CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from localcloud.environment import child_environment
+from localcloud.stack import Stack
+
+REPO = Path(__file__).parents[1]
+LIMIT = 1.25
+TASKS = {
+    "tick": "a tick of the sweep",
+    "page": "the page of runs",
+    "listing": "a tick that lists all datasets (once in UPLOADS_SWEEP)",
+}
+ROW = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """A process that works against a cloud of its own."""
+
+    process: subprocess.Popen[str]
+
+    def do(self, task: str, number: int = 0) -> dict[str, float]:
+        """Has it done, and answers with what it took. Raises RuntimeError when the process ended."""
+        assert self.process.stdin
+        assert self.process.stdout
+        print(json.dumps({"task": task, "number": number}), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the worker ended with code {self.process.wait()}")
+        found: dict[str, float] = json.loads(answer)
+        return found
+
+
+def start(stack: Stack) -> Worker:
+    """A worker for the cloud, which is started."""
+    stack.start(host=False)
+    command = [sys.executable, "-m", "benchmarks.sweep", "--worker"]
+    environment = child_environment(stack.description, stack.environment)
+    return Worker(
+        process=subprocess.Popen(
+            command, cwd=REPO, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+    )
+
+
+def work() -> None:
+    """The worker: a task a line of stdin, what it took a line of stdout."""
+    import os
+
+    from shared import views
+    from shared.app import App
+    from shared.settings import Settings
+    from shared.sweep import sweep
+
+    app = App.of(replace(Settings.read(os.environ), uploads_sweep=timedelta(days=1)))
+    listing = replace(app, settings=replace(app.settings, uploads_sweep=timedelta(0)))
+    transport = app.cloud.clients.transport
+    send, requests = transport.send, 0
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        nonlocal requests
+        requests += 1
+        return send(*arguments, **options)
+
+    transport.send = counting
+    tasks: dict[str, Callable[[int], object]] = {
+        "activate": lambda number: activate(app, number),
+        "finish": lambda number: finish(app, number),
+        "tick": lambda _: sweep(app),
+        "page": lambda _: views.runs(app),
+        "listing": lambda _: sweep(listing),
+    }
+    for line in sys.stdin:
+        asked = json.loads(line)
+        requests, cpu, begun = 0, time.process_time(), time.perf_counter()
+        tasks[asked["task"]](asked["number"])
+        took = {"requests": requests, "cpu": time.process_time() - cpu, "seconds": time.perf_counter() - begun}
+        print(json.dumps(took), flush=True)
+    app.cloud.close()
+
+
+def activate(app: Any, number: int) -> None:
+    """Makes runs that train, which are looked at and woken at every tick. By its first sweep the app is installed."""
+    from shared.sweep import sweep
+
+    sweep(app)
+    for each in range(number):
+        app.runs.create(_run(app, f"ractive{each:09d}", ended=False))
+
+
+def finish(app: Any, number: int) -> None:
+    """Puts the records, index entries and datasets of runs that have ended into storage, by plain HTTP: it's many."""
+    import httpx
+    import msgspec
+
+    token = app.cloud.clients.credential.get_token("https://storage.azure.com/.default").token
+    headers = {"Authorization": f"Bearer {token}", "x-ms-version": "2024-11-04", "x-ms-blob-type": "BlockBlob"}
+    record = msgspec.json.encode(_run(app, "rended", ended=True)).replace(b'"rended"', b'"%s"')
+    with httpx.Client(base_url=app.settings.blob_uri, headers=headers, trust_env=True, timeout=60) as client:
+
+        def put(each: int) -> None:
+            key = f"rended{each:010d}"
+            for name, data in (
+                (f"state/runs/{key}.json", record % key.encode()),
+                (f"state/ended/{each:016d}-{key}", b""),
+                (f"datasets/folder-{each}/train.jsonl", ROW),
+            ):
+                client.put(f"/{name}", content=data).raise_for_status()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(put, range(number)))
+
+
+def _run(app: Any, key: str, *, ended: bool) -> Any:
+    """A run as it is after a training, with a history."""
+    from shared.lifecycle import Phase
+    from shared.records import File, Run
+
+    now = app.cloud.blobs.now() - timedelta(hours=1)
+    run = Run(
+        id=key,
+        folder="folder",
+        line="line",
+        base_model="Phi-4",
+        uploaded=now,
+        since=now,
+        phase=Phase.TRAINING,
+        train=File(name="folder/train.jsonl", etag="0x1"),
+    )
+    for step in ("prepare", "pin", "make_computes", "train", "register", "make_endpoint", "deploy", "check"):
+        run = run.told(now, step)
+    return run.told(now, "ended", phase=Phase.LIVE) if ended else run
+
+
+def measure(ended: int, active: int, rounds: int) -> dict[str, Any]:
+    """Medians of each task, without and with runs that have ended, and how much the latter take of the former."""
+    with tempfile.TemporaryDirectory() as folder:
+        stacks = [Stack(Path(folder) / name) for name in ("alone", "beside")]
+        workers: list[Worker] = []
+        try:
+            workers.extend(start(stack) for stack in stacks)
+            filled = workers[1].do("finish", ended)["seconds"]
+            time.sleep(2)  # blobs tell their age in whole seconds, and what was there before the app is left alone
+            for worker in workers:
+                worker.do("activate", active)
+            took: dict[str, list[list[dict[str, float]]]] = {task: [[], []] for task in TASKS}
+            for number in range(rounds + 1):
+                for task, each in took.items():
+                    for worker, found in zip(workers, each, strict=True):
+                        one = worker.do(task)
+                        if number:  # the first opens connections
+                            found.append(one)
+        finally:
+            for worker in workers:
+                worker.process.kill()
+                worker.process.communicate()
+            for stack in stacks:
+                stack.stop()
+    result: dict[str, Any] = {"ended": ended, "active": active, "rounds": rounds, "filled_s": round(filled, 1)}
+    for task, each in took.items():
+        alone, beside = (
+            {kind: statistics.median(one[kind] for one in found) for kind in ("requests", "cpu", "seconds")}
+            for found in each
+        )
+        result[task] = {"alone": alone, "beside": beside, "cpu_ratio": round(beside["cpu"] / alone["cpu"], 3)}
+    return result
+
+
+def main() -> int:
+    """Prints a table or JSON. Returns the exit code."""
+    parser = argparse.ArgumentParser(description="The cost of a sweep beside many runs that have ended.")
+    parser.add_argument("--ended", type=int, default=10_000, help="runs that have ended (default: %(default)s)")
+    parser.add_argument("--active", type=int, default=20, help="runs that train (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="ticks of each (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="a result that a program can read")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work()
+        return 0
+    result = measure(options.ended, options.active, options.rounds)
+    tick = result["tick"]
+    if options.json:
+        print(json.dumps({"benchmark": "sweep", **result}))
+    else:
+        print(f"{options.active} active runs: alone, and beside {options.ended} that have ended")
+        print(f"{'':58}{'requests':>14}{'CPU ms':>16}{'ms':>16}")
+        for task, title in TASKS.items():
+            alone, beside = result[task]["alone"], result[task]["beside"]
+            calls = f"{alone['requests']:.0f} {beside['requests']:.0f}"
+            cpu, wall = (f"{alone[kind] * 1000:.1f} {beside[kind] * 1000:.1f}" for kind in ("cpu", "seconds"))
+            print(f"{title:58}{calls:>14}{cpu:>16}{wall:>16}")
+        print(f"CPU of a tick: {tick['cpu_ratio']} times that of the active runs alone (at most {LIMIT})")
+    return int(tick["cpu_ratio"] > LIMIT or tick["beside"]["requests"] > tick["alone"]["requests"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
