@@ -1,4 +1,7 @@
-"""`python -m localcloud up|down|env`: the local cloud from a terminal. `droptune local` calls the same functions."""
+"""`python -m localcloud up|down|env|fault|pretend`: the local cloud from a terminal.
+
+`droptune local` calls the same functions.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from types import FrameType
 
 import psutil
 
+from localcloud import console
 from localcloud.environment import Description, app_environment
 from localcloud.stack import Stack, StackError, find
 
@@ -32,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start.add_argument("--no-host", action="store_true", help="without the Functions host: only the cloud")
     stop = commands.add_parser("down", help="stop the cloud that runs in the state folder")
     variables = commands.add_parser("env", help='print the app\'s environment for a shell: eval "$(... env)"')
-    for command in (start, stop, variables):
+    for command in (start, stop, variables, *console.add(commands)):
         command.add_argument("--state", type=Path, default=STATE, help="state folder (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
@@ -41,8 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 up(options.state, host=not options.no_host)
             case "down":
                 down(options.state)
-            case _:
+            case "env":
                 env(options.state)
+            case _:
+                for line in console.run(options):
+                    _say(line)
     except StackError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -12,10 +12,12 @@ import asyncio
 import base64
 import json
 import logging
+import random
+import re
 import uuid
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -34,6 +36,8 @@ RETRIES = tuple(timedelta(seconds=s) for s in (10, 30, 60, 300, 600, 1800, 3600,
 REMEMBERED = 1000
 GRACE = 0.5
 """Seconds that first deliveries have to finish when Event Grid is closed."""
+HELD = 60.0
+"""Local seconds after which events that a shuffle holds are delivered, however few they are."""
 _STORAGE_WHOLE = ("PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit")
 
 
@@ -95,6 +99,41 @@ SUBSCRIPTIONS = (
 """What the Bicep makes too."""
 
 
+@dataclass(kw_only=True)
+class Disturbance:
+    """What is asked for the next `count` events of a topic: they are lost, doubled, delayed, or delivered shuffled.
+
+    Only events count that a subscription wants, and in whose type or subject `match`, a regular expression, is found.
+    A shuffle holds the events until it has them all, for at most `seconds`, and delivers them backwards, or in the
+    order that `seed` gives.
+    """
+
+    topic: str
+    what: str
+    count: int
+    match: str = ""
+    seconds: float = HELD
+    """Local time; for delay and shuffle."""
+    seed: int | None = None
+    held: list[tuple[Json, datetime]] = field(default_factory=list, init=False)
+    """With the times at which they were published."""
+
+    def matches(self, topic: str, event: Json) -> bool:
+        """Whether it is about this event."""
+        named = f"{event.get('eventType') or event.get('type')} {event.get('subject')}"
+        return self.topic == topic and self.count > 0 and re.search(self.match, named) is not None
+
+    def order(self) -> list[tuple[Json, datetime]]:
+        """The events that it holds, in the order in which they go out."""
+        events, self.held = self.held[::-1], []
+        if self.seed is not None:
+            random.Random(self.seed).shuffle(events)  # noqa: S311 - no secret
+        return events
+
+
+DISTURBANCES = ("lose", "double", "delay", "shuffle")
+
+
 class EventGrid:
     """Topics by name: `storage` and `azureml` (Event Grid schema), `lifecycle` (CloudEvents 1.0)."""
 
@@ -111,6 +150,7 @@ class EventGrid:
         self._subscriptions = tuple(subscriptions)
         self._counts = {topic: Counter[str]() for topic in topics}
         self._copies: dict[str, int] = {}
+        self._disturbances: list[Disturbance] = []
         self._recent: deque[Json] = deque(maxlen=REMEMBERED)
         self._tasks: set[asyncio.Task[None]] = set()
         self._first: set[asyncio.Task[None]] = set()
@@ -126,16 +166,49 @@ class EventGrid:
                 event = _envelope(event, self._topics[topic], now)
             self._counts[topic]["published"] += 1
             copies = self._copies.get(topic, 1)
+            wanted = any(each.topic == topic and each.wants(event) for each in self._subscriptions)
+            asked = next((each for each in self._disturbances if wanted and each.matches(topic, event)), None)
+            if asked:
+                asked.count -= 1
+                copies *= {"lose": 0, "double": 2}.get(asked.what, 1)
             self._counts[topic]["lost" if copies == 0 else "accepted"] += 1
             self._recent.append({"topic": topic, "at": now.isoformat(), "event": event})
-            for subscription in self._subscriptions:
-                if subscription.topic == topic and subscription.wants(event):
-                    for _ in range(copies):
-                        self._start(subscription, event, now)
+            if asked and asked.what == "delay":
+                self._later(asked.seconds, self._distribute, topic, event, copies, now)
+            elif asked and asked.what == "shuffle":
+                if not asked.held:
+                    self._later(asked.seconds, self._release, asked)
+                asked.held.append((event, now))
+                if asked.count == 0:
+                    self._release(asked)
+            else:
+                self._distribute(topic, event, copies, now)
 
     def counts(self, topic: str) -> Mapping[str, int]:
         """How many events were published, accepted, lost (on request), delivered, retried, dead_lettered so far."""
         return self._counts[topic]
+
+    def _distribute(self, topic: str, event: Json, copies: int, published: datetime) -> None:
+        for subscription in self._subscriptions:
+            if subscription.topic == topic and subscription.wants(event):
+                for _ in range(copies):
+                    self._start(subscription, event, published)
+
+    def _release(self, shuffle: Disturbance) -> None:
+        shuffle.count = 0
+        for event, published in shuffle.order():
+            self._distribute(shuffle.topic, event, self._copies.get(shuffle.topic, 1), published)
+
+    def _later(self, seconds: float, work: Callable[..., None], *arguments: Any) -> None:
+        """Do it after so many local seconds; a crash of the server loses it, as it does a retry."""
+
+        async def wait() -> None:
+            await self._clock.sleep(timedelta(seconds=seconds))
+            work(*arguments)
+
+        task = asyncio.create_task(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _start(self, subscription: Subscription, event: Json, published: datetime) -> None:
         task = asyncio.create_task(self._deliver(subscription, event, published))
@@ -197,12 +270,15 @@ class EventGrid:
     def routes(self) -> list[Route]:
         """The custom topics' `POST /eventgrid/topics/NAME/api/events`, and the control route.
 
-        GET `/_local/eventgrid` -> {topics: {NAME: counts}, deliver: {NAME: times}, events: the last ones}. POST
-        {"topic": NAME, "deliver": N} delivers every event of the topic N times from now on: 0 loses them, 1 is normal.
+        GET `/_local/eventgrid` -> {topics: {NAME: counts}, deliver: {NAME: times}, disturbances, events: the last
+        ones}. POST {"topic": NAME, "deliver": N} delivers every event of the topic N times from now on: 0 loses them, 1
+        is normal. POST {"topic": NAME, "lose": N}, or double, delay, shuffle (with "match", "seconds", "seed") is about
+        the next N events alone; the first that matches takes an event. DELETE ends all of it, and delivers what a
+        shuffle holds.
         """
         return [
             Route("/eventgrid/topics/{topic}/api/events", self._receive, methods=["POST"]),
-            Route("/_local/eventgrid", self._control, methods=["GET", "POST"]),
+            Route("/_local/eventgrid", self._control, methods=["GET", "POST", "DELETE"]),
         ]
 
     async def _receive(self, request: Request) -> Response:
@@ -224,15 +300,42 @@ class EventGrid:
         return Response(status_code=200)
 
     async def _control(self, request: Request) -> Response:
-        if request.method == "POST":
-            wanted = await request.json()
-            topic, copies = wanted.get("topic"), wanted.get("deliver")
-            if topic not in self._topics or not isinstance(copies, int) or copies < 0:
-                known = ", ".join(self._topics)
-                return _refused(400, "BadRequest", f'{{"topic": one of {known}, "deliver": 0 or more}} is needed.')
-            self._copies[topic] = copies
+        if request.method == "DELETE":
+            self._copies.clear()
+            for each in self._disturbances:
+                self._release(each)
+            self._disturbances.clear()
+            return Response(status_code=204)
+        if request.method == "POST" and (problem := self._disturb(await request.json())):
+            return _refused(400, "BadRequest", problem)
         counts = {topic: dict(counter) for topic, counter in self._counts.items()}
-        return JSONResponse({"topics": counts, "deliver": self._copies, "events": list(self._recent)})
+        disturbances = [asdict(each) | {"held": len(each.held)} for each in self._disturbances]
+        told = {"topics": counts, "deliver": self._copies, "disturbances": disturbances, "events": list(self._recent)}
+        return JSONResponse(told)
+
+    def _disturb(self, wanted: Json) -> str | None:
+        """Take in what a POST asks for. Returns what is wrong with it."""
+        topic, number = wanted.get("topic"), ("deliver", *DISTURBANCES)
+        asked = [name for name in number if name in wanted]
+        known = f'{{"topic": one of {", ".join(self._topics)}, and one of {", ".join(number)}: 0 or more}} is needed.'
+        if topic not in self._topics or len(asked) != 1:
+            return known
+        count = wanted[asked[0]]
+        seconds, seed, match = wanted.get("seconds", HELD), wanted.get("seed"), wanted.get("match", "")
+        try:
+            re.compile(match)
+        except (re.error, TypeError) as error:
+            return f"match {match!r} is no regular expression: {error}"
+        if not isinstance(count, int) or count < 0:
+            return known
+        if not isinstance(seconds, int | float) or seconds < 0 or not isinstance(seed, int | None):
+            return "seconds is a number from 0, seed a whole number."
+        if asked == ["deliver"]:
+            self._copies[topic] = count
+        else:
+            made = Disturbance(topic=topic, what=asked[0], count=count, match=match, seconds=seconds, seed=seed)
+            self._disturbances = [each for each in self._disturbances if each.count > 0 or each.held] + [made]
+        return None
 
 
 def _envelope(event: Json, topic: str, now: datetime) -> Json:

@@ -27,9 +27,11 @@ from starlette.types import ASGIApp
 
 from localcloud import azureml
 from localcloud.azureml import core, middleware
+from localcloud.azureml.chronicle import Chronicle
 from localcloud.clock import LocalClock
 from localcloud.environment import ACCOUNT, APP_IDENTITY, Description
 from localcloud.eventgrid import EventGrid
+from localcloud.faults import Traffic
 from localcloud.identity import Identity
 from localcloud.storage import Storage
 from localcloud.storage_proxy import Exchange, StorageProxy, blob_created
@@ -132,11 +134,12 @@ async def serve(description: Description) -> None:
     )
     storage = Storage(description, identity)
     events = EventGrid(clock, storage, topics=TOPICS)
+    traffic, chronicle = Traffic(middleware.effect_of), Chronicle(clock.now)
     cloud = core.Cloud(
         state=description.state / "azureml",
         clock=clock,
         events=events,
-        store=core.Store(description.state / "azureml" / "store"),
+        store=core.Store(description.state / "azureml" / "store", now=clock.now, watcher=chronicle.watch),
         management_url=description.management_url,
         storage=core.StorageAccess(
             blob_url=description.storage_url("blob"), account=ACCOUNT, key=description.key, ca=description.ca
@@ -144,8 +147,9 @@ async def serve(description: Description) -> None:
         repo=REPO,
     )
     denied = Denied()
-    routes = [*clock.routes(), *events.routes(), *denied.routes(), Route("/_local/health", _health)]
-    app, _ = middleware.management(Starlette(routes=[*routes, *azureml.build(cloud)]), identity.authorized)
+    control = [*clock.routes(), *events.routes(), *denied.routes(), *chronicle.routes()]
+    routes = [*control, Route("/_local/health", _health), *azureml.build(cloud)]
+    app = middleware.management(Starlette(routes=routes), identity.authorized, traffic)
     pki = description.state / "pki"
     tls = {"ssl_certfile": pki / "server.pem", "ssl_keyfile": pki / "server.key"}
 
@@ -155,7 +159,7 @@ async def serve(description: Description) -> None:
         await stack.enter_async_context(denied.listening(description.ports["denied"]))
         await stack.enter_async_context(_listening(Starlette(routes=identity.routes()), description.ports["identity"]))
         stack.push_async_callback(events.close)  # after the proxies: what they still raise is delivered
-        for proxy, port in _proxies(description, clock, events, storage):
+        for proxy, port in _proxies(description, clock, events, storage, traffic):
             await proxy.start(port)
             stack.push_async_callback(proxy.close)
         await _until_azurite(storage, ended)
@@ -166,7 +170,7 @@ async def serve(description: Description) -> None:
 
 
 def _proxies(
-    description: Description, clock: LocalClock, events: EventGrid, storage: Storage
+    description: Description, clock: LocalClock, events: EventGrid, storage: Storage, traffic: Traffic
 ) -> Iterator[tuple[StorageProxy, int]]:
     pki = description.state / "pki"
     server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -187,6 +191,8 @@ def _proxies(
                 server_tls=server_tls,
                 client_tls=client_tls,
                 observer=observe if service == "blob" else None,
+                service=service,
+                traffic=traffic,
             ),
             description.ports[service],
         )

@@ -187,20 +187,8 @@ class Stack:
         return told
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
-        """Call a control route (`/_local/...`) of the cloud server. Returns its JSON, None for an empty answer.
-
-        Raises StackError with the server's message when it refuses.
-        """
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.description.management_url}{path}", data, method=method)  # noqa: S310
-        request.add_header("Content-Type", "application/json")
-        tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self.description.ca)))
-        try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({}), tls).open(request, timeout=30) as answer:
-                return json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:
-            with closing(error):
-                raise StackError(f"{method} {path}: {error.code} {error.read().decode()[:500]}") from None
+        """control() of this cloud."""
+        return control(self.description, method, path, body)
 
     def log(self, name: str) -> Path:
         """The log of `azurite`, `server` or `host`."""
@@ -292,6 +280,23 @@ class Stack:
         log = self.log(name)
         lines = log.read_text(errors="replace").strip().splitlines()[-5:] if log.exists() else []
         return "\n".join([f"see {log}", *lines])
+
+
+def control(description: Description, method: str, path: str, body: Any = None) -> Any:
+    """Call a control route (`/_local/...`) of the cloud server. Returns its JSON, None for an empty answer.
+
+    Raises StackError with the server's message when it refuses.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{description.management_url}{path}", data, method=method)  # noqa: S310
+    request.add_header("Content-Type", "application/json")
+    tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(description.ca)))
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({}), tls).open(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        with closing(error):
+            raise StackError(f"{method} {path}: {error.code} {error.read().decode()[:500]}") from None
 
 
 def _outlive(earlier: Description) -> None:

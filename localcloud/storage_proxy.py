@@ -3,7 +3,8 @@
 Azurite raises no events; the proxy sees each blob that became whole and raises Microsoft.Storage.BlobCreated for it. It
 also answers with the local clock's times, by which the app reckons. Everything else passes through byte for byte (so
 signatures stay right), in both directions at once, in pieces, so that memory doesn't grow with a body.
-localcloud/server.py starts it. HTTP/1.1 only, which is all that the storage SDKs and Azurite speak.
+Faults that are asked for (localcloud/faults.py) take place here. localcloud/server.py starts it. HTTP/1.1 only, which
+is all that the storage SDKs and Azurite speak.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import format_datetime, parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
 import httpx
 
+from localcloud import faults
 from localcloud.clock import LocalClock
 
 log = logging.getLogger(__name__)
@@ -83,8 +86,11 @@ class StorageProxy:
         server_tls: ssl.SSLContext,
         client_tls: ssl.SSLContext,
         observer: Observer | None = None,
+        service: str = "",
+        traffic: faults.Traffic | None = None,
     ) -> None:
-        """`upstream`: Azurite's port of this service."""
+        """`upstream`: Azurite's port of this service. `traffic`: the ledger, and the faults of `service`."""
+        self._service, self._traffic = service, traffic
         self._upstream, self._clock, self._observer = upstream, clock, observer
         self._server_tls, self._client_tls = server_tls, client_tls
         self._server: asyncio.Server | None = None
@@ -119,12 +125,23 @@ class StorageProxy:
             task.add_done_callback(self._connections.discard)
         try:
             while head := await _head(reader):
+                fault = self._fault(head)
+                if fault is not None:
+                    await asyncio.sleep(fault.delay)
+                    if fault.moment == "before":
+                        if not await self._fail(client, head, fault, read=False):
+                            return
+                        continue
                 azurite = await self._connect(azurite)
                 if azurite is None:
                     writer.write(_UNAVAILABLE)
                     await writer.drain()
                     return
-                if not await self._exchange(client, azurite, head):
+                lost = fault is not None and fault.moment == "after"
+                going = await self._exchange(reader, _Nowhere() if lost else writer, azurite, head, told=not lost)
+                if fault is not None and lost:
+                    going = await self._fail(client, head, fault, read=True) and going
+                if not going:
                     return
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             log.debug("a connection broke: %r", error)
@@ -149,25 +166,64 @@ class StorageProxy:
             return None
         return _Wire(reader=reader, writer=writer)
 
-    async def _exchange(self, client: _Wire, azurite: _Wire, head: bytes) -> bool:
-        """Pass one request on and its answer back. False when the connections can't be used again."""
+    def _fault(self, head: bytes) -> faults.Fault | None:
+        if self._traffic is None or not self._traffic.faults:
+            return None
+        return self._traffic.take(self._service, *_named(head))
+
+    def _record(self, head: bytes, status: int) -> None:
+        if self._traffic is not None and self._traffic.storage:
+            method, path, query = _named(head)
+            self._traffic.record(self._service, method, path, status, query)
+
+    async def _fail(self, client: _Wire, head: bytes, fault: faults.Fault, *, read: bool) -> bool:
+        """Answer in Azurite's place. `read`: the body has been. False when the connection can't be used again."""
+        self._record(head, 0 if fault.reset else fault.status)
+        if fault.reset:
+            faults.reset(client.writer.transport)
+            return False
+        open_body = not read and _has_body(head)
+        if open_body and not _EXPECT.search(head):  # with it the body may never come
+            await _body(client.reader, _Nowhere(), head)
+            open_body = False
+        headers, content = fault.answer()
+        going = not (open_body or _CLOSE.search(head))
+        headers |= {"Date": self._date().decode(), "Connection": "keep-alive" if going else "close"}
+        if head.startswith(b"HEAD "):
+            content = b""
+        known = fault.status in HTTPStatus
+        lines = [f"HTTP/1.1 {fault.status} {HTTPStatus(fault.status).phrase if known else 'Fault'}"]
+        lines += [f"{name}: {value}" for name, value in (headers | {"Content-Length": str(len(content))}).items()]
+        client.writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + content)
+        await client.writer.drain()
+        return going
+
+    async def _exchange(
+        self, source: asyncio.StreamReader, sink: _Sink, azurite: _Wire, head: bytes, *, told: bool
+    ) -> bool:
+        """Pass one request on and its answer back. False when the connections can't be used again.
+
+        `told`: the client hears the answer, so that it belongs into the ledger.
+        """
         azurite.writer.write(head)
-        upload = asyncio.create_task(_body(client.reader, azurite.writer, head)) if _has_body(head) else None
+        upload = asyncio.create_task(_body(source, azurite.writer, head)) if _has_body(head) else None
         try:
             answer = await _answer(azurite.reader, upload)
             while answer[9:10] == b"1":  # 100 Continue comes before the answer
-                client.writer.write(answer)
+                sink.write(answer)
                 answer = await _answer(azurite.reader, upload)
             if not answer:
                 return False
+            if told:
+                self._record(head, int(answer[9:12]))
             if self._observer is not None and answer[9:10] == b"2" and head.startswith(b"PUT "):
                 self._observe(self._observer(_parsed(head, answer)))
-            client.writer.write(_MODIFIED.sub(self._then, _DATE.sub(b"Date: " + self._date(), answer, count=1)))
+            sink.write(_MODIFIED.sub(self._then, _DATE.sub(b"Date: " + self._date(), answer, count=1)))
             if _LISTING.match(head) and self._clock.moved:
-                await self._listing(azurite.reader, client.writer, answer)
+                await self._listing(azurite.reader, sink, answer)
             elif not head.startswith(b"HEAD ") and answer[9:12] not in (b"204", b"304"):
-                await _body(azurite.reader, client.writer, answer, until_eof=True)
-            await client.writer.drain()
+                await _body(azurite.reader, sink, answer, until_eof=True)
+            await sink.drain()
             if upload is not None:
                 if not upload.done() and _EXPECT.search(head):
                     return False  # refused before the body was sent: it may never come
@@ -189,7 +245,7 @@ class StorageProxy:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an event was lost", exc_info=error)
 
-    async def _listing(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, answer: bytes) -> None:
+    async def _listing(self, source: asyncio.StreamReader, sink: _Sink, answer: bytes) -> None:
         """Pass a list on with local times in it. They are as long as the real ones, so that nothing else changes."""
         buffer = _Buffer()
         await _body(source, buffer, answer)
@@ -251,6 +307,23 @@ class _Buffer:
 
     async def drain(self) -> None:
         """Nothing to wait for."""
+
+
+class _Nowhere:
+    """Where a body goes that nobody is to get."""
+
+    def write(self, data: bytes, /) -> None:
+        """Drop it."""
+
+    async def drain(self) -> None:
+        """Nothing to wait for."""
+
+
+def _named(head: bytes) -> tuple[str, str, str]:
+    """Method, decoded path and query of a request."""
+    method, target, _ = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+    path, _, query = target.partition("?")
+    return method, unquote(path), query
 
 
 async def _body(source: asyncio.StreamReader, sink: _Sink, head: bytes, *, until_eof: bool = False) -> None:

@@ -12,9 +12,11 @@ import logging
 import os
 import tempfile
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -37,8 +39,15 @@ PROVIDER = "Microsoft.MachineLearningServices"
 SUBSCRIPTION_ID = f"/subscriptions/{SUBSCRIPTION}"
 WORKSPACE_ID = f"{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}/providers/{PROVIDER}/workspaces/{WORKSPACE}"
 LOCATION_ID = f"{SUBSCRIPTION_ID}/providers/{PROVIDER}/locations/{LOCATION}"
+LAG: ContextVar[timedelta | None] = ContextVar("LAG", default=None)
+"""Set while a request is to be answered as if the service had not heard yet of the last changes."""
 _LONGEST_FILE_NAME = 255
 """Bytes, on every file system that matters here."""
+_KEPT_CHANGES, _KEPT_FOR = 20, timedelta(hours=1)
+"""Of each document, for stale reads."""
+
+type Watcher = Callable[[str, str, Json | None, Json | None], None]
+"""Hears of each change: kind, name, and the document before and after it."""
 
 
 class Clock(Protocol):
@@ -105,11 +114,17 @@ def _copy[T](document: T) -> T:
 class Store:
     """JSON documents by kind and name: in memory, and one file each, written whole (by a rename).
 
-    Callers get and give copies: changing a document means putting it back.
+    Callers get and give copies: changing a document means putting it back. Reads under a LAG see what was there then.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, now: Callable[[], datetime] | None = None, watcher: Watcher | None = None
+    ) -> None:
+        """`now`: the local clock's time. `watcher` hears of every change; it must change nothing."""
         self._folder = folder
+        self._now = now or (lambda: datetime.now(UTC))
+        self._watcher = watcher
+        self._changes: dict[str, dict[str, deque[tuple[datetime, Json | None]]]] = {}
         self._documents: dict[str, dict[str, Json]] = {}
         self._order: dict[tuple[str, str], int] = {}
         entries = [(path.parent.name, json.loads(path.read_text())) for path in folder.glob("*/*.json")]
@@ -120,7 +135,7 @@ class Store:
 
     def get(self, kind: str, name: str) -> Json | None:
         """The document, or None."""
-        document = self._documents.get(kind, {}).get(name)
+        document = self._seen(kind).get(name)
         return _copy(document)
 
     def put(self, kind: str, name: str, document: Json) -> None:
@@ -137,26 +152,55 @@ class Store:
             Path(temporary).unlink(missing_ok=True)
             raise
         # Only now: what could not be written must not be there until the next start either.
-        self._documents.setdefault(kind, {})[name] = _copy(document)
+        old = self._documents.setdefault(kind, {}).get(name)
+        self._documents[kind][name] = _copy(document)
         self._order[kind, name] = order
+        self._changed(kind, name, old, document)
 
     def delete(self, kind: str, name: str) -> bool:
         """Remove the document; False when there was none."""
         self._path(kind, name).unlink(missing_ok=True)
         self._order.pop((kind, name), None)
-        return self._documents.get(kind, {}).pop(name, None) is not None
+        old = self._documents.get(kind, {}).pop(name, None)
+        if old is not None:
+            self._changed(kind, name, old, None)
+        return old is not None
 
     def items(self, kind: str) -> list[tuple[str, Json]]:
         """All documents of a kind with their names."""
-        return [(name, _copy(document)) for name, document in self._documents.get(kind, {}).items()]
+        return [(name, _copy(document)) for name, document in self._seen(kind).items()]
 
     def list(self, kind: str, prefix: str = "", *, where: Callable[[Json], bool] | None = None) -> list[Json]:
         """The documents of a kind, in the order in which they were first put.
 
         Those whose name starts with `prefix`, and for which `where` (which must not change what it is given) is true.
         """
-        found = self._documents.get(kind, {}).items()
+        found = self._seen(kind).items()
         return [_copy(each) for name, each in found if name.startswith(prefix) and (where is None or where(each))]
+
+    def _changed(self, kind: str, name: str, old: Json | None, new: Json | None) -> None:
+        now = self._now()
+        changes = self._changes.setdefault(kind, {}).setdefault(name, deque(maxlen=_KEPT_CHANGES))
+        while changes and changes[0][0] < now - _KEPT_FOR:
+            changes.popleft()
+        changes.append((now, old))
+        if self._watcher:
+            self._watcher(kind, name, old, new)
+
+    def _seen(self, kind: str) -> dict[str, Json]:
+        """The documents of a kind, as they were a LAG ago if there is one."""
+        lag = LAG.get()
+        if lag is None:
+            return self._documents.get(kind, {})
+        then = self._now() - lag
+        seen = dict(self._documents.get(kind, {}))
+        for name, changes in self._changes.get(kind, {}).items():
+            since = next((old for at, old in changes if at > then), seen.get(name))
+            if since is None:
+                seen.pop(name, None)
+            else:
+                seen[name] = since
+        return seen
 
     def _path(self, kind: str, name: str) -> Path:
         file = f"{quote(name, safe='')}.json"

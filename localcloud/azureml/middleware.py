@@ -1,104 +1,27 @@
 """What stands before every route of the management listener: bearer check, ledger, faults, error bodies.
 
-The ledger is what tests and the demo read to know which effects took place (`GET /_local/ledger`); faults let them ask
-for the failures that Azure really has (429, 5xx, a lost answer) on a route of their choice (`POST /_local/faults`).
-localcloud/server.py wraps its application in it; `/_local` itself is never checked, recorded or disturbed.
+The ledger is what tests and the demo read to know which effects took place; faults let them ask for the failures that
+Azure really has (localcloud/faults.py has both, for storage too). localcloud/server.py wraps its application in it;
+`/_local` itself is never checked, recorded or disturbed.
 """
 
 import asyncio
-import re
-from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from datetime import timedelta
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from localcloud.azureml.core import WORKSPACE_ID, ArmError, Json, body, unsupported
+from localcloud import faults
+from localcloud.azureml.core import LAG, WORKSPACE_ID, ArmError, Json, unsupported
 
 OPEN = ("/metadata/endpoints", "/discovery", "/logs/", "/inference/")
 """Answered without a token: metadata and discovery are public, logs have signed addresses, scoring has its own keys."""
 METHODS = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"]
-
-
-@dataclass(kw_only=True)
-class Fault:
-    """One failure asked for. `before`: the route never runs; `after`: it runs, and its answer is lost."""
-
-    method: str = "*"
-    path: str = ".*"
-    """A regular expression, searched in the path."""
-    count: int = 1
-    status: int = 503
-    headers: dict[str, str] = field(default_factory=dict)
-    body: Json | None = None
-    moment: Literal["before", "after", "delay"] = "before"
-    """`delay` only waits, then lets the request through."""
-    delay: float = 0
-    """Seconds of real time to wait first."""
-
-    def matches(self, method: str, path: str) -> bool:
-        """Whether this request is to fail."""
-        return self.count > 0 and self.method in ("*", method) and re.search(self.path, path) is not None
-
-    def response(self) -> Response:
-        """The answer in place of the route's."""
-        error = {"error": {"code": "InjectedFault", "message": f"A fault was asked for: {self.status}."}}
-        return JSONResponse(self.body or error, status_code=self.status, headers=self.headers)
-
-
-class Traffic:
-    """The ledger and the faults of one server; both live in memory only."""
-
-    def __init__(self, *, size: int = 20_000) -> None:
-        self.ledger: deque[Json] = deque(maxlen=size)
-        self.faults: list[Fault] = []
-
-    def record(self, method: str, path: str, status: int) -> None:
-        """Note one request that was answered."""
-        entry: Json = {"method": method, "path": path, "status": status}
-        if method not in ("GET", "HEAD") and (effect := effect_of(path)):
-            entry |= effect
-        self.ledger.append(entry)
-
-    def take(self, method: str, path: str) -> Fault | None:
-        """The first fault that matches, counted down."""
-        for fault in self.faults:
-            if fault.matches(method, path):
-                fault.count -= 1
-                return fault
-        return None
-
-    def routes(self) -> list[Route]:
-        """`/_local/ledger` and `/_local/faults`."""
-        return [
-            Route("/_local/ledger", self._ledger, methods=["GET", "DELETE"]),
-            Route("/_local/faults", self._faults, methods=["GET", "POST", "DELETE"]),
-        ]
-
-    async def _ledger(self, request: Request) -> Response:
-        if request.method == "DELETE":
-            self.ledger.clear()
-            return Response(status_code=204)
-        return JSONResponse(list(self.ledger))
-
-    async def _faults(self, request: Request) -> Response:
-        if request.method == "DELETE":
-            self.faults.clear()
-            return Response(status_code=204)
-        if request.method == "POST":
-            try:
-                fault = Fault(**await body(request))
-                re.compile(fault.path)
-            except (TypeError, re.error) as error:
-                raise ArmError(400, "InvalidFault", str(error)) from error
-            self.faults.append(fault)
-        return JSONResponse([asdict(fault) for fault in self.faults])
 
 
 def effect_of(path: str) -> Json | None:
@@ -122,7 +45,7 @@ def effect_of(path: str) -> Json | None:
 class Management:
     """The ASGI middleware. `authorized` says whether the identity server issued a token (JWT text)."""
 
-    def __init__(self, app: ASGIApp, *, traffic: Traffic, authorized: Callable[[str], bool]) -> None:
+    def __init__(self, app: ASGIApp, *, traffic: faults.Traffic, authorized: Callable[[str], bool]) -> None:
         self._app, self._traffic, self._authorized = app, traffic, authorized
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,9 +66,12 @@ class Management:
             await self._answer(scope, receive, remember, method, path)
         except ArmError as error:
             await error.response()(scope, receive, remember)
+        except ConnectionResetError:
+            status = 0
+            await _reset(receive)
         finally:
             if not path.startswith("/_local/"):
-                self._traffic.record(method, path, status)
+                self._traffic.record("management", method, path, status)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, method: str, path: str) -> None:
         if path.startswith("/_local/"):
@@ -153,17 +79,28 @@ class Management:
             return
         if not path.startswith(OPEN):
             self._check(scope)
-        fault = self._traffic.take(method, path)
+        fault = self._traffic.take("management", method, path, scope["query_string"].decode("latin-1"))
         if fault is None:
             await self._app(scope, receive, send)
             return
         await asyncio.sleep(fault.delay)
-        if fault.moment == "after":
-            await self._app(scope, receive, _lost)
-        if fault.moment == "delay":
-            await self._app(scope, receive, send)
-        else:
-            await fault.response()(scope, receive, send)
+        match fault.moment:
+            case "delay":
+                await self._app(scope, receive, send)
+                return
+            case "stale":
+                lag = LAG.set(timedelta(seconds=fault.seconds))
+                try:
+                    await self._app(scope, receive, send)
+                finally:
+                    LAG.reset(lag)
+                return
+            case "after":
+                await self._app(scope, receive, _lost)
+        if fault.reset:
+            raise ConnectionResetError
+        headers, content = fault.answer()
+        await Response(content, fault.status, headers)(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
@@ -187,11 +124,21 @@ async def _lost(message: Message) -> None:
     """Where the answer of a route goes whose client never hears it."""
 
 
-def management(app: Starlette, authorized: Callable[[str], bool]) -> tuple[ASGIApp, Traffic]:
+async def _reset(receive: Receive) -> None:
+    """Reset the connection. ASGI has no word for that: uvicorn's own object behind `receive` knows the transport."""
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    if transport is None:
+        raise ConnectionResetError("the connection was reset, as it was asked to be")
+    faults.reset(transport)
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def management(app: Starlette, authorized: Callable[[str], bool], traffic: faults.Traffic | None = None) -> ASGIApp:
     """Wrap the management application: control routes first, the 501 for all that is unknown last."""
-    traffic = Traffic()
+    traffic = traffic or faults.Traffic(effect_of)
     app.router.routes[:0] = traffic.routes()
     app.router.routes.append(Route("/{path:path}", unsupported, methods=METHODS))
     app.add_exception_handler(ArmError, _failed)
     app.add_exception_handler(Exception, _failed)
-    return Management(app, traffic=traffic, authorized=authorized), traffic
+    return Management(app, traffic=traffic, authorized=authorized)

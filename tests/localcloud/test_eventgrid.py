@@ -7,8 +7,10 @@ import base64
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.core.messaging import CloudEvent
@@ -16,6 +18,7 @@ from azure.eventgrid import EventGridEvent, EventGridPublisherClient
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
+from starlette.applications import Starlette
 
 from localcloud.clock import LocalClock
 from localcloud.eventgrid import RETRIES, SUBSCRIPTIONS, EventGrid, Subscription, Undeliverable
@@ -116,6 +119,44 @@ def test_a_missing_queue_is_a_dead_letter_at_once() -> None:
     assert account.blobs[0][2][0]["lastDeliveryOutcome"] == "queue job-events: 404"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "arrived"),
+    [
+        ({"lose": 2}, ["2", "3"]),
+        ({"double": 1}, ["0", "0", "1", "2", "3"]),
+        ({"delay": 1, "seconds": 600}, ["1", "2", "3", "0"]),
+        ({"shuffle": 3}, ["2", "1", "0", "3"]),
+        ({"shuffle": 3, "seed": 1}, ["1", "0", "2", "3"]),
+        ({"shuffle": 9, "seconds": 60}, ["3", "2", "1", "0"]),
+        ({"lose": 1, "match": "runs/[23]$"}, ["0", "1", "3"]),
+        ({"lose": 1, "match": "RunCompleted"}, ["0", "1", "2", "3"]),
+    ],
+)
+def test_the_next_events_are_disturbed_as_asked(wanted: dict[str, Any], arrived: list[str]) -> None:
+    """Four events that a subscription wants, between others that none does: those don't count."""
+    account = Account()
+
+    async def scenario() -> None:
+        clock = LocalClock()
+        grid = EventGrid(clock, account, topics={"azureml": "/workspace"})
+        app = Starlette(routes=grid.routes())
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+            answer = await http.post("/_local/eventgrid", json={"topic": "azureml"} | wanted)
+            assert answer.status_code == 200, answer.text
+        for number in range(4):
+            other = {"eventType": "Microsoft.MachineLearningServices.ModelRegistered", "subject": f"runs/{number}"}
+            event = {"eventType": JOBS.event_types[1], "subject": f"experiments/e/runs/{number}", "data": {}}
+            await grid.publish("azureml", [other, event])
+        for _ in range(2):  # what waits asks the clock first
+            await asyncio.sleep(0.01)
+            clock.advance(timedelta(seconds=700))
+        await asyncio.sleep(0.01)
+        await grid.close()
+
+    asyncio.run(scenario())
+    assert [event["subject"].rpartition("/")[2] for _, event in account.messages] == arrived
+
+
 @pytest.fixture
 def uploads(cloud_env: Stack) -> Iterator[Callable[[], str]]:
     """Uploads a blob of its own into `datasets` at each call; returns the event's subject."""
@@ -180,7 +221,17 @@ def events(cloud: Stack) -> list[str]:
     return [entry["event"].get("subject") for entry in recent]
 
 
-@pytest.mark.parametrize("wanted", [{"topic": "none", "deliver": 1}, {"topic": "storage", "deliver": -1}, {}])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"topic": "none", "deliver": 1},
+        {"topic": "storage", "deliver": -1},
+        {},
+        {"topic": "storage", "lose": 1, "double": 1},
+        {"topic": "storage", "delay": 1, "seconds": "soon"},
+        {"topic": "storage", "lose": 1, "match": "("},
+    ],
+)
 def test_control_refuses_nonsense(cloud: Stack, wanted: dict[str, Any]) -> None:
     with pytest.raises(StackError, match="400"):
         cloud.control("POST", "/_local/eventgrid", wanted)

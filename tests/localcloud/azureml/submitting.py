@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -45,6 +46,13 @@ def trainer(cloud: Stack) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def submit(cloud: Stack) -> Iterator[Submit]:
     """Submit a job: `submit(name, input=value, ...)`; data, model and cluster are there already."""
+    with submitting(cloud) as submit:
+        yield submit
+
+
+@contextmanager
+def submitting(cloud: Stack) -> Iterator[Submit]:
+    """The same for any cloud; the environment points at it meanwhile."""
     with pytest.MonkeyPatch.context() as patch:
         for name in foreign():
             patch.delenv(name)

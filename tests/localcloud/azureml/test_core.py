@@ -61,7 +61,7 @@ def service(tmp_path: Path) -> core.Cloud:
 @pytest.fixture
 def http(service: core.Cloud) -> Iterator[TestClient]:
     app = Starlette(routes=[*azureml.build(service), core.route(service, "POST", "/bug", _bug)])
-    managed, _ = middleware.management(app, lambda token: token == "good")
+    managed = middleware.management(app, lambda token: token == "good")
     with TestClient(managed, raise_server_exceptions=False, headers={"Authorization": "Bearer good"}) as client:
         yield client
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,8 +17,8 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from localcloud.stack import Stack, StackError
 from shared.app import App
 from tests.conftest import eventually
-from tests.localcloud.azureml.conftest import deployment, payload
-from tests.localcloud.azureml.submitting import Submit, ended, name, published, submit
+from tests.localcloud.azureml.conftest import client, deployment, payload
+from tests.localcloud.azureml.submitting import Submit, ended, name, published, submit, submitting
 from tests.localcloud.azureml.test_endpoints import make_endpoint
 
 __all__ = ["name", "submit"]
@@ -210,6 +212,45 @@ def test_a_deployment_has_processor_points(cloud: Stack, ml: Any, app: App) -> N
         return app.cloud.metrics.cpu_points([id_], now - timedelta(hours=1), now)[id_]
 
     assert eventually(points, every=0.5)
+
+
+def test_what_pretends_goes_on_after_a_crash(tmp_path: Path, name: str) -> None:
+    jobs = {"match": name, "seconds": HOURS}
+    blue, slow = {"match": "/blue$", "answer": "still here"}, {"match": "/slow$", "seconds": HOURS}
+    stack = Stack(tmp_path)
+    try:
+        stack.start(host=False)
+        pretend(stack, jobs=jobs, deployments=[blue, slow, {"match": "/grey$", "outcome": "Stuck"}])
+        with submitting(stack) as submit:
+            ml = client()
+            submit(name)
+            endpoint = make_endpoint(ml)
+            for each in ("slow", "grey", "blue"):
+                poller = ml.online_deployments.begin_create_or_update(deployment(endpoint, each))
+            poller.result()
+            before = {"slow": "Creating", "grey": "Updating", "blue": "Succeeded"}
+            eventually(lambda: _states(ml, endpoint) == before)
+            eventually(lambda: ml.jobs.get(name).status == "Running")
+            stack.kill_server()
+            stack.start_server()
+            assert _states(ml, endpoint) == before
+            assert ml.jobs.get(name).status == "Running"
+            submit(f"{name}-2")  # the rules are there still
+            eventually(lambda: ml.jobs.get(f"{name}-2").status == "Running")
+            with httpx.Client(verify=ssl.create_default_context(cafile=str(stack.description.ca))) as http:
+                assert _ask(ml, http, endpoint, "blue").json() == {"output": "still here"}
+            pass_time(stack, HOURS)
+            eventually(lambda: _states(ml, endpoint) == before | {"slow": "Succeeded"})
+            for each in (name, f"{name}-2"):
+                assert ended(ml, each).status == "Completed"
+        told = [entry for entry in stack.control("GET", "/_local/history") if entry["name"] == name]
+        assert [entry["state"] for entry in told] == ["Finalizing", "Completed"]
+    finally:
+        stack.stop()
+
+
+def _states(ml: Any, endpoint: str) -> dict[str, str]:
+    return {each.name: each.provisioning_state for each in ml.online_deployments.list(endpoint)}
 
 
 @pytest.mark.parametrize(
