@@ -1,5 +1,7 @@
 """Records in real blob storage: who is late loses, and what is active costs what is active."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -186,6 +188,33 @@ def test_a_run_that_is_taken_up_again_while_its_old_end_is_put_away_stays_active
     run = a_run(phase=Phase.FAILED)
     app.runs.create(run)
     app.cloud.blobs.write(CONTAINER, f"active/{run.id}", b"")  # as a crash before the retirement leaves it
+
+    def reopen() -> None:
+        loaded = app.runs.load(run.id)
+        assert loaded
+        app.runs.reopen(replace(loaded[0], phase=Phase.PREPARED), loaded[1])
+
+    with behind_request(app, between, reopen):
+        app.runs.retire(run.id)
+    assert is_active(app, run)
+    assert shown(app).count(run.id) == 1
+
+
+@pytest.mark.parametrize("between", range(1, 3))
+def test_a_run_whose_old_end_is_put_away_while_it_is_taken_up_again_stays_active(app: App, between: int) -> None:
+    """The other way round: the sweep retires it behind each of the requests of the person who retries it."""
+    run = a_run(phase=Phase.FAILED)
+    app.runs.create(run)
+    loaded = app.runs.load(run.id)
+    assert loaded
+    with behind_request(app, between, lambda: app.runs.retire(run.id)):
+        app.runs.reopen(replace(loaded[0], phase=Phase.PREPARED), loaded[1])
+    assert is_active(app, run)
+
+
+@contextmanager
+def behind_request(app: App, number: int, act: Callable[[], None]) -> Iterator[None]:
+    """Has somebody else act just behind so many requests of the block."""
     transport = app.cloud.clients.transport
     send, seen = transport.send, 0
 
@@ -193,18 +222,14 @@ def test_a_run_that_is_taken_up_again_while_its_old_end_is_put_away_stays_active
         nonlocal seen
         answer = send(*arguments, **options)
         seen += 1
-        if seen == between:
-            loaded = app.runs.load(run.id)
-            assert loaded
-            app.runs.reopen(replace(loaded[0], phase=Phase.PREPARED), loaded[1])
+        if seen == number:
+            act()
         return answer
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transport, "send", let_somebody_in)
-        app.runs.retire(run.id)
-    assert seen > between
-    assert is_active(app, run)
-    assert shown(app).count(run.id) == 1
+        yield
+    assert seen > number
 
 
 def test_a_record_that_somebody_broke_does_not_hide_the_others(app: App) -> None:
