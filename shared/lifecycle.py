@@ -338,7 +338,7 @@ def _deploying(seen: Deployment) -> Step:
             )
         case Deployment(state=None, fresh=False):
             return Stop(Phase.ROLLED_BACK, "the deployment is gone: somebody deleted it")
-        case Deployment(state=state, overdue=True):
+        case Deployment(state=str(state), overdue=True):
             return Stop(Phase.ROLLED_BACK, f"the deployment was still {state} after MAX_DEPLOYING_HOURS")
         case _:
             return Poll("the deployment")

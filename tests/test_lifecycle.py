@@ -1,16 +1,15 @@
 """Every phase against everything that it can be shown."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterator
-from typing import Literal
 
 import pytest
 
+from scripts import lifecycle_page
+from scripts.lifecycle_page import LOOKS, shown, target
 from shared.lifecycle import (
     WORK,
     Check,
-    Deployment,
     Do,
     Go,
     Job,
@@ -19,108 +18,13 @@ from shared.lifecycle import (
     Poll,
     Rollout,
     Seen,
-    Step,
     Stop,
     Upload,
     Wait,
     next_step,
 )
 
-STATES = ("Creating", "Updating", "Succeeded", "Failed", "Deleting", "Canceled", None)
-REPORTS: tuple[tuple[Literal["taken", "new", "missing"], str], ...] = (
-    ("new", ""),
-    ("taken", ""),
-    ("taken", "bad rows"),
-    ("missing", ""),
-)
-SHOWN: dict[Phase, list[Seen]] = {
-    Phase.RECEIVED: [
-        Upload(gone=gone, settles_in=settles, faults=faults, reason=reason, trained=trained, in_job=big)
-        for gone, settles, (faults, reason), trained, big in itertools.product(
-            (None, "it changed"),
-            (-1, 0, 30.5),
-            ((None, ""), (0, ""), (3, ""), (3, "bad rows"), (0, "too few rows")),
-            (None, "run rx made m:1"),
-            (False, True),
-        )
-    ],
-    Phase.PREPARED: [
-        Plan(
-            pinned=pinned,
-            missing=missing,
-            pending=pending,
-            unusable=unusable,
-            changed=changed,
-            newer=newer,
-            heads=heads,
-            quota=quota,
-            slot=place[0],
-            queue=place[1],
-            room_in=place[2],
-        )
-        for pinned, missing, pending, unusable, changed, newer, heads, quota, place in itertools.product(
-            (True, False),
-            ((), ("cpu",)),
-            ((), ("gpu",)),
-            (None, "its size is too small"),
-            (None, "overwritten"),
-            (None, "ra"),
-            (True, False),
-            ("", "24 vCPUs are needed"),
-            ((True, "", None), (False, "", None), (False, "2 runs are before it", None), (False, "its turn", 60.0)),
-        )
-    ],
-    Phase.TRAINING: [
-        *(
-            Job(status=status, why="w", overdue=overdue, fresh=fresh, newer=newer)
-            for status, overdue, fresh, newer in itertools.product(
-                ("NotStarted", "Queued", "Running", "CancelRequested", "Completed", "Failed", "Canceled", "Odd", None),
-                (True, False),
-                (True, False),
-                (None, "ra"),
-            )
-        ),
-        *(
-            Job(status=status, why="w", overdue=overdue, report=report, reason=reason, changed=changed)
-            for status, overdue, (report, reason), changed in itertools.product(
-                ("Completed", "Failed"), (True, False), REPORTS, (None, "somebody wrote over it")
-            )
-        ),
-    ],
-    Phase.REGISTERED: [
-        Rollout(newer=newer, busy=busy, endpoint=state, pinned=pin, leaving=leaving, in_place=in_place, quota=quota)
-        for newer, busy, state, pin, leaving, in_place, quota in itertools.product(
-            (None, "ra"), (None, "rb"), STATES, ("", "ann"), (True, False), ((), ("r1-1",)), ("", "6 vCPUs are needed")
-        )
-    ],
-    Phase.DEPLOYING: [
-        Deployment(state=s, why="w", fresh=fresh, overdue=overdue)
-        for s, fresh, overdue in itertools.product(STATES, (True, False), (True, False))
-    ],
-    Phase.CHECKING: [
-        Check(
-            passed=passed,
-            why="w",
-            gate=gate,
-            approval=approval,
-            gone=gone,
-            busy=busy,
-            traffic=traffic,
-            newer=newer,
-            serves=serves,
-        )
-        for passed, gate, approval, gone, busy, traffic, newer, serves in itertools.product(
-            (None, False, True),
-            (None, False, True),
-            (True, False),
-            (None, "endpoint e"),
-            (True, False),
-            (0, 100),
-            (None, "ra"),
-            (True, False),
-        )
-    ],
-}
+SHOWN: dict[Phase, list[Seen]] = {phase: list(shown(phase)) for phase in LOOKS}
 ONWARD = {
     Phase.RECEIVED: {Phase.PREPARED, Phase.REJECTED, Phase.UNCHANGED, Phase.SUPERSEDED},
     Phase.PREPARED: {Phase.TRAINING, Phase.FAILED, Phase.SUPERSEDED},
@@ -132,19 +36,13 @@ ONWARD = {
 
 
 def everything() -> Iterator[tuple[Phase, Seen]]:
-    for phase, shown in SHOWN.items():
-        for seen in shown:
+    for phase, looks in SHOWN.items():
+        for seen in looks:
             yield phase, seen
 
 
-def target(step: Step) -> Phase | None:
-    match step:
-        case Do(_, then):
-            return then
-        case Go(phase) | Stop(phase, _):
-            return phase
-        case _:
-            return None
+def test_the_page_is_made_of_the_code() -> None:
+    assert lifecycle_page.PAGE.read_text() == lifecycle_page.page(), "run `.venv/bin/python -m scripts.lifecycle_page`"
 
 
 def test_every_phase_has_something_it_can_be_shown() -> None:
@@ -176,10 +74,10 @@ def test_whoever_waits_or_stops_says_what_for() -> None:
 
 def test_an_end_and_a_look_of_another_phase_are_bugs() -> None:
     for phase in Phase:
-        for other, shown in SHOWN.items():
+        for other, looks in SHOWN.items():
             if phase.ended or other is not phase:
                 with pytest.raises(ValueError, match=str(phase)):
-                    next_step(phase, shown[0])
+                    next_step(phase, looks[0])
 
 
 def test_no_money_is_spent_on_bad_or_unsettled_data() -> None:
@@ -213,7 +111,8 @@ def test_who_waits_for_a_slot_has_everything_else_and_says_for_what() -> None:
 def test_an_older_run_gives_way_to_a_newer_one_until_it_is_trained() -> None:
     for seen in SHOWN[Phase.TRAINING]:
         assert isinstance(seen, Job)
-        if seen.newer and seen.status not in ("Completed", "Failed", "Canceled"):
+        told = seen.report == "taken" and not (seen.reason or seen.changed)
+        if told and seen.newer and seen.status not in ("Completed", "Failed", "Canceled", "NotResponding"):
             assert target(next_step(Phase.TRAINING, seen)) is Phase.SUPERSEDED
     assert next_step(Phase.TRAINING, Job(status="Completed", newer="ra")) == Do("register", Phase.REGISTERED)
 
