@@ -28,7 +28,7 @@ sys.argv = ["step", *sys.argv[1:]]
 try:
     runpy.run_module("shared.dataset.step", run_name="__main__", alter_sys=True)
 finally:
-    print(*(name for name in sys.modules if name.split(".")[0] in ("azure", "shared")))
+    print(*(name for name in sys.modules if name.split(".")[0] in ("azure", "sacrebleu", "shared")))
 """
 
 Step = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -95,7 +95,8 @@ def test_it_loads_nothing_of_azure_or_of_the_app(step: Step) -> None:
     assert done.returncode == 0, done.stderr
     loaded = done.stdout.splitlines()[-1].split()
     assert "shared.dataset.step" in loaded or "shared.dataset.prepare" in loaded
-    assert {".".join(name.split(".")[:2]) for name in loaded} <= {"shared", "shared.dataset", "shared.errors"}
+    engine = {"shared", "shared.dataset", "shared.errors", "shared.serving"}
+    assert {".".join(name.split(".")[:2]) for name in loaded} <= engine
 
 
 def test_bad_data_are_rejected_and_leave_a_report_and_no_rows(step: Step, tmp_path: Path) -> None:
