@@ -15,6 +15,7 @@ from dataclasses import replace
 import msgspec
 
 from shared import naming
+from shared.again import again
 from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent
 from shared.folders import datasets_of, read_folder
@@ -251,62 +252,19 @@ def unpin(app: App, line_id: str, *, by: str = "") -> str:
 
 
 def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) -> str:
-    """Makes the run that serves `what` again, newer than `instead_of` and all else of the same upload."""
+    """Has a run serve `what` again, newer than `instead_of`; the same run if it is asked for twice."""
     if not _model_is_there(app, what.model):
         raise Permanent(f"model {what.model} is gone: somebody deleted it; upload the dataset again")
-    rivals = [each for each in (line.serving, line.latest, line.heading) if each]
-    ordinal = 1 + max(each.ordinal for each in rivals if each.uploaded == instead_of.uploaded)
-    run_id = naming.again_id(line.id, instead_of.uploaded.isoformat(), what.model, ordinal)
-    known = app.runs.load(run_id)
+    run = again(app, line, what, instead_of, why)
+    known = app.runs.load(run.id)
     if known and not known[0].phase.ended:
         wake(app, known[0])
-        return f"run {run_id} does that already; it is {known[0].phase}"
+        return f"run {run.id} does that already; it is {known[0].phase}"
     if known:
         return _another_attempt(app, *known, why)
-    loaded, now = app.runs.load(what.run), app.cloud.blobs.now()
-    made = loaded[0] if loaded else None
-    base = made or Run(
-        id=run_id,
-        folder=line.folder,
-        line=line.id,
-        base_model=line.base_model,
-        uploaded=what.uploaded,
-        since=now,
-        fingerprint=what.fingerprint,
-        # The name of a deployment is that of the run and attempt that made it, and so is the place of their data.
-        data_of="/".join(what.deployment.rsplit("-", 1)),
-        job=what.model.rpartition(":")[2],
-    )
-    run = Run(
-        id=run_id,
-        folder=line.folder,
-        line=line.id,
-        base_model=line.base_model,
-        uploaded=instead_of.uploaded,
-        ordinal=ordinal,
-        origin=base.origin or what.run,
-        data_of=base.prepared,
-        train=base.train,
-        validation=base.validation,
-        test=base.test,
-        spec=base.spec,
-        hub=base.hub,
-        hub_commit=base.hub_commit,
-        policy=base.policy,
-        promotion=base.promotion,
-        parameters=base.parameters,
-        phase=Phase.REGISTERED,
-        since=now,
-        rows=base.rows,
-        fingerprint=base.fingerprint or what.fingerprint,
-        faults=base.faults,
-        pinned=base.pinned,
-        job=base.job,
-        model=what.model,
-    ).told(now, f"{why}: {what.model}, of run {base.origin or what.run}")
     app.runs.create(run)  # False: somebody asked for the same just now
     wake(app, run)
-    return f"run {run_id} serves {what.model} again at endpoint {line.endpoint}"
+    return f"run {run.id} serves {what.model} again at endpoint {line.endpoint}"
 
 
 # Records -------------------------------------------------------------------------------------------------------------

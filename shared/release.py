@@ -10,13 +10,14 @@ from dataclasses import replace
 from uuid import uuid4
 
 from shared import naming
+from shared.again import again
 from shared.app import App
 from shared.cloud.jobs import ENDED
 from shared.errors import NotFound, Permanent, Transient
 from shared.lifecycle import Phase
 from shared.lines import save_line
-from shared.records import CONTAINER, Line, Run, Wake
-from shared.timers import free_slot, wake_line
+from shared.records import CONTAINER, Line, Run, Serving, Wake
+from shared.timers import free_slot, wake, wake_line
 
 
 def release(app: App, run: Run) -> str:
@@ -48,8 +49,19 @@ def release(app: App, run: Run) -> str:
     if left := _remove_own(app, run, line):
         return left
     empty = app.cloud.blobs.now() if line.serving is None else None
+    if line.serving is None and line.latest and run.promotion.strategy == "replace" and not run.origin:
+        _bring_back(app, line, line.latest, run)
     save_line(app, replace(line, rollout="", emptied=line.emptied or empty), etag)
     return ""
+
+
+def _bring_back(app: App, line: Line, latest: Serving, run: Run) -> None:
+    """What served went away for this run, which failed: a run of its own serves it again, once the line is free."""
+    if line.before != latest:
+        return  # it was torn down before, for other reasons
+    back = again(app, line, latest, latest, f"brought back, since run {run.id} did not go live")
+    app.runs.create(back)
+    wake(app, back)
 
 
 def _let_go(app: App, line: Line, etag: str) -> None:

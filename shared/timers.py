@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from shared import slots
 from shared.app import App
 from shared.lifecycle import Phase
 from shared.records import Line, Run
+from shared.slots import free
 
 PREPARE_QUEUE = "prepare"
 STEPS_QUEUE = "run-steps"
@@ -30,6 +30,6 @@ def wake_line(app: App, line: Line, *, after: timedelta = timedelta(0), token: s
 
 def free_slot(app: App, run: Run) -> None:
     """Gives the run's place among those that train back, and wakes whom that makes room for."""
-    for run_id in slots.free(app, run.id):
+    for run_id in free(app, run.id):
         if loaded := app.runs.load(run_id):
             wake(app, loaded[0])
