@@ -12,9 +12,12 @@ from uuid import uuid4
 
 import pytest
 from azure.ai.ml.entities import Model
+from azure.functions import HttpRequest
 
+from functions import commands as functions
 from shared import commands, requests
 from shared.app import App
+from shared.app import app as this_process
 from shared.errors import Conflict, NotFound, Permanent
 from shared.folders import DATASETS, datasets_of, read_folder
 from shared.intake import look_into
@@ -484,3 +487,24 @@ def test_who_is_signed_in_counts_more_than_what_is_said(app: App, make_run: Call
     run = make_run(phase=Phase.TRAINING)
     requests.on_run(app, "cancel", run.id, b'{"by": "eve"}', {requests.PRINCIPAL: "ada@example.org"})
     assert run_of(app, run).reason == "cancelled by ada@example.org"
+
+
+def test_the_functions_take_what_the_host_gives_them(app: App, make_run: Callable[..., Run]) -> None:
+    run = make_run(phase=Phase.TRAINING)
+    assert this_process().runs.load(run.id)
+    try:
+        answers = [
+            function.build().get_user_function()(
+                HttpRequest(method="POST", url="/", route_params={"id": key, "command": command}, body=b'{"by": "ada"}')
+            )
+            for function, key, command in (
+                (functions.command_run, run.id, "cancel"),
+                (functions.command_line, "lnone", "Pin"),
+            )
+        ]
+    finally:
+        this_process().cloud.close()
+        this_process.cache_clear()
+    assert [answer.status_code for answer in answers] == [200, 404]
+    assert [answer.mimetype for answer in answers] == ["application/json"] * 2
+    assert run_of(app, run).reason == "cancelled by ada"
