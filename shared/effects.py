@@ -292,7 +292,9 @@ def _register(app: App, run: Run) -> Run:
 
 
 def _make_endpoint(app: App, run: Run) -> Run:
-    line, _ = line_of(app, run)
+    line, etag = line_of(app, run)
+    if line.removed:  # it stands again from here on, whatever becomes of the run
+        app.lines.reopen(replace(line, removed=None), etag)
     app.cloud.endpoints.create(line.endpoint, f"{run.base_model} fine-tuned on {run.folder}", tags_of_line(line))
     return replace(run, endpoint=line.endpoint)
 
