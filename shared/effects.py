@@ -372,7 +372,7 @@ def _check(app: App, run: Run) -> Run:
 
 
 def _question(app: App, run: Run) -> tuple[list[dict[str, str]], str]:
-    """A held-out question and its answer, the same ones whenever they are asked for. Raises ValueError without rows."""
+    """A held-out question and its answer, the same ones whenever they are asked for. Raises Permanent without rows."""
     opening = None
     for _, row in held_out(app, run):
         try:
@@ -380,7 +380,7 @@ def _question(app: App, run: Run) -> tuple[list[dict[str, str]], str]:
         except ValueError:  # tool turns
             opening = opening or opening_of(row)
     if opening is None:
-        raise ValueError("there are no held-out rows to ask with")
+        raise Permanent("the test data have no rows to ask with: upload some, or leave it to the split")
     return opening, ""
 
 
