@@ -13,7 +13,7 @@ import os
 import tempfile
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -146,7 +146,7 @@ class Store:
         handle, temporary = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(handle, "w") as file:
-                json.dump({"name": name, "order": order, "document": document}, file)
+                file.write(json.dumps({"name": name, "order": order, "document": document}))  # dump() is far slower
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -175,8 +175,10 @@ class Store:
 
         Those whose name starts with `prefix`, and for which `where` (which must not change what it is given) is true.
         """
-        found = self._seen(kind).items()
-        return [_copy(each) for name, each in found if name.startswith(prefix) and (where is None or where(each))]
+        found: Iterable[tuple[str, Json]] = self._seen(kind).items()
+        if prefix:
+            found = [(name, each) for name, each in found if name.startswith(prefix)]
+        return [_copy(each) for _, each in found if where is None or where(each)]
 
     def _changed(self, kind: str, name: str, old: Json | None, new: Json | None) -> None:
         now = self._now()

@@ -111,9 +111,8 @@ async def _resume(cloud: Cloud, job: Json) -> None:
 async def _run(cloud: Cloud, name: str, submitted: Submission) -> None:
     pretends = runs.get(cloud, name)["pretends"]
     try:
-        done = {child["step"] for child in runs.children(cloud, name) if child["status"] == "Completed"}
         for step in submitted.steps:
-            if step.name in done:  # before a restart
+            if _completed(cloud, name, step.name):  # before a restart
                 continue
             await _take_nodes(cloud, name, step.name, step.compute, 1)
             await runs.change(cloud, name, "Running")
@@ -320,18 +319,21 @@ async def _take_in(cloud: Cloud, name: str, event: Json) -> tuple[str, str] | No
 
 def _child(cloud: Cloud, parent: str, step: str) -> Json:
     """The run of a step, made when it is first heard of."""
-    for document in runs.children(cloud, parent):
-        if document["step"] == step:
-            return document
+    name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{parent}/{step}"))
+    if (known := cloud.store.get(runs.KIND, name)) is not None:
+        return known
     job = runs.get(cloud, parent)
     properties = {"azureml.runsource": runs.STEP, "azureml.moduleName": step, "azureml.pipelinerunid": parent}
     shared: dict[str, Any] = {key: job[key] for key in ("experiment", "compute")}
-    name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{parent}/{step}"))
     child = runs.new(
         cloud, name, parent=parent, step=step, type=runs.STEP, display_name=step, properties=properties, **shared
     )
     runs.save(cloud, child)
     return child
+
+
+def _completed(cloud: Cloud, parent: str, step: str) -> bool:
+    return any(child["step"] == step and child["status"] == "Completed" for child in runs.children(cloud, parent))
 
 
 async def _step(cloud: Cloud, parent: str, step: str, status: str, error: str | None = None) -> None:
