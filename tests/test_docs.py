@@ -70,3 +70,20 @@ def test_every_decision_is_listed_under_its_title() -> None:
 def test_help_lists_every_target() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert re.findall(r"^  make ([a-z-]+) ", done.stdout, re.MULTILINE) == TARGETS
+
+
+def test_every_lifecycle_event_is_on_its_page_and_no_other() -> None:
+    kinds = set(re.findall(r'"((?:Dataset|Training|Model|Gate|Endpoint|Run)[.]\w+)"', source("records")))
+    kinds |= {f"Endpoint.{each}" for each in re.findall(r'_tell\(app, "(\w+)"', source("cleanup"))}
+    rows = [
+        line.split("|")[1] for line in (ROOT / "docs" / "rollout.md").read_text().splitlines() if "`Droptune." in line
+    ]
+    told = set()
+    for row in rows:
+        first, *others = re.findall(r"`([\w.]+)`", row)
+        told |= {first, *(first.rpartition(".")[0] + each for each in others)}
+    assert told == {f"Droptune.{kind}" for kind in kinds}
+
+
+def source(module: str) -> str:
+    return (ROOT / "shared" / f"{module}.py").read_text()
