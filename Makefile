@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs; a finished set-up costs a few milliseconds.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-long lint format bench bench-dataset bench-sweep lock clean
+.PHONY: help setup demo test test-quick test-all test-long lint format bench bench-dataset bench-sweep lock clean
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 # Two workers, a file of tests to one of them: each has a local cloud of its own.
@@ -20,7 +20,10 @@ test: setup ## All tests; the slow ones train and serve for real
 	@$(RUN) pytest $(PARALLEL)
 
 test-quick: setup ## Without the slow ones
-	@$(RUN) pytest $(PARALLEL) -m "not slow"
+	@$(RUN) pytest $(PARALLEL) -m "not slow and not matrix"
+
+test-all: test ## The same, and the whole crash matrix and a minute of chaos (20 minutes more)
+	@$(RUN) pytest -n 2 -m matrix tests/chaos
 
 test-long: setup ## Datasets: 100,000 mutated inputs a series, bombs in full size (an hour; goes on where it was stopped)
 	@DROPTUNE_LONG=1 $(RUN) pytest tests/dataset/test_properties.py tests/dataset/test_bombs.py tests/dataset/test_real_files.py

@@ -1,0 +1,56 @@
+"""A local cloud of this package's own: its clock jumps, its queues are read by the worlds alone."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from localcloud.environment import foreign
+from localcloud.stack import Stack
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Started without a host: the worlds are its hosts."""
+    made = Stack(tmp_path_factory.mktemp("chaos"))
+    made.start(host=False)
+    with pytest.MonkeyPatch.context() as patch:
+        point(patch, made)
+        yield made
+    made.stop()
+
+
+def point(patch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """Points this process's SDKs at the stack, and remembers what they would ask it for at every turn."""
+    for name in foreign():
+        patch.delenv(name)
+    for name, value in stack.environment.items():
+        patch.setenv(name, value)
+    from azure.ai.ml import _azure_environments as known
+
+    # In Azure the SDK knows its cloud; of any other it asks the metadata service again and again.
+    cloud = os.environ["AZUREML_CURRENT_CLOUD"]
+    patch.setitem(known._environments, cloud, known._get_cloud_details(cloud))
+
+    # Half of a run's processor time goes into the SDK's check of the job's schema, which asks nobody anything.
+    from azure.ai.ml.entities._validation import ValidationResultBuilder
+    from azure.ai.ml.operations import JobOperations
+
+    patch.setattr(JobOperations, "_validate", lambda *_, **__: ValidationResultBuilder.success())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many cases of the matrix there were, and how many steps of the chaos."""
+    told = Counter[str]()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                told.update({name: value for name, value in report.user_properties if isinstance(value, int)})
+    for name, value in sorted(told.items()):
+        terminalreporter.write_line(f"{name}: {value}")
+    matrix = sum(value for name, value in told.items() if name.startswith("crash matrix"))
+    if matrix:
+        terminalreporter.write_line(f"crash matrix: {matrix} cases in all")

@@ -1,0 +1,100 @@
+"""A dataset folder in a world, uploaded anew again and again: each time its live version is replaced.
+
+The crash matrix breaks these runs; the benchmark and the chaos use its rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import uuid4
+
+from shared.lifecycle import Phase
+from shared.records import Line, Run
+from tests.chaos import truth
+from tests.chaos.breaks import Break, broken
+from tests.chaos.wire import Call
+from tests.chaos.world import World
+
+PATIENCE = timedelta(hours=4)
+
+
+def rows(salt: object, count: int = 20) -> bytes:
+    """A training set that no other salt makes."""
+    return b"".join(
+        json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": f"What is {n} of {salt}?"},
+                    {"role": "assistant", "content": f"It is {n}."},
+                ]
+            }
+        ).encode()
+        + b"\n"
+        for n in range(count)
+    )
+
+
+def pretend(world: World, *, job: float = 45, deployment: float = 15) -> None:
+    """Jobs and deployments take so many seconds of local time, and only pretend."""
+    world.control("DELETE", "/_local/pretend")
+    world.control("POST", "/_local/pretend", {"jobs": {"seconds": job, "outcome": "Completed"}})
+    answers = {"seconds": deployment, "outcome": "Succeeded", "answer": "It is 1."}
+    world.control("POST", "/_local/pretend", {"deployments": answers})
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """See the module. One folder is one line."""
+
+    world: World
+    folder: str = field(default_factory=lambda: f"scene-{uuid4().hex[:8]}")
+    uploads: int = 0
+
+    def __post_init__(self) -> None:
+        """What is held out is always the same, so that each run asks for as much."""
+        for part in ("test", "validation"):
+            self.world.upload(f"{self.folder}/{part}.jsonl", rows(part, 2))
+
+    def line(self) -> Line | None:
+        """The folder's line, if it was made."""
+        newest = self.world.newest() if self.uploads else None
+        return self.world.line(newest.line) if newest else None
+
+    def upload(self, breaks: Sequence[Break] = ()) -> tuple[Run, list[Call]]:
+        """Uploads anew, and goes on until all has come to rest. Fails when it does not."""
+        world, wire = self.world, self.world.hosts[0].wire
+        before = len(world.known)
+        with broken(wire, world.control, breaks):
+            world.upload(f"{self.folder}/train.jsonl", rows(f"{self.folder} {self.uploads}"))
+            self.uploads += 1
+
+            def ended() -> Run | None:
+                run = world.newest() if len(world.known) > before else None
+                return run if run and run.phase.ended else None
+
+            world.until(ended, patience=PATIENCE)
+            world.settled(patience=PATIENCE)
+            calls = wire.calls
+        run = world.newest()
+        assert run
+        return run, calls
+
+    def first(self) -> Run:
+        """The version that is to be replaced first."""
+        run, _ = self.upload()
+        assert run.phase is Phase.LIVE, f"{run.phase}: {run.reason}"
+        return run
+
+    def case(self, breaks: Sequence[Break], clean: Run) -> list[str]:
+        """Replaces the live version while these break. What is wrong afterwards."""
+        before = self.line()
+        self.world.control("DELETE", "/_local/ledger")
+        self.world.errors.clear()
+        try:
+            run, _ = self.upload(breaks)
+        except AssertionError as error:
+            return [str(error)]
+        return truth.replaced(self.world, run, before, self.world.control("GET", "/_local/ledger"), clean)
