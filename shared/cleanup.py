@@ -214,8 +214,12 @@ def _end_grace(app: App, line: Line, etag: str) -> None:
     now = app.cloud.blobs.now()
     due = [each.deployment for each in line.leaving if each.until <= now]
     again = app.settings.poll_interval
+    if any(each.deployment in due and not each.going for each in line.leaving):  # from here on no rollback takes it
+        leaving = tuple(replace(each, going=each.going or each.deployment in due) for each in line.leaving)
+        line = replace(line, leaving=leaving)
+        etag = app.lines.save(line, etag)
     try:
-        there = remove_deployments(app, line.endpoint, due) if due else ()
+        there = remove_deployments(app, line.endpoint, due, used=False) if due else ()
     except Transient as error:
         there, again = due, error.after
     left = tuple(each for each in line.leaving if each.until > now or each.deployment in there)
@@ -249,7 +253,9 @@ def tear_down(app: App, line_id: str, token: str | None) -> None:
         app.lines.save(replace(line, wake=timer), etag)
         wake_line(app, line, after=after, token=timer.token)
         return
-    done = replace(line, tearing_down=False, wake=None, serving=None, noticed=None, emptied=line.emptied or now)
+    done = replace(
+        line, tearing_down=False, wake=None, serving=None, leaving=(), noticed=None, emptied=line.emptied or now
+    )
     if line.remove_endpoint:
         done = replace(done, removed=now)
     app.lines.save(done, etag)

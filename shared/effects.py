@@ -313,7 +313,7 @@ def _take_line(app: App, run: Run) -> tuple[Line, str]:
 def _clear(app: App, run: Run) -> Run:
     """Ends the grace of what served before: its instances may be needed, and its place is."""
     line, etag = _take_line(app, run)
-    left = remove_deployments(app, line.endpoint, [each.deployment for each in line.leaving])
+    left = remove_deployments(app, line.endpoint, [each.deployment for each in line.leaving], used=False)
     save_line(app, replace(line, leaving=tuple(each for each in line.leaving if each.deployment in left)), etag)
     return run
 
@@ -324,7 +324,7 @@ def _make_room(app: App, run: Run) -> Run:
     if line.serving:
         save_line(app, replace(line, serving=None, before=line.serving, emptied=app.cloud.blobs.now()), etag)
     others = {each.name for each in app.cloud.endpoints.deployments(line.endpoint)}
-    remove_deployments(app, line.endpoint, others - {naming.deployment_name(run.id, run.attempt)})
+    remove_deployments(app, line.endpoint, others - {naming.deployment_name(run.id, run.attempt)}, used=True)
     return run
 
 

@@ -6,6 +6,7 @@ release; the cleanup takes the line by marking a teardown.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,8 @@ from shared import naming
 from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.records import CONTAINER, Leaving, Line, Run
+
+log = logging.getLogger("droptune.lines")
 
 
 def own(app: App, run: Run) -> tuple[Line, str]:
@@ -51,16 +54,24 @@ def save_line(app: App, line: Line, etag: str) -> None:
 
 def adoptable(line: Line, run: Run) -> Leaving | None:
     """The deployment of the run's very model that served before and still stands: a rollback need not make another."""
-    return next((each for each in line.leaving if each.model == run.model), None)
+    return next((each for each in line.leaving if each.model == run.model and not each.going), None)
 
 
-def remove_deployments(app: App, endpoint: str, names: Collection[str]) -> Collection[str]:
-    """Takes deployments of an endpoint away, by one step: first their traffic, then they. Says which are there yet."""
+def remove_deployments(app: App, endpoint: str, names: Collection[str], *, used: bool) -> Collection[str]:
+    """Takes deployments of an endpoint away, by one step: first their traffic, then they. Says which are there yet.
+
+    Without `used` those that have traffic stay, and are not told: somebody gave it to them by hand.
+    """
     going = [each for each in app.cloud.endpoints.deployments(endpoint) if each.name in names]
     found = app.cloud.endpoints.get(endpoint) if going else None
     if found is None:
         return ()
-    left = {name: percent for name, percent in found.traffic.items() if name not in names}
+    if not used:
+        for each in going:
+            if found.traffic.get(each.name):
+                log.warning("deployment %s/%s stays: somebody gave it traffic", endpoint, each.name)
+        going = [each for each in going if not found.traffic.get(each.name)]
+    left = {name: percent for name, percent in found.traffic.items() if name not in {each.name for each in going}}
     if left != found.traffic:
         # The service takes all of the traffic or none: what stays without the rest gets nothing, as long as it is so.
         app.cloud.endpoints.set_traffic(endpoint, left if sum(left.values()) == WHOLE else {})

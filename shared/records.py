@@ -253,11 +253,12 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class Leaving:
-    """A deployment that served before and has no traffic any more; it is deleted at `until`."""
+    """A deployment that served before and has no traffic any more; it is deleted at `until`, and is `going` by then."""
 
     deployment: str
     model: str
     until: datetime
+    going: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
