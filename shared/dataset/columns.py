@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset.files import CHUNK, MIB, RATIO_FROM, Broken, FileFault, Limits, Records, Source, size_text
+from shared.dataset.footer import DICTIONARY_PAGE, Column, Group, read_footer, read_page
 from shared.dataset.rules import EXCERPT
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _ROW_WORST = 512 * MIB  # the most that an average row may decode to then
 _DICTIONARY = 1024 * MIB  # writers look at a dictionary's size once in a thousand values, however long these are
 _BUFFERS = 32 * MIB  # for the columns' read buffers, together
 _FOOTER = 64 * MIB
-_DICTIONARY_PAGE = 2
+_TAIL = 64 * 1024  # what pyarrow reads first of a file, from its end
 
 
 def parquet(source: Source, limits: Limits, groups: range | None = None) -> Iterator[Records]:
@@ -58,18 +59,9 @@ def parquet(source: Source, limits: Limits, groups: range | None = None) -> Iter
 
 def row_groups(source: Source) -> list[tuple[int, int]]:
     """Rows and stored bytes of each row group, from the footer alone. Raises FileFault and what the source raises."""
-    import pyarrow as pa
-
     with _Reading(source) as file:
-        try:
-            with _opened(file) as opened:
-                metadata = opened.metadata
-                groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
-                return [(group.num_rows, _sizes(group, range(group.num_columns))[0]) for group in groups]
-        except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
-            if file.failure is not None:
-                raise file.failure from None
-            raise FileFault("not_parquet", f"its footer can't be read: {_line(error)}") from error
+        groups = _footer(file)
+    return [(group.rows, sum(each.stored for each in group.columns)) for group in groups]
 
 
 class _Reading(io.RawIOBase):
@@ -130,17 +122,14 @@ class _Reading(io.RawIOBase):
             raise
 
 
-def _opened(file: _Reading) -> pq.ParquetFile:
-    """The file, once its two ends look right: that costs less than what a wrong one could make pyarrow do."""
-    import pyarrow as pa
-    from pyarrow import parquet as pq
-
+def _footer(file: _Reading) -> list[Group]:
+    """What the footer says, once the file's two ends look right. pyarrow is then handed the same bytes."""
     if file.size < 12:
         raise FileFault("not_parquet", f"it has {file.size} bytes, too few for a parquet file")
-    file.seek(0)
-    head = file.read(4)
-    file.seek(-8, io.SEEK_END)
-    length, tail = struct.unpack("<I4s", file.read(8))
+    head = file.fetch(0, 4)
+    begin = max(0, file.size - _TAIL)
+    data = file.ahead(begin, file.size - begin)
+    length, tail = struct.unpack("<I4s", data[-8:])
     if head == b"PARE" or tail == b"PARE":
         raise FileFault("not_parquet", "it is encrypted")
     if head != b"PAR1":
@@ -149,6 +138,15 @@ def _opened(file: _Reading) -> pq.ParquetFile:
         raise FileFault("not_parquet", f"it does not end as a parquet file does, at byte {file.size:,}: it was cut off")
     if length > min(_FOOTER, file.size - 12):
         raise FileFault("not_parquet", f"its footer says that it has {size_text(length)}")
+    if length + 8 > len(data):
+        data = file.ahead(file.size - 8 - length, length) + data[-8:]
+    return read_footer(data[-8 - length : -8], file.size)
+
+
+def _opened(file: _Reading) -> pq.ParquetFile:
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
     file.seek(0)
     opened = pq.ParquetFile(pa.PythonFile(file, mode="r"), pre_buffer=False, buffer_size=CHUNK)
     # Opened again only to fit the read buffers to the number of columns, which the footer just told.
@@ -157,15 +155,20 @@ def _opened(file: _Reading) -> pq.ParquetFile:
 
 
 def _records(file: _Reading, limits: Limits, wanted: range | None) -> Iterator[Records]:
+    groups = _footer(file)
     with _opened(file) as opened:
-        metadata = opened.metadata
+        # Of its metadata only what is the file's, never a column's in a row group: that may end the process.
+        schema = opened.metadata.schema
         names = opened.schema_arrow.names
         columns = [name for name in names if name.lower() in COLUMNS] or names[:OTHER_COLUMNS]
         if len(set(columns)) < len(columns):
             twice = next(name for name in columns if columns.count(name) > 1)
             raise FileFault("not_parquet", f"two of its columns are named {twice[:100]!r}")
-        leaves = [at for at in range(metadata.num_columns) if _within(metadata.schema.column(at).path, columns)]
-        groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+        leaves = [at for at in range(len(schema)) if _within(schema.column(at).path, columns)]
+        if any(len(group.columns) != len(schema) for group in groups):
+            raise FileFault("not_parquet", "a row group has not the columns that the file has")
+        if not leaves and any(group.rows for group in groups):
+            raise FileFault("not_parquet", "it has rows, but no columns")
         if sum(_sizes(group, leaves)[1] for group in groups) > limits.decompressed:
             raise FileFault("too_large_decompressed", f"it unpacks to more than {size_text(limits.decompressed)}")
         first = 1
@@ -174,7 +177,7 @@ def _records(file: _Reading, limits: Limits, wanted: range | None) -> Iterator[R
             if wanted is None or at in wanted:
                 stored, said = _sizes(group, leaves)
                 _bounded(at, said, stored, limits)
-                rows = _batch_rows(file, group, leaves, limits)
+                rows = _batch_rows(file, group, [schema.column(leaf) for leaf in leaves], leaves, limits)
                 number = first
                 before = unpacked
                 for batch in opened.iter_batches(rows, row_groups=[at], columns=columns, use_threads=False):
@@ -188,17 +191,20 @@ def _records(file: _Reading, limits: Limits, wanted: range | None) -> Iterator[R
                         numbers = range(number, number + len(made))
                         yield Records(rows=made, numbers=numbers, row_group=at, first_of_group=first)
                         number += len(made)
-            first += group.num_rows
+                if number - first != group.rows:
+                    reason = f"row group {at} has {number - first:,} rows, and not {group.rows:,} as the footer says"
+                    raise FileFault("not_parquet", reason, line=number)
+            first += group.rows
 
 
 def _within(path: str, columns: list[str]) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in columns)
 
 
-def _sizes(group: pq.RowGroupMetaData, leaves: range | list[int]) -> tuple[int, int]:
+def _sizes(group: Group, leaves: list[int]) -> tuple[int, int]:
     """Stored and unpacked bytes of the given leaf columns, as the footer says."""
-    columns = [group.column(at) for at in leaves]
-    return sum(each.total_compressed_size for each in columns), sum(each.total_uncompressed_size for each in columns)
+    columns = [group.columns[at] for at in leaves]
+    return sum(each.stored for each in columns), sum(each.unpacked for each in columns)
 
 
 def _bounded(group: int, unpacked: int, stored: int, limits: Limits) -> None:
@@ -210,15 +216,17 @@ def _bounded(group: int, unpacked: int, stored: int, limits: Limits) -> None:
         raise FileFault("too_compressed", reason)
 
 
-def _batch_rows(file: _Reading, group: pq.RowGroupMetaData, leaves: list[int], limits: Limits) -> int:
+def _batch_rows(file: _Reading, group: Group, schema: list[pq.ColumnSchema], leaves: list[int], limits: Limits) -> int:
     """How many rows to decode at once: about 4 MiB of them, and never many times that, whatever is repeated."""
-    rows = max(1, group.num_rows)
+    rows = max(1, group.rows)
     usual = worst = 0.0
-    for at in leaves:
-        column = group.column(at)
-        usual += column.total_uncompressed_size / rows
-        if column.physical_type == "BYTE_ARRAY" and column.num_values:
-            worst += column.num_values / rows * _longest(file, column, limits)
+    for at, kind in zip(leaves, schema, strict=True):
+        column = group.columns[at]
+        usual += column.unpacked / rows
+        if kind.physical_type == "BYTE_ARRAY" and column.values:
+            worst += column.values / rows * _longest(file, column, kind.path, limits)
+        elif kind.physical_type == "FIXED_LEN_BYTE_ARRAY":
+            worst += column.values / rows * kind.length
     if worst > _ROW_WORST:
         reason = f"its rows may have {size_text(int(worst))} each, unpacked: one long text is repeated in them"
         raise FileFault("row_too_large", reason)
@@ -226,40 +234,33 @@ def _batch_rows(file: _Reading, group: pq.RowGroupMetaData, leaves: list[int], l
     return max(1, int(most))
 
 
-def _longest(file: _Reading, column: pq.ColumnChunkMetaData, limits: Limits) -> int:
+def _longest(file: _Reading, column: Column, path: str, limits: Limits) -> int:
     """Bytes of the longest value in a column's dictionary; 0 without one, or where repeating it can do no harm.
 
     The one place that reads a page itself: pyarrow shows neither the dictionary nor how often a value is repeated.
     """
     import pyarrow as pa
 
-    start = column.data_page_offset
-    if column.dictionary_page_offset:  # some writers leave it at 0
-        start = min(start, column.dictionary_page_offset)
-    if not 0 <= start < file.size:
-        raise FileFault("not_parquet", f"its footer puts {column.path_in_schema} outside of the file")
-    head = file.ahead(start, max(0, min(256 * 1024, column.total_compressed_size, file.size - start)))
+    head = file.ahead(column.start, min(256 * 1024, column.stored))
     try:
-        page, body = _thrift(head, 0)
-        kind, unpacked, stored = page[1], page[2], page[3]
-    except (IndexError, KeyError) as error:
-        raise FileFault("not_parquet", f"the first page of {column.path_in_schema} is damaged") from error
-    if kind != _DICTIONARY_PAGE or unpacked * column.num_values <= _REPEATED // 4:
+        page = read_page(head)
+    except ValueError as error:
+        raise FileFault("not_parquet", f"the first page of {path[:100]} is damaged: {error}") from error
+    unpacked, stored = page.unpacked, page.stored
+    if page.kind != DICTIONARY_PAGE or unpacked * column.values <= _REPEATED // 4:
         return 0
     if (unpacked > RATIO_FROM and not 0 < unpacked <= limits.ratio * stored) or unpacked > _DICTIONARY:
-        reason = f"the dictionary of {column.path_in_schema} unpacks from {size_text(stored)} to {size_text(unpacked)}"
+        reason = f"the dictionary of {path[:100]} unpacks from {size_text(stored)} to {size_text(unpacked)}"
         raise FileFault("too_compressed", reason)
-    if len(head) < body + stored:  # pyarrow reads it again, later
-        head = file.fetch(start, min(body + max(stored, 0), column.total_compressed_size))
-    data = head[body : body + stored]
+    if len(head) < page.header + stored:  # pyarrow reads it again, later
+        head = file.fetch(column.start, min(page.header + stored, column.stored))
+    data = head[page.header : page.header + stored]
     del head
-    if column.compression != "UNCOMPRESSED":
-        # The name is of two formats, and this the one that is still written.
-        codec = pa.Codec({"LZ4": "lz4_raw"}.get(column.compression, column.compression.lower()))
+    if column.codec != "uncompressed":
         try:
-            data = codec.decompress(data, unpacked, asbytes=True)
-        except (pa.ArrowException, OSError):
-            return int(unpacked)  # if this is damage, pyarrow will find it
+            data = pa.Codec(column.codec).decompress(data, unpacked, asbytes=True)
+        except (pa.ArrowException, OSError, ValueError):
+            return unpacked  # if this is damage, pyarrow will find it
     longest = at = 0
     unpack = struct.Struct("<I").unpack_from
     while at + 4 <= len(data):
@@ -267,45 +268,6 @@ def _longest(file: _Reading, column: pq.ColumnChunkMetaData, limits: Limits) -> 
         longest = max(longest, length)
         at += 4 + length
     return min(longest, len(data))
-
-
-def _thrift(data: bytes, at: int) -> tuple[dict[int, Any], int]:
-    """A struct in thrift's compact protocol, as {field: value}, and where it ends. IndexError where it is cut off."""
-    fields: dict[int, Any] = {}
-    field = 0
-    while data[at] & 0xF:
-        kind, step = data[at] & 0xF, data[at] >> 4
-        at += 1
-        if not step:
-            step, at = _varint(data, at)
-            field, step = 0, (step >> 1) ^ -(step & 1)
-        field += step
-        match kind:
-            case 1 | 2:
-                fields[field] = kind == 1
-            case 3:
-                fields[field], at = data[at], at + 1
-            case 4 | 5 | 6:
-                number, at = _varint(data, at)
-                fields[field] = (number >> 1) ^ -(number & 1)
-            case 7:
-                at += 8
-            case 8:
-                length, at = _varint(data, at)
-                fields[field], at = data[at : at + length], at + length
-            case 12:
-                fields[field], at = _thrift(data, at)
-            case _:
-                raise KeyError(kind)
-    return fields, at + 1
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while data[at] & 0x80:
-        number |= (data[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-    return number | data[at] << shift, at + 1
 
 
 def pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[list[dict[str, Any] | Broken]]:
@@ -350,7 +312,10 @@ def _values(column: pa.Array) -> list[Any]:
     kind = column.type
     if pa.types.is_dictionary(kind):
         words = _values(column.dictionary)  # the repeated value is one object, however often it is repeated
-        return [None if at is None else words[at] for at in column.indices.to_pylist()]
+        places = column.indices.to_pylist()
+        if any(at is not None and not 0 <= at < len(words) for at in places):  # pyarrow has not looked
+            raise pa.ArrowInvalid("a value is not in the column's dictionary")
+        return [None if at is None else words[at] for at in places]
     if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
         return _values(column.cast(pa.string()))  # Python's own types hold less: no nanoseconds, no year 10000
     if _plain(kind):

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
-from shared.dataset.columns import COLUMNS, parquet, row_groups
+from shared.dataset.columns import COLUMNS, parquet, pieces, row_groups
 from shared.dataset.files import MIB, Broken, FileFault, Limits, LocalFile, Records
 from shared.dataset.formats import FORMATS
 from tests.dataset import peak
@@ -206,7 +206,7 @@ def test_two_columns_of_one_name(file: Path) -> None:
         (lambda data: b'{"a": 1}\n' * 9, "it does not begin as a parquet file does"),
         (lambda data: data[:-4] + b"PARE", "it is encrypted"),
         (lambda data: data[:-8] + struct.pack("<I", 10**9) + b"PAR1", "its footer says that it has 953.7 MiB"),
-        (lambda data: data[:-40] + b"\xff" * 32 + data[-8:], "its data can't be read: .+"),
+        (lambda data: data[:-40] + b"\xff" * 32 + data[-8:], "its footer can't be read: .+"),
     ],
 )
 def test_what_is_not_parquet(file: Path, damage: Callable[[bytes], bytes], reason: str) -> None:
@@ -218,6 +218,13 @@ def test_what_is_not_parquet(file: Path, damage: Callable[[bytes], bytes], reaso
         raise told
     with pytest.raises(FileFault):
         row_groups(LocalFile(file))
+
+
+def test_values_that_are_not_in_their_dictionary() -> None:
+    for place in (1, -1):
+        column = pa.DictionaryArray.from_arrays(pa.array([0, place], pa.int32()), pa.array(["a"]), safe=False)
+        with pytest.raises(pa.ArrowInvalid, match="not in the column's dictionary"):
+            list(pieces(pa.record_batch([column], ["prompt"]), Limits()))
 
 
 @pytest.mark.parametrize("seed", range(80))
@@ -339,6 +346,15 @@ except FileFault as fault:
     print(fault.rule, fault.reason)
 print(count)
 """
+
+
+def test_long_values_of_a_fixed_length_are_decoded_a_few_at_a_time(file: Path) -> None:
+    values = pa.array([b"x" * MIB] * 300, pa.binary(MIB))
+    pq.write_table(pa.table({"prompt": values}), file, store_schema=False)
+    assert file.stat().st_size < 2 * MIB
+    printed, mib = peak.run(READ, file)
+    assert printed.split()[0] == "too_compressed"
+    assert mib < 300
 
 
 def test_what_the_whole_file_unpacks_to_is_bounded_too(file: Path) -> None:
