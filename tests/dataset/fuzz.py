@@ -19,9 +19,12 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 from types import FrameType
@@ -343,7 +346,14 @@ def run(series: str, at: int) -> tuple[list[str], Counter[str]]:
     return differences(given.expected, got), counts
 
 
-def _work(job: tuple[str, int, int]) -> tuple[str, list[tuple[int, list[str]]], Counter[str], int]:
+type Job = tuple[str, int, int]
+"""A series, its first input and the one behind its last."""
+
+type Done = tuple[list[tuple[int, list[str]]], Counter[str], int]
+"""The inputs that failed and why, counts, and megabytes that were needed."""
+
+
+def _work(job: Job) -> Done:
     series, start, stop = job
     faulthandler.dump_traceback_later(SECONDS * 6 + (stop - start) // 10, exit=True)
     failed, total = [], Counter[str]()
@@ -353,7 +363,51 @@ def _work(job: tuple[str, int, int]) -> tuple[str, list[tuple[int, list[str]]], 
         if wrong:
             failed.append((at, wrong))
     faulthandler.cancel_dump_traceback_later()
-    return series, failed, total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return failed, total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def worked(jobs: Sequence[Job], processes: int, work: Callable[[Job], Done] = _work) -> Iterator[Done]:
+    """The jobs' results, in their order. An input that ends its process is a failure, and the others go on."""
+    at = 0
+    while at < len(jobs):
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            futures = [pool.submit(work, job) for job in jobs[at:]]
+            try:
+                for future in futures:
+                    yield future.result()
+                    at += 1
+            except BrokenProcessPool:
+                pass
+        if at < len(jobs):  # this one, or another that was under way: then the next pool breaks too
+            yield _apart(jobs[at], work)
+            at += 1
+
+
+def _apart(job: Job, work: Callable[[Job], Done]) -> Done:
+    """Each input of a job in a process of its own."""
+    series, start, stop = job
+    failed, total, memory = [], Counter[str](), 0
+    context = get_context("spawn")
+    for at in range(start, stop):
+        here, there = context.Pipe(duplex=False)
+        child = context.Process(target=_send, args=(there, work, (series, at, at + 1)))
+        child.start()
+        there.close()
+        try:
+            wrong, counts, used = here.recv()
+        except EOFError:
+            child.join()
+            wrong, counts, used = [(at, [f"its process ended, with {child.exitcode}"])], Counter(inputs=1), 0
+        child.join()
+        here.close()
+        failed += wrong
+        total.update(counts)
+        memory = max(memory, used)
+    return failed, total, memory
+
+
+def _send(there: Connection, work: Callable[[Job], Done], job: Job) -> None:
+    there.send(work(job))
 
 
 def _noted(series: str, *, anew: bool) -> dict[str, Any]:
@@ -384,29 +438,28 @@ def main() -> int:
         return 0
     STATE.mkdir(parents=True, exist_ok=True)
     bad = 0
-    with get_context("spawn").Pool(given.processes) as pool:
-        for series in given.only or SERIES:
-            state = _noted(series, anew=given.anew)
-            counts = Counter[str](state["counts"])
-            step, began = 500, time.monotonic()
-            jobs = [(series, at, min(at + step, given.inputs)) for at in range(state["next"], given.inputs, step)]
-            memory = 0
-            for (_, failed, total, used), (_, _, stop) in zip(pool.imap(_work, jobs), jobs, strict=True):
-                counts.update(total)
-                memory = max(memory, used)
-                state = {"next": stop, "failed": state["failed"] + failed, "counts": dict(counts)}
-                scratch = STATE / f"{series}.part"
-                scratch.write_text(json.dumps(state))
-                scratch.replace(STATE / f"{series}.json")
-                for at, wrong in failed[:5]:
-                    _tell(f"  {series} {at}: {'; '.join(wrong)[:400]}")
-            bad += len(state["failed"]) + (memory > MEMORY)
-            rules = {k[5:]: v for k, v in sorted(counts.items()) if k.startswith("rule ")}
-            _tell(
-                f"{series}: {counts['inputs']:,} inputs, {counts['rows']:,} rows ({counts['bad']:,} bad, "
-                f"{counts['good']:,} good), {counts['refused']:,} refused, {len(state['failed'])} differences, "
-                f"at most {memory} MB, {time.monotonic() - began:.0f} s\n  {rules}",
-            )
+    for series in given.only or SERIES:
+        state = _noted(series, anew=given.anew)
+        counts = Counter[str](state["counts"])
+        step, began = 500, time.monotonic()
+        jobs = [(series, at, min(at + step, given.inputs)) for at in range(state["next"], given.inputs, step)]
+        memory = 0
+        for (failed, total, used), (_, _, stop) in zip(worked(jobs, given.processes), jobs, strict=True):
+            counts.update(total)
+            memory = max(memory, used)
+            state = {"next": stop, "failed": state["failed"] + failed, "counts": dict(counts)}
+            scratch = STATE / f"{series}.part"
+            scratch.write_text(json.dumps(state))
+            scratch.replace(STATE / f"{series}.json")
+            for at, wrong in failed[:5]:
+                _tell(f"  {series} {at}: {'; '.join(wrong)[:400]}")
+        bad += len(state["failed"]) + (memory > MEMORY)
+        rules = {k[5:]: v for k, v in sorted(counts.items()) if k.startswith("rule ")}
+        _tell(
+            f"{series}: {counts['inputs']:,} inputs, {counts['rows']:,} rows ({counts['bad']:,} bad, "
+            f"{counts['good']:,} good), {counts['refused']:,} refused, {len(state['failed'])} differences, "
+            f"at most {memory} MB, {time.monotonic() - began:.0f} s\n  {rules}",
+        )
     return 1 if bad else 0
 
 

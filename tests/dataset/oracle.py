@@ -149,9 +149,9 @@ class Judge:
 
     def judge(self, number: int, row: Any, twice: bool = False) -> Verdict:
         """The verdict on a row that was JSON."""
-        if not isinstance(row, dict):
-            return Verdict(number=number, rules=frozenset({"not_object"}))
         rules = {"duplicate_keys"} if twice else set()
+        if not isinstance(row, dict):
+            return Verdict(number=number, rules=frozenset(rules | {"not_object"}))
         shown = shows(row)
         if shown is None:
             return Verdict(number=number, rules=frozenset(rules | {"no_messages"}))
@@ -161,8 +161,11 @@ class Judge:
             if self.format not in FORMATS or not any(all(_there(row, k) for k in e) for e in FORMATS[self.format]):
                 return Verdict(number=number, rules=frozenset(rules | {"mixed_formats"}))
             shown = self.format
-        found, turns = _READ[shown](row)
-        rules |= found - ({"tool_turn"} if self._tools else set())
+        try:
+            found, turns = _READ[shown](row)
+        except RecursionError:
+            return Verdict(number=number, unsure=True)
+        rules |= found
         if turns is not None:
             rules.update(self._conversation(turns))
         if rules:
@@ -185,7 +188,9 @@ class Judge:
                 yield "blank_content"
             elif isinstance(text, str) and CONTROL.search(text):
                 yield "control_character"
-            if role == "tool" and not self._tools:
+            if (role == "tool" or calls) and not self._tools:
+                yield "tool_turn"
+            if calls and role != "assistant":  # no chat template has a form for that
                 yield "tool_turn"
         if "assistant" not in roles:
             yield "no_assistant"
@@ -203,14 +208,21 @@ type Turn = tuple[Any, Any, bool]  # role, text, whether it calls tools
 type Read = tuple[set[str], list[Turn] | None]
 
 
+def _cell(value: Any) -> Any:
+    """A list that was written as a text into a cell; else what it was. RecursionError: a reader may give up on it."""
+    if not isinstance(value, str):
+        return value
+    if depth(value) > DEEP:
+        raise RecursionError
+    try:
+        found, twice = parse(value)
+    except ValueError:
+        return value
+    return value if twice else found
+
+
 def _list(messages: Any, role_keys: tuple[str, ...], text_keys: tuple[str, ...], roles: dict[str, str]) -> Read:
-    if isinstance(messages, str):  # a list that was written into a cell
-        try:
-            messages, twice = parse(messages)
-        except (ValueError, RecursionError):
-            return {"no_messages"}, None
-        if twice:
-            return {"no_messages"}, None
+    messages = _cell(messages)
     if not isinstance(messages, list):
         return {"no_messages"}, None
     turns: list[Turn] = []
@@ -221,7 +233,7 @@ def _list(messages: Any, role_keys: tuple[str, ...], text_keys: tuple[str, ...],
             continue
         role = next((message[key] for key in role_keys if _there(message, key)), None)
         text = next((message[key] for key in text_keys if _there(message, key)), None)
-        if message.get("tool_calls") or message.get("function_call"):
+        if message.get("function_call"):  # its old form, which no chat template has
             rules.add("tool_turn")
         turns.append((roles.get(role) if isinstance(role, str) else None, text, bool(message.get("tool_calls"))))
     return rules, turns
@@ -255,12 +267,7 @@ def _alpaca(row: dict[str, Any]) -> Read:
     rules: set[str] = set()
     before: list[Turn] = []
     history = [] if row.get("history") in (None, "") else row["history"]
-    if isinstance(history, str):  # a list that was written into a cell
-        try:
-            value, twice = parse(history)
-            history = history if twice else value
-        except (ValueError, RecursionError):
-            pass
+    history = _cell(history)
     for pair in history if isinstance(history, list) else [history]:
         if isinstance(pair, list) and len(pair) == 2:
             before += [("user", pair[0], False), ("assistant", pair[1], False)]
@@ -354,6 +361,8 @@ def array(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
             _, end = json.JSONDecoder().raw_decode(text, at)
         except (ValueError, RecursionError):
             return file(at)
+        if text[at] not in '[{"' and text[end : end + 1] not in ("", ",", "]", " ", "\t", "\r", "\n"):
+            return file(at)  # more than the number or the word that it begins with
         verdicts.append(_row(judge, text.count("\n", 0, at) + 1, data[at:end], limit))
         at = skip(end)
         if text[at : at + 1] == "]":
@@ -368,7 +377,7 @@ def table_of_text(data: bytes, *, tools: bool = False, limit: int = ROW) -> File
     judge = Judge(tools=tools)
     # What is not UTF-8 becomes half a surrogate pair, which is found again in the cell that it stands in.
     text = data.removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
-    head = re.sub(r'"[^"]*"', "", text.lstrip("\r\n").partition("\n")[0])
+    head = re.sub(r'"[^"]*"', "", re.split("[\r\n]", text.lstrip("\r\n"))[0])
     delimiter = max(",;\t", key=head.count)
     last = "\n\x01" if text and text[-1] not in "\r\n" else "\x01"
     reader = csv.reader(io.StringIO(text + last, newline=""), delimiter=delimiter)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -15,6 +18,12 @@ from tests.dataset import conversations, fuzz, oracle
 
 SAMPLE = {"parquet": 60, "json": 80}
 EVERY = 120
+FOUND = {
+    "parquet": (10254, 13570),  # pyarrow ended the process; a value beyond its dictionary
+    "json": (8512, 15447, 52000),
+    "csv": (43337, 48244),
+    "jsonl-tools": (289, 934, 2292),
+}
 
 
 @pytest.mark.parametrize("series", fuzz.SERIES)
@@ -28,6 +37,24 @@ def test_every_bad_row_is_told_and_no_good_one(series: str) -> None:
             found[at] = wrong
     assert not found, f"python -m tests.dataset.fuzz --only {series} --at {next(iter(found))}"
     assert rows > 10  # the inputs are neither all good nor all beyond reading
+
+
+@pytest.mark.parametrize("series", FOUND)
+def test_what_was_found_once_does_not_come_back(series: str) -> None:
+    assert [fuzz.run(series, at)[0] for at in FOUND[series]] == [[]] * len(FOUND[series])
+
+
+def test_an_input_that_ends_its_process_is_a_failure_and_the_others_go_on() -> None:
+    jobs = [("json", at, at + 2) for at in (2, 4, 6)]
+    done = list(fuzz.worked(jobs, 1, _dies_at_4))
+    assert [failed for failed, _, _ in done] == [[], [(4, ["its process ended, with -9"])], []]
+    assert [counts["inputs"] for _, counts, _ in done] == [2, 2, 2]
+
+
+def _dies_at_4(job: fuzz.Job) -> fuzz.Done:
+    if 4 in range(*job[1:]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [], Counter(inputs=job[2] - job[1]), 0
 
 
 @pytest.mark.parametrize("series", ["jsonl-messages", "jsonl-alpaca", "json", "csv"])
