@@ -19,6 +19,7 @@ from shared.app import App
 from shared.effects import ACTIONS
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle import Do, Go, Held, Phase, Poll, Step, Stop, Wait, next_step
+from shared.lines import serves
 from shared.looks import OBSERVE
 from shared.records import Run, Wake
 from shared.release import release
@@ -143,6 +144,8 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
 
 def _finish(app: App, turn: Turn) -> None:
     """Carries an end out: what the run should not keep goes, then it has ended. Looks again until nothing is left."""
+    if turn.run.ending is Phase.CANCELLED and serves(app, turn.run):
+        turn.save(replace(turn.run, ending=Phase.LIVE, reason="it served already when it was to be cancelled"))
     run = turn.run
     try:
         left = release(app, run)

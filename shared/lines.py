@@ -52,6 +52,12 @@ def save_line(app: App, line: Line, etag: str) -> None:
         raise Transient("the line changed meanwhile", after=timedelta(seconds=2)) from None
 
 
+def serves(app: App, run: Run) -> bool:
+    """Whether the line says that this run serves."""
+    loaded = app.lines.load(run.line)
+    return loaded is not None and loaded[0].serving is not None and loaded[0].serving.run == run.id
+
+
 def adoptable(line: Line, run: Run) -> Leaving | None:
     """The deployment of the run's very model that served before and still stands: a rollback need not make another."""
     return next((each for each in line.leaving if each.model == run.model and not each.going), None)

@@ -85,7 +85,9 @@ class Turn:
         if found != run:
             if found.claim is None or found.claim.holder != self._holder:
                 raise Conflict(f"run {run.id} was changed by somebody else")
-            run = replace(run, ending=found.ending, reason=found.reason if found.ending else run.reason)
+            history = (*found.history, *run.history[len(self.run.history) :])
+            reason = found.reason if found.ending else run.reason
+            run = replace(run, ending=found.ending, reason=reason, history=history)
             etag = self._app.runs.save(run, etag)
         self._etag = etag
         return run
