@@ -22,6 +22,7 @@ import requests
 from localcloud.stack import REPO, Stack
 from shared.app import App
 from shared.cleanup import cleanup
+from shared.errors import Transient
 from shared.folders import DATASETS
 from shared.intake import job_changed, uploaded
 from shared.records import Line, Run
@@ -58,6 +59,14 @@ class Message:
     body: bytes
     due: datetime
     count: int = 0
+
+    @property
+    def token(self) -> str:
+        """The self-wake that it is; "" for a message that is nobody's timer."""
+        try:
+            return str(json.loads(self.body).get("token") or "")
+        except (ValueError, AttributeError):
+            return ""
 
 
 class Host:
@@ -141,7 +150,7 @@ class World:
         """Who uploads, looks and gives commands: no host of the app."""
         self.messages: dict[str, Message] = {}
         self.errors: list[Exception] = []
-        """What handlers raised: bugs, each of them."""
+        """What handlers raised: bugs, each of them, but for Transient, which says that storage was out of reach."""
         self.died = 0
         self.lost_with_host = False
         """Whether a message that a dying host works on is lost, so that only the sweep can find what it was about."""
@@ -199,16 +208,16 @@ class World:
     def until[T](self, wanted: Callable[[], T | None], *, patience: timedelta = timedelta(hours=6)) -> T:
         """Goes on until `wanted`, asked whenever nothing is to be done, is true.
 
-        Fails after `patience` of local time, or a minute of real time.
+        Fails after `patience` of local time, or three minutes of real time.
         """
-        give_up, late = self.clock.now() + patience, time.monotonic() + 60
+        give_up, late = self.clock.now() + patience, time.monotonic() + 180
         while True:
             while self.turn() or self.look():
-                told = f"after a minute, {self.told()}" if time.monotonic() > late else ""
+                told = f"after three minutes, {self.told()}" if time.monotonic() > late else ""
                 assert not told, told
             if found := wanted():
                 return found
-            told = f"after {patience} or a minute, {self.told()}" if self._late(give_up, late) else ""
+            told = f"after {patience} or three minutes, {self.told()}" if self._late(give_up, late) else ""
             assert not told, told
             self.wait(timedelta(seconds=30))
 
@@ -286,7 +295,7 @@ class World:
             else:
                 message.due = self.clock.now() + LEASE
         except Exception as error:
-            self.errors.append(error)
+            self._raised(error)
             if message.count >= ATTEMPTS:
                 self._poison(host, message)
             else:
@@ -302,6 +311,10 @@ class World:
             self.died += 1
             host.reborn()
         except Exception as error:
+            self._raised(error)
+
+    def _raised(self, error: Exception) -> None:
+        if not isinstance(error, Transient):
             self.errors.append(error)
 
     def _poison(self, host: Host, message: Message) -> None:

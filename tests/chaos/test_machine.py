@@ -1,0 +1,306 @@
+"""Chaos: people, Azure and the machines do what they like, in any order, and the invariants hold at every step.
+
+Hypothesis makes up uploads, edits, deletions by hand, commands, faults, disturbed events, deaths of hosts and jumps of
+the clock. Then all of that stops, time goes on, and everything has to come to rest. DROPTUNE_LONG takes 10,000 steps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from localcloud.stack import Stack
+from shared import commands
+from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.folders import DATASETS
+from shared.records import Line, Run
+from tests.chaos.scene import pretend, rows
+from tests.chaos.test_crash_matrix import emptied
+from tests.chaos.wire import Call, HostDied
+from tests.chaos.world import World
+
+LONG = "DROPTUNE_LONG" in os.environ
+STEPS = 50
+"""In an example."""
+EXAMPLES = 200 if LONG else 3
+ACTIVE = 2
+"""MAX_ACTIVE_JOBS."""
+SPECS = (
+    b"train: train.jsonl\n",
+    b"train: train.jsonl\napprove: manual\n",
+    b"train: train.jsonl\nstrategy: replace\n",
+    b"train: train.jsonl\nparameters: {num_train_epochs: 2}\n",
+    b"train: train.jsonl\nparametres: {}\n",
+)
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"status": 429, "retry_after": 20},
+    {"status": 500},
+    {"status": 503},
+    {"status": 401},
+    {"reset": True},
+    {"moment": "after", "status": 500, "method": "PUT"},
+    {"moment": "stale", "seconds": 120, "count": 3},
+    {"status": 409, "method": "PUT"},
+    {"service": "blob", "status": 503},
+    {"service": "blob", "status": 500, "path": "/state/"},
+    {"service": "blob", "status": 412, "method": "PUT", "path": "/state/(runs|lines)/"},
+    {"service": "blob", "moment": "after", "status": 500, "method": "PUT", "path": "/state/"},
+    {"service": "queue", "status": 503, "method": "POST"},
+)
+OVER = ("Completed", "Failed", "Canceled", "CancelRequested", "Finalizing")
+ON_RUNS = (commands.retry, commands.cancel, commands.approve)
+ON_LINES = (commands.rollback, commands.revive, commands.pin, commands.unpin)
+
+_examples = count()
+folders = st.integers(0, 2)
+
+
+class Machine(RuleBasedStateMachine):
+    """One example: a world, three folders, and an endpoint that is not Droptune's."""
+
+    def __init__(self, stack: Stack, told: Counter[str]) -> None:
+        super().__init__()
+        self.told = told
+        self.world = World(stack, hosts=2, max_active_jobs=ACTIVE, idle_window=timedelta(hours=3))
+        emptied(self.world)
+        pretend(self.world, job=300, deployment=60)
+        self.prefix = f"chaos{next(_examples)}-{uuid4().hex[:6]}"
+        self.foreign = f"foreign-{uuid4().hex[:8]}"
+        self.world.app.cloud.endpoints.create(self.foreign)
+        self.world.control("DELETE", "/_local/history")
+        self.training: dict[str, str] = {}
+        self.wrong: list[str] = []
+
+    # What people do --------------------------------------------------------------------------------------------------
+
+    @rule(folder=folders, version=st.integers(0, 3))
+    def upload(self, folder: int, version: int) -> None:
+        """New bytes, or the same again."""
+        self._step()
+        self._by_hand(lambda: self.world.upload(self._name(folder, "train.jsonl"), rows(version)))
+
+    @rule(folder=folders, spec=st.sampled_from(SPECS))
+    def edit(self, folder: int, spec: bytes) -> None:
+        """A finetune.yaml: another one, or one that can't be followed."""
+        self._step()
+        self._by_hand(lambda: self.world.upload(self._name(folder, "finetune.yaml"), spec))
+
+    @rule(folder=folders, name=st.sampled_from(("train.jsonl", "finetune.yaml")))
+    def delete_blob(self, folder: int, name: str) -> None:
+        """Of a dataset."""
+        self._step()
+        self._by_hand(lambda: self.world.app.cloud.blobs.delete(DATASETS, self._name(folder, name)))
+
+    @rule(which=st.integers(0, 50), what=st.sampled_from(("job", "deployment", "endpoint", "traffic")))
+    def delete(self, which: int, what: str) -> None:
+        """What Droptune made, behind its back."""
+        self._step()
+        cloud = self.world.app.cloud
+        run = self._any(self._runs(), which)
+        if run is None:
+            return
+        match what:
+            case "job" if run.job:
+                self._by_hand(lambda: cloud.jobs.cancel(run.job))
+            case "endpoint" if run.endpoint:
+                self._by_hand(lambda: cloud.endpoints.delete(run.endpoint))
+            case "traffic" if run.endpoint:
+                self._by_hand(lambda: cloud.endpoints.set_traffic(run.endpoint, {}))
+            case "deployment" if run.deployment:
+                self._by_hand(lambda: cloud.endpoints.remove_deployment(run.endpoint, run.deployment))
+
+    @rule(which=st.integers(0, 50), command=st.sampled_from(ON_RUNS))
+    def ask_of_run(self, which: int, command: Callable[..., str]) -> None:
+        """Retry, cancel, approve."""
+        self._step()
+        if run := self._any(self._runs(), which):
+            self._by_hand(lambda: command(self.world.app, run.id, by="a test"))
+
+    @rule(which=st.integers(0, 50), command=st.sampled_from(ON_LINES))
+    def ask_of_line(self, which: int, command: Callable[..., str]) -> None:
+        """Roll back, revive, pin, unpin."""
+        self._step()
+        if line := self._any(self._lines(), which):
+            self._by_hand(lambda: command(self.world.app, line.id, by="a test"))
+
+    # What goes wrong -------------------------------------------------------------------------------------------------
+
+    @rule(fault=st.sampled_from(FAULTS), times=st.integers(1, 6))
+    def fail(self, fault: dict[str, Any], times: int) -> None:
+        """The next requests of hosts and people alike."""
+        self._step()
+        self.world.control("POST", "/_local/faults", {"count": times, **fault})
+
+    @rule(host=st.integers(0, 1), calls=st.integers(0, 40), after=st.booleans(), lost=st.booleans())
+    def die(self, host: int, calls: int, after: bool, lost: bool) -> None:
+        """A host, some calls from now; `lost`: the message that it works on is never seen again."""
+        self._step()
+        wire, left = self.world.hosts[host].wire, count()
+        self.world.lost_with_host = lost
+
+        def hook(call: Call) -> None:
+            if next(left) >= calls:
+                wire.before = wire.after = None
+                raise HostDied
+
+        wire.before, wire.after = (None, hook) if after else (hook, None)
+
+    @rule(topic=st.sampled_from(("storage", "azureml")), times=st.sampled_from((0, 1, 1, 2)))
+    def disturb(self, topic: str, times: int) -> None:
+        """Events are lost, doubled, or delivered again as they should be."""
+        self._step()
+        self.world.control("POST", "/_local/eventgrid", {"topic": topic, "deliver": times})
+        if topic == "storage":
+            self.world.events = times > 0
+
+    # Time ------------------------------------------------------------------------------------------------------------
+
+    @rule(minutes=st.sampled_from((0, 1, 3, 10, 60, 400)))
+    def go_on(self, minutes: int) -> None:
+        """Hosts work on what is due, for so long."""
+        self._step()
+        until = self.world.clock.now() + timedelta(minutes=minutes)
+        for _ in range(60):
+            while self.world.turn() or self.world.look():
+                pass
+            if (left := until - self.world.clock.now()) <= timedelta(0):
+                return
+            self.world.wait(left)
+
+    @rule(minutes=st.sampled_from((1, 10, 200)))
+    def jump(self, minutes: int) -> None:
+        """All hosts stand still for so long."""
+        self._step()
+        self.world.clock.jump(timedelta(minutes=minutes))
+
+    @rule(clean=st.booleans())
+    def tick(self, clean: bool) -> None:
+        """A timer fires out of turn."""
+        self._step()
+        self.world.cleanup() if clean else self.world.sweep()
+
+    # What holds ------------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def holds(self) -> None:
+        """Slots are kept, traffic is one version's, nothing foreign is touched, and nothing is raised."""
+        for entry in self.world.control("GET", "/_local/history"):
+            self._follow(entry)
+        self.world.control("DELETE", "/_local/history")
+        self.wrong += [f"raised: {error!r}" for error in self.world.errors]
+        for host in self.world.hosts:
+            self.wrong += [f"{call.method} {call.path}" for call in host.wire.calls if self.foreign in call.path]
+            host.wire.calls.clear()
+        assert not self.wrong, self.wrong
+
+    def teardown(self) -> None:
+        """Everything stops but time, and all comes to rest."""
+        world = self.world
+        try:
+            world.control("DELETE", "/_local/faults")
+            for topic in ("storage", "azureml"):
+                world.control("POST", "/_local/eventgrid", {"topic": topic, "deliver": 1})
+            for host in world.hosts:
+                host.wire.before = host.wire.after = None
+            world.until(self._at_rest, patience=timedelta(days=2))
+            self.holds()
+            self._nothing_forgotten()
+        finally:
+            world.close()
+
+    def _at_rest(self) -> bool:
+        """Whether all that is left waits for a person, or for the day to come on which somebody asked again."""
+        active = [self._run(run_id) for run_id, _ in self.world.app.runs.active()]
+        self._one_timer_each([run for run in active if run])
+        if self.world.look(everything=True):
+            return False
+        held = all(run and (run.parked or run.held in ("approval", "pin")) for run in active)
+        lines = [line for line in self._lines() if line.rollout or line.leaving or line.tearing_down]
+        moving = [line for line in lines if not (run := self._run(line.rollout)) or not run.held]
+        return held and not moving
+
+    def _nothing_forgotten(self) -> None:
+        """No job runs that no run knows, and every deployment is one that serves or that a run holds."""
+        cloud = self.world.app.cloud
+        holding = {run_id for run_id, _ in self.world.app.runs.active()}
+        assert not [job.name for job in cloud.jobs.active() if job.name.rpartition("-")[0] not in holding]
+        for line in self._lines():
+            if cloud.endpoints.get(line.endpoint) is None:
+                continue
+            there = {each.name for each in cloud.endpoints.deployments(line.endpoint)}
+            serving = {line.serving.deployment} if line.serving else set()
+            orphans = {name for name in there - serving if name.rpartition("-")[0] not in holding}
+            assert not orphans, f"{line.endpoint} has {orphans} besides {serving}: {line}"
+
+    def _follow(self, entry: dict[str, Any]) -> None:
+        match entry:
+            case {"kind": "jobs", "name": name, "state": state}:
+                if state in OVER:
+                    self.training.pop(name, None)
+                else:
+                    self.training[name] = state
+                if len(self.training) > ACTIVE:
+                    self.wrong.append(f"{len(self.training)} jobs at once at {entry['at']}: {self.training}")
+            case {"kind": "traffic", "name": name, "traffic": traffic} if len(traffic) > 1:
+                self.wrong.append(f"endpoint {name} has traffic {traffic}")
+
+    def _one_timer_each(self, runs: list[Run]) -> None:
+        tokens = Counter(token for message in self.world.messages.values() if (token := message.token))
+        for run in runs:
+            if run.wake and tokens[run.wake.token] > 1:
+                self.wrong.append(f"run {run.id} has {tokens[run.wake.token]} live self-wakes")
+
+    def _step(self) -> None:
+        self.told["chaos: steps"] += 1
+
+    def _by_hand(self, act: Callable[[], object]) -> None:
+        with suppress(Permanent, Transient, NotFound, Conflict):
+            act()
+
+    def _name(self, folder: int, name: str) -> str:
+        return f"{self.prefix}-{folder}/{name}"
+
+    def _run(self, run_id: str) -> Run | None:
+        loaded = self.world.app.runs.load(run_id) if run_id else None
+        return loaded[0] if loaded else None
+
+    def _runs(self) -> list[Run]:
+        return [run for run_id in self.world.known if (run := self._run(run_id))]
+
+    def _lines(self) -> list[Line]:
+        ids = dict.fromkeys(run.line for run in self._runs())
+        return [loaded[0] for line_id in ids if (loaded := self.world.app.lines.load(line_id))]
+
+    @staticmethod
+    def _any[T](found: list[T], which: int) -> T | None:
+        return found[which % len(found)] if found else None
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(6 * 3600 if LONG else 900)
+def test_whatever_happens_it_comes_to_rest(stack: Stack, record_property: Callable[[str, object], None]) -> None:
+    told = Counter[str]()
+    run_state_machine_as_test(
+        lambda: Machine(stack, told),  # type: ignore[arg-type]  # anything that makes one will do
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            derandomize=not LONG,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    for name, value in told.items():
+        record_property(name, value)
