@@ -165,8 +165,14 @@ def _records(file: _Reading, limits: Limits, wanted: range | None) -> Iterator[R
             twice = next(name for name in columns if columns.count(name) > 1)
             raise FileFault("not_parquet", f"two of its columns are named {twice[:100]!r}")
         leaves = [at for at in range(len(schema)) if _within(schema.column(at).path, columns)]
-        if any(len(group.columns) != len(schema) for group in groups):
-            raise FileFault("not_parquet", "a row group has not the columns that the file has")
+        for at, group in enumerate(groups):
+            if len(group.columns) != len(schema):
+                raise FileFault("not_parquet", f"row group {at} has not the columns that the file has")
+            for leaf in leaves:
+                values = group.columns[leaf].values
+                if values < group.rows or (values > group.rows and not schema.column(leaf).max_repetition_level):
+                    reason = f"a column of row group {at} has {values:,} values for {group.rows:,} rows"
+                    raise FileFault("not_parquet", reason)
         if not leaves and any(group.rows for group in groups):
             raise FileFault("not_parquet", "it has rows, but no columns")
         if sum(_sizes(group, leaves)[1] for group in groups) > limits.decompressed:
@@ -181,6 +187,7 @@ def _records(file: _Reading, limits: Limits, wanted: range | None) -> Iterator[R
                 number = first
                 before = unpacked
                 for batch in opened.iter_batches(rows, row_groups=[at], columns=columns, use_threads=False):
+                    batch.validate()  # whether what is in a list or a struct is as long as that says
                     # A row of nulls costs next to nothing to store and to decode, yet becomes a row.
                     unpacked += batch.nbytes + 16 * batch.num_rows
                     _bounded(at, unpacked - before, stored, limits)

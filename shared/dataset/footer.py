@@ -173,7 +173,7 @@ _CHUNK = _Shape({3: _one(_STRUCT, _META), 8: _one(_STRUCT)}, _column, cost=900) 
 _GROUP = _Shape({1: _many(_STRUCT, _CHUNK), 3: _one(_I64), 4: _many(_STRUCT)}, _group)
 _FOOTER = _Shape(
     {
-        2: _many(_STRUCT, _Shape({}, cost=400)),  # schema
+        2: _many(_STRUCT, _Shape({}, cost=2000)),  # schema
         4: _many(_STRUCT, _GROUP),  # row_groups
         5: _many(_STRUCT),  # key_value_metadata
         7: _many(_STRUCT),  # column_orders

@@ -171,8 +171,10 @@ def test_the_footers_made_here_are_footers() -> None:
         (whole_footer(chunk(stored=2**62)), "puts a column of row group 0 outside of the file"),
         (whole_footer(chunk(start=2**62)), "puts a column of row group 0 outside of the file"),
         (whole_footer(*[chunk(stored=500)] * 30), "puts a column of row group .* outside of the file"),
+        (whole_footer(chunk(values=2)), "a column of row group 0 has 2 values for 1 rows"),
+        (whole_footer(chunk(), chunk(values=0), rows=0), "a column of row group 0 has 1 values for 0 rows"),
         (whole_footer(chunk(codec=2**40)), "in a field of 32 bits"),
-        (whole_footer(chunk(), rows=7), "row group 0 has 1 rows, and not 7 as the footer says|can't be read"),
+        (whole_footer(chunk(), rows=7), "a column of row group 0 has 1 values for 7 rows"),
         (whole_footer(chunk(), more=((8, 12, struct()),)), "it is encrypted"),
         (whole_footer(chunk(), more=((4, 9, listed(12)),)), "it has field 4 twice"),
         (
