@@ -1,0 +1,342 @@
+"""What callers and owners notice when a version replaces another: traffic, grace, gate, approval, ways back, pins."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from shared import commands
+from shared.errors import NotFound, Permanent
+from shared.folders import PREPARED
+from shared.lifecycle import Phase
+from shared.records import CONTAINER
+from shared.serving.gate import Bounds, Gate, Promotion
+from tests.rollouts.conftest import GRACE, LOSS, RIGHT, WRONG, Stage
+
+MANUAL = Promotion(approve="manual")
+REPLACE = Promotion(strategy="replace")
+WHO = "{deployment}"
+"""A version that says who it is."""
+
+
+# One after the other -------------------------------------------------------------------------------------------------
+
+
+def test_what_served_stays_for_the_grace_without_traffic_and_then_goes(stage: Stage) -> None:
+    stage.pretend(WHO)
+    old = stage.live()
+    new = stage.until(stage.version())
+    assert new.phase is Phase.LIVE, new.reason
+    assert stage.traffic_was() == [{new.deployment: 100}], "all at once, and once"
+    assert stage.answers() == f"{stage.endpoint}/{new.deployment}"
+    assert set(stage.standing()) == {old.deployment, new.deployment}
+    line = stage.line
+    assert line.serving
+    assert line.before
+    assert (line.serving.run, line.before.run, line.rollout) == (new.id, old.id, "")
+    assert [(each.deployment, each.until - line.serving.since) for each in line.leaving] == [(old.deployment, GRACE)]
+    stage.at_rest()
+    assert stage.standing() == {new.deployment: "Succeeded"}
+    assert stage.line.leaving == ()
+    assert stage.now() >= line.leaving[0].until
+    assert stage.line.before == line.before, "it can be rolled back to all the same"
+    assert stage.answers() == f"{stage.endpoint}/{new.deployment}"
+
+
+def test_the_cleanup_ends_the_grace_where_the_lines_timer_was_lost(stage: Stage) -> None:
+    old = stage.live()
+    new = stage.until(stage.version())
+    stage.lose_messages()
+    stage.world.clock.jump(GRACE - timedelta(minutes=2))
+    stage.world.cleanup()
+    stage.quiet()
+    assert set(stage.standing()) == {old.deployment, new.deployment}, "not before its time"
+    stage.world.clock.jump(timedelta(minutes=4))
+    stage.world.cleanup()
+    stage.at_rest()
+    assert stage.standing() == {new.deployment: "Succeeded"}
+
+
+def test_a_third_version_does_not_wait_for_the_first_ones_grace(stage: Stage) -> None:
+    first = stage.live()
+    second = stage.until(stage.version())
+    third = stage.until(stage.version())
+    assert third.phase is Phase.LIVE, third.reason
+    assert set(stage.standing()) == {second.deployment, third.deployment}, f"{first.deployment} made room"
+    stage.at_rest()
+    assert stage.standing() == {third.deployment: "Succeeded"}
+    line = stage.line
+    assert line.before
+    assert line.before.run == second.id
+
+
+# The gate ------------------------------------------------------------------------------------------------------------
+
+
+def stopped(stage: Stage, told: str, *, answer: str = RIGHT, gate: Gate) -> None:
+    """A new version is stopped by its gate, and nobody but its owner notices."""
+    old = stage.live()
+    stage.pretend(answer)
+    run = stage.until(stage.version(promotion=Promotion(gate=gate)))
+    assert run.phase is Phase.ROLLED_BACK
+    assert told in run.reason
+    assert stage.traffic_was() == []
+    assert stage.standing() == {old.deployment: "Succeeded"}, "what is stopped costs nothing any more"
+    line = stage.line
+    assert line.serving
+    assert (line.serving.run, line.leaving, line.before) == (old.id, (), None)
+    log = stage.app.cloud.blobs.read(CONTAINER, f"logs/{run.deployment}.txt")[0]
+    assert b"pretends to serve" in log
+    assert [(kind, why == run.reason) for kind, why in stage.events()] == [("Gate.Failed", True)]
+    stage.at_rest()
+
+
+def test_a_version_that_answers_worse_is_stopped_and_can_be_read_about(stage: Stage) -> None:
+    stopped(stage, "more than max_drop 5", answer=WRONG, gate=Gate())
+    run = stage.world.run(stage.world.known[-1])
+    assert run.scores
+    assert (run.scores.live, run.scores.new) == (100, 0)
+    assert b"zzz" in stage.app.cloud.blobs.read(PREPARED, f"{run.prepared}/answers.json")[0]
+
+
+def test_a_version_below_the_floor_is_stopped_even_if_the_one_that_serves_is_no_better(stage: Stage) -> None:
+    stage.pretend(WRONG)
+    stopped(stage, "below min_score 40", answer=WRONG, gate=Gate(min_score=40))
+
+
+def test_a_version_whose_training_ended_badly_is_stopped(stage: Stage) -> None:
+    bounds = {"eval_loss": Bounds(most=1.5)}
+    stopped(stage, f"eval_loss ended at {LOSS:g}, above its most, 1.5", gate=Gate(rows=0, metrics=bounds))
+
+
+def test_a_version_within_its_bounds_passes(stage: Stage) -> None:
+    stage.pretend(WRONG)
+    stage.live()
+    gate = Gate(max_drop=0, metrics={"eval_loss": Bounds(least=1, most=LOSS)})
+    run = stage.until(stage.version(promotion=Promotion(gate=gate)))
+    assert run.phase is Phase.LIVE, run.reason
+    assert run.scores
+    assert run.scores.metrics == {"eval_loss": LOSS}
+
+
+def test_a_deployment_that_is_stuck_takes_nothing_from_the_one_that_serves(stage: Stage) -> None:
+    """Azure deletes none that it works on, so that the run goes on asking for that."""
+    old = stage.live()
+    stage.world.change(max_deploying_hours=1)
+    stage.pretend(outcome="Stuck")
+    run = stage.until(stage.version(), lambda run: run.ending and run.waiting)
+    assert "still Updating after MAX_DEPLOYING_HOURS" in run.reason
+    assert "deleting it is possible when that has ended" in run.waiting
+    assert stage.traffic() == {old.deployment: 100}
+    assert stage.traffic_was() == []
+
+
+def test_a_deployment_that_fails_costs_the_one_that_serves_nothing(stage: Stage) -> None:
+    old = stage.live()
+    stage.pretend(outcome="Failed", why="no such model class")
+    run = stage.until(stage.version())
+    assert run.phase is Phase.ROLLED_BACK
+    assert "no such model class" in run.reason
+    assert stage.traffic_was() == []
+    assert stage.standing() == {old.deployment: "Succeeded"}
+    assert [kind for kind, _ in stage.events()] == ["Endpoint.RolledBack"]
+    stage.at_rest()
+
+
+def test_a_version_that_only_repeats_questions_is_stopped_before_it_is_compared(stage: Stage) -> None:
+    old = stage.live()
+    stage.pretend("{question}")
+    run = stage.until(stage.version())
+    assert run.phase is Phase.ROLLED_BACK
+    assert "smoke test" in run.reason
+    assert run.scores is None
+    assert stage.traffic() == {old.deployment: 100}
+
+
+# A person's approval -------------------------------------------------------------------------------------------------
+
+
+def test_a_version_waits_for_a_person_and_costs_no_looks_meanwhile(stage: Stage) -> None:
+    old = stage.live()
+    run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
+    assert (run.phase, run.held) == (Phase.CHECKING, "approval")
+    assert "droptune approve" in run.waiting
+    assert run.scores
+    stage.world.sweep()  # may be the one in an hour that looks at all who wait
+    stage.quiet()
+    waiting = stage.run(run)
+    for _ in range(3):
+        stage.world.clock.jump(timedelta(minutes=10))
+        stage.world.sweep()
+        assert not stage.world.look(everything=True), "the sweep wakes nobody who waits for a person"
+    assert stage.run(run) == waiting
+    assert stage.traffic() == {old.deployment: 100}
+    assert "gets the traffic" in commands.approve(stage.app, run.id, by="ada")
+    live = stage.until(run)
+    assert (live.phase, live.approved) == (Phase.LIVE, "ada")
+    assert stage.traffic_was() == [{run.deployment: 100}]
+    assert "approved by ada" in [each.what for each in live.history]
+
+
+def test_a_version_that_waits_for_a_person_can_be_turned_down(stage: Stage) -> None:
+    old = stage.live()
+    run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
+    commands.cancel(stage.app, run.id, by="eve")
+    ended = stage.until(run)
+    assert (ended.phase, ended.reason) == (Phase.CANCELLED, "cancelled by eve")
+    assert stage.standing() == {old.deployment: "Succeeded"}
+    assert stage.traffic_was() == []
+    stage.at_rest()
+
+
+# Ways back -----------------------------------------------------------------------------------------------------------
+
+
+def told_run(stage: Stage, told: str) -> str:
+    """The run that an answer to a command names."""
+    return told.split()[1]
+
+
+def test_a_rollback_within_the_grace_takes_the_deployment_that_still_stands(stage: Stage) -> None:
+    """And the way forward again is an upload."""
+    stage.pretend(WHO)
+    old = stage.live()
+    new = stage.until(stage.version())
+    told = commands.rollback(stage.app, stage.line_id, by="ada")
+    assert old.model in told
+    again = commands.rollback(stage.app, stage.line_id, by="eve")
+    assert told_run(stage, again) == told_run(stage, told), "asked twice, it is one"
+    back = stage.until(stage.world.run(told_run(stage, told)))
+    assert (back.phase, back.origin, back.deployment) == (Phase.LIVE, old.id, old.deployment)
+    assert stage.made("deployments") == [new.deployment], "no other one was made"
+    assert stage.traffic_was() == [{new.deployment: 100}, {old.deployment: 100}]
+    assert stage.answers() == f"{stage.endpoint}/{old.deployment}"
+    line = stage.line
+    assert line.before
+    assert (line.before.run, [each.deployment for each in line.leaving]) == (new.id, [new.deployment])
+    assert [kind for kind, _ in stage.events()] == ["Endpoint.Live", "Endpoint.Revived"]
+    stage.at_rest()
+    assert stage.standing() == {old.deployment: "Succeeded"}
+
+    newer = stage.until(stage.version())
+    assert newer.phase is Phase.LIVE, newer.reason
+    assert stage.traffic() == {newer.deployment: 100}
+    stage.at_rest()
+    assert stage.standing() == {newer.deployment: "Succeeded"}
+
+
+def test_a_rollback_after_the_grace_deploys_the_old_model_anew(stage: Stage) -> None:
+    """It is asked nothing by the gate: a person wants it as it is, however it answers."""
+    stage.pretend(WRONG)
+    old = stage.live()
+    stage.pretend()
+    new = stage.until(stage.version())
+    stage.at_rest()
+    stage.pretend(WRONG)
+    back = stage.until(stage.world.run(told_run(stage, commands.rollback(stage.app, stage.endpoint))))
+    assert back.phase is Phase.LIVE, back.reason
+    assert stage.answers() == WRONG
+    assert back.scores is None
+    assert back.model == old.model
+    assert stage.made("deployments") == [new.deployment, back.deployment]
+    assert stage.traffic_was() == [{new.deployment: 100}, {back.deployment: 100}], "never without one that answers"
+    stage.at_rest()
+    assert stage.standing() == {back.deployment: "Succeeded"}
+
+
+def test_a_rollback_that_fails_leaves_what_serves(stage: Stage) -> None:
+    stage.live()
+    new = stage.until(stage.version())
+    stage.at_rest()
+    stage.pretend(outcome="Failed")
+    back = stage.until(stage.world.run(told_run(stage, commands.rollback(stage.app, stage.line_id))))
+    assert back.phase is Phase.ROLLED_BACK
+    assert stage.traffic_was() == [{new.deployment: 100}]
+    assert stage.standing() == {new.deployment: "Succeeded"}
+    stage.pretend()
+    told = commands.rollback(stage.app, stage.line_id)
+    again = stage.until(stage.world.run(back.id))
+    assert back.id in told
+    assert (again.phase, again.attempt) == (Phase.LIVE, 2)
+    stage.at_rest()
+
+
+def test_what_was_torn_down_is_revived(stage: Stage) -> None:
+    run = stage.live()
+    stage.tear_down()
+    assert stage.standing() == {}
+    with pytest.raises((NotFound, Permanent)):
+        stage.answers()
+    revived = stage.until(stage.world.run(told_run(stage, commands.revive(stage.app, stage.folder, by="ada"))))
+    assert (revived.phase, revived.model, revived.origin) == (Phase.LIVE, run.model, run.id)
+    assert stage.answers()
+    assert [kind for kind, _ in stage.events()][-1] == "Endpoint.Revived"
+    line = stage.line
+    assert line.serving
+    assert (line.serving.run, line.emptied) == (revived.id, None)
+    stage.at_rest()
+
+
+# Pins ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pinned_line_keeps_what_it_serves_until_it_is_let_go(stage: Stage) -> None:
+    old = stage.live()
+    commands.pin(stage.app, stage.line_id, by="ada")
+    run = stage.until(stage.version(), lambda run: run.held)
+    assert (run.phase, run.held) == (Phase.REGISTERED, "pin")
+    assert "ada" in run.waiting
+    stage.quiet()
+    assert stage.standing() == {old.deployment: "Succeeded"}, "what waits costs nothing"
+    assert run.id in commands.unpin(stage.app, stage.line_id)
+    live = stage.until(run)
+    assert live.phase is Phase.LIVE, live.reason
+    assert stage.traffic() == {live.deployment: 100}
+
+
+def test_a_pinned_line_is_rolled_back_all_the_same(stage: Stage) -> None:
+    old = stage.live()
+    new = stage.until(stage.version())
+    commands.pin(stage.app, stage.line_id, by="ada")
+    held = stage.until(stage.version(), lambda run: run.held)
+    back = stage.until(stage.world.run(told_run(stage, commands.rollback(stage.app, stage.line_id))))
+    assert back.phase is Phase.LIVE, back.reason
+    assert stage.traffic_was() == [{new.deployment: 100}, {old.deployment: 100}]
+    assert stage.run(held).phase is Phase.REGISTERED, "what waited for the pin waits on"
+
+
+# Without spare instances ---------------------------------------------------------------------------------------------
+
+
+def test_in_place_the_old_version_goes_first(stage: Stage) -> None:
+    stage.pretend(WRONG)
+    old = stage.live()
+    run = stage.until(stage.version(promotion=REPLACE))
+    assert run.phase is Phase.LIVE, run.reason
+    both = [each for each in stage.history("deployments") if each["state"] in ("Deleted", "Creating")]
+    names = [(each["name"].rpartition("/")[2], each["state"]) for each in both]
+    assert names == [(old.deployment, "Deleted"), (run.deployment, "Creating")]
+    assert stage.standing() == {run.deployment: "Succeeded"}
+    assert stage.traffic() == {run.deployment: 100}
+    line = stage.line
+    assert line.serving
+    assert line.before
+    assert (line.serving.run, line.before.run, line.leaving) == (run.id, old.id, ())
+    stage.at_rest()
+
+
+def test_in_place_what_served_comes_back_when_the_new_version_fails(stage: Stage) -> None:
+    old = stage.live()
+    stage.pretend(outcome="Failed", count=1)
+    stage.pretend_too()
+    run = stage.until(stage.version(promotion=REPLACE))
+    assert run.phase is Phase.ROLLED_BACK
+    stage.quiet()
+    line = stage.line
+    assert line.serving
+    assert line.serving.model == old.model
+    assert stage.traffic() == {line.serving.deployment: 100}
+    assert stage.standing() == {line.serving.deployment: "Succeeded"}
+    assert stage.answers()
+    stage.at_rest()

@@ -1,0 +1,139 @@
+"""Several runs at once: of one line, where the newest counts, and of several lines that share the places to train."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+from shared import commands
+from shared.lifecycle import Phase
+from tests.rollouts.conftest import Stage
+
+HOUR = 3600
+
+
+# One line ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_newer_upload_takes_the_place_of_one_that_trains(stage: Stage) -> None:
+    """The only place there is: at no time do two jobs run."""
+    stage.world.change(max_active_jobs=1)
+    stage.pretend(job=HOUR)
+    older = stage.until(stage.upload("a"), lambda run: run.phase is Phase.TRAINING)
+    newer = stage.until(stage.upload("b"), lambda run: run.phase is Phase.TRAINING)
+    older = stage.until(older)
+    assert older.phase is Phase.SUPERSEDED
+    assert newer.id in older.reason
+    assert stage.job_status(older) == "Canceled"
+    told = [(each["name"], each["state"]) for each in stage.jobs()]
+    assert told.index((older.job, "Canceled")) < told.index((newer.job, "Preparing"))
+    assert ("Run.Superseded", older.reason) in stage.events()
+    stage.world.control("POST", f"/_local/jobs/{newer.job}", {"status": "Failed"})
+    assert stage.until(newer).phase is Phase.FAILED
+    assert stage.run(older) == older, "what was superseded does not come back by itself"
+    stage.at_rest()
+
+
+def test_a_newer_upload_with_bad_data_stops_nothing(stage: Stage) -> None:
+    stage.pretend(job=HOUR)
+    older = stage.until(stage.upload("a"), lambda run: run.phase is Phase.TRAINING)
+    newer = stage.until(stage.upload(data=b"oops\n"))
+    assert newer.phase is Phase.REJECTED
+    stage.quiet_but_jobs()
+    assert stage.run(older).phase is Phase.TRAINING
+    assert stage.job_status(older) == "Running"
+    stage.world.control("POST", f"/_local/jobs/{older.job}", {"status": "Completed"})
+    live = stage.until(older)
+    assert live.phase is Phase.LIVE, live.reason
+    assert stage.traffic() == {live.deployment: 100}
+
+
+def test_an_older_version_that_is_on_its_way_goes_live_first(stage: Stage) -> None:
+    stage.pretend(deployment=90)
+    older = stage.until(stage.version(), lambda run: run.phase is Phase.DEPLOYING)
+    stage.world.clock.jump(timedelta(seconds=2))
+    newer = stage.until(stage.version(), lambda run: run.waiting)
+    assert f"the rollout of run {older.id}" in newer.waiting
+    assert stage.made("deployments") == [older.deployment]
+    newer, older = stage.until(newer), stage.run(older)
+    assert (older.phase, newer.phase) == (Phase.LIVE, Phase.LIVE)
+    assert stage.traffic_was() == [{older.deployment: 100}, {newer.deployment: 100}]
+    stage.at_rest()
+    assert stage.standing() == {newer.deployment: "Succeeded"}
+
+
+def test_an_older_version_that_comes_too_late_is_not_deployed(stage: Stage) -> None:
+    live = stage.live()
+    late = stage.until(stage.version(uploaded=live.uploaded - timedelta(hours=1)))
+    assert late.phase is Phase.SUPERSEDED
+    assert live.id in late.reason
+    assert stage.made("deployments") == []
+    assert stage.traffic() == {live.deployment: 100}
+    stage.at_rest()
+
+
+# The same again ------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_data_and_settings_are_trained_once(stage: Stage) -> None:
+    """And the events of it all are told once each."""
+    first = stage.until(stage.upload())
+    assert first.phase is Phase.LIVE, first.reason
+    again = stage.until(stage.upload())
+    assert again.phase is Phase.UNCHANGED
+    assert again.reason.startswith("already trained")
+    assert first.model in again.reason
+    gate = stage.until(stage.upload(spec="gate: {min_score: 1}"))
+    assert gate.phase is Phase.UNCHANGED, "what the gate demands is nothing to train"
+    assert stage.made("jobs") == [first.job]
+    assert stage.traffic() == {first.deployment: 100}
+    kinds = [kind for kind, _ in stage.events()]
+    assert kinds == ["Training.Started", "Model.Registered", "Endpoint.Live", "Run.Unchanged", "Run.Unchanged"]
+    ids = [each["id"] for each in stage.cloud_events()]
+    assert len(set(ids)) == len(ids)
+
+    stage.at_rest()
+    stage.tear_down()
+    gone = stage.until(stage.upload())
+    assert gone.phase is Phase.UNCHANGED
+    assert "droptune revive" in gone.reason
+    assert stage.standing() == {}
+    other = stage.until(stage.upload(spec="parameters: {num_train_epochs: 2}"), lambda run: run.job)
+    assert stage.made("jobs") == [first.job, other.job]
+    commands.cancel(stage.app, other.id)
+    stage.until(other)
+    stage.at_rest()
+
+
+# Several lines -------------------------------------------------------------------------------------------------------
+
+
+def test_lines_train_one_after_the_other_where_there_is_one_place(stage: Stage) -> None:
+    stage.world.change(max_active_jobs=1)
+    stage.pretend(job=HOUR)
+    stages = [stage, *(replace(stage, folder=f"{stage.folder}-{name}") for name in "bcd")]
+    runs = [each.until(each.upload(), lambda run: run.held or run.phase is Phase.TRAINING) for each in stages]
+    first, second, third, fourth = (each.run(run) for each, run in zip(stages, runs, strict=True))
+    assert first.phase is Phase.TRAINING
+    assert [run.held for run in (second, third, fourth)] == ["slot"] * 3
+    assert "1 of MAX_ACTIVE_JOBS=1 are taken" in second.waiting
+    assert "1 run is before it" in third.waiting
+    assert "2 runs are before it" in fourth.waiting
+
+    commands.cancel(stage.app, second.id, by="ada")
+    assert stages[1].until(second).reason == "cancelled by ada"
+    assert stages[1].job_status(second) == ""
+
+    stage.world.control("POST", f"/_local/jobs/{first.job}", {"status": "Completed"})
+    third = stages[2].until(third, lambda run: run.phase is Phase.TRAINING)
+    assert stages[3].run(fourth).phase is Phase.PREPARED
+    stage.world.control("POST", f"/_local/jobs/{third.job}", {"status": "Failed"})
+    fourth = stages[3].until(fourth, lambda run: run.phase is Phase.TRAINING)
+    assert stages[2].until(third).phase is Phase.FAILED
+    commands.cancel(stage.app, fourth.id)
+    stages[3].until(fourth)
+    assert stage.until(first).phase is Phase.LIVE
+    for each in stages:
+        each.at_rest()
+    assert json.loads(stage.app.cloud.blobs.read("state", "slots.json")[0])["holding"] == {}
