@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs; a finished set-up costs a few milliseconds.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-all test-long lint format bench bench-dataset bench-sweep lock clean
+.PHONY: help setup demo test test-quick test-all test-long lint format bench bench-dataset bench-sweep bench-burst lock clean
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 # Two workers, a file of tests to one of them: each has a local cloud of its own.
@@ -22,8 +22,8 @@ test: setup ## All tests; the slow ones train and serve for real
 test-quick: setup ## Without the slow ones
 	@$(RUN) pytest $(PARALLEL) -m "not slow and not matrix"
 
-test-all: test ## The same, and the whole crash matrix and a minute of chaos (20 minutes more)
-	@$(RUN) pytest -n 2 -m matrix tests/chaos
+test-all: test ## The same, and the whole crash matrix, a minute of chaos, a worse model (20 minutes more)
+	@$(RUN) pytest -n 2 -m matrix tests/chaos tests/test_worse_model.py
 
 test-long: setup ## Datasets: 100,000 mutated inputs a series, bombs in full size (an hour; goes on where it was stopped)
 	@DROPTUNE_LONG=1 $(RUN) pytest tests/dataset/test_properties.py tests/dataset/test_bombs.py tests/dataset/test_real_files.py
@@ -44,6 +44,9 @@ bench-dataset: ## Checking and splitting 1 GB of rows: ours, six libraries, the 
 
 bench-sweep: setup ## A sweep beside 10,000 runs that have ended, against one beside none (ARGS=)
 	@$(RUN) benchmarks.sweep $(ARGS)
+
+bench-burst: setup ## 100 and 1,000 uploads at once, two hosts, events tripled and shuffled (ARGS="--uploads 20")
+	@$(RUN) benchmarks.burst $(ARGS)
 
 lock: setup ## Lock files from requirements*.in (needs uv)
 	@$(RUN) scripts.lock

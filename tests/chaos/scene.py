@@ -88,7 +88,7 @@ class Scene:
         assert run.phase is Phase.LIVE, f"{run.phase}: {run.reason}"
         return run
 
-    def case(self, breaks: Sequence[Break], clean: Run) -> list[str]:
+    def case(self, breaks: Sequence[Break], clean: truth.Clean) -> list[str]:
         """Replaces the live version while these break. What is wrong afterwards."""
         before = self.line()
         self.world.control("DELETE", "/_local/ledger")

@@ -12,15 +12,16 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 import pytest
 
 from localcloud.stack import Stack
-from shared.records import Run
+from shared.lifecycle import Phase
 from tests.chaos.breaks import CRASHES, Break, every
 from tests.chaos.scene import Scene, pretend
+from tests.chaos.truth import Clean, events
 from tests.chaos.wire import Call
 from tests.chaos.world import HANDLERS, World
 
@@ -44,7 +45,7 @@ class Matrix:
 
     world: World = field(init=False)
     scene: Scene = field(init=False)
-    clean: Run = field(init=False)
+    clean: Clean = field(init=False)
 
     def __post_init__(self) -> None:
         self.world = World(self.stack)
@@ -54,7 +55,8 @@ class Matrix:
         """The calls of a run that meets with nothing; it is what the others are held against."""
         if self.first:
             self._other_folder()
-        self.clean, calls = self.scene.upload()
+        run, calls = self.scene.upload()
+        self.clean = Clean(run=run, events=events(self.world, run))
         return calls
 
     def run(self, cases: Sequence[Break], rng: random.Random) -> None:
@@ -121,6 +123,8 @@ def emptied(world: World) -> None:
     for queue in HANDLERS:
         world.app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
     for run_id, _ in list(world.app.runs.active()):
+        if loaded := world.app.runs.load(run_id):
+            world.app.runs.save(replace(loaded[0], phase=Phase.CANCELLED, claim=None, wake=None), loaded[1])
         world.app.runs.retire(run_id)
     world.app.cloud.blobs.delete("state", "slots.json")
 

@@ -7,6 +7,7 @@ list of what is wrong, in words. Used by the crash matrix and the chaos.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +26,17 @@ AFTER: Mapping[Phase, frozenset[Phase]] = {
 """The design's table; besides, what is not live yet can be superseded or cancelled."""
 
 
-def replaced(world: World, run: Run, before: Line | None, ledger: Sequence[Mapping[str, Any]], clean: Run) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Clean:
+    """A run that met with nothing, and what was told of it."""
+
+    run: Run
+    events: frozenset[tuple[str, str]]
+
+
+def replaced(
+    world: World, run: Run, before: Line | None, ledger: Sequence[Mapping[str, Any]], clean: Clean
+) -> list[str]:
     """What is wrong with a run that should be live by now, and alone. `clean`: one that met with nothing."""
     if run.phase is not Phase.LIVE:
         return [f"it ended as {run.phase}: {run.reason}"]
@@ -33,8 +44,8 @@ def replaced(world: World, run: Run, before: Line | None, ledger: Sequence[Mappi
     return [
         *_one_of_each(world, run, ledger),
         *_order_of_traffic(run, before, ledger),
-        *history(run, clean),
-        *_events(world, run, clean),
+        *history(run, clean.run),
+        *_events(world, run, clean.events),
         *_record(run, line),
         *nothing_left(world),
     ]
@@ -62,16 +73,17 @@ def history(run: Run, clean: Run) -> list[str]:
     return wrong
 
 
-def _events(world: World, run: Run, clean: Run) -> list[str]:
+def events(world: World, run: Run) -> frozenset[tuple[str, str]]:
+    """Id and type of a run's lifecycle events, each id once, among the last 1,000 that Event Grid got."""
+    sent = [entry["event"] for entry in world.control("GET", "/_local/eventgrid")["events"]]
+    own = [event for event in sent if str(event.get("subject")) == f"runs/{run.id}"]
+    return frozenset((event["id"].replace(run.id, "RUN"), event["type"]) for event in own)
+
+
+def _events(world: World, run: Run, expected: frozenset[tuple[str, str]]) -> list[str]:
     """Each change was told, whoever died over it; a change that was told twice has one id, and counts once."""
-    told: dict[str, set[tuple[str, str]]] = {run.id: set(), clean.id: set()}
-    for entry in world.control("GET", "/_local/eventgrid")["events"]:
-        event = entry["event"]
-        if entry["topic"] == "lifecycle" and (run_id := (event.get("data") or {}).get("run")) in told:
-            told[run_id].add((event["id"].replace(run_id, "RUN"), event["type"]))
-    if told[run.id] != told[clean.id] and told[clean.id]:
-        return [f"events that were sent: {sorted(told[run.id])} and not {sorted(told[clean.id])}"]
-    return []
+    told = events(world, run)
+    return [] if told == expected else [f"events that were sent: {sorted(told)} and not {sorted(expected)}"]
 
 
 def _plain(run: Run, what: str) -> str:
