@@ -181,10 +181,13 @@ def _make_computes(app: App, run: Run) -> Run:
 
 
 def _lead(app: App, run: Run) -> Run:
-    """Makes the run the newest one of its line that trains; the one before it is woken to see that."""
+    """Makes the run the newest one of its line that trains; the one before it is woken to see that.
+
+    One of the same moment stays: two training sets of a folder are equally new, and neither supersedes the other.
+    """
     line, etag = line_of(app, run)
     before = line.heading
-    if before and before.order > run.order:
+    if before and before.order >= run.order:
         return run  # the next look finds that out
     save_line(app, replace(line, heading=Heading(run=run.id, uploaded=run.uploaded, ordinal=run.ordinal)), etag)
     if before and before.run != run.id and (other := app.runs.load(before.run)):
@@ -330,10 +333,8 @@ def _make_room(app: App, run: Run) -> Run:
 
 def _deploy(app: App, run: Run) -> Run:
     """Asks for the run's own deployment; where its very model still stands from before, that one is taken."""
-    line, etag = _take_line(app, run)
-    if there := adoptable(line, run):
-        left = tuple(each for each in line.leaving if each != there)
-        save_line(app, replace(line, leaving=left), etag)
+    line, _ = _take_line(app, run)
+    if there := adoptable(line, run):  # it is among what leaves until it serves: a crash must not lose sight of it
         return replace(run, endpoint=line.endpoint, deployment=there.deployment)
     name, _, version = run.model.rpartition(":")
     model = app.cloud.models.get(name, version)
@@ -395,7 +396,7 @@ def _serve(app: App, run: Run) -> Run:
     line, etag = own(app, run)
     now, old = app.cloud.blobs.now(), line.serving
     note_trained(app, run)
-    leaving = line.leaving
+    leaving = tuple(each for each in line.leaving if each.deployment != run.deployment)
     if old and old.deployment != run.deployment:
         until = now + app.settings.rollout_grace
         leaving = (*leaving, Leaving(deployment=old.deployment, model=old.model, until=until))

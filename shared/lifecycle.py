@@ -64,7 +64,7 @@ class Plan:
     """PREPARED. `pinned`: model, component and parameters are resolved. Names of computes; `unusable` tells why.
 
     `changed`: which file that the job would prepare is not the one any more that the run took. `newer`: the run of the
-    same line that is ready to train and newer; `heads`: that this is the newest one itself. `quota`: why there is none.
+    same line that is ready to train and newer; `heads`: that this is a newest one itself. `quota`: why there is none.
     `slot`: whether it may train now; if it waits for that, `queue` says for what, and `room_in` in how many seconds
     there is room without anybody's doing.
     """

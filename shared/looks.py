@@ -74,7 +74,7 @@ def _plan(app: App, run: Run) -> Plan:
     return Plan(
         missing=tuple(missing),
         pending=tuple(pending),
-        heads=line is not None and line.heading is not None and line.heading.run == run.id,
+        heads=line is not None and line.heading is not None and line.heading.order >= run.order,
         quota=""
         if place.held or place.why
         else app.cloud.quota.for_training(app.settings.gpu_size, app.settings.nodes, gpus),
@@ -130,7 +130,7 @@ def _rollout(app: App, run: Run) -> Rollout:
         return Rollout(newer=line.latest.run)
     if line.tearing_down:
         return Rollout(busy="the teardown of the endpoint")
-    if line.pinned and not run.origin:
+    if line.pinned and not run.origin and line.rollout != run.id:  # what has begun would only be in everybody's way
         return Rollout(pinned=line.pinned)
     if other := held_by(app, line, run):
         return Rollout(busy=f"the rollout of run {other}")

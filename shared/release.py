@@ -30,6 +30,8 @@ def release(app: App, run: Run) -> str:
         if job and job.status not in ENDED:
             app.cloud.jobs.cancel(job.name)
             return "the job, which is being cancelled"
+        if job is None and run.phase is Phase.TRAINING and run.is_fresh(app.cloud.blobs.now()):
+            return "the job to be seen"  # or to be missed for good: it was submitted just now, and costs money
         free_slot(app, run)
     loaded = app.lines.load(run.line)
     if loaded is None:
@@ -49,7 +51,7 @@ def release(app: App, run: Run) -> str:
     if left := _remove_own(app, run, line):
         return left
     empty = app.cloud.blobs.now() if line.serving is None else None
-    if line.serving is None and line.latest and run.promotion.strategy == "replace" and not run.origin:
+    if line.serving is None and line.latest and run.promotion.strategy == "replace":
         _bring_back(app, line, line.latest, run)
     save_line(app, replace(line, rollout="", emptied=line.emptied or empty), etag)
     return ""
@@ -57,8 +59,8 @@ def release(app: App, run: Run) -> str:
 
 def _bring_back(app: App, line: Line, latest: Serving, run: Run) -> None:
     """What served went away for this run, which failed: a run of its own serves it again, once the line is free."""
-    if line.before != latest:
-        return  # it was torn down before, for other reasons
+    if line.before != latest or latest.model == run.model:
+        return  # it was torn down before, for other reasons; or it is the one that could not be brought back
     back = again(app, line, latest, latest, f"brought back, since run {run.id} did not go live")
     app.runs.create(back)
     wake(app, back)
@@ -85,7 +87,12 @@ def _remove_own(app: App, run: Run, line: Line) -> str:
     """Takes the run's deployment out of the traffic, which goes back to what served, keeps its log, and deletes it."""
     endpoints, name = app.cloud.endpoints, run.deployment or naming.deployment_name(run.id, run.attempt)
     deployment, endpoint = endpoints.deployment(line.endpoint, name), endpoints.get(line.endpoint)
-    if deployment is None or endpoint is None:
+    if deployment is None:
+        unseen = run.phase is Phase.DEPLOYING and run.is_fresh(app.cloud.blobs.now())
+        if unseen and app.cloud.blobs.head(CONTAINER, _log_name(name)) is None:  # else it was seen, and is deleted
+            return "the deployment to be seen"  # as for a job
+        return ""
+    if endpoint is None:
         return ""
     if endpoint.traffic.get(name):
         before = endpoints.deployment(line.endpoint, line.serving.deployment) if line.serving else None
@@ -105,4 +112,8 @@ def _keep_log(app: App, endpoint: str, deployment: str) -> None:
         text = app.cloud.endpoints.logs(endpoint, deployment)
     except (NotFound, Permanent, Transient) as error:
         text = f"The log could not be read: {error}\n"
-    app.cloud.blobs.write(CONTAINER, f"logs/{deployment}.txt", text.encode())
+    app.cloud.blobs.write(CONTAINER, _log_name(deployment), text.encode())
+
+
+def _log_name(deployment: str) -> str:
+    return f"logs/{deployment}.txt"

@@ -1,0 +1,154 @@
+"""What crosses a run's way: uploads of the same second, crashes and people between two of its steps.
+
+On records in real storage, step by step; tests/rollouts and tests/chaos drive whole ways.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from shared import naming, slots
+from shared.advance import advance
+from shared.app import App
+from shared.effects import ACTIONS
+from shared.folders import DATASETS, datasets_of, read_folder
+from shared.intake import look_into
+from shared.lifecycle import Phase, Rollout
+from shared.looks import OBSERVE
+from shared.records import Leaving, Line, Run, Serving
+from shared.release import release
+from shared.serving.gate import Promotion
+from tests.test_advance import driven, reload, rows
+from tests.test_commands import woken
+
+
+@pytest.fixture
+def key() -> str:
+    """Part of all names of a test."""
+    return uuid4().hex[:10]
+
+
+def a_run(app: App, key: str, phase: Phase, **changes: Any) -> Run:
+    now = app.cloud.blobs.now()
+    run = Run(id=f"r{key}", folder=f"faq-{key}", line=f"l{key}", base_model="Phi-4", uploaded=now, since=now)
+    run = replace(run, phase=phase, **changes)
+    assert app.runs.create(run)
+    return run
+
+
+def a_line(app: App, key: str, **changes: Any) -> Line:
+    line = replace(Line(id=f"l{key}", folder=f"faq-{key}", base_model="Phi-4", endpoint=f"faq-{key}"), **changes)
+    assert app.lines.create(line)
+    return line
+
+
+def line_now(app: App, key: str) -> Line:
+    loaded = app.lines.load(f"l{key}")
+    assert loaded
+    return loaded[0]
+
+
+def serving(app: App, run: str, model: str) -> Serving:
+    now = app.cloud.blobs.now()
+    return Serving(run=run, deployment=f"{run}-1", model=model, fingerprint="f", since=now, uploaded=now)
+
+
+def test_training_sets_of_the_same_moment_leave_each_other_alone(app: App, key: str) -> None:
+    """The folder's test file came last, so that its two training sets are equally new."""
+    settings = replace(
+        app.settings, settle=timedelta(0), max_active_jobs=0, gpu_compute=f"g{key}", cpu_compute=f"c{key}"
+    )
+    busy, folder = replace(app, settings=settings), f"faq-{key}"
+    for name in ("one.jsonl", "two.jsonl", "test.jsonl"):
+        app.cloud.blobs.write(DATASETS, f"{folder}/{name}", rows(20 + len(name)))
+    look_into(busy, folder)
+    one, two = (reload(busy, run_id) for run_id in datasets_of(read_folder(busy, folder)))
+    assert one.order == two.order
+    try:
+        for run in (one, two):
+            driven(busy, run, lambda r: r.held == "slot")
+        before = (woken(app, one), woken(app, two))
+        for run in (one, two):
+            advance(busy, run.id, None)
+        assert (woken(app, one), woken(app, two)) == before
+        assert reload(busy, one.id).held == reload(busy, two.id).held == "slot"
+    finally:
+        for run in (one, two):
+            slots.free(app, run.id)
+            app.cloud.blobs.delete("state", f"active/{run.id}")
+
+
+def test_a_deployment_that_is_taken_again_is_not_lost_by_a_crash(app: App, key: str) -> None:
+    """It dies after the line was saved and before the run was: what serves again must not be forgotten, nor doubled."""
+    now = app.cloud.blobs.now()
+    run = a_run(app, key, Phase.REGISTERED, origin="r1", model="m:1", fingerprint="f")
+    old = Leaving(deployment="r1-1", model="m:1", until=now + timedelta(minutes=5))
+    other = Leaving(deployment="r0-1", model="m:0", until=now + timedelta(minutes=5))
+    a_line(app, key, leaving=(old, other), serving=serving(app, "r2", "m:2"))
+    ACTIONS["deploy"](app, run)
+    redone = ACTIONS["deploy"](app, run)
+    assert redone.deployment == "r1-1"
+    ACTIONS["serve"](app, redone)
+    assert [each.deployment for each in line_now(app, key).leaving] == ["r0-1", "r2-1"]
+    app.cloud.blobs.delete("state", f"active/{run.id}")
+
+
+@pytest.mark.parametrize(("phase", "told"), [(Phase.TRAINING, "the job"), (Phase.DEPLOYING, "the deployment")])
+def test_an_end_waits_until_what_was_just_made_can_be_seen(app: App, key: str, phase: Phase, told: str) -> None:
+    """Azure answers 404 for what it has just made: it would stay, and cost money, if that were believed."""
+    name = naming.job_name(f"r{key}", 1)
+    run = a_run(app, key, phase, job=name, deployment=name, endpoint=f"faq-{key}", ending=Phase.CANCELLED)
+    a_line(app, key, rollout=run.id)
+    advance(app, run.id, None)
+    waiting = reload(app, run.id)
+    assert waiting.phase is phase
+    assert told in waiting.waiting
+    assert waiting.wake
+    loaded = app.runs.load(run.id)
+    assert loaded
+    app.runs.save(replace(waiting, since=run.since - timedelta(minutes=6)), loaded[1])
+    advance(app, run.id, None)
+    assert reload(app, run.id).phase is Phase.CANCELLED
+
+
+def test_a_pin_does_not_stop_a_rollout_that_has_begun(app: App, key: str) -> None:
+    """It holds the line's place: were it to wait for the pin, no rollback could begin, and what leaves would stay."""
+    run = a_run(app, key, Phase.REGISTERED, model="m:2")
+    line = a_line(app, key, pinned="ann", serving=serving(app, "r1", "m:1"))
+    seen = OBSERVE[Phase.REGISTERED](app, run)
+    assert isinstance(seen, Rollout)
+    assert seen.pinned == "ann"
+    loaded = app.lines.load(line.id)
+    assert loaded
+    app.lines.save(replace(line, rollout=run.id), loaded[1])
+    seen = OBSERVE[Phase.REGISTERED](app, run)
+    assert isinstance(seen, Rollout)
+    assert seen.pinned == ""
+    app.cloud.blobs.delete("state", f"active/{run.id}")
+
+
+def test_a_rollback_without_spare_instances_that_fails_brings_back_what_it_took_away(app: App, key: str) -> None:
+    promotion = Promotion(strategy="replace")
+    run = a_run(app, key, Phase.REGISTERED, origin="r1", model="m:1", promotion=promotion, ending=Phase.FAILED)
+    bad = serving(app, "r2", "m:2")
+    a_line(app, key, rollout=run.id, latest=bad, before=bad)
+    assert release(app, run) == ""
+    back = [
+        each
+        for each, _ in app.runs.active()
+        if (found := reload(app, each)).line == run.line and each != run.id and found.model == "m:2"
+    ]
+    assert len(back) == 1
+    # Its own failure brings nothing back: the same model would go round in circles.
+    again = reload(app, back[0])
+    line, etag = app.lines.load(run.line) or pytest.fail("no line")
+    app.lines.save(replace(line, rollout=again.id), etag)
+    assert release(app, replace(again, ending=Phase.FAILED)) == ""
+    assert [each for each, _ in app.runs.active() if reload(app, each).line == run.line] == sorted([run.id, again.id])
+    for each in (run, again):
+        app.cloud.blobs.delete("state", f"active/{each.id}")
