@@ -136,7 +136,7 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
             turn.save(replace(turn.run, claim=None))
         raise
     if turn.run.ending:  # a person has cancelled it meanwhile
-        changed = replace(changed, ending=turn.run.ending, reason=turn.run.reason)
+        changed = replace(changed, ending=turn.run.ending, reason=turn.run.reason, history=turn.run.history)
     changed = replace(changed, claim=None, crashes=0)
     turn.save(changed.told(app.cloud.blobs.now(), step.action, phase=step.then))
     return True

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from shared import naming, slots
+from shared import commands, naming, slots, turn
 from shared.advance import advance
 from shared.app import App
 from shared.effects import ACTIONS
@@ -23,6 +23,7 @@ from shared.looks import OBSERVE
 from shared.records import Leaving, Line, Run, Serving
 from shared.release import release
 from shared.serving.gate import Promotion
+from tests.conftest import eventually
 from tests.test_advance import driven, reload, rows
 from tests.test_commands import woken
 
@@ -114,6 +115,28 @@ def test_an_end_waits_until_what_was_just_made_can_be_seen(app: App, key: str, p
     app.runs.save(replace(waiting, since=run.since - timedelta(minutes=6)), loaded[1])
     advance(app, run.id, None)
     assert reload(app, run.id).phase is Phase.CANCELLED
+
+
+def test_a_cancellation_during_long_work_is_in_the_history(app: App, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The claim's renewal meets it first, then the work's outcome is saved over it."""
+    monkeypatch.setattr(turn, "RENEWED", timedelta(milliseconds=50))
+    settled = replace(app, settings=replace(app.settings, settle=timedelta(0)))
+    app.cloud.blobs.write(DATASETS, f"faq-{key}/train.jsonl", rows(20))
+    look_into(settled, f"faq-{key}")
+    (run_id,) = datasets_of(read_folder(app, f"faq-{key}"))
+    prepare = ACTIONS["prepare"]
+
+    def long(app: App, run: Run) -> Run:
+        commands.cancel(app, run.id, by="ann")
+        cancelled = reload(app, run.id).claim
+        eventually(lambda: reload(app, run.id).claim != cancelled)
+        return prepare(app, run)
+
+    monkeypatch.setitem(ACTIONS, "prepare", long)
+    advance(settled, run_id, None)
+    ended = reload(app, run_id)
+    assert ended.phase is Phase.CANCELLED
+    assert [each.what for each in ended.history][-3:] == ["cancelled by ann", "prepare", "cancelled by ann"]
 
 
 def test_a_pin_does_not_stop_a_rollout_that_has_begun(app: App, key: str) -> None:
