@@ -53,8 +53,6 @@ gate: {rows: 20, score: exact, min_score: 90, max_drop: 5, metrics: {eval_loss: 
 """
 EVERY = 8
 """Of the facts each so manieth is learned: those are few enough to be learned in seconds, and of every relation."""
-PAUSE = 0.05
-"""Seconds between two calls: two cores train, serve two models and ask both at once."""
 
 type Row = dict[str, Any]
 
@@ -105,7 +103,7 @@ class Client(threading.Thread):
             except Exception as error:
                 self.calls.append(Call(failure=repr(error)))
                 line.close()
-            if self._stopped.wait(PAUSE):
+            if self._stopped.is_set():
                 break
         line.close()
 
