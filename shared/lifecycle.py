@@ -84,7 +84,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """TRAINING. `status` is Azure ML's, None when there is no such job; `fresh`: it was submitted just now.
+    """TRAINING. `status` is Azure ML's, None when there is no such job; `fresh`: that may be too early to say.
 
     `overdue`: it takes longer than MAX_TRAINING_HOURS. `newer`: as for a Plan.
     Of a job that prepares its data itself, once it has ended:
@@ -121,7 +121,7 @@ class Rollout:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """DEPLOYING. State of the run's own deployment, None: not there. `fresh`: it was asked for just now.
+    """DEPLOYING. State of the run's own deployment, None: not there. `fresh`: that may be too early to say.
 
     `overdue`: it takes longer than MAX_DEPLOYING_HOURS.
     """
@@ -137,7 +137,8 @@ class Check:
     """CHECKING. `passed`: None until asked, `why` tells. `traffic`: the deployment's percentage on its endpoint.
 
     `gate`: the same of the comparison with what serves. `approval`: somebody has to let it pass. `busy`: the endpoint
-    is being changed. `serves`: the line says that this run serves. `gone`: what of it somebody deleted.
+    is being changed. `serves`: the line says that this run serves. `gone`: what of it is not there; `fresh`: as for a
+    Job.
     """
 
     passed: bool | None = None
@@ -145,6 +146,7 @@ class Check:
     gate: bool | None = None
     approval: bool = False
     gone: str | None = None
+    fresh: bool = False
     busy: bool = False
     traffic: int = 0
     newer: str | None = None
@@ -205,6 +207,11 @@ JOB_FAILED = ("Failed", "Canceled", "NotResponding")
 ENDED = ("Completed", *JOB_FAILED)
 QUOTA_WAIT = 15 * 60.0
 """Seconds: quota comes when somebody deletes something or is granted more; nothing tells of it."""
+
+
+def unseen(what: str) -> str:
+    """What is waited for where something ought to be there. That it is gone is believed at the second look."""
+    return f"{what} to be seen"
 
 
 def next_step(phase: Phase, seen: Seen) -> Step:
@@ -288,7 +295,7 @@ def _training(seen: Job) -> Step:
         case Job(newer=str(other)) if seen.status not in ENDED:
             return Stop(Phase.SUPERSEDED, f"run {other} is newer and ready to train")
         case Job(status=None, fresh=True):
-            return Poll("the job to be seen")
+            return Poll(unseen("the job"))
         case Job(status=None):
             return Stop(Phase.FAILED, "the job is gone: somebody deleted it")
         case Job(status="Canceled", overdue=True):
@@ -336,7 +343,9 @@ def _deploying(seen: Deployment) -> Step:
             return Stop(
                 Phase.ROLLED_BACK, f"the deployment failed: {seen.why or 'Azure ML names no reason; see its log'}"
             )
-        case Deployment(state=None, fresh=False):
+        case Deployment(state=None, fresh=True):
+            return Poll(unseen("the deployment"))
+        case Deployment(state=None):
             return Stop(Phase.ROLLED_BACK, "the deployment is gone: somebody deleted it")
         case Deployment(state=str(state), overdue=True):
             return Stop(Phase.ROLLED_BACK, f"the deployment was still {state} after MAX_DEPLOYING_HOURS")
@@ -350,6 +359,8 @@ def _checking(seen: Check) -> Step:
             return Stop(Phase.LIVE, seen.why)
         case Check(newer=str(other)):
             return Stop(Phase.SUPERSEDED, f"run {other} is newer and serves")
+        case Check(gone=str(what), fresh=True):
+            return Poll(unseen(what))
         case Check(gone=str(what)):
             return Stop(Phase.ROLLED_BACK, f"{what} is gone: somebody deleted it")
         case Check(passed=None):

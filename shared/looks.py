@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from shared import naming, slots
 from shared.app import App
 from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder
-from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload
+from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload, unseen
 from shared.lines import adoptable, held_by, trained
 from shared.records import Line, Run
 from shared.training.compute import unusable
 
 READY = "Succeeded"
+ROLLOUT = (Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 
 
 def _upload(app: App, run: Run) -> Upload:
@@ -90,10 +91,16 @@ def _newer(line: Line | None, run: Run) -> str | None:
     return heading.run if heading and heading.order > run.order else None
 
 
+def _went_further(app: App, run_id: str) -> bool:
+    """Whether a run has its model, and is on its way to the traffic: what is older need not be deployed any more."""
+    loaded = app.runs.load(run_id)
+    return loaded is not None and not loaded[0].ending and loaded[0].phase in ROLLOUT
+
+
 def _job(app: App, run: Run) -> Job:
     job = app.cloud.jobs.get(run.job)
     if job is None:
-        return Job(status=None, fresh=run.is_fresh(app.cloud.blobs.now()))
+        return Job(status=None, fresh=_just_begun(app, run) or _first_look(run, "the job"))
     limit = timedelta(hours=app.settings.max_training_hours)
     overdue = app.cloud.blobs.now() - run.since > limit
     seen = Job(status=job.status, why=job.why, overdue=overdue, newer=_newer(_line(app, run), run))
@@ -128,6 +135,8 @@ def _rollout(app: App, run: Run) -> Rollout:
         return Rollout(endpoint=None)
     if line.latest and line.latest.order > run.order:
         return Rollout(newer=line.latest.run)
+    if (newer := _newer(line, run)) and not run.origin and _went_further(app, newer):
+        return Rollout(newer=newer)
     if line.tearing_down:
         return Rollout(busy="the teardown of the endpoint")
     if line.pinned and not run.origin and line.rollout != run.id:  # what has begun would only be in everybody's way
@@ -154,7 +163,7 @@ def _deployment(app: App, run: Run) -> Deployment:
     now = app.cloud.blobs.now()
     deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
     if deployment is None:
-        return Deployment(state=None, fresh=run.is_fresh(now))
+        return Deployment(state=None, fresh=_just_begun(app, run) or _first_look(run, "the deployment"))
     overdue = now - run.since > timedelta(hours=app.settings.max_deploying_hours)
     return Deployment(state=deployment.state, why=deployment.why, overdue=overdue)
 
@@ -166,10 +175,13 @@ def _check(app: App, run: Run) -> Check:
     if line and line.latest and line.latest.order > run.order:
         return Check(newer=line.latest.run)
     endpoint = app.cloud.endpoints.get(run.endpoint)
+    gone = ""
     if endpoint is None:
-        return Check(gone=f"endpoint {run.endpoint}")
-    if app.cloud.endpoints.deployment(run.endpoint, run.deployment) is None:
-        return Check(gone=f"deployment {run.deployment}")
+        gone = f"endpoint {run.endpoint}"
+    elif app.cloud.endpoints.deployment(run.endpoint, run.deployment) is None:
+        gone = f"deployment {run.deployment}"
+    if endpoint is None or gone:
+        return Check(gone=gone, fresh=_first_look(run, gone))
     if run.passed is not True:
         return Check(passed=run.passed, why=f"the smoke test failed: {run.checks.get('why')}")
     gate = True if run.origin else run.scores.passed if run.scores else None
@@ -181,6 +193,16 @@ def _check(app: App, run: Run) -> Check:
         busy=endpoint.busy,
         traffic=endpoint.traffic.get(run.deployment, 0),
     )
+
+
+def _just_begun(app: App, run: Run) -> bool:
+    """Whether Azure may not show yet what was asked for."""
+    return run.is_fresh(app.cloud.blobs.now())
+
+
+def _first_look(run: Run, what: str) -> bool:
+    """Whether something is missed for the first time: one 404 of Azure's must not end a run."""
+    return run.waiting != unseen(what)
 
 
 def _line(app: App, run: Run) -> Line | None:
