@@ -172,7 +172,7 @@ class World:
     def _time_jumped(self) -> None:
         """Nobody is to reckon on from an older answer of the storage service, as all do for a second."""
         for host in (*self.hosts, self.person):
-            host.app.cloud.blobs._seen = None  # noqa: SLF001 - real time doesn't jump, so that there is no other way
+            host.app.cloud.blobs._seen = None
 
     def change(self, **settings: Any) -> None:
         """Other settings from now on: all processes begin anew."""
