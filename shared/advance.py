@@ -55,8 +55,9 @@ def advance(app: App, run_id: str, token: str | None) -> None:
         return
     if run.wake and token is not None:
         # Its time has come, whatever the clocks say. The token stays: should this end in a crash or a bug, the same
-        # message comes again, is not taken for a stale one, and is counted.
-        run = replace(run, wake=replace(run.wake, due=min(run.wake.due, now)))
+        # message comes again, is not taken for a stale one, and is counted. The service's clocks differ by a second or
+        # so: what is due only now would be taken for a timer that is yet to come, and none be armed.
+        run = replace(run, wake=replace(run.wake, due=min(run.wake.due, now - timedelta(seconds=5))))
     try:
         _advance(app, Turn(app, replace(run, parked=""), etag))
     except Conflict:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain, repeat
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ from shared.folders import DATASETS, datasets_of, read_folder
 from shared.intake import look_into
 from shared.lifecycle import Phase, Rollout
 from shared.looks import OBSERVE
-from shared.records import Leaving, Line, Run, Serving
+from shared.records import Leaving, Line, Run, Serving, Wake
 from shared.release import release
 from shared.serving.gate import Promotion
 from tests.conftest import eventually
@@ -175,3 +176,19 @@ def test_a_rollback_without_spare_instances_that_fails_brings_back_what_it_took_
     assert [each for each, _ in app.runs.active() if reload(app, each).line == run.line] == sorted([run.id, again.id])
     for each in (run, again):
         app.cloud.blobs.delete("state", f"active/{each.id}")
+
+
+def test_a_timer_that_came_is_over_although_the_clock_goes_back(
+    app: App, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage service has many clocks: were the old timer taken for a live one, only the sweep would help."""
+    now = app.cloud.blobs.now()
+    run = a_run(app, key, Phase.REGISTERED, model="m:1", wake=Wake(token="old", due=now))
+    a_line(app, key, tearing_down=True)
+    clocks = chain([now], repeat(now - timedelta(seconds=2)))
+    monkeypatch.setattr(type(app.cloud.blobs), "now", lambda _: next(clocks))
+    advance(app, run.id, "old")
+    timer = reload(app, run.id).wake
+    assert timer
+    assert timer.token != "old"
+    app.cloud.blobs.delete("state", f"active/{run.id}")
