@@ -6,18 +6,22 @@ harm.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from uuid import uuid4
 
 from shared import naming
 from shared.again import again
 from shared.app import App
+from shared.cloud.endpoints import Deployment
 from shared.cloud.jobs import ENDED
 from shared.errors import NotFound, Permanent, Transient
 from shared.lifecycle import Phase
 from shared.lines import save_line
 from shared.records import CONTAINER, Line, Run, Serving, Wake
 from shared.timers import free_slot, wake, wake_line
+
+log = logging.getLogger("droptune.release")
 
 
 def release(app: App, run: Run) -> str:
@@ -96,8 +100,9 @@ def _remove_own(app: App, run: Run, line: Line) -> str:
         return ""
     if endpoint.traffic.get(name):
         before = endpoints.deployment(line.endpoint, line.serving.deployment) if line.serving else None
-        back = {before.name: 100} if before and before.state == "Succeeded" else {}
-        endpoints.set_traffic(line.endpoint, back)
+        if before and before.state in ("Creating", "Updating"):  # no traffic for anybody would be an outage
+            return f"deployment {before.name}, which served before and is {before.state}"
+        _give_back(app, line.endpoint, before)
         return "the deployment, which is being taken out of the traffic"
     if deployment.state == "Creating":
         return "the deployment, which can't be deleted before it is made"
@@ -105,6 +110,18 @@ def _remove_own(app: App, run: Run, line: Line) -> str:
         _keep_log(app, line.endpoint, name)
         endpoints.remove_deployment(line.endpoint, name)
     return "the deployment, which is being deleted"
+
+
+def _give_back(app: App, endpoint: str, before: Deployment | None) -> None:
+    """All of the traffic to what served before; nobody gets any where that is gone, or Azure takes it for broken."""
+    if before and before.state != "Deleting":
+        try:
+            app.cloud.endpoints.set_traffic(endpoint, {before.name: 100})
+        except Permanent:
+            log.exception("deployment %s/%s served before, and gets no traffic any more", endpoint, before.name)
+        else:
+            return
+    app.cloud.endpoints.set_traffic(endpoint, {})
 
 
 def _keep_log(app: App, endpoint: str, deployment: str) -> None:

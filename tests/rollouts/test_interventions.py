@@ -68,6 +68,21 @@ def test_what_is_being_deployed_can_be_cancelled(stage: Stage) -> None:
     assert stage.traffic_was() == []
 
 
+def test_a_cancellation_waits_for_what_served_while_somebody_scales_it(stage: Stage) -> None:
+    """What is cancelled has the traffic, and would leave nobody to answer."""
+    live = stage.live()
+    run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held == "approval")
+    stage.app.cloud.endpoints.set_traffic(stage.endpoint, {run.deployment: 100})
+    eventually(lambda: (found := stage.app.cloud.endpoints.get(stage.endpoint)) and not found.busy)
+    deployments = stage.app.cloud.clients.ml.online_deployments
+    scaled = deployments.get(live.deployment, stage.endpoint)
+    scaled.instance_count = 2
+    deployments.begin_create_or_update(scaled)
+    assert stage.standing()[live.deployment] == "Updating"
+    cancelled(stage, run)
+    assert stage.traffic_was() == [{run.deployment: 100}, {live.deployment: 100}]
+
+
 def test_a_claim_lasts_as_long_as_its_action_and_a_cancellation_waits_for_that(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
