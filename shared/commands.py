@@ -12,15 +12,14 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import msgspec
-
 from shared import naming
 from shared.again import again
 from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent
 from shared.folders import datasets_of, read_folder
 from shared.lifecycle import Phase
-from shared.records import Line, Records, Run, Serving
+from shared.lines import model_is_there, serves_same, trained
+from shared.records import Line, Run, Serving, readable
 from shared.timers import wake
 
 log = logging.getLogger("droptune.commands")
@@ -110,7 +109,7 @@ def _another_attempt(app: App, run: Run, etag: str, by: str) -> str:
         case Phase.LIVE:
             raise Permanent(f"run {run.id} went live: droptune revive {run.line}, or rollback, serves it again")
         case Phase.UNCHANGED:
-            raise Permanent(f"run {run.id} is {run.phase}, {run.reason}: there is nothing to train")
+            run = _with_twin(app, run)
         case Phase.REJECTED:
             raise Permanent(f"run {run.id} was rejected for its data, and they are the same: upload corrected data")
     _make_way(app, run)
@@ -135,7 +134,7 @@ def _another_attempt(app: App, run: Run, etag: str, by: str) -> str:
         scores=None,
         approved="",
     )
-    if run.model and _model_is_there(app, run.model):
+    if run.model and model_is_there(app, run.model):
         fresh = replace(fresh, phase=Phase.REGISTERED, data_of=run.prepared)
         next_ = f"model {run.model} is deployed again"
     elif run.origin:
@@ -161,6 +160,24 @@ def _another_attempt(app: App, run: Run, etag: str, by: str) -> str:
     app.runs.reopen(fresh.told(now, why), etag)
     wake(app, fresh)
     return f"run {run.id} is taken up again, as attempt {number}: {next_}"
+
+
+def _with_twin(app: App, run: Run) -> Run:
+    """A run that ended as already trained, with the model that was made of its data, to deploy that.
+
+    Without one where the model is gone: it is trained again then. The rows to ask with are those of the twin, which
+    are the same; the run has a copy of its own. Raises Permanent where the line serves it.
+    """
+    line = app.lines.load(run.line)
+    if line and serves_same(line[0], run):
+        raise Permanent(f"run {run.id} is {run.phase}, {run.reason}: there is nothing to train, nor to deploy")
+    twin = trained(app, run)
+    if twin is None:
+        return run
+    loaded = readable(app.runs, twin.run)
+    if loaded is None:
+        return replace(run, model=twin.model)
+    return replace(run, model=twin.model, job=loaded[0].job, data_of=loaded[0].prepared, pinned=loaded[0].pinned)
 
 
 def _make_way(app: App, run: Run) -> None:
@@ -253,7 +270,7 @@ def unpin(app: App, line_id: str, *, by: str = "") -> str:
 
 def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) -> str:
     """Has a run serve `what` again, newer than `instead_of`; the same run if it is asked for twice."""
-    if not _model_is_there(app, what.model):
+    if not model_is_there(app, what.model):
         raise Permanent(f"model {what.model} is gone: somebody deleted it; upload the dataset again")
     run = again(app, line, what, instead_of, why)
     known = app.runs.load(run.id)
@@ -293,7 +310,7 @@ def _line(app: App, name: str) -> tuple[Line, str]:
     if loaded:
         return loaded
     known = (naming.line_id(name, app.settings.base_model), *app.lines.standing())
-    lines = {line[0].id: line for key in known if (line := _readable(app.lines, key))}
+    lines = {line[0].id: line for key in known if (line := readable(app.lines, key))}
     found = [line for line in lines.values() if name in (line[0].endpoint, line[0].folder)]
     if not found:
         raise NotFound(f"there is no line {name}: name one by its id, its endpoint or its dataset's folder")
@@ -305,17 +322,8 @@ def _line(app: App, name: str) -> tuple[Line, str]:
 
 def _active(app: App) -> Iterator[Run]:
     for run_id, _ in app.runs.active():
-        if loaded := _readable(app.runs, run_id):
+        if loaded := readable(app.runs, run_id):
             yield loaded[0]
-
-
-def _readable[T: (Run, Line)](records: Records[T], key: str) -> tuple[T, str] | None:
-    """The record; None as well where somebody broke it by hand: the others are not to suffer from that."""
-    try:
-        return records.load(key)
-    except msgspec.ValidationError:
-        log.exception("record %s can't be read", key)
-        return None
 
 
 def _save(app: App, run: Run, etag: str) -> None:
@@ -326,11 +334,6 @@ def _save(app: App, run: Run, etag: str) -> None:
 def _may_be_id(text: str) -> bool:
     """Whether it is safe as a part of a record's name. What was asked for comes from outside."""
     return text.isascii() and text.replace("-", "").replace("_", "").isalnum()
-
-
-def _model_is_there(app: App, model: str) -> bool:
-    name, _, version = model.rpartition(":")
-    return bool(name) and app.cloud.models.get(name, version) is not None
 
 
 def _ended(run: Run) -> str:

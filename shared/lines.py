@@ -20,6 +20,9 @@ from shared.records import CONTAINER, Leaving, Line, Run
 
 log = logging.getLogger("droptune.lines")
 
+WHOLE = 100
+"""Percent of an endpoint's traffic."""
+
 
 def own(app: App, run: Run) -> tuple[Line, str]:
     """Reads the line again before traffic moves or something is deleted. Raises Permanent when it is not ours."""
@@ -58,6 +61,18 @@ def serves(app: App, run: Run) -> bool:
     return loaded is not None and loaded[0].serving is not None and loaded[0].serving.run == run.id
 
 
+def serves_same(line: Line, run: Run) -> bool:
+    """Whether the line serves, for longer than a teardown, what the run would make of its data and settings."""
+    serving = line.serving
+    return serving is not None and serving.fingerprint == run.fingerprint and not line.tearing_down
+
+
+def model_is_there(app: App, model: str) -> bool:
+    """Whether the workspace has the model `name:version`."""
+    name, _, version = model.rpartition(":")
+    return bool(name) and app.cloud.models.get(name, version) is not None
+
+
 def adoptable(line: Line, run: Run) -> Leaving | None:
     """The deployment of the run's very model that served before and still stands: a rollback need not make another."""
     return next((each for each in line.leaving if each.model == run.model and not each.going), None)
@@ -86,9 +101,6 @@ def remove_deployments(app: App, endpoint: str, names: Collection[str], *, used:
             if deployment.state not in ("Deleting", "Creating"):
                 app.cloud.endpoints.remove_deployment(endpoint, deployment.name)
     return [each.name for each in going]
-
-
-WHOLE = 100
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from shared import naming, slots
 from shared.app import App
 from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder
 from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload, unseen
-from shared.lines import adoptable, held_by, trained
+from shared.lines import adoptable, held_by, model_is_there, serves_same, trained
 from shared.records import Line, Run
 from shared.training.compute import unusable
 
@@ -36,17 +36,19 @@ def _upload(app: App, run: Run) -> Upload:
 
 
 def _trained(app: App, run: Run) -> str | None:
-    """What was made of the same data and settings before, if it is still there; a retry trains all the same."""
+    """What was made of the same data and settings before, if it is still there; a retry deploys it, or trains anew."""
     twin = trained(app, run) if run.attempt == 1 and run.ordinal == 0 else None
     if twin is None:
         return None
-    line = _line(app, run)
-    if line and line.serving and line.serving.fingerprint == run.fingerprint and not line.tearing_down:
-        return f"run {twin.run} made {twin.model} of the same data and settings, and it serves"
-    name, _, version = twin.model.rpartition(":")
-    if app.cloud.models.get(name, version) is None:
+    made, line = f"run {twin.run} made {twin.model} of the same data and settings", _line(app, run)
+    if line and serves_same(line, run):
+        return f"{made}, and it serves"
+    if not model_is_there(app, twin.model):
         return None
-    return f"run {twin.run} made {twin.model} of the same data and settings: droptune revive, or rollback, serves it"
+    empty = line and (line.serving is None or line.tearing_down)
+    if line and empty and line.latest and line.latest.model == twin.model:
+        return f"{made}: droptune revive {line.id} serves it again"
+    return f"{made}: droptune retry {run.id} deploys it"
 
 
 def _plan(app: App, run: Run) -> Plan:

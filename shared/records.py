@@ -390,12 +390,12 @@ class Records[T: (Run, Line)]:
         """
         marked = sorted(self.marked(), key=lambda each: each[1], reverse=True)[:limit]
         keys = [key for key, _ in marked]
-        found = [record for key in keys if (record := self._readable(key))]
+        found = [loaded[0] for key in keys if (loaded := readable(self, key))]
         seen = set(keys)
         for blob in self._blobs.list(CONTAINER, self._over, page=limit):
             key = blob.name[len(self._over) + _DIGITS + 1 :]
-            if key not in seen and (record := self._readable(key)):
-                found.append(record)
+            if key not in seen and (loaded := readable(self, key)):
+                found.append(loaded[0])
             seen.add(key)
             if len(seen) == len(keys) + limit:
                 break
@@ -404,13 +404,14 @@ class Records[T: (Run, Line)]:
     def _mark(self, key: str) -> None:
         self._blobs.write(CONTAINER, f"{self._open}{key}", b"")
 
-    def _readable(self, key: str) -> T | None:
-        try:
-            loaded = self.load(key)
-        except msgspec.ValidationError:
-            log.exception("%s/%s can't be read", CONTAINER, self._name(key))
-            return None
-        return loaded[0] if loaded else None
+
+def readable[T: (Run, Line)](records: Records[T], key: str) -> tuple[T, str] | None:
+    """As `load`; None as well where somebody broke the record by hand: the others are not to suffer from that."""
+    try:
+        return records.load(key)
+    except msgspec.MsgspecError:
+        log.exception("record %s can't be read", key)
+        return None
 
 
 class Runs(Records[Run]):

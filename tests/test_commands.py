@@ -21,7 +21,9 @@ from shared.app import app as this_process
 from shared.errors import Conflict, NotFound, Permanent
 from shared.folders import DATASETS, datasets_of, read_folder
 from shared.intake import look_into
-from shared.lifecycle import Phase
+from shared.lifecycle import Phase, Upload
+from shared.lines import note_trained
+from shared.looks import OBSERVE
 from shared.records import Claim, File, Heading, Line, Run, Serving
 from shared.serving.gate import Promotion, Scores
 from shared.timers import PREPARE_QUEUE, STEPS_QUEUE
@@ -207,7 +209,7 @@ def test_what_was_trained_is_not_trained_again(
 
 @pytest.mark.parametrize(
     ("phase", "told"),
-    [(Phase.LIVE, "revive"), (Phase.UNCHANGED, "nothing to train"), (Phase.REJECTED, "upload corrected data")],
+    [(Phase.LIVE, "revive"), (Phase.REJECTED, "upload corrected data")],
 )
 def test_what_can_not_be_retried(app: App, make_run: Callable[..., Run], phase: Phase, told: str) -> None:
     run = make_run(phase=phase)
@@ -215,6 +217,45 @@ def test_what_can_not_be_retried(app: App, make_run: Callable[..., Run], phase: 
         commands.retry(app, run.id)
     assert run_of(app, run) == run
     assert woken(app, run) == 0
+
+
+def test_data_of_old_that_were_uploaded_again_are_deployed_by_a_retry(
+    app: App, make_run: Callable[..., Run], make_line: Callable[..., Line], model: str
+) -> None:
+    """v1 and v2 went live, then v1's data came again: nothing is to train, and something else serves."""
+    twin = make_run("t", phase=Phase.LIVE, model=model, job="j", fingerprint="v1", attempt=2)
+    note_trained(app, twin)
+    line = make_line(serving=serving("r2", fingerprint="v2"), latest=serving("r2", fingerprint="v2"))
+    run = make_run(faults=0, fingerprint="v1", uploaded=NOW + timedelta(1))
+    assert _trained(app, run).endswith(f"droptune retry {run.id} deploys it")
+    app.runs.save(replace(run, phase=Phase.UNCHANGED), _etag(app, run.id))
+    assert f"model {model} is deployed" in commands.retry(app, run.id, by="ada")
+    now = run_of(app, run)
+    assert (now.phase, now.attempt, now.model, now.job) == (Phase.REGISTERED, 2, model, "j")
+    assert (now.prepared, now.origin) == (f"{twin.id}/2", ""), "the gate asks with rows that it was not trained on"
+    assert woken(app, run) == 1
+    app.runs.save(replace(now, phase=Phase.UNCHANGED), _etag(app, run.id))
+    _, etag = app.lines.load(line.id) or (None, "")
+    app.lines.save(replace(line, serving=serving("r1", fingerprint="v1")), etag)
+    assert _trained(app, run).endswith("and it serves")
+    with pytest.raises(Permanent, match="nothing to train"):
+        commands.retry(app, run.id)
+
+
+def test_data_of_what_was_torn_down_are_served_by_a_revival(
+    app: App, make_run: Callable[..., Run], make_line: Callable[..., Line], model: str
+) -> None:
+    note_trained(app, make_run("t", phase=Phase.LIVE, model=model, fingerprint="v1"))
+    line = make_line(latest=serving("rt", model=model, fingerprint="v1"))
+    run = make_run(faults=0, fingerprint="v1", uploaded=NOW + timedelta(1))
+    assert f"droptune revive {line.id}" in _trained(app, run)
+    assert "serves" in commands.revive(app, line.id)
+
+
+def _trained(app: App, run: Run) -> str:
+    seen = OBSERVE[Phase.RECEIVED](app, run)
+    assert isinstance(seen, Upload)
+    return seen.trained or ""
 
 
 def test_an_older_run_does_not_come_back_over_a_newer_one(
