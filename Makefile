@@ -20,14 +20,15 @@ test: setup ## All tests; the slow ones train and serve for real
 	@$(RUN) pytest $(PARALLEL)
 
 test-quick: setup ## Without the slow ones
-	@$(RUN) pytest $(PARALLEL) -m "not slow and not matrix"
+	@$(RUN) pytest $(PARALLEL) -m "not slow and not thorough"
 
-test-all: test ## The same, and the whole crash matrix, a minute of chaos, a worse model (20 minutes more)
-	@$(RUN) pytest -n 2 -m matrix tests/chaos tests/test_worse_model.py
+test-all: test ## The same, then the thorough ones: the whole crash matrix, chaos, a worse model
+	@$(RUN) pytest $(PARALLEL) -m thorough tests/chaos tests
 
-test-long: setup ## Datasets: 100,000 mutated inputs a series, bombs in full size (an hour; goes on where it was stopped)
+test-long: setup ## 100,000 mutated inputs a series, bombs in full size, 10,000 steps of chaos (hours; the inputs go on where they were)
 	@DROPTUNE_LONG=1 $(RUN) pytest tests/dataset/test_properties.py tests/dataset/test_bombs.py tests/dataset/test_real_files.py
 	@$(RUN) tests.dataset.fuzz --inputs $(or $(INPUTS),100000) --processes 2
+	@DROPTUNE_LONG=1 $(RUN) pytest -m thorough tests/chaos/test_machine.py
 
 lint: setup ## Format, rules, types, layers
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet . && .venv/bin/mypy && .venv/bin/lint-imports

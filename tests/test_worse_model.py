@@ -33,7 +33,7 @@ from shared.serving.payload import answer_of, conversation_of, expected_of, scor
 from shared.settings import Settings
 from tests.conftest import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.matrix, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.timeout(900)]
 
 FOLDER = "known-facts"
 GRACE, LATE = 600, 120

@@ -168,7 +168,7 @@ def test_a_sample_of_the_crash_matrix(stack: Stack, told: Callable[[Matrix], Non
     told(matrix)
 
 
-@pytest.mark.matrix
+@pytest.mark.thorough
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_every_call_of_a_run_that_replaces_a_version(stack: Stack, shard: int, told: Callable[[Matrix], None]) -> None:
@@ -177,7 +177,7 @@ def test_every_call_of_a_run_that_replaces_a_version(stack: Stack, shard: int, t
     told(matrix)
 
 
-@pytest.mark.matrix
+@pytest.mark.thorough
 @pytest.mark.timeout(1200)
 def test_every_call_that_only_the_first_run_makes(stack: Stack, told: Callable[[Matrix], None]) -> None:
     later = {call.name for call in Matrix(stack=stack).record()}

@@ -287,7 +287,7 @@ class Machine(RuleBasedStateMachine):
         return found[which % len(found)] if found else None
 
 
-@pytest.mark.matrix
+@pytest.mark.thorough
 @pytest.mark.timeout(6 * 3600 if LONG else 900)
 def test_whatever_happens_it_comes_to_rest(stack: Stack, record_property: Callable[[str, object], None]) -> None:
     told = Counter[str]()
