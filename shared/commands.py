@@ -18,7 +18,7 @@ from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent
 from shared.folders import datasets_of, read_folder
 from shared.lifecycle import Phase
-from shared.lines import model_is_there, serves_same, trained
+from shared.lines import held_by, model_is_there, serves_same, trained
 from shared.records import Line, Run, Serving, readable
 from shared.timers import wake
 
@@ -273,15 +273,17 @@ def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: 
     if not model_is_there(app, what.model):
         raise Permanent(f"model {what.model} is gone: somebody deleted it; upload the dataset again")
     run = again(app, line, what, instead_of, why)
+    other = held_by(app, line, run)
+    waits = f", after {other}" if other else ""
     known = app.runs.load(run.id)
     if known and not known[0].phase.ended:
         wake(app, known[0])
-        return f"run {run.id} does that already; it is {known[0].phase}"
+        return f"run {run.id} does that already; it is {known[0].phase}{waits}"
     if known:
-        return _another_attempt(app, *known, why)
+        return f"{_another_attempt(app, *known, why)}{waits}"
     app.runs.create(run)  # False: somebody asked for the same just now
     wake(app, run)
-    return f"run {run.id} serves {what.model} again at endpoint {line.endpoint}"
+    return f"run {run.id} serves {what.model} again at endpoint {line.endpoint}{waits}"
 
 
 # Records -------------------------------------------------------------------------------------------------------------

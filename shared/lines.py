@@ -133,8 +133,22 @@ def _trained_name(run: Run) -> str:
 
 
 def held_by(app: App, line: Line, run: Run) -> str:
-    """The other run that the line's endpoint is being changed for, "" if none. One that has ended holds nothing."""
+    """What else the endpoint is being changed for, to be told; "" if nothing. A run that has ended holds nothing.
+
+    Where that may take for ever, because nobody approves it or there is no quota, it says how to put an end to it. One
+    whose record somebody broke by hand holds the line: what it has there is not known.
+    """
     if line.rollout in ("", run.id):
         return ""
-    other = app.runs.load(line.rollout)
-    return line.rollout if other and not other[0].phase.ended else ""
+    what = f"the rollout of run {line.rollout}"
+    try:
+        other = app.runs.load(line.rollout)
+    except msgspec.MsgspecError:
+        return f"{what}, whose record can't be read"
+    if other is None or other[0].phase.ended:
+        return ""
+    waits = other[0].parked or (other[0].waiting if other[0].held or "quota" in other[0].waiting else "")
+    if not waits or other[0].ending:
+        return what
+    how = "is parked" if other[0].parked else "itself waits"
+    return f"{what}, which {how} ({waits}); droptune cancel {line.rollout} ends it"

@@ -144,7 +144,7 @@ def _rollout(app: App, run: Run) -> Rollout:
     if line.pinned and not run.origin and line.rollout != run.id:  # what has begun would only be in everybody's way
         return Rollout(pinned=line.pinned)
     if other := held_by(app, line, run):
-        return Rollout(busy=f"the rollout of run {other}")
+        return Rollout(busy=other)
     endpoint = app.cloud.endpoints.get(line.endpoint)
     if endpoint is None or endpoint.state != READY:
         return Rollout(endpoint=endpoint.state if endpoint else None)

@@ -21,7 +21,7 @@ from shared.app import app as this_process
 from shared.errors import Conflict, NotFound, Permanent
 from shared.folders import DATASETS, datasets_of, read_folder
 from shared.intake import look_into
-from shared.lifecycle import Phase, Upload
+from shared.lifecycle import Phase, Rollout, Upload
 from shared.lines import note_trained
 from shared.looks import OBSERVE
 from shared.records import Claim, File, Heading, Line, Run, Serving
@@ -373,6 +373,37 @@ def test_a_rollback_is_one_run_however_often_it_is_asked_for(
     assert "already" in commands.rollback(app, line.endpoint, by="eve")
     assert run_of(app, run) == run
     assert woken(app, run) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"phase": Phase.CHECKING, "waiting": "an approval: droptune approve", "held": "approval"}, True),
+        ({"phase": Phase.REGISTERED, "waiting": "quota: 1 instance (X) take 24 vCPUs of Y, of which 0 of 0"}, True),
+        ({"phase": Phase.CHECKING, "parked": "a bug"}, True),
+        ({"phase": Phase.DEPLOYING, "waiting": "the deployment"}, False),
+    ],
+)
+def test_a_rollback_tells_of_the_run_that_holds_the_line(
+    app: App,
+    make_run: Callable[..., Run],
+    make_line: Callable[..., Line],
+    model: str,
+    changes: dict[str, Any],
+    *,
+    named: bool,
+) -> None:
+    """It may wait for ever: for an approval that nobody wants to give, or for quota."""
+    other = make_run("n", uploaded=NOW + timedelta(1), **changes)
+    line = make_line(rollout=other.id, serving=serving("r2"), latest=serving("r2"), before=serving("r1", model))
+    told = commands.rollback(app, line.id)
+    run = new_run(app, told)
+    assert f"after the rollout of run {other.id}" in told
+    seen = OBSERVE[Phase.REGISTERED](app, run)
+    assert isinstance(seen, Rollout)
+    assert f"the rollout of run {other.id}" in (seen.busy or "")
+    for text in (told, seen.busy or ""):
+        assert (f"droptune cancel {other.id}" in text) is named
 
 
 def test_a_rollback_that_failed_is_tried_again(
