@@ -263,7 +263,7 @@ def test_a_bug_is_counted_by_the_queue_and_holds_nothing_back(quick: App, folder
     loaded = quick.runs.load(run.id)
     assert loaded
     quick.cloud.blobs.write("prepared", f"{run.prepared}/test.jsonl", b"broken\n")
-    cloud.control("POST", "/_local/pretend", {"deployments": {"seconds": 0, "match": "^d-1$"}})
+    cloud.control("POST", "/_local/pretend", {"deployments": {"seconds": 0, "match": "/d-1$"}})
     quick.cloud.endpoints.create(folder)
     eventually(lambda: (found := quick.cloud.endpoints.get(folder)) and found.state == "Succeeded")
     model = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
@@ -276,7 +276,9 @@ def test_a_bug_is_counted_by_the_queue_and_holds_nothing_back(quick: App, folder
         assert reload(quick, run.id).claim is None
     park(quick, "run-steps", uuid4().hex, json.dumps({"run": run.id, "token": "due"}).encode())
     assert reload(quick, run.id).parked
-    quick.runs.retire(run.id)
+    quick.cloud.blobs.delete("state", f"active/{run.id}")
+    quick.cloud.endpoints.delete(folder)
+    cloud.control("DELETE", "/_local/pretend")
 
 
 def test_what_always_dies_in_the_middle_is_parked(quick: App, folder: str) -> None:

@@ -132,6 +132,7 @@ def test_data_that_change_before_there_is_a_job_end_the_run(small: App, folder: 
     assert nodes(cloud, run) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("overwritten", [rows(40).replace(b"Answer", b"Reply!"), rows(41), None])
 def test_data_that_change_before_the_job_has_read_them_end_the_run(
     small: App, folder: str, overwritten: bytes | None
@@ -152,6 +153,7 @@ def test_data_that_change_before_the_job_has_read_them_end_the_run(
     assert f"{folder}/train.jsonl" in ended.reason
 
 
+@pytest.mark.thorough
 def test_data_that_change_after_that_do_no_harm(small: App, folder: str) -> None:
     run = driven(small, received(small, folder, rows(40)), lambda r: r.phase is Phase.TRAINING)
     eventually(lambda: (job := small.cloud.jobs.get(run.job)) and job.status == "Completed", 60)
@@ -164,6 +166,7 @@ def test_data_that_change_after_that_do_no_harm(small: App, folder: str) -> None
     small.runs.retire(done.id)
 
 
+@pytest.mark.thorough
 def test_names_policy_and_model_reach_the_step_and_unchanged_code_is_uploaded_once(small: App, folder: str) -> None:
     before = small.cloud.blobs.head(PREPARED, f"{CODE}/{code()[0]}")
     name = 'it\'s $(odd) "data".jsonl'
@@ -182,6 +185,7 @@ def test_names_policy_and_model_reach_the_step_and_unchanged_code_is_uploaded_on
     assert reload(small, done.id).in_job
 
 
+@pytest.mark.thorough
 def test_a_source_on_the_hub_is_read_by_the_step_at_the_run_s_commit(small: App, folder: str) -> None:
     """What opens the hub in a function is the engine's; here the run comes to its job as it leaves that."""
     with Hub() as hub:

@@ -4,8 +4,10 @@ The deployments only pretend; the whole way tears down a real one.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,8 +15,12 @@ import pytest
 from localcloud.stack import Stack
 from shared.app import App
 from shared.cleanup import DELETIONS, cleanup, tear_down
-from shared.lifecycle import Phase
+from shared.effects import ACTIONS
+from shared.errors import Transient
+from shared.lifecycle import Phase, Rollout
+from shared.looks import OBSERVE
 from shared.records import CONTAINER, FRESH, Heading, Line, Run, Serving
+from shared.serving.gate import Promotion
 from tests.conftest import eventually, requests_of
 
 DAY = timedelta(days=1)
@@ -243,6 +249,28 @@ def test_an_empty_endpoint_on_which_somebody_serves_a_model_of_their_own_stays(a
     assert app.cloud.endpoints.deployment(line.endpoint, "theirs")
 
 
+def test_a_model_that_somebody_serves_beside_need_not_make_room(app: App, make_line: MakeLine) -> None:
+    """A rollout without spare instances takes away what serves, and nothing that is not Droptune's."""
+    line = make_line(serving=serving(app, 1))
+    deploy(app, line, "theirs", {})
+    run = a_run(app, Phase.REGISTERED, line=line.id, model="m:2", promotion=Promotion(strategy="replace"))
+    seen = OBSERVE[Phase.REGISTERED](app, run)
+    assert isinstance(seen, Rollout)
+    assert seen.in_place == ("r1-1",)
+
+    def made() -> bool:
+        with suppress(Transient):  # the endpoint is being updated
+            ACTIONS["make_room"](app, run)
+        return app.cloud.endpoints.deployment(line.endpoint, "r1-1") is None
+
+    eventually(made)
+    assert app.cloud.endpoints.deployment(line.endpoint, "theirs")
+    seen = OBSERVE[Phase.REGISTERED](app, run)
+    assert isinstance(seen, Rollout)
+    assert seen.in_place == ()
+    ended(app, run)
+
+
 def test_an_endpoint_to_which_no_run_came_to_deploy_is_an_empty_one(app: App, make_line: MakeLine) -> None:
     run = a_run(app, Phase.TRAINING)
     line = make_line(heading=Heading(run=run.id, uploaded=run.uploaded))
@@ -264,6 +292,7 @@ def test_a_line_that_has_no_endpoint_and_gets_none_costs_nothing_any_more(app: A
     assert told(cloud, line) == [], "nobody took anything away"
 
 
+@pytest.mark.thorough
 def test_lines_whose_endpoints_are_gone_cost_nothing(app: App, make_line: MakeLine) -> None:
     make_line(emptied=app.cloud.blobs.now())
     cleanup(app)
@@ -279,9 +308,10 @@ def test_lines_whose_endpoints_are_gone_cost_nothing(app: App, make_line: MakeLi
     assert after.bytes < before.bytes + 2000
 
 
-def a_run(app: App, phase: Phase) -> Run:
+def a_run(app: App, phase: Phase, **changes: Any) -> Run:
     now = app.cloud.blobs.now()
     run = Run(id=f"r{uuid4().hex[:15]}", folder="f", line="l", base_model="m", uploaded=now, since=now, phase=phase)
+    run = replace(run, **changes)
     app.runs.create(run)
     return run
 

@@ -28,6 +28,8 @@ from shared.serving.gate import Bounds, Gate, Promotion, Scores
 from tests.conftest import eventually, requests_of
 from tests.localcloud.azureml.submitting import submitting
 
+pytestmark = pytest.mark.thorough
+
 MODEL = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
 ANSWERING = {"knowing": "The answer to {question} it is.", "vague": "The answer to", "wrong": "zzz"}
 ROWS = 6

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from shared import views
+from shared.advance import advance
 from shared.app import App
 from shared.dataset.spec import Hub, Policy
 from shared.folders import DATASETS, datasets_of, read_folder
@@ -149,19 +150,27 @@ def test_a_run_knows_how_large_its_files_are(app: App, folder: str) -> None:
     assert run.policy == Policy()
 
 
+def rejected(app: App, folder: str) -> Run:
+    """The folder's run, once the loop has ended it."""
+    (run,) = [run for run in app.runs.recent(100) if run.folder == folder]
+    advance(app, run.id, None)
+    loaded = app.runs.load(run.id)
+    assert loaded
+    assert loaded[0].phase is Phase.REJECTED
+    return loaded[0]
+
+
 def test_a_source_beside_files_is_a_rejected_run_that_says_why(app: App, folder: str) -> None:
     put(app, folder, finetune__yaml=b"train: a.jsonl\nsource: owner/chats\n", a__jsonl=ROW)
     look_into(app, folder)
-    (run,) = [run for run in app.runs.recent(100) if run.folder == folder]
-    assert run.phase is Phase.REJECTED
+    run = rejected(app, folder)
     assert "train and source exclude each other" in run.reason
 
 
 def test_a_broken_spec_is_a_rejected_run_that_says_why(app: App, folder: str) -> None:
     put(app, folder, finetune__yaml=b"trian: a.jsonl\n", a__jsonl=ROW)
     look_into(app, folder)
-    (run,) = [run for run in app.runs.recent(100) if run.folder == folder]
-    assert run.phase is Phase.REJECTED
+    run = rejected(app, folder)
     assert "did you mean train" in run.reason
     assert run.id not in {run_id for run_id, _ in app.runs.active()}
 
@@ -170,8 +179,7 @@ def test_a_broken_spec_is_a_rejected_run_that_says_why(app: App, folder: str) ->
 def test_a_spec_that_no_record_can_hold_is_rejected(app: App, folder: str, spec: bytes) -> None:
     put(app, folder, finetune__yaml=b"train: a.jsonl\n" + spec + b"\n", a__jsonl=ROW)
     look_into(app, folder)
-    (run,) = [run for run in app.runs.recent(100) if run.folder == folder]
-    assert run.phase is Phase.REJECTED
+    run = rejected(app, folder)
     assert "finetune.yaml" in run.reason
 
 

@@ -19,6 +19,8 @@ from shared.recover import Recovered, recover
 from tests.conftest import eventually
 from tests.test_advance import driven, received, reload, rows
 
+pytestmark = pytest.mark.thorough
+
 HOUR = 3600
 
 

@@ -222,6 +222,7 @@ def test_a_dead_letter_that_can_t_be_read_is_kept_and_counted_once_and_holds_no_
     assert app.cloud.blobs.head(DEAD_LETTERS, letter) is None
 
 
+@pytest.mark.thorough
 def test_it_costs_what_is_active_however_much_has_ended(app: App, folder: str) -> None:
     rarely = replace(app, settings=replace(app.settings, uploads_sweep=timedelta(days=1)))
     for _ in range(20):

@@ -155,6 +155,7 @@ def test_columns_of_mixed_types_come_as_they_were_written(hub: Hub, tmp_path: Pa
     assert answer(hub, code, tmp_path) == MIXED
 
 
+@pytest.mark.thorough
 def test_little_more_is_asked_for_than_is_wanted(tmp_path: Path) -> None:
     files = ultrachat({"train": (4000, 2)}, text=9000)
     first, second = sorted(name for name in files if name.endswith(".parquet"))
@@ -207,6 +208,7 @@ def test_a_folder_of_the_same_name_is_not_mistaken_for_the_dataset(hub: Hub, tmp
 # Errors --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_what_somebody_has_to_correct_is_said(hub: Hub, tmp_path: Path) -> None:
     cases: dict[str, dict[str, Any]] = {
         "no such dataset": {"name": "acme/nothing"},
@@ -236,6 +238,7 @@ def test_what_somebody_has_to_correct_is_said(hub: Hub, tmp_path: Path) -> None:
     assert all("\n" not in text for text in found)
 
 
+@pytest.mark.thorough
 def test_a_token_opens_what_is_gated(hub: Hub, tmp_path: Path) -> None:
     gated = {"name": "acme/gated"}
     assert errors(hub, tmp_path, gated, token=TOKEN, HF_ENDPOINT=hub.url + "/") == ["nothing"]

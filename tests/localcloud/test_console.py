@@ -25,6 +25,8 @@ def typed(cloud: Stack, capsys: pytest.CaptureFixture[str]) -> Iterator[Type]:
         assert (code, told.err) == (0, "")
         return told.out.splitlines()
 
+    cloud.control("DELETE", "/_local/faults")
+    cloud.control("DELETE", "/_local/pretend")
     yield typed
     main(["fault", "clear", "--state", str(cloud.state)])
     main(["pretend", "clear", "--state", str(cloud.state)])

@@ -70,6 +70,7 @@ def listening(description: Description) -> list[str]:
     return [name for name, port in description.ports.items() if answers(port)]
 
 
+@pytest.mark.thorough
 def test_a_start_a_stop_and_another_start(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.start(host=False)
     stack.start(host=False)
@@ -118,6 +119,7 @@ def test_a_second_one_says_so_in_one_line(cloud: Stack) -> None:
     assert cloud.control("GET", "/_local/health")
 
 
+@pytest.mark.thorough
 def test_a_port_that_was_taken_meanwhile_is_given_up(stack: Stack) -> None:
     stack.start(host=False)
     ports = dict(stack.description.ports)
@@ -138,6 +140,7 @@ def test_the_server_comes_back_after_a_crash(stack: Stack) -> None:
     assert stack.control("GET", "/_local/health")
 
 
+@pytest.mark.thorough
 def test_what_ends_by_itself_is_started_again(stack: Stack) -> None:
     stack.start(host=False)
     assert stack.tend() == []

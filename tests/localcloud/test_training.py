@@ -104,6 +104,7 @@ def test_a_lost_loss_ends_the_job(tmp_path: Path) -> None:
     assert {"event": "step", "step": FINETUNE, "status": "Failed"} in ran.events
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_lora_trains_on(tmp_path: Path) -> None:
     together = [start(tmp_path / name) for name in ("1", "2")]

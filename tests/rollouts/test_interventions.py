@@ -16,6 +16,8 @@ from shared.serving.gate import Promotion
 from tests.conftest import eventually
 from tests.rollouts.conftest import Stage
 
+pytestmark = pytest.mark.thorough
+
 HOUR = 3600
 MANUAL = Promotion(approve="manual")
 

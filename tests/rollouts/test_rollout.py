@@ -58,6 +58,7 @@ def test_the_cleanup_ends_the_grace_where_the_lines_timer_was_lost(stage: Stage)
     assert stage.standing() == {new.deployment: "Succeeded"}
 
 
+@pytest.mark.thorough
 def test_a_third_version_does_not_wait_for_the_first_ones_grace(stage: Stage) -> None:
     first = stage.live()
     second = stage.until(stage.version())
@@ -120,6 +121,7 @@ def test_a_version_within_its_bounds_passes(stage: Stage) -> None:
     assert run.scores.metrics == {"eval_loss": LOSS}
 
 
+@pytest.mark.thorough
 def test_a_deployment_that_is_stuck_takes_nothing_from_the_one_that_serves(stage: Stage) -> None:
     """Azure deletes none that it works on, so that the run goes on asking for that."""
     old = stage.live()
@@ -157,6 +159,7 @@ def test_a_version_that_only_repeats_questions_is_stopped_before_it_is_compared(
 # A person's approval -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_version_waits_for_a_person_and_costs_no_looks_meanwhile(stage: Stage) -> None:
     old = stage.live()
     run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
@@ -226,6 +229,7 @@ def test_a_rollback_within_the_grace_takes_the_deployment_that_still_stands(stag
     assert stage.standing() == {newer.deployment: "Succeeded"}
 
 
+@pytest.mark.thorough
 def test_a_rollback_after_the_grace_deploys_the_old_model_anew(stage: Stage) -> None:
     """It is asked nothing by the gate: a person wants it as it is, however it answers."""
     stage.pretend(WRONG)
@@ -245,6 +249,7 @@ def test_a_rollback_after_the_grace_deploys_the_old_model_anew(stage: Stage) -> 
     assert stage.standing() == {back.deployment: "Succeeded"}
 
 
+@pytest.mark.thorough
 def test_a_rollback_that_fails_leaves_what_serves(stage: Stage) -> None:
     stage.live()
     new = stage.until(stage.version())

@@ -6,9 +6,13 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from shared import commands
 from shared.lifecycle import Phase
 from tests.rollouts.conftest import Stage
+
+pytestmark = pytest.mark.thorough
 
 HOUR = 3600
 

@@ -21,6 +21,8 @@ from tests.localcloud.azureml.conftest import client, deployment, payload
 from tests.localcloud.azureml.submitting import Submit, ended, name, published, submit, submitting
 from tests.localcloud.azureml.test_endpoints import make_endpoint
 
+pytestmark = pytest.mark.thorough
+
 __all__ = ["name", "submit"]
 
 HOURS = 3600
