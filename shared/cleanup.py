@@ -21,6 +21,7 @@ from shared.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, v
 from shared.lines import remove_deployments
 from shared.records import CONTAINER, FRESH, Line, Wake
 from shared.settings import Settings
+from shared.tags import RUN
 from shared.timers import wake_line
 
 log = logging.getLogger("droptune.cleanup")
@@ -175,7 +176,7 @@ def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) 
 def _others(app: App, line: Line) -> list[str]:
     """Deployments that somebody else made on the line's endpoint."""
     found = app.cloud.endpoints.deployments(line.endpoint)
-    return [each.name for each in found if "droptune.run" not in each.tags]
+    return [each.name for each in found if RUN not in each.tags]
 
 
 def _within_cap(app: App, line: Line, now: datetime) -> bool:

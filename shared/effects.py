@@ -28,6 +28,7 @@ from shared.lines import (
     held_by,
     line_of,
     note_trained,
+    ours,
     own,
     remove_deployments,
     save_line,
@@ -326,8 +327,8 @@ def _make_room(app: App, run: Run) -> Run:
     line, etag = _take_line(app, run)
     if line.serving:
         save_line(app, replace(line, serving=None, before=line.serving, emptied=app.cloud.blobs.now()), etag)
-    others = {each.name for each in app.cloud.endpoints.deployments(line.endpoint)}
-    remove_deployments(app, line.endpoint, others - {naming.deployment_name(run.id, run.attempt)}, used=True)
+    others = ours(app, line.endpoint) - {naming.deployment_name(run.id, run.attempt)}
+    remove_deployments(app, line.endpoint, others, used=True)
     return run
 
 

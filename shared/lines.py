@@ -17,6 +17,7 @@ from shared import naming
 from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.records import CONTAINER, Leaving, Line, Run
+from shared.tags import RUN
 
 log = logging.getLogger("droptune.lines")
 
@@ -76,6 +77,11 @@ def model_is_there(app: App, model: str) -> bool:
 def adoptable(line: Line, run: Run) -> Leaving | None:
     """The deployment of the run's very model that served before and still stands: a rollback need not make another."""
     return next((each for each in line.leaving if each.model == run.model and not each.going), None)
+
+
+def ours(app: App, endpoint: str) -> set[str]:
+    """Names of the endpoint's deployments that Droptune made; what else is there a person put there, and it stays."""
+    return {each.name for each in app.cloud.endpoints.deployments(endpoint) if RUN in each.tags}
 
 
 def remove_deployments(app: App, endpoint: str, names: Collection[str], *, used: bool) -> Collection[str]:

@@ -13,7 +13,7 @@ from shared import naming, slots
 from shared.app import App
 from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder
 from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload, unseen
-from shared.lines import adoptable, held_by, model_is_there, serves_same, trained
+from shared.lines import adoptable, held_by, model_is_there, ours, serves_same, trained
 from shared.records import Line, Run
 from shared.training.compute import unusable
 
@@ -150,7 +150,7 @@ def _rollout(app: App, run: Run) -> Rollout:
         return Rollout(endpoint=endpoint.state if endpoint else None)
     if adoptable(line, run):
         return Rollout()
-    there = {each.name for each in app.cloud.endpoints.deployments(line.endpoint)}
+    there = ours(app, line.endpoint)
     own = naming.deployment_name(run.id, run.attempt)
     return Rollout(
         leaving=bool(line.leaving),
