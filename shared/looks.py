@@ -141,8 +141,8 @@ def _rollout(app: App, run: Run) -> Rollout:
         return Rollout(newer=newer)
     if line.tearing_down:
         return Rollout(busy="the teardown of the endpoint")
-    if line.pinned and not run.origin and line.rollout != run.id:  # what has begun would only be in everybody's way
-        return Rollout(pinned=line.pinned)
+    if line.pinned and line.serving and not run.origin and line.rollout != run.id:
+        return Rollout(pinned=line.pinned)  # what has begun would only be in everybody's way; nothing can't be kept
     if other := held_by(app, line, run):
         return Rollout(busy=other)
     endpoint = app.cloud.endpoints.get(line.endpoint)

@@ -156,6 +156,16 @@ def test_a_pin_does_not_stop_a_rollout_that_has_begun(app: App, key: str) -> Non
     app.cloud.blobs.delete("state", f"active/{run.id}")
 
 
+def test_a_pin_keeps_nothing_where_nothing_serves(app: App, key: str) -> None:
+    """What it was pinned to was torn down: new versions would wait for ever."""
+    run = a_run(app, key, Phase.REGISTERED, model="m:2")
+    a_line(app, key, pinned="ann", emptied=app.cloud.blobs.now())
+    seen = OBSERVE[Phase.REGISTERED](app, run)
+    assert isinstance(seen, Rollout)
+    assert seen.pinned == ""
+    app.cloud.blobs.delete("state", f"active/{run.id}")
+
+
 def test_a_rollback_without_spare_instances_that_fails_brings_back_what_it_took_away(app: App, key: str) -> None:
     promotion = Promotion(strategy="replace")
     run = a_run(app, key, Phase.REGISTERED, origin="r1", model="m:1", promotion=promotion, ending=Phase.FAILED)
