@@ -33,7 +33,7 @@ from shared.lines import (
     remove_deployments,
     save_line,
 )
-from shared.records import File, Heading, Leaving, Line, Pinned, Run, Serving
+from shared.records import File, Heading, Leaving, Line, Pinned, Run, Serving, readable
 from shared.serving.payload import answer_of, conversation_of, expected_of, opening_of, scoring_payload
 from shared.serving.smoke import SILENCE, Verdict, judge
 from shared.tags import tags_of, tags_of_line
@@ -191,7 +191,7 @@ def _lead(app: App, run: Run) -> Run:
     if before and before.order >= run.order:
         return run  # the next look finds that out
     save_line(app, replace(line, heading=Heading(run=run.id, uploaded=run.uploaded, ordinal=run.ordinal)), etag)
-    if before and before.run != run.id and (other := app.runs.load(before.run)):
+    if before and before.run != run.id and (other := readable(app.runs, before.run)):
         wake(app, other[0])
     return run
 

@@ -14,7 +14,7 @@ from shared.app import App
 from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder
 from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload, unseen
 from shared.lines import adoptable, held_by, model_is_there, ours, serves_same, trained
-from shared.records import Line, Run
+from shared.records import Line, Run, readable
 from shared.training.compute import unusable
 
 READY = "Succeeded"
@@ -95,7 +95,7 @@ def _newer(line: Line | None, run: Run) -> str | None:
 
 def _went_further(app: App, run_id: str) -> bool:
     """Whether a run has its model, and is on its way to the traffic: what is older need not be deployed any more."""
-    loaded = app.runs.load(run_id)
+    loaded = readable(app.runs, run_id)
     return loaded is not None and not loaded[0].ending and loaded[0].phase in ROLLOUT
 
 

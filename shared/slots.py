@@ -19,7 +19,7 @@ import msgspec
 from shared.app import App
 from shared.errors import Conflict, NotFound, Transient
 from shared.lifecycle import Phase
-from shared.records import CONTAINER, Run
+from shared.records import CONTAINER, readable
 
 BLOB = "slots.json"
 DAY = timedelta(hours=24)
@@ -198,24 +198,16 @@ def _gone(app: App, slots: Slots, limits: Limits) -> set[str]:
 def _trains(app: App, run_id: str) -> bool:
     """Whether the run may hold a slot. One whose record can't be read does: its job may be running."""
     try:
-        run = _run(app, run_id)
+        loaded = app.runs.load(run_id)
     except msgspec.MsgspecError:
         return True
-    return run is not None and run.phase in (Phase.PREPARED, Phase.TRAINING)
+    return loaded is not None and loaded[0].phase in (Phase.PREPARED, Phase.TRAINING)
 
 
 def _waits(app: App, run_id: str) -> bool:
     """Whether the run comes when its turn has come. One that is parked gets a new place once it goes on."""
-    try:
-        run = _run(app, run_id)
-    except msgspec.MsgspecError:
-        return False
-    return run is not None and run.phase is Phase.PREPARED and not run.parked
-
-
-def _run(app: App, run_id: str) -> Run | None:
-    loaded = app.runs.load(run_id)
-    return loaded[0] if loaded else None
+    loaded = readable(app.runs, run_id)
+    return loaded is not None and loaded[0].phase is Phase.PREPARED and not loaded[0].parked
 
 
 def _limits(app: App) -> Limits:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from shared.app import App
 from shared.lifecycle import Phase
-from shared.records import Line, Run
+from shared.records import Line, Run, readable
 from shared.slots import free
 
 PREPARE_QUEUE = "prepare"
@@ -31,5 +31,5 @@ def wake_line(app: App, line: Line, *, after: timedelta = timedelta(0), token: s
 def free_slot(app: App, run: Run) -> None:
     """Gives the run's place among those that train back, and wakes whom that makes room for."""
     for run_id in free(app, run.id):
-        if loaded := app.runs.load(run_id):
+        if loaded := readable(app.runs, run_id):
             wake(app, loaded[0])

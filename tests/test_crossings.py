@@ -20,10 +20,12 @@ from shared.effects import ACTIONS
 from shared.folders import DATASETS, datasets_of, read_folder
 from shared.intake import look_into
 from shared.lifecycle import Phase, Rollout
+from shared.lines import held_by
 from shared.looks import OBSERVE
-from shared.records import Leaving, Line, Run, Serving, Wake
+from shared.records import Heading, Leaving, Line, Run, Serving, Wake
 from shared.release import release
 from shared.serving.gate import Promotion
+from shared.timers import free_slot
 from tests.conftest import eventually
 from tests.test_advance import driven, reload, rows
 from tests.test_commands import woken
@@ -202,3 +204,21 @@ def test_a_timer_that_came_is_over_although_the_clock_goes_back(
     assert timer
     assert timer.token != "old"
     app.cloud.blobs.delete("state", f"active/{run.id}")
+
+
+def test_a_record_that_somebody_broke_stops_no_other_run(app: App, key: str) -> None:
+    """It waits for a slot, and is the one that trains: who frees the slot, or comes after it, goes on all the same."""
+    run = a_run(app, key, Phase.PREPARED)
+    before = Heading(run=f"b{key}", uploaded=run.uploaded - timedelta(hours=1))
+    line = a_line(app, key, heading=before, rollout=before.run)
+    app.cloud.blobs.write("state", f"runs/{before.run}.json", b"{")
+    slots.take(replace(app, settings=replace(app.settings, max_active_jobs=0)), before.run)
+    free_slot(app, run)
+    assert ACTIONS["lead"](app, run) == run
+    heading = line_now(app, key).heading
+    assert heading
+    assert heading.run == run.id
+    assert "can't be read" in held_by(app, line, run), "what it has on the endpoint is not known"
+    slots.free(app, before.run)
+    for blob in (f"runs/{before.run}.json", f"active/{run.id}"):
+        app.cloud.blobs.delete("state", blob)
