@@ -421,9 +421,10 @@ def test_what_finetune_yaml_demands_is_in_the_runs_record(app: App) -> None:
     for spec, wanted in (
         (b"train: train.jsonl\n", Promotion()),
         (
-            b"train: train.jsonl\ngate: {rows: 3, metrics: {loss: {most: 1}}}\napprove: manual\nstrategy: replace\n",
-            Promotion(approve="manual", strategy="replace", gate=Gate(rows=3, metrics={"loss": Bounds(most=1.0)})),
+            b"train: train.jsonl\ngate: {rows: 3, metrics: {loss: {most: 1}}}\napprove: manual\n",
+            Promotion(approve="manual", gate=Gate(rows=3, metrics={"loss": Bounds(most=1.0)})),
         ),
+        (b"train: train.jsonl\nstrategy: replace\n", Promotion(strategy="replace")),
     ):
         folder = f"gate-{uuid4().hex[:8]}"
         app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", TEST)

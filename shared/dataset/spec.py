@@ -388,7 +388,8 @@ KEYS = (
         kind="text",
         help=(
             "`blue_green` makes the new version beside the one that serves; `replace` removes that one first, which "
-            "needs no spare quota, but callers get errors until the new one answers, and nothing is compared with."
+            "needs no spare quota, but callers get errors until the new one answers, and nothing is compared with. It "
+            "does not go with `approve: manual`."
         ),
         default=Promotion.strategy,
         example="replace",
@@ -425,6 +426,8 @@ def _wrong_together(document: Mapping[str, Any]) -> Iterator[str]:
     percents = [split.get("validation"), split.get("test")] if isinstance(split, dict) else []
     if sum(percent for percent in percents if isinstance(percent, int | float) and 0 < percent < 100) >= 100:
         yield "split.validation and split.test leave nothing to train on: together they must be less than 100"
+    if document.get("strategy") == "replace" and document.get("approve") == "manual":
+        yield "approve: manual does not go with strategy: replace: nothing would answer until somebody approves"
     gate = document.get("gate")
     if not isinstance(gate, dict):
         return

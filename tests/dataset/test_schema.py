@@ -141,6 +141,8 @@ def beyond_the_schema(document: dict[str, Any]) -> bool:
         texts = [place[name] for name in names if place.get(name) is not None]
         if len(set(texts)) < len(texts):
             return True
+    if document.get("approve") == "manual" and document.get("strategy") == "replace":
+        return True
     gate = document.get("gate") or {}
     if gate.get("rows") == 0 and (gate.get("min_score") or 0) > 0:
         return True
@@ -154,6 +156,7 @@ def beyond_the_schema(document: dict[str, Any]) -> bool:
 
 @given(documents())
 @example({"train": "a.csv", "test": "a.csv"})
+@example({"train": "a.csv", "approve": "manual", "strategy": "replace"})
 @example({"source": "a", "splits": {"train": "a", "test": "a"}})
 @example({"train": "a.csv", "split": {"test": 50, "validation": 50}})
 @example({"train": "a.csv", "split": {"test": 0.0, "validation": 10**400}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,7 +40,7 @@ gate:
     "train/acc": {least: 0, most: }
     seen: {}
     nothing:
-approve: manual
+approve: auto
 strategy: replace
 """
     )
@@ -51,7 +53,7 @@ strategy: replace
             on_bad_rows="drop", max_bad_percent=1.0, min_rows=100, validation_percent=5, test_percent=20, seed=7
         ),
         promotion=Promotion(
-            approve="manual",
+            approve="auto",
             strategy="replace",
             gate=Gate(
                 rows=50,
@@ -107,6 +109,7 @@ def test_without_other_wishes_a_version_goes_live_by_itself_unless_it_is_worse()
     )
     assert parse(b"train: a.csv").promotion == expected
     assert parse(b"train: a.csv\ngate:\napprove:\nstrategy:\n").promotion == expected
+    assert parse(b"train: a.csv\napprove: manual").promotion == replace(expected, approve="manual")
     assert parse(b"train: a.csv\ngate: {rows: , metrics: , score: }").promotion == expected
 
 
@@ -176,6 +179,7 @@ def test_without_other_wishes_a_version_goes_live_by_itself_unless_it_is_worse()
         ("train: a.csv\napprove: yes", "approve is True, true or false; it must be text"),
         ("train: a.csv\napprove: manuel", "approve is 'manuel'; did you mean manual?"),
         ("train: a.csv\nstrategy: blue-green", "strategy is 'blue-green'; did you mean blue_green?"),
+        ("train: a.csv\nstrategy: replace\napprove: manual", "manual does not go with strategy: replace: nothing"),
         ("train: a.csv\nstrategy: canary", "strategy is 'canary'; it must be blue_green or replace"),
         ("train: a.csv\nmin_score: 5", "'min_score' is not a key; did you mean gate.min_score?"),
         ("train: a.csv\ngate: 5", "gate is a number; it must hold keys and values .rows, score, min_score"),
