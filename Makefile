@@ -3,8 +3,8 @@
 .PHONY: help setup demo test test-quick test-all test-long lint format bench bench-dataset bench-sweep bench-burst lock clean
 PYTHON ?= python3
 RUN = .venv/bin/python -m
-# Two workers, a file of tests to one of them: each has a local cloud of its own.
-PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
+# Three workers, since tests wait for processes; a file of tests to one of them: each has a local cloud of its own.
+PARALLEL = -n 3 --dist loadfile --no-loadscope-reorder
 export PYTHON313 PYTHON311
 
 help: ## This list
@@ -26,7 +26,7 @@ test-all: test ## The same, then the thorough ones: the whole crash matrix, chao
 	@$(RUN) pytest $(PARALLEL) -m thorough tests/chaos tests
 
 test-long: setup ## 100,000 mutated inputs a series, bombs in full size, 10,000 steps of chaos (hours; the inputs go on where they were)
-	@DROPTUNE_LONG=1 $(RUN) pytest tests/dataset/test_properties.py tests/dataset/test_bombs.py tests/dataset/test_real_files.py
+	@DROPTUNE_LONG=1 $(RUN) pytest -m "" tests/dataset/test_properties.py tests/dataset/test_bombs.py tests/dataset/test_real_files.py
 	@$(RUN) tests.dataset.fuzz --inputs $(or $(INPUTS),100000) --processes 2
 	@DROPTUNE_LONG=1 $(RUN) pytest -m thorough tests/chaos/test_machine.py
 

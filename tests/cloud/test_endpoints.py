@@ -74,6 +74,7 @@ def test_what_does_not_exist(azure: Cloud, unique: str) -> None:
         azure.endpoints.deploy(unique, "dep-1", MODEL, SIZE, 1)
 
 
+@pytest.mark.thorough
 def test_a_deployment_from_making_to_deleting(azure: Cloud, cloud: Stack, unique: str) -> None:
     endpoints = azure.endpoints
     endpoints.create(unique, "a test", {"droptune.line": unique})

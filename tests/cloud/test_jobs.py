@@ -108,6 +108,7 @@ def test_a_job_trains_and_leaves_a_model_and_its_losses(azure: Cloud, cloud: Sta
     assert registered.tags["droptune.run"] == unique
 
 
+@pytest.mark.thorough
 def test_a_job_that_fails_says_in_which_step_and_why(azure: Cloud, unique: str) -> None:
     wanted = request(azure, unique, train=b"this is not JSON\n")
     azure.jobs.submit(wanted)

@@ -154,6 +154,7 @@ def test_deep_nesting_neither_crashes_nor_takes_long(deep: bytes, tmp_path: Path
     assert told.seconds < 20
 
 
+@pytest.mark.thorough
 def test_a_parquet_file_of_one_large_row_group_is_read(tmp_path: Path) -> None:
     """As pandas writes it: one row group of all rows (up to a million), snappy, dictionaries where they help."""
     size = (1000 if FULL else 100) * MIB

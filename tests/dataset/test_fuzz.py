@@ -66,6 +66,7 @@ def test_the_pieces_in_which_a_file_comes_make_no_difference(series: str) -> Non
             assert fuzz.engine(fuzz.Bytes(given.name, given.data, pieces), fuzz.LIMITS) == whole, at
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("series", ["jsonl-messages", "jsonl-sharegpt", "parquet"])
 def test_several_processes_say_what_one_says(series: str, tmp_path: Path) -> None:
     held = tmp_path / "held.jsonl"

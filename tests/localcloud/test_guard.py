@@ -77,6 +77,7 @@ def test_the_whole_family_ends(tmp_path: Path, way: str) -> None:
     assert psutil.wait_procs(members, timeout=5)[1] == []
 
 
+@pytest.mark.thorough
 def test_what_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
     process = run(STUBBORN, tmp_path / "log")
     members = family(process, tmp_path / "log")

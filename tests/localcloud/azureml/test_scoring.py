@@ -86,6 +86,7 @@ def test_more_at_once_than_it_takes(ask: Any) -> None:
     assert codes[200] + codes[429] == 12
 
 
+@pytest.mark.thorough
 def test_a_second_deployment(ml: Any, served: str, ask: Any) -> None:
     limit = OnlineRequestSettings(request_timeout_ms=1)
     ml.online_deployments.begin_create_or_update(deployment(served, "green", request_settings=limit)).result()
@@ -120,6 +121,7 @@ def test_a_deployment_that_failed_does_not_serve(ml: Any, served: str, ask: Any)
     ml.online_deployments.begin_delete("red", served).result()
 
 
+@pytest.mark.thorough
 def test_after_a_crash_of_the_cloud_it_serves_again(cloud: Stack, ask: Any) -> None:
     cloud.kill_server()
     cloud.start_server()

@@ -54,6 +54,7 @@ def clock() -> Iterator[Clock]:
     listener.close()
 
 
+@pytest.mark.thorough
 def test_one_host_runs_a_timer_and_another_takes_over(start: Start, prefix: str, queues: Queues, clock: Clock) -> None:
     options, settings = ("--clock", clock.url), {"SCHEDULE": "0 */5 * * * *"}
     started = [start(prefix, *options, **settings) for _ in range(2)]
