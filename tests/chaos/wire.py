@@ -93,9 +93,6 @@ class Wire(HttpTransport[Any, Any]):
         """Ends the connections."""
         self._real.close()
 
-    def sleep(self, duration: float) -> None:
-        """Pauses between retries cost a test nothing."""
-
     def send(self, request: Any, **kwargs: Any) -> Any:
         """One call. A host that has died sends no more, whatever its `finally` blocks want."""
         if self.dead:
