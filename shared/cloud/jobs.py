@@ -57,8 +57,8 @@ class Jobs:
         job = self._pipeline(request)
         try:
             with translated(f"submitting job {request.name} in {self._where}", role=_ROLE):
-                # The SDK's own check of the schema takes a second of processor time. The service checks the job again,
-                # and a test of ours has the SDK check what we send.
+                # The SDK's own check takes a second of processor time, and notices neither an input that is missing nor
+                # one of another type. The service does.
                 self._clients.ml.jobs.create_or_update(job, skip_validation=True)
         except (Conflict, Permanent, Transient):
             if self.get(request.name) is None:  # or else somebody was faster, or the answer was lost

@@ -185,12 +185,6 @@ def test_a_job_is_cancelled_once_or_twice(azure: Cloud, unique: str) -> None:
     azure.jobs.cancel(f"{unique}-nobody")
 
 
-def test_the_sdk_finds_nothing_wrong_with_what_is_sent_without_its_check(azure: Cloud, unique: str) -> None:
-    for wanted in (request(azure, unique), with_step(azure, unique)):
-        found = azure.clients.ml.jobs.validate(azure.jobs._pipeline(wanted))
-        assert found.passed, found.error_messages
-
-
 def test_a_job_that_the_service_refuses_is_permanent(azure: Cloud, unique: str) -> None:
     good = request(azure, unique)
     nowhere = JobRequest(**{**good.__dict__, "inputs": {**good.inputs, "compute_finetune": "nowhere"}})
