@@ -19,6 +19,8 @@ from tests.chaos.wire import Call
 from tests.chaos.world import World
 
 PATIENCE = timedelta(hours=4)
+TIMERS = ("sweep", "cleanup")
+"""Stages of calls that come in their own time."""
 
 
 def rows(salt: object, count: int = 20) -> bytes:
@@ -75,12 +77,13 @@ class Scene:
                 run = world.newest() if len(world.known) > before else None
                 return run if run and run.phase.ended else None
 
-            world.until(ended, patience=PATIENCE)
-            world.settled(patience=PATIENCE)
+            run = world.until(ended, patience=PATIENCE)
+            world.until(lambda: world.at_rest() and not world.line(run.line).leaving, patience=PATIENCE)
+            late = world.clock.now() + PATIENCE
+            while any(not each.met and each.call.startswith(TIMERS) for each in breaks) and world.clock.now() < late:
+                world.wait(PATIENCE)
             calls = wire.calls
-        run = world.newest()
-        assert run
-        return run, calls
+        return world.run(run.id), calls
 
     def first(self) -> Run:
         """The version that is to be replaced first."""

@@ -45,6 +45,7 @@ AGAIN = timedelta(seconds=30)
 LEASE = timedelta(minutes=10)
 """How long the real host hides a message that it works on: it comes back so long after its host died."""
 SWEEP_EVERY = timedelta(minutes=5)
+CLEANUP_EVERY = timedelta(minutes=15)
 _FAR = 24 * 3600
 """Seconds (real) for which a message that the world holds is hidden from others."""
 
@@ -69,6 +70,9 @@ class Message:
             return ""
 
 
+_WIRED = ("transport", "credential")
+
+
 class Host:
     """A process of the Functions host: its App, over SDK clients and a wire of its own."""
 
@@ -77,9 +81,13 @@ class Host:
         self.app = App.of(settings)
         self.app.cloud.clients.__dict__["transport"] = wire
 
-    def reborn(self) -> None:
-        """A process that remembers nothing of the one that died. Its SDK clients hold connections and tokens alone."""
-        kept = {name: made for name, made in vars(self.app.cloud.clients).items() if name not in ("settings", "lock")}
+    def reborn(self, *, cold: bool = False) -> None:
+        """A process that remembers nothing of the one that died.
+
+        Connections and tokens are kept. SDK clients too, which know where the workspace is, unless it is `cold`.
+        """
+        made = vars(self.app.cloud.clients)
+        kept = {name: made[name] for name in made if (not cold and name not in ("settings", "lock")) or name in _WIRED}
         self.app = App.of(self.settings)
         vars(self.app.cloud.clients).update(kept)
         self.wire.dead = False
@@ -134,7 +142,7 @@ class World:
     """See the module. `settings` are those of Settings by name; what is not given stays as the stack has it."""
 
     def __init__(self, stack: Stack, *, hosts: int = 1, sweeps: bool = True, **settings: Any) -> None:
-        """`sweeps`: the timer runs the sweep every five minutes of local time."""
+        """`sweeps`: timers run the sweep every 5 minutes of local time, and the cleanup every 15."""
         quick: dict[str, Any] = {
             "settle": timedelta(0),
             "poll_interval": timedelta(seconds=10),
@@ -162,7 +170,8 @@ class World:
         self._due: dict[str, datetime] = {}
         self._unread: set[str] = set()
         self._turn = 0
-        self._sweeps, self._swept = sweeps, self.clock.now()
+        self._sweeps = sweeps
+        self._swept = self._cleaned = self.clock.now()
 
     @property
     def app(self) -> App:
@@ -230,23 +239,22 @@ class World:
     def _late(self, give_up: datetime, late: float) -> bool:
         return self.clock.now() > give_up or time.monotonic() > late
 
-    def settled(self, *, patience: timedelta = timedelta(hours=1)) -> None:
-        """Goes on until no message is left anywhere and no run is active. Fails after `patience`."""
-        self.until(self._at_rest, patience=patience)
-
-    def _at_rest(self) -> bool:
+    def at_rest(self) -> bool:
+        """Whether no message is left anywhere and no run is active."""
         return not (self.messages or self.look(everything=True) or list(self.app.runs.active()))
 
     def wait(self, at_most: timedelta) -> None:
-        """Lets time pass until the next message is due or the timer fires, but no longer than that."""
+        """Lets time pass until the next message is due or a timer fires, but no longer than that."""
         now = self.clock.now()
         moments = [now + at_most, *(message.due for message in self.messages.values())]
         if self._sweeps:
-            moments.append(self._swept + SWEEP_EVERY)
+            moments += [self._swept + SWEEP_EVERY, self._cleaned + CLEANUP_EVERY]
         self.clock.jump(min(moments) - now)
         time.sleep(0.01)  # for what the local cloud does at that moment by itself
         if self._sweeps and self.clock.now() >= self._swept + SWEEP_EVERY:
             self.sweep()
+        if self._sweeps and self.clock.now() >= self._cleaned + CLEANUP_EVERY:
+            self.cleanup()
 
     def sweep(self) -> None:
         """The timer fires."""
@@ -255,6 +263,7 @@ class World:
 
     def cleanup(self) -> None:
         """The other timer fires."""
+        self._cleaned = self.clock.now()
         self._run(self.hosts[self._turn % len(self.hosts)], cleanup)
 
     def run(self, run_id: str) -> Run:
