@@ -95,6 +95,7 @@ class Scene:
         """Replaces the live version while these break. What is wrong afterwards."""
         before = self.line()
         self.world.control("DELETE", "/_local/ledger")
+        self.world.control("DELETE", "/_local/history")
         self.world.errors.clear()
         try:
             run, _ = self.upload(breaks)

@@ -73,6 +73,7 @@ def test_the_real_host_is_killed_at_its_calls(real: Stack, record_property: Call
     for number, (service, method, where) in enumerate(rng.sample(sorted(calls), KILLED)):
         before = world.line(clean.line)
         world.control("DELETE", "/_local/ledger")
+        world.control("DELETE", "/_local/history")
         moment = ("before", "after")[number % 2]
         nth = rng.randrange((calls[service, method, where] + 1) // 2)  # polls are not as many each time
         harm = {"delay": 60} if moment == "before" else {"reset": True}

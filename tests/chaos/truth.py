@@ -26,6 +26,10 @@ AFTER: Mapping[Phase, frozenset[Phase]] = {
 """The design's table; besides, what is not live yet can be superseded or cancelled."""
 
 
+_TOLD = ("deployments", "traffic")
+"""Kinds of the local cloud's history."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Clean:
     """A run that met with nothing, and what was told of it."""
@@ -43,7 +47,7 @@ def replaced(
     line = world.line(run.line)
     return [
         *_one_of_each(world, run, ledger),
-        *_order_of_traffic(run, before, ledger),
+        *_without_a_gap(run, before, world.control("GET", "/_local/history")),
         *history(run, clean.run),
         *_events(world, run, clean.events),
         *_record(run, line),
@@ -129,23 +133,24 @@ def _one_of_each(world: World, run: Run, ledger: Sequence[Mapping[str, Any]]) ->
     return wrong
 
 
-def _order_of_traffic(run: Run, before: Line | None, ledger: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What served before is deleted after the traffic has changed, never before."""
+def _without_a_gap(run: Run, before: Line | None, past: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The traffic went over once, to what was ready; until then nothing had become of what served before."""
     if before is None or before.serving is None:
         return []
-    changes = [
-        (entry["kind"], entry["method"], entry["name"])
-        for entry in ledger
-        if entry.get("kind") in ("onlineEndpoints", "deployments") and entry["status"] < 300 and "action" not in entry
-        if entry["method"] in ("PUT", "DELETE")
-    ]
-    gone = ("deployments", "DELETE", before.serving.deployment)
-    moved = [at for at, change in enumerate(changes) if change[:2] == ("onlineEndpoints", "PUT")]
-    if gone not in changes:
-        return [f"{before.serving.deployment}, which served before, was never deleted"]
-    if not moved or moved[0] > changes.index(gone):
-        return [f"{before.serving.deployment} was deleted before the traffic had changed"]
-    return []
+    old, new = (f"{run.endpoint}/{name}" for name in (before.serving.deployment, run.deployment))
+    own = [(entry["name"], entry.get("state") or entry["traffic"]) for entry in past if entry["kind"] in _TOLD]
+    given = [at for at, (name, what) in enumerate(own) if name == run.endpoint and isinstance(what, dict)]
+    if [own[at][1] for at in given] != [{run.deployment: 100}]:
+        return [f"traffic went over to {[own[at][1] for at in given]}"]
+    earlier, later = own[: given[0]], own[given[0] :]
+    wrong = []
+    if [what for name, what in earlier if name == new][-1:] != ["Succeeded"]:
+        wrong.append(f"{new} got the traffic while it was not ready: {earlier}")
+    if any(name == old for name, _ in earlier):
+        wrong.append(f"{old} served, and was touched before the traffic went over: {earlier}")
+    if (old, "Deleted") not in later:
+        wrong.append(f"{old}, which served before, was never deleted")
+    return wrong
 
 
 def _record(run: Run, line: Line) -> list[str]:

@@ -145,7 +145,7 @@ class World:
         """`sweeps`: timers run the sweep every 5 minutes of local time, and the cleanup every 15."""
         quick: dict[str, Any] = {
             "settle": timedelta(0),
-            "poll_interval": timedelta(seconds=10),
+            "poll_interval": timedelta(seconds=20),
             "rollout_grace": timedelta(minutes=1),
             "max_jobs_per_day": 1_000_000,
         }
@@ -234,7 +234,7 @@ class World:
                 return found
             told = f"after {patience} or three minutes, {self.told()}" if self._late(give_up, late) else ""
             assert not told, told
-            self.wait(timedelta(seconds=30))
+            self.wait(timedelta(minutes=1))
 
     def _late(self, give_up: datetime, late: float) -> bool:
         return self.clock.now() > give_up or time.monotonic() > late
