@@ -9,7 +9,23 @@ from __future__ import annotations
 from shared import naming
 from shared.app import App
 from shared.lifecycle import Phase
-from shared.records import Line, Run, Serving
+from shared.records import Line, Run, Serving, readable
+
+_KEPT = (
+    "train",
+    "validation",
+    "test",
+    "spec",
+    "hub",
+    "hub_commit",
+    "policy",
+    "promotion",
+    "parameters",
+    "rows",
+    "faults",
+    "pinned",
+)
+"""What it has of the run that trained the model."""
 
 
 def again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) -> Run:
@@ -20,48 +36,24 @@ def again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) ->
     """
     rivals = [each for each in (line.serving, line.latest, line.heading) if each]
     ordinal = 1 + max(each.ordinal for each in rivals if each.uploaded == instead_of.uploaded)
-    run_id = naming.again_id(line.id, instead_of.uploaded.isoformat(), what.model, ordinal)
-    loaded, now = app.runs.load(what.run), app.cloud.blobs.now()
-    base = (
-        loaded[0]
-        if loaded
-        else Run(
-            id=run_id,
-            folder=line.folder,
-            line=line.id,
-            base_model=line.base_model,
-            uploaded=what.uploaded,
-            since=now,
-            fingerprint=what.fingerprint,
-            # The name of a deployment is that of the run and attempt that made it, and so is the place of their data.
-            data_of="/".join(what.deployment.rsplit("-", 1)),
-            job=what.model.rpartition(":")[2],
-        )
-    )
+    loaded, now = readable(app.runs, what.run), app.cloud.blobs.now()
+    base = loaded[0] if loaded else None
+    origin = base.origin or what.run if base else what.run
     return Run(
-        id=run_id,
+        id=naming.again_id(line.id, instead_of.uploaded.isoformat(), what.model, ordinal),
         folder=line.folder,
         line=line.id,
         base_model=line.base_model,
         uploaded=instead_of.uploaded,
         ordinal=ordinal,
-        origin=base.origin or what.run,
-        data_of=base.prepared,
-        train=base.train,
-        validation=base.validation,
-        test=base.test,
-        spec=base.spec,
-        hub=base.hub,
-        hub_commit=base.hub_commit,
-        policy=base.policy,
-        promotion=base.promotion,
-        parameters=base.parameters,
+        origin=origin,
+        rollback=what.model != instead_of.model,
+        # The name of a deployment is that of the run and attempt that made it, and so is the place of their data.
+        data_of=base.prepared if base else "/".join(what.deployment.rsplit("-", 1)),
         phase=Phase.REGISTERED,
         since=now,
-        rows=base.rows,
-        fingerprint=base.fingerprint or what.fingerprint,
-        faults=base.faults,
-        pinned=base.pinned,
-        job=base.job,
+        fingerprint=base.fingerprint or what.fingerprint if base else what.fingerprint,
+        job=base.job if base else what.model.rpartition(":")[2],
         model=what.model,
-    ).told(now, f"{why}: {what.model}, of run {base.origin or what.run}")
+        **{name: getattr(base, name) for name in _KEPT if base},
+    ).told(now, f"{why}: {what.model}, of run {origin}")

@@ -51,8 +51,9 @@ def retry(app: App, run_id: str, *, by: str = "") -> str:
             wake(app, run)
             doing = f"waits for {run.waiting}" if run.waiting else "goes on by itself"
             return f"run {run.id} is {run.phase} and {doing}: it was looked at again, nothing else"
-        told = run.told(app.cloud.blobs.now(), f"taken up again by {who(by)}; it was parked: {run.parked}")
-        _save(app, replace(told, parked="", parked_at=None, crashes=0), etag)
+        now = app.cloud.blobs.now()
+        told = run.told(now, f"taken up again by {who(by)}; it was parked: {run.parked}")
+        _save(app, replace(told, parked="", parked_at=None, crashes=0, resumed=now), etag)
         return f"run {run.id} is not parked any more, and goes on where it was: {run.phase}"
 
     return _again(attempt, f"run {run_id}")
@@ -83,7 +84,10 @@ def cancel(app: App, run_id: str, *, by: str = "") -> str:
 
 
 def approve(app: App, run_id: str, *, by: str = "") -> str:
-    """Lets a run have traffic that has passed the gate, where its finetune.yaml asks for that (`approve: manual`)."""
+    """Lets a run have traffic that has passed the gate, where its finetune.yaml asks for that (`approve: manual`).
+
+    That may have been days ago: it has to pass the smoke test once more.
+    """
 
     def attempt() -> str:
         run, etag = _run(app, run_id)
@@ -97,9 +101,12 @@ def approve(app: App, run_id: str, *, by: str = "") -> str:
         if run.phase is not Phase.CHECKING or not run.scores or not run.scores.passed:
             waits = f", and waits for {run.waiting}" if run.waiting else ""
             raise Permanent(f"run {run.id} is {run.phase}{waits}: it can be approved once it has passed its checks")
-        told = run.told(app.cloud.blobs.now(), f"approved by {who(by)}")
-        _save(app, replace(told, approved=who(by), waiting="", held=""), etag)
-        return f"run {run.id} is approved, and gets the traffic of endpoint {run.endpoint}"
+        now = app.cloud.blobs.now()
+        if run.claim and run.claim.until > now:  # who works on it joins a cancellation to what he saves, and no more
+            raise Conflict(f"run {run.id} is being worked on")
+        told = run.told(now, f"approved by {who(by)}")
+        _save(app, replace(told, approved=who(by), resumed=now, passed=None, waiting="", held=""), etag)
+        return f"run {run.id} is approved: if it still answers, it gets the traffic of endpoint {run.endpoint}"
 
     return _again(attempt, f"run {run_id}")
 
@@ -133,6 +140,8 @@ def _another_attempt(app: App, run: Run, etag: str, by: str) -> str:
         passed=None,
         scores=None,
         approved="",
+        asked=(),
+        resumed=None,
     )
     if run.model and model_is_there(app, run.model):
         fresh = replace(fresh, phase=Phase.REGISTERED, data_of=run.prepared)

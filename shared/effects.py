@@ -191,7 +191,7 @@ def _lead(app: App, run: Run) -> Run:
     if before and before.order >= run.order:
         return run  # the next look finds that out
     save_line(app, replace(line, heading=Heading(run=run.id, uploaded=run.uploaded, ordinal=run.ordinal)), etag)
-    if before and before.run != run.id and (other := readable(app.runs, before.run)):
+    if before and before.run != run.id and (other := readable(app.runs, before.run)) and not other[0].phase.ended:
         wake(app, other[0])
     return run
 
@@ -364,7 +364,7 @@ def _check(app: App, run: Run) -> Run:
         answer = answer_of(response)
         verdict = judge(question, answer)
     except (Transient, NotFound) as error:
-        if app.cloud.blobs.now() - run.since < SILENCE:
+        if app.cloud.blobs.now() - run.begun < SILENCE:
             raise Transient(str(error)) from error
         verdict = Verdict(passed=False, why=f"no answer in {SILENCE}: {error}")
     except (Permanent, ValueError) as error:
@@ -384,6 +384,21 @@ def _question(app: App, run: Run) -> tuple[list[dict[str, str]], str]:
     if opening is None:
         raise Permanent("the test data have no rows to ask with: upload some, or leave it to the split")
     return opening, ""
+
+
+def _ask(app: App, run: Run) -> Run:
+    """Tells people that the run waits for an approval, what that costs, and what becomes of it without one."""
+    settings, now = app.settings, app.cloud.blobs.now()
+    first, days = (*run.asked, now)[0], settings.max_approval_days - len(run.asked)
+    a_day = settings.instance_price * settings.serving_instances * 24
+    costs = f"costs {a_day:.2f} a day" if a_day else "costs its instances"
+    why = (
+        f"it passed its checks, and waits for an approval since {first:%Y-%m-%d %H:%M} UTC: droptune approve {run.id} "
+        f"lets it serve, droptune cancel {run.id} takes it back. Its deployment {costs}; without an answer it is "
+        f"rolled back in {days} {'day' if days == 1 else 'days'}"
+    )
+    log.warning("run %s: %s", run.id, why)
+    return run.ask(now, why)
 
 
 def _give_traffic(app: App, run: Run) -> Run:
@@ -441,6 +456,7 @@ ACTIONS: dict[str, Callable[[App, Run], Run]] = {
     "deploy": _deploy,
     "check": _check,
     "compare": compare,
+    "ask": _ask,
     "give_traffic": _give_traffic,
     "serve": _serve,
 }

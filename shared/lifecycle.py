@@ -136,21 +136,25 @@ class Deployment:
 class Check:
     """CHECKING. `passed`: None until asked, `why` tells. `traffic`: the deployment's percentage on its endpoint.
 
-    `gate`: the same of the comparison with what serves. `approval`: somebody has to let it pass. `busy`: the endpoint
-    is being changed. `serves`: the line says that this run serves. `gone`: what of it is not there; `fresh`: as for a
-    Job.
+    `gate`: the same of the comparison with what serves. `approval`: somebody has to let it pass. `ask`: people have not
+    been told of that for a day; `unanswered`: they were, on MAX_APPROVAL_DAYS days. `busy`: the endpoint is being
+    changed. `serves`: the line says that this run serves. `gone`: what of it is not there; `fresh`: as for a Job.
+    `overdue`: what it waited for last, where all but the approval takes longer than MAX_CHECKING_HOURS.
     """
 
     passed: bool | None = None
     why: str = ""
     gate: bool | None = None
     approval: bool = False
+    ask: bool = False
+    unanswered: bool = False
     gone: str | None = None
     fresh: bool = False
     busy: bool = False
     traffic: int = 0
     newer: str | None = None
     serves: bool = False
+    overdue: str = ""
 
 
 type Seen = Upload | Plan | Job | Rollout | Deployment | Check
@@ -207,6 +211,11 @@ JOB_FAILED = ("Failed", "Canceled", "NotResponding")
 ENDED = ("Completed", *JOB_FAILED)
 QUOTA_WAIT = 15 * 60.0
 """Seconds: quota comes when somebody deletes something or is granted more; nothing tells of it."""
+UNANSWERED = "nobody has approved it in MAX_APPROVAL_DAYS days: droptune retry deploys it again, and asks again"
+OVERDUE = (
+    "it did not serve within MAX_CHECKING_HOURS: see to what it waited for, then droptune retry, which does not train "
+    "again; that was"
+)
 
 
 def unseen(what: str) -> str:
@@ -363,19 +372,23 @@ def _checking(seen: Check) -> Step:
             return Poll(unseen(what))
         case Check(gone=str(what)):
             return Stop(Phase.ROLLED_BACK, f"{what} is gone: somebody deleted it")
+        case Check(passed=False) | Check(passed=True, gate=False):
+            return Stop(Phase.ROLLED_BACK, seen.why)
+        case Check(passed=True, gate=True, approval=True, unanswered=True):
+            return Stop(Phase.ROLLED_BACK, UNANSWERED)
+        case Check(passed=True, gate=True, approval=True, ask=True):
+            return Do("ask", Phase.CHECKING)
+        case Check(passed=True, gate=True, approval=True):
+            return Wait(None, "an approval: droptune approve", held="approval")
+        case Check(passed=True, gate=True, busy=False, traffic=100):
+            return Do("serve", Phase.CHECKING)
+        case Check(overdue=what) if what:
+            return Stop(Phase.ROLLED_BACK, f"{OVERDUE} {what}")
         case Check(passed=None):
             return Do("check", Phase.CHECKING)
-        case Check(passed=False):
-            return Stop(Phase.ROLLED_BACK, seen.why)
         case Check(gate=None):
             return Do("compare", Phase.CHECKING)
-        case Check(gate=False):
-            return Stop(Phase.ROLLED_BACK, seen.why)
-        case Check(approval=True):
-            return Wait(None, "an approval: droptune approve", held="approval")
         case Check(busy=True):
             return Poll("the endpoint, which is being updated")
-        case Check(traffic=percent) if percent < 100:
-            return Do("give_traffic", Phase.CHECKING)
         case _:
-            return Do("serve", Phase.CHECKING)
+            return Do("give_traffic", Phase.CHECKING)

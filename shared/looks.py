@@ -18,6 +18,7 @@ from shared.records import Line, Run, readable
 from shared.training.compute import unusable
 
 READY = "Succeeded"
+DAY = timedelta(days=1)
 ROLLOUT = (Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 
 
@@ -184,14 +185,21 @@ def _check(app: App, run: Run) -> Check:
         gone = f"deployment {run.deployment}"
     if endpoint is None or gone:
         return Check(gone=gone, fresh=_first_look(run, gone))
+    now = app.cloud.blobs.now()
+    # What waits for nothing yet was not even tried: a host that stood still is no reason to give a version up.
+    overdue = run.waiting if now - run.begun > timedelta(hours=app.settings.max_checking_hours) else ""
     if run.passed is not True:
-        return Check(passed=run.passed, why=f"the smoke test failed: {run.checks.get('why')}")
+        return Check(passed=run.passed, why=f"the smoke test failed: {run.checks.get('why')}", overdue=overdue)
     gate = True if run.origin else run.scores.passed if run.scores else None
+    ask = not run.asked or now - run.asked[-1] >= DAY
     return Check(
         passed=True,
         gate=gate,
         why=f"the gate: {run.scores.why}" if run.scores else "",
         approval=run.promotion.approve == "manual" and not (run.approved or run.origin),
+        ask=ask,
+        unanswered=ask and len(run.asked) >= app.settings.max_approval_days,
+        overdue=overdue,
         busy=endpoint.busy,
         traffic=endpoint.traffic.get(run.deployment, 0),
     )

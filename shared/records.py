@@ -120,7 +120,9 @@ class Run:
     `in_job`: they are too big for a function, and the first step of the run's job prepares them. `origin`: the run
     whose model this one serves again, where a person asked for that (rollback, revive); it begins at REGISTERED.
     `data_of`: see `prepared`, where that is another run's or attempt's. `held`: see lifecycle.Wait. `approved`: who let
-    it have traffic. `scores`: what the gate was shown and said (see serving/gate.py). `untold`: events to send.
+    it have traffic; `asked`: when people were told that it waits for that. `resumed`: when a person last had it go on,
+    see `begun`. `rollback`: `origin`'s model serves in the place of a newer one. `scores`: what the gate was shown and
+    said (see serving/gate.py). `untold`: events to send.
     """
 
     id: str
@@ -130,6 +132,7 @@ class Run:
     uploaded: datetime
     ordinal: int = 0
     origin: str = ""
+    rollback: bool = False
     data_of: str = ""
     train: File | None = None
     validation: File | None = None
@@ -166,6 +169,8 @@ class Run:
     passed: bool | None = None
     scores: Scores | None = None
     approved: str = ""
+    asked: tuple[datetime, ...] = ()
+    resumed: datetime | None = None
     untold: tuple[Notice, ...] = ()
     history: tuple[Entry, ...] = ()
 
@@ -191,6 +196,11 @@ class Run:
         """Prefix in the container `prepared` of the immutable copy of the data that its model is trained on."""
         return self.data_of or f"{self.id}/{self.attempt}"
 
+    @property
+    def begun(self) -> datetime:
+        """Since when it does what its phase is for: a time in which it waited for a person does not count."""
+        return max(self.since, self.resumed or self.since)
+
     def is_fresh(self, now: datetime) -> bool:
         """Whether the run came to its phase so recently that Azure may not show yet what was made for it."""
         return now - self.since < FRESH
@@ -210,12 +220,18 @@ class Run:
         notice = self._notice("Run.Parked", at, why)
         return replace(self, parked=why, parked_at=at, claim=None, crashes=0, untold=(*self.untold, notice))
 
+    def ask(self, at: datetime, why: str) -> Run:
+        """The run after people were told, `why` in words, that it waits for an approval."""
+        notice = self._notice("Run.ApprovalNeeded", at, why)
+        return replace(self, asked=(*self.asked, at), untold=(*self.untold, notice))
+
     def _notice(self, kind: str, at: datetime, why: str) -> Notice:
         if kind == "Endpoint.Live" and self.origin:
-            kind = "Endpoint.Revived"
+            kind = "Endpoint.RolledBack" if self.rollback else "Endpoint.Revived"
         if kind == "Endpoint.RolledBack" and self.scores and not self.scores.passed:
             kind = "Gate.Failed"
-        which = f"{at:%Y%m%dT%H%M%S}" if kind == "Run.Parked" else str(self.attempt)
+        often = kind in ("Run.Parked", "Run.ApprovalNeeded")
+        which = f"{at:%Y%m%dT%H%M%S}" if often else str(self.attempt)
         return Notice(id=f"{self.id}-{kind}-{which}", type=f"Droptune.{kind}", at=at, why=why)
 
 

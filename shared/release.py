@@ -18,7 +18,7 @@ from shared.cloud.jobs import ENDED
 from shared.errors import NotFound, Permanent, Transient
 from shared.lifecycle import Phase
 from shared.lines import save_line
-from shared.records import CONTAINER, Line, Run, Serving, Wake
+from shared.records import CONTAINER, Line, Run, Wake
 from shared.timers import free_slot, wake, wake_line
 
 log = logging.getLogger("droptune.release")
@@ -55,19 +55,33 @@ def release(app: App, run: Run) -> str:
     if left := _remove_own(app, run, line):
         return left
     empty = app.cloud.blobs.now() if line.serving is None else None
-    if line.serving is None and line.latest and run.promotion.strategy == "replace":
-        _bring_back(app, line, line.latest, run)
-    save_line(app, replace(line, rollout="", emptied=line.emptied or empty), etag)
+    back = _brought_back(app, line, run)
+    # What is brought back has the line at once: nothing that waits, for a pin perhaps, comes between.
+    save_line(app, replace(line, rollout=back.id if back else "", emptied=line.emptied or empty), etag)
+    if back:
+        wake(app, back)
     return ""
 
 
-def _bring_back(app: App, line: Line, latest: Serving, run: Run) -> None:
-    """What served went away for this run, which failed: a run of its own serves it again, once the line is free."""
+def _brought_back(app: App, line: Line, run: Run) -> Run | None:
+    """The run that serves again what went away for this one, which failed; None where there is nothing like that.
+
+    One that failed to do so before, after an earlier attempt of this run, makes another attempt.
+    """
+    latest = line.latest
+    if line.serving or latest is None or run.promotion.strategy != "replace":
+        return None
     if line.before != latest or latest.model == run.model:
-        return  # it was torn down before, for other reasons; or it is the one that could not be brought back
+        return None  # it was torn down before, for other reasons; or it is the one that could not be brought back
     back = again(app, line, latest, latest, f"brought back, since run {run.id} did not go live")
-    app.runs.create(back)
-    wake(app, back)
+    known = app.runs.load(back.id)
+    if known and known[0].phase.ended:
+        before, etag = known
+        back = replace(back, attempt=before.attempt + 1, history=(*before.history, *back.history))
+        app.runs.reopen(back, etag)
+    else:
+        app.runs.create(back)  # False: this is done again, after a crash
+    return back
 
 
 def _let_go(app: App, line: Line, etag: str) -> None:

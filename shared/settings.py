@@ -80,6 +80,12 @@ class Settings:
     max_deploying_hours: int = _setting(
         "MAX_DEPLOYING_HOURS", "A deployment that takes longer to be made is rolled back", 3
     )
+    max_checking_hours: int = _setting(
+        "MAX_CHECKING_HOURS", "One whose checks, or whose way into the traffic, take longer is rolled back", 6
+    )
+    max_approval_days: int = _setting(
+        "MAX_APPROVAL_DAYS", "A version that nobody approves is told of daily, and rolled back after so many days", 7
+    )
     rollout_grace: timedelta = _setting(
         "ROLLOUT_GRACE", "How long what served before stays, without traffic, after a rollout", timedelta(minutes=30)
     )

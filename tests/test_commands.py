@@ -316,10 +316,12 @@ def test_what_serves_is_rolled_back_and_not_cancelled(
 
 def test_a_run_that_passed_is_approved_once(app: App, make_run: Callable[..., Run]) -> None:
     manual = Promotion(approve="manual")
-    run = make_run(phase=Phase.CHECKING, promotion=manual, scores=PASSED, waiting="an approval", held="approval")
-    commands.approve(app, run.id, by="ada\n")
+    run = make_run(phase=Phase.CHECKING, promotion=manual, scores=PASSED, passed=True, held="approval")
+    assert "if it still answers" in commands.approve(app, run.id, by="ada\n")
     now = run_of(app, run)
     assert (now.approved, now.held, now.waiting) == ("ada", "", "")
+    assert (now.passed, now.scores) == (None, PASSED), "it is asked once more, and not compared again"
+    assert now.begun > run.since
     assert woken(app, run) == 1
     assert "approved by ada already" in commands.approve(app, run.id, by="eve")
     assert run_of(app, run).approved == "ada"
@@ -351,6 +353,20 @@ def test_what_can_not_be_approved(app: App, make_run: Callable[..., Run], change
     with pytest.raises(Permanent, match=told):
         commands.approve(app, run.id, by="ada")
     assert run_of(app, run) == run
+
+
+def test_an_approval_does_not_come_between_an_action_and_its_save(app: App, make_run: Callable[..., Run]) -> None:
+    """Whoever acts would save over it; what a crash has left is over after a while."""
+    manual, now = Promotion(approve="manual"), app.cloud.blobs.now()
+    claim = Claim(action="ask", until=now + timedelta(minutes=1))
+    run = make_run(phase=Phase.CHECKING, promotion=manual, scores=PASSED, claim=claim)
+    with pytest.raises(Conflict):
+        commands.approve(app, run.id)
+    assert run_of(app, run) == run
+    old = replace(claim, until=now - timedelta(minutes=1))
+    run = make_run("b", phase=Phase.CHECKING, promotion=manual, scores=PASSED, claim=old)
+    commands.approve(app, run.id)
+    assert run_of(app, run).approved
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------
@@ -447,6 +463,15 @@ def test_a_rollback_needs_no_record_of_the_run(app: App, make_line: Callable[...
     line = make_line(serving=latest, latest=latest, before=serving("rlost", model))
     run = new_run(app, commands.rollback(app, line.id))
     assert (run.prepared, run.fingerprint, run.origin) == ("rlost/1", "f", "rlost")
+
+
+def test_a_rollback_needs_no_record_that_can_be_read(app: App, make_line: Callable[..., Line], model: str) -> None:
+    origin = f"rbroken{model[-6:]}"
+    app.cloud.blobs.write("state", f"runs/{origin}.json", b"{")
+    latest = serving("rb", uploaded=NOW + timedelta(1))
+    line = make_line(serving=latest, latest=latest, before=serving(origin, model))
+    assert new_run(app, commands.rollback(app, line.id)).prepared == f"{origin}/1"
+    app.cloud.blobs.delete("state", f"runs/{origin}.json")
 
 
 def test_what_can_not_be_rolled_back(app: App, make_line: Callable[..., Line]) -> None:

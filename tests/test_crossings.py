@@ -206,6 +206,20 @@ def test_a_timer_that_came_is_over_although_the_clock_goes_back(
     app.cloud.blobs.delete("state", f"active/{run.id}")
 
 
+@pytest.mark.parametrize(("phase", "times"), [(Phase.TRAINING, 1), (Phase.FAILED, 0)])
+def test_who_leads_wakes_the_one_before_if_there_is_anything_left_for_it_to_do(
+    app: App, key: str, phase: Phase, times: int
+) -> None:
+    before = a_run(app, f"{key}b", phase)
+    run = a_run(app, key, Phase.PREPARED)
+    a_line(app, key, heading=Heading(run=before.id, uploaded=run.uploaded - timedelta(hours=1)))
+    ACTIONS["lead"](app, run)
+    assert line_now(app, key).heading == Heading(run=run.id, uploaded=run.uploaded)
+    assert woken(app, before) == times
+    for each in (before, run):
+        app.cloud.blobs.delete("state", f"active/{each.id}")
+
+
 def test_a_record_that_somebody_broke_stops_no_other_run(app: App, key: str) -> None:
     """It waits for a slot, and is the one that trains: who frees the slot, or comes after it, goes on all the same."""
     run = a_run(app, key, Phase.PREPARED)

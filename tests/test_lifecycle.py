@@ -137,8 +137,43 @@ def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_
             assert seen.gate
             assert (seen.busy, seen.approval, seen.gone) == (False, False, None)
         if step == Do("serve", Phase.CHECKING):
-            assert dataclasses.replace(seen, why="", fresh=False) == Check(passed=True, gate=True, traffic=100)
+            rest = dataclasses.replace(seen, why="", fresh=False, ask=False, unanswered=False, overdue="")
+            assert rest == Check(passed=True, gate=True, traffic=100)
         assert (target(step) is Phase.LIVE) == seen.serves
+
+
+def test_nothing_is_waited_for_in_checking_longer_than_its_limits_and_the_reason_says_what_it_was() -> None:
+    for seen in SHOWN[Phase.CHECKING]:
+        assert isinstance(seen, Check)
+        step = next_step(Phase.CHECKING, seen)
+        over = seen.serves or seen.newer or seen.gone or seen.passed is False or (seen.passed and seen.gate is False)
+        asks = bool(seen.passed and seen.gate and seen.approval)
+        if seen.overdue and not over and not asks and step != Do("serve", Phase.CHECKING):
+            assert target(step) is Phase.ROLLED_BACK, seen
+            assert isinstance(step, Stop)
+            assert all(each in step.why for each in (seen.overdue, "MAX_CHECKING_HOURS", "droptune retry"))
+        if isinstance(step, Stop) and "MAX_CHECKING_HOURS" in step.why:
+            assert seen.overdue, "no sooner"
+        if step == Do("serve", Phase.CHECKING):
+            assert step == next_step(Phase.CHECKING, dataclasses.replace(seen, overdue="")), "callers have it already"
+
+
+def test_an_approval_has_a_limit_of_its_own_and_people_are_told_before_that() -> None:
+    for seen in SHOWN[Phase.CHECKING]:
+        assert isinstance(seen, Check)
+        step = next_step(Phase.CHECKING, seen)
+        assert (
+            step == next_step(Phase.CHECKING, dataclasses.replace(seen, overdue=""))
+            or not seen.approval
+            or (seen.passed is None or seen.gate is None)
+        ), "the time in which it waits for a person counts for that alone"
+        good = bool(seen.passed and seen.gate and not (seen.serves or seen.newer or seen.gone))
+        unanswered = isinstance(step, Stop) and "MAX_APPROVAL_DAYS" in step.why
+        assert unanswered == (good and seen.approval and seen.unanswered)
+        assert (step == Do("ask", Phase.CHECKING)) == (good and seen.approval and seen.ask and not seen.unanswered)
+        if good and seen.approval and not (seen.ask or seen.unanswered):
+            assert isinstance(step, Wait)
+            assert step.held == "approval"
 
 
 def test_a_model_is_registered_only_of_data_that_were_found_good() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from shared.folders import PREPARED
 from shared.lifecycle import Phase
 from shared.records import CONTAINER
 from shared.serving.gate import Bounds, Gate, Promotion
+from shared.timers import wake
 from tests.rollouts.conftest import GRACE, LOSS, RIGHT, WRONG, Stage
 
 MANUAL = Promotion(approve="manual")
@@ -156,6 +158,28 @@ def test_a_version_that_only_repeats_questions_is_stopped_before_it_is_compared(
     assert stage.traffic() == {old.deployment: 100}
 
 
+def test_traffic_that_can_not_be_given_is_not_waited_for_for_ever(stage: Stage) -> None:
+    """The new version costs money all the while, and keeps the line."""
+    old = stage.live()
+    stage.world.change(max_checking_hours=1)
+    fault = {"method": "PUT", "path": f"/onlineEndpoints/{stage.endpoint}$", "status": 409, "count": None}
+    stage.world.control("POST", "/_local/faults", fault)
+    run = stage.until(stage.version(), lambda run: "give_traffic" in run.waiting)
+    stage.world.clock.jump(timedelta(minutes=50))
+    stage.quiet_but_jobs()
+    assert stage.run(run).ending is None
+    stage.world.clock.jump(timedelta(minutes=11))
+    ended = stage.until(run)
+    assert ended.phase is Phase.ROLLED_BACK
+    assert f"give_traffic: setting the traffic of endpoint {stage.endpoint}" in ended.reason
+    assert "MAX_CHECKING_HOURS" in ended.reason
+    assert "droptune retry" in ended.reason
+    assert stage.standing() == {old.deployment: "Succeeded"}
+    assert stage.traffic() == {old.deployment: 100}
+    assert [kind for kind, _ in stage.events()] == ["Endpoint.RolledBack"]
+    stage.at_rest()
+
+
 # A person's approval -------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +204,81 @@ def test_a_version_waits_for_a_person_and_costs_no_looks_meanwhile(stage: Stage)
     assert (live.phase, live.approved) == (Phase.LIVE, "ada")
     assert stage.traffic_was() == [{run.deployment: 100}]
     assert "approved by ada" in [each.what for each in live.history]
+
+
+def test_who_gives_no_approval_is_told_every_day_and_then_the_version_goes(stage: Stage) -> None:
+    old = stage.live()
+    stage.world.change(max_approval_days=2, instance_price=1.5)
+    run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
+    for left in ("2 days", "1 day"):
+        stage.quiet()
+        kind, told = stage.events()[-1]
+        assert kind == "Run.ApprovalNeeded"
+        assert f"droptune approve {run.id} lets it serve, droptune cancel {run.id} takes it back" in told
+        assert f"costs 36.00 a day; without an answer it is rolled back in {left}" in told
+        stage.world.clock.jump(timedelta(hours=23))
+        stage.world.sweep()
+        stage.quiet()
+        assert stage.run(run).held == "approval"
+        stage.world.clock.jump(timedelta(hours=1, minutes=2))
+        stage.world.sweep()
+    ended = stage.until(run)
+    assert ended.phase is Phase.ROLLED_BACK
+    assert "nobody has approved it in MAX_APPROVAL_DAYS days: droptune retry" in ended.reason
+    kinds = [kind for kind, _ in stage.events()]
+    assert kinds == ["Run.ApprovalNeeded", "Run.ApprovalNeeded", "Endpoint.RolledBack"]
+    assert len({each["id"] for each in stage.cloud_events()}) == 3
+    assert stage.standing() == {old.deployment: "Succeeded"}
+    assert stage.traffic_was() == []
+    stage.at_rest()
+    commands.retry(stage.app, run.id)
+    again = stage.until(run, lambda run: run.held)
+    assert len(again.asked) == 1, "it is asked anew"
+    commands.cancel(stage.app, run.id)
+    stage.until(run)
+
+
+def test_an_approval_of_later_sends_nobody_to_a_version_that_does_not_answer_any_more(stage: Stage) -> None:
+    old = stage.live()
+    run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
+    stage.world.clock.jump(timedelta(days=3))
+    stage.world.control(
+        "POST", "/_local/faults", {"method": "POST", "path": f"/{stage.endpoint}/score$", "status": 424, "count": None}
+    )
+    commands.approve(stage.app, run.id, by="ada")
+    ended = stage.until(run)
+    assert ended.phase is Phase.ROLLED_BACK
+    assert "the smoke test failed" in ended.reason
+    assert stage.traffic_was() == []
+    assert stage.traffic() == {old.deployment: 100}
+    stage.at_rest()
+
+
+@pytest.mark.thorough
+def test_a_version_has_its_time_to_answer_again_once_it_is_approved(stage: Stage) -> None:
+    """It was scaled down over the weekend, say. Its scores are those of before."""
+    stage.live()
+    run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
+    stage.world.clock.jump(timedelta(days=3))
+    silent = {"method": "POST", "path": f"/{stage.endpoint}/score$", "status": 503, "count": 3}
+    stage.world.control("POST", "/_local/faults", silent)
+    commands.approve(stage.app, run.id, by="ada")
+    live = stage.until(run)
+    assert live.phase is Phase.LIVE, live.reason
+    assert live.scores == run.scores
+    done = [each.what for each in live.history]
+    assert [done.count(each) for each in ("check", "compare", "ask")] == [2, 1, 1]
+    assert done.index("approved by ada") < len(done) - 1 - done[::-1].index("check") < done.index("give_traffic")
+
+
+@pytest.mark.thorough
+def test_hosts_that_stand_still_for_long_are_no_reason_to_give_a_version_up(stage: Stage) -> None:
+    stage.live()
+    run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
+    commands.approve(stage.app, run.id)
+    stage.world.clock.jump(timedelta(days=1))
+    live = stage.until(run)
+    assert live.phase is Phase.LIVE, live.reason
 
 
 def test_a_version_that_waits_for_a_person_can_be_turned_down(stage: Stage) -> None:
@@ -218,7 +317,8 @@ def test_a_rollback_within_the_grace_takes_the_deployment_that_still_stands(stag
     line = stage.line
     assert line.before
     assert (line.before.run, [each.deployment for each in line.leaving]) == (new.id, [new.deployment])
-    assert [kind for kind, _ in stage.events()] == ["Endpoint.Live", "Endpoint.Revived"]
+    assert [kind for kind, _ in stage.events()] == ["Endpoint.Live", "Endpoint.RolledBack"]
+    assert [each["data"]["phase"] for each in stage.cloud_events()] == ["live", "live"]
     stage.at_rest()
     assert stage.standing() == {old.deployment: "Succeeded"}
 
@@ -345,3 +445,48 @@ def test_in_place_what_served_comes_back_when_the_new_version_fails(stage: Stage
     assert stage.standing() == {line.serving.deployment: "Succeeded"}
     assert stage.answers()
     stage.at_rest()
+    assert [kind for kind, _ in stage.events()] == ["Endpoint.RolledBack", "Endpoint.Revived"]
+
+
+def test_in_place_what_served_is_brought_back_as_often_as_the_new_version_fails(stage: Stage) -> None:
+    """The first time that fails as well, so that nothing serves; the person who tries again has not heard of it."""
+    old = stage.live()
+    stage.pretend(outcome="Failed", count=3)
+    stage.pretend_too()
+    run = stage.until(stage.version(promotion=REPLACE))
+    stage.quiet()
+    assert stage.line.serving is None
+    commands.retry(stage.app, run.id)
+    assert stage.until(run).phase is Phase.ROLLED_BACK
+    stage.quiet()
+    line = stage.line
+    assert line.serving
+    back = stage.world.run(line.serving.run)
+    assert (back.model, back.attempt) == (old.model, 2)
+    assert [each.what for each in back.history if "brought back" in each.what], "and of both attempts it tells"
+    assert len({each.what for each in back.history}) > 5
+    assert stage.traffic() == {line.serving.deployment: 100}
+    assert stage.standing() == {line.serving.deployment: "Succeeded"}
+    stage.at_rest()
+
+
+@pytest.mark.thorough
+def test_in_place_a_pinned_version_comes_back_before_anything_that_waits_for_the_pin(stage: Stage) -> None:
+    """Somebody pins the line just before what it serves is taken away."""
+    old = stage.live()
+    stage.pretend(outcome="Failed", count=1)
+    stage.pretend_too()
+    run = stage.until(stage.version(promotion=REPLACE), lambda run: run.phase is Phase.DEPLOYING)
+    line, etag = stage.app.lines.load(stage.line_id) or (stage.line, "")
+    stage.app.lines.save(replace(line, pinned="ada"), etag)
+    newer = stage.version()
+    assert stage.until(run).phase is Phase.ROLLED_BACK
+    wake(stage.app, newer)
+    stage.quiet()
+    line = stage.line
+    assert line.serving
+    assert (line.serving.model, line.pinned) == (old.model, "ada")
+    assert stage.run(newer).held == "pin"
+    assert newer.deployment not in stage.made("deployments")
+    commands.unpin(stage.app, stage.line_id)
+    assert stage.until(newer).phase is Phase.LIVE
