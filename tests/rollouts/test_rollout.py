@@ -134,6 +134,15 @@ def test_a_deployment_that_is_stuck_takes_nothing_from_the_one_that_serves(stage
     assert "deleting it is possible when that has ended" in run.waiting
     assert stage.traffic() == {old.deployment: 100}
     assert stage.traffic_was() == []
+    # The way out that docs/rollout.md tells: the endpoint goes, with all that is on it.
+    stage.pretend()
+    newer = stage.until(stage.version(), lambda run: run.waiting)
+    stage.app.cloud.endpoints.delete(stage.endpoint)
+    assert stage.until(run).phase is Phase.ROLLED_BACK
+    live = stage.until(newer)
+    assert live.phase is Phase.LIVE, live.reason
+    assert stage.standing() == {live.deployment: "Succeeded"}
+    stage.at_rest()
 
 
 def test_a_deployment_that_fails_costs_the_one_that_serves_nothing(stage: Stage) -> None:
