@@ -37,6 +37,7 @@ _NEEDED = (
     "uploaded",
     "ordinal",
     "origin",
+    "rollback",
     "data_of",
     "fingerprint",
     "in_job",

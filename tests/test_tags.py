@@ -39,6 +39,7 @@ RUNS = st.builds(
     uploaded=st.datetimes(timezones=st.just(UTC)),
     ordinal=st.integers(0, 9),
     origin=st.sampled_from(["", "rorigin"]),
+    rollback=st.booleans(),
     data_of=st.sampled_from(["", "rorigin/2"]),
     train=st.none() | FILES,
     test=st.none() | FILES,
