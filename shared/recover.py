@@ -18,11 +18,11 @@ from uuid import uuid4
 from shared import naming, slots, tags
 from shared.app import App
 from shared.cloud.endpoints import Deployment, Endpoint
-from shared.cloud.jobs import ENDED, JobView
+from shared.cloud.jobs import JobView
 from shared.errors import Conflict
 from shared.events import folder_of
 from shared.folders import DATASETS, datasets_of, read_folder
-from shared.lifecycle import Phase
+from shared.lifecycle import ENDED, Phase
 from shared.records import Heading, Leaving, Line, Pinned, Run, Serving, Wake
 from shared.timers import wake, wake_line
 

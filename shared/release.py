@@ -14,9 +14,8 @@ from shared import naming
 from shared.again import again
 from shared.app import App
 from shared.cloud.endpoints import Deployment
-from shared.cloud.jobs import ENDED
 from shared.errors import NotFound, Permanent, Transient
-from shared.lifecycle import Phase
+from shared.lifecycle import ENDED, Phase
 from shared.lines import save_line
 from shared.records import CONTAINER, Line, Run, Wake
 from shared.timers import free_slot, wake, wake_line

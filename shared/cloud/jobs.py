@@ -15,6 +15,7 @@ from shared.cloud.clients import Clients, plain
 from shared.cloud.failures import translated
 from shared.cloud.registry import Registry
 from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.lifecycle import ENDED
 from shared.training.step import COMMAND, COMPONENT, ENVIRONMENT, FEEDS, IMAGE, INPUTS, NAME
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _ROLE = "AzureML Data Scientist on the workspace, and Managed Identity Operator on the identity that jobs run as"
 TAG = "droptune.run"
-ENDED = frozenset({"Completed", "Failed", "Canceled", "NotResponding"})
 _ASSETS = frozenset({"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"})
 
 
@@ -88,9 +88,9 @@ class Jobs:
             if there is None or there.status not in ENDED:
                 raise
 
-    def active(self) -> Iterator[JobView]:
-        """Jobs that Droptune submitted and that have not ended."""
-        return (job for job in self.list_since(None) if job.status not in ENDED)
+    def active(self, since: datetime | None = None) -> Iterator[JobView]:
+        """Jobs that Droptune submitted, from `since` on, and that have not ended."""
+        return (job for job in self.list_since(since) if job.status not in ENDED)
 
     def list_since(self, since: datetime | None) -> Iterator[JobView]:
         """Jobs that Droptune submitted, from `since` on; the service lists the newest first."""

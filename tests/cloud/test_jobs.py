@@ -11,8 +11,9 @@ import pytest
 
 from localcloud.stack import Stack
 from shared.cloud import Cloud
-from shared.cloud.jobs import ENDED, JobView
+from shared.cloud.jobs import JobView
 from shared.errors import NotFound, Permanent
+from shared.lifecycle import ENDED
 from shared.training.job import JobRequest, job_request
 from shared.training.parameters import resolve
 from shared.training.step import step
