@@ -1,7 +1,8 @@
 """The safety net under the events: finds uploads and jobs whose event never came, and wakes runs that are overdue.
 
 Called by a timer. A tick costs a listing of what is active and of Event Grid's dead letters, and a look at each. All
-datasets are listed once in UPLOADS_SWEEP; what has ended is never looked at.
+datasets are listed once in UPLOADS_SWEEP, the jobs of the last days once in REVIEW, for one that runs for nobody; else
+what has ended is never looked at.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from itertools import islice
 
 import msgspec
 
-from shared import slots
+from shared import naming, slots
 from shared.app import App
+from shared.cloud.jobs import JobView
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.events import folder_of
 from shared.folders import DATASETS
 from shared.intake import look_into, undelivered
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, Run, expired
+from shared.tags import RUN
 from shared.telemetry import ignored
 from shared.timers import wake
 
@@ -30,7 +33,12 @@ log = logging.getLogger("droptune.sweep")
 WATERMARK = "watermark.json"
 MARGIN = timedelta(minutes=1)
 REVIEW = timedelta(hours=1)
-"""A run that waits for a person, or its turn, is looked at so often: whoever ends the wait wakes it, as a rule."""
+"""A run that waits for a person, or its turn, is looked at so often: whoever ends the wait wakes it, as a rule.
+
+So are the jobs, for those that no run waits for.
+"""
+REMEMBERED = timedelta(days=7)
+"""How far back jobs are looked through, beyond MAX_TRAINING_HOURS: not all that there ever were, each hour."""
 PARKED = timedelta(hours=1)
 """A parked run is tried again so often: what it stumbled over may have been mended, and it may cost money."""
 OVERLAP = timedelta(minutes=15)
@@ -62,6 +70,7 @@ def sweep(app: App) -> None:
     review = mark.reviewed is None or now - mark.reviewed >= REVIEW
     _wake_overdue(app, now, review=review)
     if review:
+        _cancel_strays(app, now)
         after = replace(after, reviewed=now)
     _handle_dead_letters(app)
     if etag and now - mark.swept >= app.settings.uploads_sweep and _find_uploads(app, mark):
@@ -112,6 +121,41 @@ def _overdue(run: Run, now: datetime, turn: Collection[str], *, review: bool) ->
     if run.held and not review and not run.ending and not (run.held == "approval" and run.approved):
         return False
     return run.phase is Phase.TRAINING or now - run.since > MARGIN
+
+
+def _cancel_strays(app: App, now: datetime) -> None:
+    """Cancels the jobs that cost money and that no run waits for."""
+    overdue = now - timedelta(hours=app.settings.max_training_hours)
+    try:
+        for job in app.cloud.jobs.active(overdue - REMEMBERED):
+            _cancel_if_stray(app, job, overdue)
+    except (Transient, Permanent) as error:
+        log.warning("the jobs can't be looked through now: %s", error)
+
+
+def _cancel_if_stray(app: App, job: JobView, overdue: datetime) -> None:
+    """Cancels a job whose run has ended, or is at another attempt.
+
+    No job is submitted before its run has a record, so where there is none it was lost, and the job may be all that is
+    left of the run: it goes on for as long as it might with its run, so that `droptune recover` finds it.
+    """
+    try:
+        loaded = app.runs.load(job.tags[RUN])
+        if loaded is None and (job.created is None or job.created > overdue):
+            log.warning("job %s: the record of its run is lost; droptune recover makes it again", job.name)
+            return
+        if loaded is None:
+            why = "the record of its run is lost, and it takes longer than MAX_TRAINING_HOURS"
+        elif loaded[0].phase.ended:
+            why = f"its run has ended as {loaded[0].phase}"
+        elif job.name != naming.job_name(loaded[0].id, loaded[0].attempt):
+            why = f"its run is at attempt {loaded[0].attempt}"
+        else:
+            return
+        app.cloud.jobs.cancel(job.name)
+        log.warning("job %s still ran and is cancelled: %s", job.name, why)
+    except Exception:
+        log.exception("job %s can't be looked at; the others are", job.name)
 
 
 def _handle_dead_letters(app: App) -> None:

@@ -12,13 +12,15 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from localcloud.stack import Stack
 from shared import naming, slots
 from shared.app import App
 from shared.folders import DATASETS
-from shared.lifecycle import Phase
+from shared.lifecycle import ENDED, Phase
 from shared.records import CONTAINER, File, Run, Wake
 from shared.sweep import DEAD_LETTERS, WATERMARK, Watermark, sweep
 from shared.telemetry import ignored_so_far
+from tests.cloud.test_jobs import request
 from tests.conftest import eventually, requests_of
 
 ROW = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
@@ -161,6 +163,39 @@ def test_of_those_who_wait_for_a_slot_it_wakes_whose_turn_it_is(app: App, folder
     one.runs.retire(holder.id)
     sweep(one)
     assert woken(one) == [first.id]
+
+
+def test_a_job_that_no_run_waits_for_is_cancelled_by_the_hourly_review(app: App, folder: str, cloud: Stack) -> None:
+    cloud.control("POST", "/_local/pretend", {"jobs": {"seconds": 3600}})
+    ended, retried = a_run(app, folder, Phase.FAILED), a_run(app, folder, Phase.RECEIVED, attempt=2)
+    training, broken, lost = a_run(app, folder, Phase.TRAINING), f"r{uuid4().hex[:15]}", f"r{uuid4().hex[:15]}"
+    app.cloud.blobs.write(CONTAINER, f"runs/{broken}.json", b"{")
+    jobs = {run: submitted(app, run) for run in (ended.id, retried.id, training.id, broken, lost)}
+
+    def running() -> set[str]:
+        views = {run: app.cloud.jobs.get(job) for run, job in jobs.items()}
+        return {run for run, view in views.items() if view and view.status not in (*ENDED, "CancelRequested")}
+
+    try:
+        reviewed(app, timedelta(minutes=59))
+        sweep(app)
+        assert running() == set(jobs), "the jobs are not looked through at each tick"
+        reviewed(app, timedelta(minutes=61))
+        sweep(app)
+        assert running() == {training.id, broken, lost}, "what is left of a run that is lost is for `recover`"
+        reviewed(app, timedelta(minutes=61))
+        sweep(replace(app, settings=replace(app.settings, max_training_hours=0)))
+        assert running() == {training.id, broken}, "but no longer than a run may train"
+    finally:
+        for job in jobs.values():
+            app.cloud.jobs.cancel(job)
+        cloud.control("DELETE", "/_local/pretend")
+
+
+def submitted(app: App, run_id: str) -> str:
+    wanted = request(app.cloud, run_id)
+    app.cloud.jobs.submit(wanted)
+    return wanted.name
 
 
 def a_letter(app: App, *events: object, name: str = "") -> str:
