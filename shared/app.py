@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from shared.cloud import Cloud
-from shared.records import Lines, Notice, Run, Runs
+from shared.records import Line, Lines, Notice, Run, Runs
 from shared.settings import Settings
 
 
@@ -30,19 +31,17 @@ class App:
         cloud = Cloud(settings)
         return cls(settings=settings, cloud=cloud, runs=Runs(cloud.blobs), lines=Lines(cloud.blobs))
 
-    def tell(self, run: Run, notice: Notice) -> None:
+    def tell(self, record: Run | Line, notice: Notice) -> None:
         """Sends a lifecycle event to the topic, where there is one. A topic that is down costs a line in the log."""
-        data = {
-            "run": run.id,
-            "attempt": run.attempt,
-            "line": run.line,
-            "dataset": run.folder,
-            "phase": run.phase,
-            "reason": notice.why,
-            "model": run.model,
-            "endpoint": run.endpoint,
-        }
-        self.cloud.topic.publish(notice.type, f"runs/{run.id}", data, id=notice.id, time=notice.at)
+        data: dict[str, Any] = {"dataset": record.folder, "endpoint": record.endpoint, "reason": notice.why}
+        if isinstance(record, Run):
+            subject = f"runs/{record.id}"
+            data |= {"run": record.id, "attempt": record.attempt, "line": record.line}
+            data |= {"phase": record.phase, "model": record.model}
+        else:
+            subject = f"lines/{record.id}"
+            data |= {"line": record.id}
+        self.cloud.topic.publish(notice.type, subject, data, id=notice.id, time=notice.at)
 
 
 @cache

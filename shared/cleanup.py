@@ -1,13 +1,15 @@
-"""Endpoints that nobody uses: gathers what is seen of each, asks `idle.verdict`, and carries it out.
+"""Endpoints that nobody uses, and deployments that nothing owns: gathers what is seen, decides, and carries it out.
 
-Called by the timer (`cleanup`) and by the queue (`tear_down`: Azure takes the traffic away before it lets a deployment
-be deleted, so that a teardown is a few looks long). Touches lines that Droptune made, never other endpoints. A line's
+Called by the timer (`cleanup`) and by the queue (`tend`: Azure takes the traffic away before it lets a deployment be
+deleted, so that a teardown is a few looks long). Touches lines that Droptune made, never other endpoints. A line's
 record changes before its endpoint does, under If-Match, so that a rollout that begins meanwhile wins or loses whole.
+What is to be told of it waits in the record, like a run's events.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -15,20 +17,22 @@ from uuid import uuid4
 import msgspec
 
 from shared.app import App
-from shared.cloud.endpoints import Endpoint
+from shared.cloud.endpoints import BUSY, Endpoint
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
 from shared.lines import remove_deployments
-from shared.records import CONTAINER, FRESH, Line, Wake
+from shared.records import CONTAINER, FRESH, Leaving, Line, Stray, Wake
 from shared.settings import Settings
 from shared.tags import RUN
 from shared.timers import wake_line
+from shared.turn import tell
 
 log = logging.getLogger("droptune.cleanup")
 
 DELETIONS = "deletions.json"
 KEEP_TAG = "droptune.keep"
 LATE = timedelta(minutes=1)
+AGAIN = timedelta(seconds=5)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -59,7 +63,7 @@ def _judge(app: App, line_id: str) -> None:
     loaded = app.lines.load(line_id)
     if loaded is None:
         return
-    line, etag = loaded
+    line, etag = _tell(app, *loaded)
     now = app.cloud.blobs.now()
     overdue = line.wake is None or line.wake.due + LATE < now
     if line.tearing_down or (line.leaving and overdue):
@@ -67,7 +71,7 @@ def _judge(app: App, line_id: str) -> None:
             wake_line(app, line)
         return
     if line.removed:
-        app.lines.retire(line.id)  # whoever removed it died before that
+        app.lines.retire(line.id)  # whoever removed it died before that, or had something to tell yet
         return
     rolling_out = _is_active(app, line.rollout)
     if line.serving is None and line.emptied is None and (rolling_out or _is_active(app, _heading(line))):
@@ -77,10 +81,13 @@ def _judge(app: App, line_id: str) -> None:
         if not rolling_out:  # else the rollout finds out
             _gone_by_hand(app, line, etag, now)
         return
-    seen = line if rolling_out or endpoint.busy else _seen(app, line, endpoint, now)
+    seen = line
+    if not rolling_out and not endpoint.busy:
+        seen = _with_strays(app, _with_changes_told(line, _seen(app, line, endpoint, now), now), endpoint, now)
     if seen != line:
-        etag = app.lines.save(seen, etag)
-        _tell_changes(app, line, seen)
+        seen, etag = _save(app, seen, etag)
+        if seen.leaving != line.leaving:
+            wake_line(app, seen)
     if seen.missing:
         return
     usage = _usage(app, seen, endpoint, now, rolling_out=rolling_out)
@@ -107,16 +114,53 @@ def _seen(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Line:
     return replace(line, missing=None, sidelined=None, serving=None, noticed=None, emptied=now)
 
 
-def _tell_changes(app: App, before: Line, after: Line) -> None:
+def _with_changes_told(before: Line, after: Line, now: datetime) -> Line:
     serving = before.serving
     if serving is None:
-        return
+        return after
+    name = serving.deployment
     if after.serving is None:
-        _tell(app, "TornDown", after, f"somebody deleted {serving.deployment}; it is not made again by itself")
-    elif after.sidelined and after.sidelined != before.sidelined:
-        _tell(app, "TrafficTaken", after, f"somebody gave deployment {serving.deployment} 0 % of it; it still costs")
-    elif before.sidelined and not after.sidelined and before.sidelined > serving.since:
-        _tell(app, "TrafficReturned", after, f"deployment {serving.deployment} has traffic again")
+        return after.to_tell(now, "Endpoint.TornDown", f"somebody deleted {name}; it is not made again by itself")
+    if after.sidelined and after.sidelined != before.sidelined:
+        return after.to_tell(now, "Endpoint.TrafficTaken", f"somebody gave deployment {name} 0 % of it; it still costs")
+    if before.sidelined and not after.sidelined and before.sidelined > serving.since:
+        return after.to_tell(now, "Endpoint.TrafficReturned", f"deployment {name} has traffic again")
+    return after
+
+
+def _with_strays(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Line:
+    """The line with the deployments that nothing owns: they are to leave, and those that can't are told once.
+
+    Believed once they were seen for FRESH: what a run is about to own, or Azure about to forget, is none by then. What
+    Azure works on does not leave yet: a rollout waits for what leaves.
+    """
+    known, until = {each.deployment: each for each in line.strays}, now + app.settings.rollout_grace
+    strays, leaving, why = [], [], []
+    for name, state in _strays(app, line):
+        stray = known.get(name, Stray(deployment=name, since=now))
+        stays = "it has traffic" if endpoint.traffic.get(name) else f"it is {state}" if state in BUSY else ""
+        if app.settings.cleanup_mode == "report":
+            stays = "CLEANUP_MODE=report"
+        if now - stray.since < FRESH:
+            strays.append(stray)
+        elif not stays:
+            leaving.append(Leaving(deployment=name, model="", until=until))
+            why.append(f"no run owns deployment {name}: it is deleted after {until:%Y-%m-%d %H:%M} UTC")
+        else:
+            strays.append(replace(stray, told=True))
+            if not stray.told:
+                why.append(f"no run owns deployment {name}, which costs, but stays: {stays}")
+    found = replace(line, strays=tuple(strays), leaving=(*line.leaving, *leaving))
+    return found.to_tell(now, "Endpoint.StrayFound", "; ".join(why)) if why else found
+
+
+def _strays(app: App, line: Line) -> Iterator[tuple[str, str]]:
+    """Names and states of Droptune's deployments that neither serve nor leave, and are of no run that works."""
+    owned = {each.deployment for each in line.leaving} | ({line.serving.deployment} if line.serving else set())
+    for each in app.cloud.endpoints.deployments(line.endpoint):
+        run = each.tags.get(RUN)
+        if run is not None and each.name not in owned and each.state != "Deleting" and not _is_active(app, run):
+            yield each.name, each.state
 
 
 def _heading(line: Line) -> str:
@@ -146,7 +190,12 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, rolling_o
 
 
 def _is_active(app: App, run_id: str) -> bool:
-    loaded = app.runs.load(run_id) if run_id else None
+    """Whether the run works; one whose record somebody broke by hand may, for all that is known."""
+    try:
+        loaded = app.runs.load(run_id) if run_id else None
+    except msgspec.MsgspecError:
+        log.exception("run %s can't be read, and is taken for one that works", run_id)
+        return True
     return loaded is not None and not loaded[0].phase.ended
 
 
@@ -155,11 +204,9 @@ def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) 
     match judged:
         case Keep(why):
             if line.noticed:
-                app.lines.save(replace(line, noticed=None), etag)
-                _tell(app, "NoticeWithdrawn", line, why)
+                _save(app, replace(line, noticed=None).to_tell(now, "Endpoint.NoticeWithdrawn", why), etag)
         case Notice(why):
-            app.lines.save(replace(line, noticed=now), etag)
-            _tell(app, "IdleNotice", line, why)
+            _save(app, replace(line, noticed=now).to_tell(now, "Endpoint.IdleNotice", why), etag)
         case Pending():
             pass
         case Delete(why, endpoint):
@@ -199,19 +246,24 @@ def _within_cap(app: App, line: Line, now: datetime) -> bool:
 
 
 def tend(app: App, line_id: str, token: str | None) -> None:
-    """Takes the upkeep of a line as far as it goes now: its teardown, or the end of what served before."""
+    """Takes the upkeep of a line as far as it goes now: its teardown, or the end of what leaves."""
     loaded = app.lines.load(line_id)
     if loaded is None or (token is not None and (loaded[0].wake is None or loaded[0].wake.token != token)):
         return
-    line, etag = loaded
-    if line.tearing_down:
-        tear_down(app, line_id, token)
-    elif line.leaving and not _is_active(app, line.rollout):
-        _end_grace(app, line, etag)
+    try:
+        line, etag = _tell(app, *loaded)
+        if line.tearing_down:
+            _tear_down(app, line, etag)
+        elif line.leaving and not _is_active(app, line.rollout):
+            _end_grace(app, line, etag)
+    except Conflict:
+        # If it was our own save, whose answer was lost, the record has a timer for which no message is on its way.
+        log.info("line %s changed meanwhile: looked at again", line_id)
+        wake_line(app, loaded[0], after=AGAIN)
 
 
 def _end_grace(app: App, line: Line, etag: str) -> None:
-    """Deletes what served before, once its grace is over; looks again until it is gone."""
+    """Deletes what leaves, once its grace is over; looks again until it is gone."""
     now = app.cloud.blobs.now()
     due = [each.deployment for each in line.leaving if each.until <= now]
     again = app.settings.poll_interval
@@ -232,17 +284,11 @@ def _end_grace(app: App, line: Line, etag: str) -> None:
         wake_line(app, line, after=timer.due - now, token=timer.token)
 
 
-def tear_down(app: App, line_id: str, token: str | None) -> None:
-    """Takes a line's teardown as far as it goes now, and has itself called again until nothing is left."""
-    loaded = app.lines.load(line_id)
-    if loaded is None or not loaded[0].tearing_down:
-        return
-    line, etag = loaded
-    if token is not None and (line.wake is None or line.wake.token != token):
-        return
+def _tear_down(app: App, line: Line, etag: str) -> None:
+    """Takes a line's teardown as far as it goes now, and has it tended again until nothing is left."""
     after = app.settings.poll_interval
     try:
-        finished = _tear_down(app, line)
+        finished = _takes_down(app, line)
     except Transient as error:
         finished, after = False, error.after
     except (Permanent, NotFound):
@@ -255,15 +301,21 @@ def tear_down(app: App, line_id: str, token: str | None) -> None:
         wake_line(app, line, after=after, token=timer.token)
         return
     done = replace(
-        line, tearing_down=False, wake=None, serving=None, leaving=(), noticed=None, emptied=line.emptied or now
+        line,
+        tearing_down=False,
+        wake=None,
+        serving=None,
+        leaving=(),
+        strays=(),
+        noticed=None,
+        emptied=line.emptied or now,
+        removed=now if line.remove_endpoint else line.removed,
     )
-    if line.remove_endpoint:
-        done = replace(done, removed=now)
-    app.lines.save(done, etag)
-    _tell(app, "TornDown", line, "the endpoint is deleted" if line.remove_endpoint else "the endpoint stays, empty")
+    why = "the endpoint is deleted" if line.remove_endpoint else "the endpoint stays, empty"
+    _save(app, done.to_tell(now, "Endpoint.TornDown", why), etag)
 
 
-def _tear_down(app: App, line: Line) -> bool:
+def _takes_down(app: App, line: Line) -> bool:
     """One look and one act. True when nothing is left to do."""
     endpoints = app.cloud.endpoints
     endpoint = endpoints.get(line.endpoint)
@@ -292,16 +344,34 @@ def _gone_by_hand(app: App, line: Line, etag: str, now: datetime) -> None:
         return
     stood = line.serving or line.emptied
     emptied = line.emptied or (now if stood else None)
-    nothing = replace(line, rollout="", serving=None, noticed=None, missing=None, sidelined=None)
-    app.lines.save(replace(nothing, emptied=emptied, removed=now), etag)
-    if stood:  # else no run has come so far
-        _tell(app, "TornDown", line, "somebody deleted the endpoint; it is not made again by itself")
-
-
-def _tell(app: App, what: str, line: Line, why: str) -> None:
-    log.info("endpoint %s: %s (%s)", line.endpoint, what, why)
-    now = app.cloud.blobs.now()
-    data = {"line": line.id, "dataset": line.folder, "endpoint": line.endpoint, "reason": why}
-    app.cloud.topic.publish(
-        f"Droptune.Endpoint.{what}", f"lines/{line.id}", data, id=f"{line.id}-{what}-{now:%Y%m%dT%H%M%S}", time=now
+    nothing = replace(
+        line,
+        rollout="",
+        serving=None,
+        leaving=(),
+        strays=(),
+        noticed=None,
+        missing=None,
+        sidelined=None,
+        emptied=emptied,
+        removed=now,
     )
+    if stood:  # else no run has come so far
+        why = "somebody deleted the endpoint; it is not made again by itself"
+        nothing = nothing.to_tell(now, "Endpoint.TornDown", why)
+    _save(app, nothing, etag)
+
+
+def _save(app: App, line: Line, etag: str) -> tuple[Line, str]:
+    """Saves the line, then tells what it has to tell. Raises Conflict."""
+    return _tell(app, line, app.lines.save(line, etag))
+
+
+def _tell(app: App, line: Line, etag: str) -> tuple[Line, str]:
+    """Sends the line's events, and saves that they were sent; those that a crash left are the next one's who comes."""
+    if not line.untold:
+        return line, etag
+    for notice in line.untold:
+        log.info("endpoint %s: %s (%s)", line.endpoint, notice.type, notice.why)
+    told = tell(app, line)
+    return told, app.lines.save(told, etag)

@@ -269,7 +269,10 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class Leaving:
-    """A deployment that served before and has no traffic any more; it is deleted at `until`, and is `going` by then."""
+    """A deployment that has no traffic any more; it is deleted at `until`, and is `going` by then.
+
+    `model`: what a rollback may find in it; "" of a stray, which nobody takes up again.
+    """
 
     deployment: str
     model: str
@@ -278,15 +281,25 @@ class Leaving:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stray:
+    """A deployment of Droptune's that nothing owns, and since when that is seen. `told`: it stays, which was said."""
+
+    deployment: str
+    since: datetime
+    told: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """All versions of one dataset folder and base model, behind one stable endpoint.
 
     `serving`: what answers now; `latest`: what went live last, kept when it is torn down; `before`: what served before
     that, which a rollback goes back to. `heading`: the newest run that trains. `rollout`: the run that it is being
-    changed for. `leaving`: what served before and is about to be deleted. `pinned`: who keeps it at what it serves, ""
-    if nobody. `emptied`: since when the endpoint has no deployment; `removed`: since when there is no endpoint.
+    changed for. `leaving`: what is about to be deleted; `strays`: what may be next. `pinned`: who keeps it at what it
+    serves, "" if nobody. `emptied`: since when the endpoint has no deployment; `removed`: since when there is none.
     `missing`: since when Azure does not show the endpoint, or what should serve there. `sidelined`: since when that has
-    no traffic, which somebody took away. `wake`: the line's timer, of a teardown or of what is leaving.
+    no traffic, which somebody took away. `wake`: the line's timer, of a teardown or of what is leaving. `untold`:
+    events to send.
     """
 
     id: str
@@ -299,6 +312,7 @@ class Line:
     heading: Heading | None = None
     rollout: str = ""
     leaving: tuple[Leaving, ...] = ()
+    strays: tuple[Stray, ...] = ()
     pinned: str = ""
     noticed: datetime | None = None
     missing: datetime | None = None
@@ -310,6 +324,12 @@ class Line:
     removed: datetime | None = None
     instances: int = 0
     kept_until: datetime | None = None
+    untold: tuple[Notice, ...] = ()
+
+    def to_tell(self, at: datetime, kind: str, why: str) -> Line:
+        """The line with an event to send, of what becomes true by its next save; of a `kind` at most one a second."""
+        notice = Notice(id=f"{self.id}-{kind}-{at:%Y%m%dT%H%M%S}", type=f"Droptune.{kind}", at=at, why=why)
+        return replace(self, untold=(*self.untold, notice))
 
 
 class Records[T: (Run, Line)]:
@@ -445,7 +465,7 @@ class Runs(Records[Run]):
 
 
 class Lines(Records[Line]):
-    """The lines; open are those whose endpoint may stand.
+    """The lines; open are those whose endpoint may stand, and those that have something to tell yet.
 
     Rollout, teardown and cleanup change them, each under the ETag of what it has read.
     """
@@ -454,7 +474,7 @@ class Lines(Records[Line]):
         super().__init__(blobs, "lines", Line, open_="standing", over="removed")
 
     def _ended(self, record: Line) -> datetime | None:
-        return record.removed
+        return None if record.untold else record.removed
 
     def save(self, record: Line, etag: str) -> str:
         """Replaces the line that was read with `etag`; answers with the new ETag. Raises Conflict.
@@ -466,7 +486,7 @@ class Lines(Records[Line]):
             self._mark(record.id)
             record = replace(record, removed=None)
         saved = super().save(record, etag)
-        if record.removed:
+        if self._ended(record):
             self.retire(record.id)
         return saved
 

@@ -270,7 +270,9 @@ def _with_deployment(work: _Work, run: Run, line: Line | None) -> Run:
     if run.id in _served(line) or run.deployment in (each.deployment for each in line.leaving):
         return _found(work, run, Phase.LIVE, "it went live")
     if line.latest and line.latest.order > run.order:
-        work.told.append(f"deployment {run.deployment} of endpoint {run.endpoint} is nobody's any more: delete it")
+        work.told.append(
+            f"deployment {run.deployment} of endpoint {run.endpoint} is nobody's any more: the cleanup deletes it"
+        )
         return _found(work, run, Phase.SUPERSEDED, f"run {line.latest.run} is newer and went live")
     phase = Phase.DEPLOYING if line.rollout == run.id else Phase.REGISTERED
     if line.serving is None:

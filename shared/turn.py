@@ -3,7 +3,7 @@
 All saves of the loop go through here. Each is under If-Match; what a person changed in the meantime (a cancellation) is
 joined to what the turn has done, anybody else's change ends the turn with Conflict. While an action lasts, a thread
 renews the claim: one that lives keeps it for as long as it takes, one that died loses it after CLAIM. Called by
-`advance`.
+`advance`; `tell` by the cleanup as well, since lines keep what they have to tell as runs do.
 """
 
 from __future__ import annotations
@@ -18,12 +18,19 @@ from uuid import uuid4
 
 from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records import Claim, Run
+from shared.records import Claim, Line, Run
 
 log = logging.getLogger("droptune.turn")
 
 CLAIM = timedelta(minutes=3)
 RENEWED = CLAIM / 3
+
+
+def tell[T: (Run, Line)](app: App, record: T) -> T:
+    """Sends the events that the record has to tell; gives the record without them, which is still to be saved."""
+    for notice in record.untold:
+        app.tell(record, notice)
+    return replace(record, untold=())
 
 
 class Turn:
@@ -93,6 +100,4 @@ class Turn:
         return run
 
     def _tell(self) -> None:
-        for notice in self.run.untold:
-            self._app.tell(self.run, notice)
-        self.run, self._sent = replace(self.run, untold=()), True
+        self.run, self._sent = tell(self._app, self.run), True

@@ -4,23 +4,25 @@ The deployments only pretend; the whole way tears down a real one.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 
 from localcloud.stack import Stack
 from shared.app import App
-from shared.cleanup import DELETIONS, cleanup, tear_down
+from shared.cleanup import DELETIONS, cleanup, tend
 from shared.effects import ACTIONS
 from shared.errors import Transient
 from shared.lifecycle import Phase, Rollout
 from shared.looks import OBSERVE
 from shared.records import CONTAINER, FRESH, Heading, Line, Run, Serving
 from shared.serving.gate import Promotion
+from tests.chaos.wire import HostDied
 from tests.conftest import eventually, requests_of
 
 DAY = timedelta(days=1)
@@ -82,8 +84,13 @@ def undeploy(app: App, line: Line, name: str) -> None:
 
 def told(cloud: Stack, line: Line) -> list[str]:
     """What the lifecycle topic was told of the line's endpoint."""
+    return [event["type"].rpartition(".")[2] for event in events_of(cloud, line)]
+
+
+def events_of(cloud: Stack, line: Line) -> list[dict[str, Any]]:
+    """The same, whole."""
     events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
-    return [event["type"].rpartition(".")[2] for event in events if event.get("subject") == f"lines/{line.id}"]
+    return [event for event in events if event.get("subject") == f"lines/{line.id}"]
 
 
 def later(app: App, cloud: Stack, length: timedelta) -> None:
@@ -104,12 +111,16 @@ def now_of(app: App, line: Line) -> Line:
 
 
 def torn_down(app: App, line: Line) -> Line:
-    def step() -> Line | None:
-        tear_down(app, line.id, None)
-        found = now_of(app, line)
-        return None if found.tearing_down else found
+    tended(app, line, lambda: not now_of(app, line).tearing_down)
+    return now_of(app, line)
 
-    return eventually(step)
+
+def tended(app: App, line: Line, done: Callable[[], bool]) -> None:
+    def step() -> bool:
+        tend(app, line.id, None)
+        return done()
+
+    eventually(step)
 
 
 def test_without_a_sign_of_life_from_the_metrics_nothing_is_idle(app: App, make_line: MakeLine) -> None:
@@ -294,6 +305,99 @@ def test_a_line_that_has_no_endpoint_and_gets_none_costs_nothing_any_more(app: A
     assert told(cloud, line) == [], "nobody took anything away"
 
 
+def test_a_deployment_that_nothing_owns_goes_once_it_is_believed_and_told(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
+    app = replace(app, settings=replace(app.settings, rollout_grace=timedelta(minutes=1)))
+    over, working = a_run(app, Phase.FAILED), a_run(app, Phase.REGISTERED)
+    line = make_line(serving=serving(app, 1))
+    deploy(app, line, "over-1", {"droptune.run": over.id})
+    deploy(app, line, "lost-1", {"droptune.run": f"r{uuid4().hex[:15]}"})
+    deploy(app, line, "works-1", {"droptune.run": working.id})
+    deploy(app, line, "theirs", {})
+    for _ in range(2):
+        cleanup(app)
+    assert now_of(app, line).leaving == (), (
+        "one look is not believed, nor are two at once: its run may be about to own it"
+    )
+    assert told(cloud, line) == []
+    later(app, cloud, FRESH)
+    for _ in range(2):
+        cleanup(app)
+    assert {each.deployment for each in now_of(app, line).leaving} == {"over-1", "lost-1"}
+    assert told(cloud, line) == ["StrayFound"]
+    tend(app, line.id, None)
+    assert standing(app, line) == {"r1-1", "over-1", "lost-1", "works-1", "theirs"}, "it has a grace, like others"
+    later(app, cloud, app.settings.rollout_grace)
+    tended(app, line, lambda: not now_of(app, line).leaving)
+    assert standing(app, line) == {"r1-1", "works-1", "theirs"}
+    assert now_of(app, line).serving == line.serving
+    ended(app, working)
+
+
+@pytest.mark.parametrize("why", ["it has traffic", "it is Updating", "CLEANUP_MODE=report"])
+def test_one_that_stays_all_the_same_is_told_once(app: App, cloud: Stack, make_line: MakeLine, why: str) -> None:
+    line = make_line(serving=serving(app, 1))
+    if why == "it is Updating":
+        cloud.control("DELETE", "/_local/pretend")
+        cloud.control("POST", "/_local/pretend", {"deployments": {"match": "^clean-", "outcome": "Stuck"}})
+        app.cloud.endpoints.deploy(line.endpoint, "stray-1", MODEL, "Standard_DS3_v2", 1, {"droptune.run": "r0"})
+        settled(app, line.endpoint)
+    else:
+        deploy(app, line, "stray-1", {"droptune.run": "r0"})
+    if why == "CLEANUP_MODE=report":
+        app = replace(app, settings=replace(app.settings, cleanup_mode="report"))
+    elif why == "it has traffic":
+        app.cloud.endpoints.set_traffic(line.endpoint, {"r1-1": 50, "stray-1": 50})
+        settled(app, line.endpoint)
+    cleanup(app)
+    later(app, cloud, FRESH)
+    for _ in range(2):
+        cleanup(app)
+    assert [event["data"]["reason"] for event in events_of(cloud, line)] == [
+        f"no run owns deployment stray-1, which costs, but stays: {why}"
+    ]
+    assert now_of(app, line).leaving == ()
+
+
+def test_what_a_dying_host_had_to_tell_is_told_by_the_next_tick(app: App, cloud: Stack, make_line: MakeLine) -> None:
+    now = app.cloud.blobs.now()
+    kept = make_line(serving=serving(app, 9), noticed=now - DAY, kept_until=now + DAY)
+    gone = make_line(emptied=now - 40 * DAY, tearing_down=True, remove_endpoint=True)
+    with dying(app, "before"), pytest.raises(HostDied):
+        cleanup(app)
+    assert now_of(app, kept).noticed is None
+    with dying(app, "before"), pytest.raises(HostDied):
+        tended(app, gone, lambda: False)
+    assert now_of(app, gone).removed
+    assert told(cloud, kept) == told(cloud, gone) == []
+    for _ in range(2):
+        cleanup(app)
+    assert told(cloud, kept) == ["NoticeWithdrawn"]
+    assert told(cloud, gone) == ["TornDown"]
+    assert gone.id not in app.lines.standing()
+
+
+def test_what_is_told_again_after_a_crash_is_the_same_event(app: App, cloud: Stack, make_line: MakeLine) -> None:
+    now = app.cloud.blobs.now()
+    line = make_line(serving=serving(app, 9), noticed=now - DAY, kept_until=now + DAY)
+    with dying(app, "after"), pytest.raises(HostDied):
+        cleanup(app)
+    later(app, cloud, timedelta(minutes=1))
+    cleanup(app)
+    first, second = events_of(cloud, line)
+    assert first == second
+
+
+def test_a_topic_that_is_down_keeps_no_line_standing(app: App, make_line: MakeLine) -> None:
+    gone = make_line(emptied=app.cloud.blobs.now() - 40 * DAY, tearing_down=True, remove_endpoint=True)
+    down = App.of(replace(app.settings, topic_endpoint="https://127.0.0.1:9/api/events"))
+    torn_down(down, gone)
+    down.cloud.close()
+    assert now_of(app, gone).untold == ()
+    assert gone.id not in app.lines.standing()
+
+
 @pytest.mark.thorough
 def test_lines_whose_endpoints_are_gone_cost_nothing(app: App, make_line: MakeLine) -> None:
     make_line(emptied=app.cloud.blobs.now())
@@ -323,3 +427,29 @@ def ended(app: App, run: Run) -> None:
     assert loaded
     app.runs.save(replace(loaded[0], phase=Phase.FAILED), loaded[1])
     app.runs.retire(run.id)
+
+
+@contextmanager
+def dying(app: App, moment: str) -> Iterator[None]:
+    """The host dies when it sends a lifecycle event, before or after that is received.
+
+    Caught below the SDKs: azure-eventgrid takes no transport for a topic like ours.
+    """
+    send = requests.Session.send
+
+    def sending(session: requests.Session, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        topic = str(request.url).startswith(app.settings.topic_endpoint)
+        if topic and moment == "before":
+            raise HostDied
+        answer = send(session, request, **options)
+        if topic:
+            raise HostDied
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests.Session, "send", sending)
+        yield
+
+
+def standing(app: App, line: Line) -> set[str]:
+    return {each.name for each in app.cloud.endpoints.deployments(line.endpoint)}

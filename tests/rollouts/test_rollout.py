@@ -60,6 +60,17 @@ def test_the_cleanup_ends_the_grace_where_the_lines_timer_was_lost(stage: Stage)
     assert stage.standing() == {new.deployment: "Succeeded"}
 
 
+def test_a_lost_answer_leaves_nothing_of_the_grace_to_the_cleanup(stage: Stage) -> None:
+    """The record has a timer then, whose message was never sent."""
+    stage.live()
+    new = stage.until(stage.version())
+    lost = {"service": "blob", "moment": "after", "status": 500, "method": "PUT", "path": f"/lines/{stage.line_id}"}
+    stage.world.control("POST", "/_local/faults", {**lost, "skip": 1})
+    stage.at_rest()
+    assert stage.standing() == {new.deployment: "Succeeded"}
+    assert stage.line.leaving == ()
+
+
 @pytest.mark.thorough
 def test_a_third_version_does_not_wait_for_the_first_ones_grace(stage: Stage) -> None:
     first = stage.live()
