@@ -94,6 +94,7 @@ SUBSCRIPTIONS = (
             "Microsoft.MachineLearningServices.RunCompleted",
             "Microsoft.MachineLearningServices.RunStatusChanged",
         ),
+        advanced=(("data.runType", ("azureml.PipelineRun",)),),  # its steps raise several times as many
     ),
 )
 """What the Bicep makes too."""

@@ -17,6 +17,8 @@ from urllib.parse import unquote, urlsplit
 # The only calls after which a blob is whole: before them come empty or partial blobs (CreateFile, Append...).
 WHOLE = frozenset({"PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit"})
 PIPELINE_RUN = "azureml.PipelineRun"
+# Statuses on a job's way: there is nothing to do at any of them. Whatever else comes, known or not, is worth a look.
+UNDERWAY = frozenset({"NotStarted", "Queued", "Starting", "Provisioning", "Preparing", "Running", "Finalizing"})
 
 _BLOB_CREATED = "Microsoft.Storage.BlobCreated"
 _RUN_COMPLETED = "Microsoft.MachineLearningServices.RunCompleted"
@@ -46,7 +48,7 @@ class BlobCreated:
 
 @dataclass(frozen=True, kw_only=True)
 class JobChanged:
-    """A pipeline job's status became `Completed`, `Failed`, `Canceled`, `Running`, ...; `run_id` is the job's name."""
+    """A pipeline job's status became `Completed`, `Failed`, `Canceled`, ...; `run_id` is the job's name."""
 
     run_id: str
     run_type: str
@@ -101,7 +103,7 @@ def blob_created(message: bytes | str) -> BlobCreated | Ignored:
 def job_changed(message: bytes | str) -> JobChanged | Ignored:
     """What a message of the workspace's topic says. Raises ValueError for what is no such event at all.
 
-    Steps of a pipeline raise events too: only the pipeline's own count.
+    Steps of a pipeline raise events too: only the pipeline's own count, and of these only what may be its end.
     """
     kind, subject, data = _event(message)
     if kind not in (_RUN_COMPLETED, _RUN_STATUS_CHANGED):
@@ -114,6 +116,8 @@ def job_changed(message: bytes | str) -> JobChanged | Ignored:
         return Ignored(reason=f"run {run_id} is a {run_type}, not a pipeline job")
     if not isinstance(status, str) or not status:
         raise ValueError(f"{kind} event of run {run_id} without data.runStatus")
+    if status in UNDERWAY:
+        return Ignored(reason=f"job {run_id} is {status}")
     return JobChanged(run_id=run_id, run_type=run_type, status=status)
 
 

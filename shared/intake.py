@@ -52,8 +52,8 @@ def job_changed(app: App, body: bytes) -> None:
     loaded = app.runs.load(event.run_id.rpartition("-")[0])
     if loaded is None or naming.job_name(loaded[0].id, loaded[0].attempt) != event.run_id:
         ignored("unknown_job", f"job {event.run_id} is not the job of any run")
-    elif loaded[0].phase.ended:
-        ignored("ended_run", f"job {event.run_id}, whose run has ended as {loaded[0].phase}")
+    elif loaded[0].phase not in (Phase.PREPARED, Phase.TRAINING):  # it may have been submitted without being noted yet
+        ignored("over_job", f"job {event.run_id}, whose run is {loaded[0].phase} already")
     else:
         wake(app, loaded[0])
 

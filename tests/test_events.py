@@ -146,6 +146,11 @@ def test_steps_and_other_events_are_ignored() -> None:
     assert isinstance(job_changed(json.dumps(job_event("ModelRegistered"))), Ignored)
 
 
+def test_a_job_underway_wakes_nobody_and_a_status_that_nobody_knows_does() -> None:
+    assert isinstance(job_changed(json.dumps(job_event(runStatus="Running"))), Ignored)
+    assert isinstance(job_changed(json.dumps(job_event(runStatus="Evaporated"))), JobChanged)
+
+
 BROKEN = [b"", b"\xff\xfe", b"{", b"[]", b'"x"', b"null", b"{}", b"[" * 100_000, b'{"eventType": "x", "data": {}}']
 
 

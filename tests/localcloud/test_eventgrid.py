@@ -26,6 +26,7 @@ from localcloud.stack import Stack, StackError
 from tests.conftest import eventually
 
 DATASETS, JOBS = SUBSCRIPTIONS
+RUN = {"runId": "r", "runType": "azureml.PipelineRun"}
 BEGIN = "/blobServices/default/containers"
 
 
@@ -46,6 +47,13 @@ def created(subject: str, api: str = "PutBlob") -> dict[str, Any]:
 )
 def test_the_datasets_filter(event: dict[str, Any], wanted: bool) -> None:
     assert DATASETS.wants(event) is wanted
+
+
+def test_steps_of_a_job_are_filtered_out() -> None:
+    kind = "Microsoft.MachineLearningServices.RunStatusChanged"
+    of_step = {"eventType": kind, "data": RUN | {"runType": "azureml.StepRun"}}
+    assert JOBS.wants({"eventType": kind, "data": RUN})
+    assert not JOBS.wants(of_step)
 
 
 def test_a_subscription_without_filters_wants_everything() -> None:
@@ -79,7 +87,7 @@ def publish(account: Account) -> dict[str, int]:
         clock = LocalClock()
         clock.set_rate(10_000_000)
         grid = EventGrid(clock, account, topics={"azureml": "/workspace"})
-        event = {"eventType": JOBS.event_types[0], "subject": "experiments/e/runs/r", "data": {"runId": "r"}}
+        event = {"eventType": JOBS.event_types[0], "subject": "experiments/e/runs/r", "data": RUN}
         await grid.publish("azureml", [event])
         async with asyncio.timeout(10):
             await account.settled.wait()
@@ -97,7 +105,7 @@ def test_a_failed_delivery_is_tried_again() -> None:
     assert queue == "job-events"
     assert event["topic"] == "/workspace"
     assert event["metadataVersion"] == "1"
-    assert EventGridEvent.from_json(json.dumps(event)).data == {"runId": "r"}
+    assert EventGridEvent.from_json(json.dumps(event)).data == RUN
 
 
 def test_after_the_last_attempt_it_is_a_dead_letter() -> None:
@@ -109,7 +117,7 @@ def test_after_the_last_attempt_it_is_a_dead_letter() -> None:
     assert name.startswith("azureml/JOB-EVENTS/")
     assert letter["deadLetterReason"] == "MaxDeliveryAttemptsExceeded"
     assert letter["deliveryAttempts"] == len(RETRIES) + 1
-    assert letter["data"] == {"runId": "r"}
+    assert letter["data"] == RUN
 
 
 def test_a_missing_queue_is_a_dead_letter_at_once() -> None:
@@ -145,7 +153,7 @@ def test_the_next_events_are_disturbed_as_asked(wanted: dict[str, Any], arrived:
             assert answer.status_code == 200, answer.text
         for number in range(4):
             other = {"eventType": "Microsoft.MachineLearningServices.ModelRegistered", "subject": f"runs/{number}"}
-            event = {"eventType": JOBS.event_types[1], "subject": f"experiments/e/runs/{number}", "data": {}}
+            event = {"eventType": JOBS.event_types[1], "subject": f"experiments/e/runs/{number}", "data": RUN}
             await grid.publish("azureml", [other, event])
         for _ in range(2):  # what waits asks the clock first
             await asyncio.sleep(0.01)
