@@ -36,9 +36,15 @@ class Registry:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._where = f"registry {clients.settings.registry}"
+        self._models: dict[tuple[str, str], BaseModel] = {}
 
     def model(self, name: str, version: str | None = None) -> BaseModel:
-        """A model of the registry, by default its newest version. Raises Permanent when there is none."""
+        """A model of the registry, by default its newest version. Raises Permanent when there is none.
+
+        A version stays what it is: who names one, as each look at a run does, gets it from what the process has read.
+        """
+        if version and (known := self._models.get((name, version))):
+            return known
         what = f"model {name}{':' + version if version else ''} in {self._where}"
         try:
             with translated(what):
@@ -48,13 +54,14 @@ class Registry:
         except NotFound as error:
             raise Permanent(f"{error}. Correct the base model, or AZUREML_REGISTRY.") from error
         properties = found.properties
-        return BaseModel(
+        model = self._models[name, version] = BaseModel(
             name=name,
             version=version,
             id=found.id,
             tags={key: str(value) for key, value in (properties.tags or {}).items()},
             system_metadata=_plain(properties.get("systemMetadata") or {}),
         )
+        return model
 
     def component(self, name: str, version: str | None = None) -> Component:
         """A component of the registry, by default its newest version. Raises Permanent when there is none."""
