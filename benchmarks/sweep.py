@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from localcloud.stack import Stack
 
 REPO = Path(__file__).parents[1]
 LIMIT = 1.25
+FILLERS = 8
+"""Threads that fill the storage."""
 TASKS = {
     "tick": "a tick of the sweep",
     "page": "the page of runs",
@@ -57,7 +61,7 @@ class Worker:
 def start(stack: Stack) -> Worker:
     """A worker for the cloud, which is started."""
     stack.start(host=False)
-    command = [sys.executable, "-m", "benchmarks.sweep", "--worker"]
+    command = [sys.executable, "-m", "benchmarks.sweep", "--worker", str(stack.description.ports["azurite_blob"])]
     environment = child_environment(stack.description, stack.environment)
     return Worker(
         process=subprocess.Popen(
@@ -66,10 +70,8 @@ def start(stack: Stack) -> Worker:
     )
 
 
-def work() -> None:
-    """The worker: a task a line of stdin, what it took a line of stdout."""
-    import os
-
+def work(azurite: int) -> None:
+    """The worker: a task a line of stdin, what it took a line of stdout. `azurite`: the port of its blob service."""
     from shared import views
     from shared.app import App
     from shared.settings import Settings
@@ -88,7 +90,7 @@ def work() -> None:
     transport.send = counting
     tasks: dict[str, Callable[[int], object]] = {
         "activate": lambda number: activate(app, number),
-        "finish": lambda number: finish(app, number),
+        "finish": lambda number: finish(app, number, azurite),
         "tick": lambda _: sweep(app),
         "page": lambda _: views.runs(app),
         "listing": lambda _: sweep(listing),
@@ -111,15 +113,21 @@ def activate(app: Any, number: int) -> None:
         app.runs.create(_run(app, f"ractive{each:09d}", ended=False))
 
 
-def finish(app: Any, number: int) -> None:
-    """Puts the records, index entries and datasets of runs that have ended into storage, by plain HTTP: it's many."""
-    import httpx
+def finish(app: Any, number: int, azurite: int) -> None:
+    """Puts the records, index entries and datasets of runs that have ended into storage.
+
+    As plain HTTP, and past the proxy that raises an event for each dataset: it's many.
+    """
     import msgspec
+    import urllib3
+
+    from localcloud.environment import ACCOUNT
 
     token = app.cloud.clients.credential.get_token("https://storage.azure.com/.default").token
     headers = {"Authorization": f"Bearer {token}", "x-ms-version": "2024-11-04", "x-ms-blob-type": "BlockBlob"}
     record = msgspec.json.encode(_run(app, "rended", ended=True)).replace(b'"rended"', b'"%s"')
-    with httpx.Client(base_url=app.settings.blob_uri, headers=headers, trust_env=True, timeout=60) as client:
+    tls = os.environ["SSL_CERT_FILE"]
+    with urllib3.HTTPSConnectionPool("localhost", azurite, maxsize=FILLERS, ca_certs=tls, timeout=60) as storage:
 
         def put(each: int) -> None:
             key = f"rended{each:010d}"
@@ -128,9 +136,11 @@ def finish(app: Any, number: int) -> None:
                 (f"state/ended/{each:016d}-{key}", b""),
                 (f"datasets/folder-{each}/train.jsonl", ROW),
             ):
-                client.put(f"/{name}", content=data).raise_for_status()
+                answer = storage.request("PUT", f"/{ACCOUNT}/{name}", body=data, headers=headers)
+                if answer.status != HTTPStatus.CREATED:
+                    raise RuntimeError(f"{name} could not be written: {answer.status} {answer.data[:500]!r}")
 
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(FILLERS) as pool:
             list(pool.map(put, range(number)))
 
 
@@ -196,10 +206,10 @@ def main() -> int:
     parser.add_argument("--active", type=int, default=20, help="runs that train (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=15, help="ticks of each (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="a result that a program can read")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work()
+        work(options.worker)
         return 0
     result = measure(options.ended, options.active, options.rounds)
     tick = result["tick"]
