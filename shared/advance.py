@@ -53,13 +53,16 @@ def advance(app: App, run_id: str, token: str | None) -> None:
     if run.claim and run.claim.until > now:
         wake(app, run, after=run.claim.until - now + timedelta(seconds=1), token=token)
         return
-    if run.wake and token is not None:
+    timer = run.wake
+    if timer and token is not None:
         # Its time has come, whatever the clocks say. The token stays: should this end in a crash or a bug, the same
         # message comes again, is not taken for a stale one, and is counted. The service's clocks differ by a second or
         # so: what is due only now would be taken for a timer that is yet to come, and none be armed.
-        run = replace(run, wake=replace(run.wake, due=min(run.wake.due, now - timedelta(seconds=5))))
+        timer = replace(timer, due=min(timer.due, now - timedelta(seconds=5)))
     try:
-        _advance(app, Turn(app, replace(run, parked=""), etag))
+        turn = Turn(app, run, etag)
+        turn.run = replace(turn.run, wake=timer, parked="")
+        _advance(app, turn)
     except Conflict:
         log.info("run %s: somebody else was faster", run_id)
         _look_again(app, run_id, timedelta(seconds=5))

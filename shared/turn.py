@@ -39,19 +39,25 @@ class Turn:
     def __init__(self, app: App, run: Run, etag: str) -> None:
         self.run = run
         self._app = app
-        self._etag = etag
+        self._stored, self._etag = run, etag
         self._holder = uuid4().hex
         self._sent = False
         if run.untold:  # by somebody who died before sending them
             self._tell()
 
     def save(self, run: Run) -> None:
-        """Saves the record, then tells what it has to tell. Raises Conflict when it is somebody else's turn."""
+        """Saves the record, then tells what it has to tell. Raises Conflict when it is somebody else's turn.
+
+        One that is stored just so needs no save: many wakes find that nothing has changed.
+        """
+        if run == self._stored:
+            self.run = run
+            return
         try:
             self._etag = self._app.runs.save(run, self._etag)
         except Conflict:
             run = self._joined(run)
-        self.run, self._sent = run, False
+        self.run, self._stored, self._sent = run, run, False
         if run.untold:
             self._tell()
 

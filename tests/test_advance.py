@@ -143,6 +143,9 @@ def test_a_run_waits_for_quota_and_says_how_much(quick: App, folder: str, cloud:
     assert waiting.phase is Phase.PREPARED
     assert waiting.wake
     assert jobs(cloud) == before
+    stored = app.runs.load(waiting.id)
+    advance(app, waiting.id, None)
+    assert app.runs.load(waiting.id) == stored, "a wake that finds nothing new writes nothing"
     app.cloud.blobs.delete("state", f"active/{waiting.id}")
 
 
