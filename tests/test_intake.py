@@ -1,11 +1,12 @@
 """Uploads become runs, once each; what is not for us is counted and left alone."""
 
 import json
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
-from shared import views
+from shared import naming, views
 from shared.advance import advance
 from shared.app import App
 from shared.dataset.spec import Hub, Policy
@@ -207,6 +208,17 @@ def test_job_events_that_are_not_ours_are_counted_and_left_alone(app: App, messa
     before = ignored_so_far[kind]
     job_changed(app, message)
     assert ignored_so_far[kind] == before + 1
+
+
+def test_the_event_of_a_job_whose_run_is_further_wakes_nobody(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    look_into(app, folder)
+    (run_id,) = datasets_of(read_folder(app, folder))
+    run, etag = app.runs.load(run_id) or pytest.fail("no run")
+    app.runs.save(replace(run, phase=Phase.DEPLOYING), etag)
+    before = ignored_so_far["over_job"]
+    job_changed(app, job_event(naming.job_name(run_id, 1)))
+    assert ignored_so_far["over_job"] == before + 1
 
 
 @pytest.mark.parametrize("handler", [uploaded, job_changed])
