@@ -17,7 +17,7 @@ from shared.cloud.endpoints import Deployment
 from shared.errors import NotFound, Permanent, Transient
 from shared.lifecycle import ENDED, Phase
 from shared.lines import save_line
-from shared.records import CONTAINER, Line, Run, Wake
+from shared.records import CONTAINER, Line, Run, Wake, readable
 from shared.timers import free_slot, wake, wake_line
 
 log = logging.getLogger("droptune.release")
@@ -49,7 +49,7 @@ def release(app: App, run: Run) -> str:
     if line.rollout != run.id:
         return ""
     if line.serving and line.serving.run == run.id:
-        _let_go(app, line, etag)
+        _let_go(app, line, run, etag)
         return ""
     if left := _remove_own(app, run, line):
         return left
@@ -59,6 +59,8 @@ def release(app: App, run: Run) -> str:
     save_line(app, replace(line, rollout=back.id if back else "", emptied=line.emptied or empty), etag)
     if back:
         wake(app, back)
+    else:
+        _wake_next(app, line, run)
     return ""
 
 
@@ -83,7 +85,7 @@ def _brought_back(app: App, line: Line, run: Run) -> Run | None:
     return back
 
 
-def _let_go(app: App, line: Line, etag: str) -> None:
+def _let_go(app: App, line: Line, run: Run, etag: str) -> None:
     """The line is free for others; its timer ends the grace of what served before."""
     timer = line.wake
     if line.leaving:
@@ -91,6 +93,14 @@ def _let_go(app: App, line: Line, etag: str) -> None:
     save_line(app, replace(line, rollout="", wake=timer), etag)
     if line.leaving and timer:
         wake_line(app, line, after=timer.due - app.cloud.blobs.now(), token=timer.token)
+    _wake_next(app, line, run)
+
+
+def _wake_next(app: App, line: Line, run: Run) -> None:
+    """Wakes the line's newest run if it waits for the end of this one's rollout; others, or a crash: their timers."""
+    newest = readable(app.runs, line.heading.run) if line.heading and line.heading.run != run.id else None
+    if newest and newest[0].phase is Phase.REGISTERED:
+        wake(app, newest[0])
 
 
 def _take_for_newest(app: App, run: Run, line: Line, etag: str) -> None:
