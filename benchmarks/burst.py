@@ -1,10 +1,11 @@
-"""A burst of uploads: two hosts, each event delivered three times in any order, jobs that pretend to take a second.
+"""A burst of uploads: two hosts, each event delivered three times in any order, jobs that pretend to take TRAINING.
 
-`python -m benchmarks.burst [--uploads 100 1000]`. Each size has a local cloud of its own, and a dataset
-folder for every two uploads, so that newer ones overtake older ones. Asserts that every upload has exactly one run that
-has ended, and made one job, model and deployment at most; that no more trained at once than MAX_ACTIVE_JOBS; that
-nothing is left in the queues. Prints runs a second, external calls of the app and CPU seconds a run. Exit code 1 when
-a run costs more than GROWTH times as much at the largest size as at the smallest.
+`python -m benchmarks.burst [--uploads 100 1000]`. Each size has a local cloud of its own, and a dataset folder for
+every two uploads, so that newer ones overtake older ones. Checks that every upload has one run, which has ended as its
+history tells; that job, model and deployment of each were made once, and nothing else; that each folder serves its
+newest, and nothing else stands; that no more trained at once than MAX_ACTIVE_JOBS; that queues, poison queues, dead
+letters and slots are empty. Prints runs a second, external calls and CPU seconds of the app a run. Exit code 1 when a
+check fails, told with its run, or when a run costs more than GROWTH times as much at the largest size as at the first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,30 +30,40 @@ import requests
 from localcloud import guard
 from localcloud.environment import app_environment, child_environment, foreign
 from localcloud.stack import REPO, Stack
+from localcloud.storage import QUEUES
+from shared import naming
 from shared.app import App
 from shared.folders import DATASETS
-from shared.lifecycle import Phase
-from shared.records import Run
+from shared.lifecycle import WORK, Phase
+from shared.records import CONTAINER, Run
 from shared.settings import Settings
+from shared.slots import BLOB
+from shared.sweep import DEAD_LETTERS
 
-ACTIVE = 20
+ACTIVE = 16
+TRAINING = 8
+"""Seconds: so long that there would be more than ACTIVE jobs at once, if they were let."""
 FAMILY_QUOTA = 10_000_000
 UPLOADS_A_FOLDER = 2
 GROWTH = 1.5
 SHUFFLED = 20
 """Events that are held until so many are there, and go out in another order."""
-PATIENCE = 6.0
+PATIENCE = 4.0
 """Seconds a run, after which the burst counts as stuck."""
+DRAINED = 180
+"""Seconds for what comes after the last run's end: old deployments go, timers that nobody needs are dropped."""
 SETTINGS = {
     "SETTLE_TIME": "PT0S",
     "POLL_INTERVAL": "PT1S",
     "ROLLOUT_GRACE": "PT5S",
     "MAX_ACTIVE_JOBS": str(ACTIVE),
     "MAX_JOBS_PER_DAY": "1000000",
-    "SWEEP_SCHEDULE": "0 * * * * *",
+    "SWEEP_SCHEDULE": "0 */2 * * * *",
     "AzureFunctionsJobHost__logging__logLevel__default": "Warning",
 }
-ENDED_JOB = ("Completed", "Failed", "Canceled", "CancelRequested", "Finalizing")
+ENDED_JOB = ("Completed", "Failed", "Canceled")
+ONCE = ("prepare", "pin", "train", "register", "deploy", "check", "compare", "give_traffic", "serve")
+"""What the history of a run that went live tells, in this order, each once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +89,11 @@ class Result:
 
 
 class Ledger:
-    """The app's requests, counted as the local cloud got them; what the hosts themselves ask is left out."""
+    """The app's requests, counted as the local cloud got them; what the hosts ask for themselves is left out."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
         self.calls = 0
-        self.made: Counter[tuple[str, str]] = Counter()
         control("POST", "/_local/ledger", {"storage": True})
         control("DELETE", "/_local/ledger")
 
@@ -93,11 +103,7 @@ class Ledger:
         self._control("DELETE", "/_local/ledger")
         for entry in entries:
             own = entry["service"] == "queue" and entry["method"] != "POST"
-            if not own and "azure-webjobs-hosts" not in entry["path"]:
-                self.calls += 1
-            put = entry["method"] == "PUT" and entry["status"] < 300 and "action" not in entry
-            if put and entry.get("kind") in ("jobs", "models", "deployments"):
-                self.made[entry["kind"], entry["name"]] += 1
+            self.calls += not own and "azure-webjobs-hosts" not in entry["path"]
 
 
 class Control:
@@ -129,10 +135,10 @@ def second_host(stack: Stack) -> Iterator[None]:
 
 
 def burst(uploads: int) -> Result:
-    """One burst in a local cloud of its own. Raises AssertionError when something is lost, doubled or over a limit."""
+    """One burst in a local cloud of its own. Raises Wrong when something is lost, doubled or over a limit."""
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), settings=SETTINGS) as stack:
         control = Control(stack)
-        control("POST", "/_local/pretend", {"jobs": {"seconds": 1, "outcome": "Completed"}})
+        control("POST", "/_local/pretend", {"jobs": {"seconds": TRAINING, "outcome": "Completed"}})
         answers = {"seconds": 1, "outcome": "Succeeded", "answer": "It is 1."}
         control("POST", "/_local/pretend", {"deployments": answers})
         families = ("standardNCADSA100v4Family", "standardDv2Family")
@@ -144,28 +150,54 @@ def burst(uploads: int) -> Result:
                 control("POST", "/_local/eventgrid", {"topic": topic} | disturbed)
         with pointed(stack), second_host(stack):
             app = App.of(Settings.read(stack.environment))
+            asked = counted(app)
             for name, size in (
                 (app.settings.gpu_compute, app.settings.gpu_size),
                 ("cpu-cluster", app.settings.cpu_size),
             ):
                 app.cloud.computes.create(name, size, ACTIVE, app.settings.training_identity)
-            ledger = Ledger(control)
+            ledger, ours = Ledger(control), asked()
             before, began = cpu(), time.monotonic()
-            upload(app, uploads)
+            names = upload(app, uploads)
             runs = settled(app, uploads, ledger)
-            seconds, after = time.monotonic() - began, cpu()
             ledger.take()
-            at_once = check(runs, ledger, control("GET", "/_local/history"), uploads)
+            seconds, after, calls = time.monotonic() - began, cpu(), ledger.calls - (asked() - ours)
+            left = drained(app)
+            history = control("GET", "/_local/history")
+            at_once = most_at_once(history)
+            wrong = [*left, *check_runs(runs, names), *check_made(runs, history), *check_lines(app, runs, history)]
+            if at_once > ACTIVE:
+                wrong.append(f"{at_once} jobs trained at once, MAX_ACTIVE_JOBS is {ACTIVE}")
             app.cloud.close()
+    if wrong:
+        raise Wrong("\n".join(wrong))
     return Result(
         uploads=uploads,
         seconds=seconds,
-        calls=ledger.calls,
+        calls=calls,
         cpu=after["hosts"] - before["hosts"],
         around=after["around"] - before["around"],
         phases=Counter(run.phase.value for run in runs),
         at_once=at_once,
     )
+
+
+class Wrong(Exception):
+    """What a check has found, a line each."""
+
+
+def counted(app: App) -> Callable[[], int]:
+    """Counts what this process itself asks the cloud for from now on, which is not the app's."""
+    transport = app.cloud.clients.transport
+    send, number = transport.send, 0
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        nonlocal number
+        number += 1
+        return send(*arguments, **options)
+
+    transport.send = counting
+    return lambda: number
 
 
 @contextmanager
@@ -182,11 +214,12 @@ def pointed(stack: Stack) -> Iterator[None]:
         os.environ.update(kept)
 
 
-def upload(app: App, uploads: int) -> None:
-    """The datasets, in any order: so many folders, some versions each, every one of other rows."""
+def upload(app: App, uploads: int) -> set[str]:
+    """The datasets, in any order: so many folders, some versions each, every one of other rows. Their names."""
     rng = random.Random(uploads)
     each = [(n % max(1, uploads // UPLOADS_A_FOLDER), n) for n in range(uploads)]
     rng.shuffle(each)
+    names = set[str]()
     for folder, version in each:
         rows = "".join(
             json.dumps(
@@ -195,40 +228,124 @@ def upload(app: App, uploads: int) -> None:
             + "\n"
             for n in range(20)
         )
-        app.cloud.blobs.write(DATASETS, f"burst-{folder}/train-{version}.jsonl", rows.encode())
+        name = f"burst-{folder}/train-{version}.jsonl"
+        app.cloud.blobs.write(DATASETS, name, rows.encode())
+        names.add(name)
+    return names
 
 
 def settled(app: App, uploads: int, ledger: Ledger) -> list[Run]:
-    """The runs, once as many as were uploaded have ended and nobody is active."""
+    """The runs, once as many as were uploaded have ended and nobody is active. Raises Wrong with who still is."""
     late = time.monotonic() + uploads * PATIENCE + 120
     while True:
         time.sleep(3)
         ledger.take()
-        active = sum(1 for _ in app.runs.active())
-        print(f"\r{uploads} uploads, {active} active, {ledger.calls} calls ", end="", file=sys.stderr, flush=True)
-        if active == 0 and len(found := app.runs.recent(2 * uploads)) >= uploads:
+        active = [key for key, _ in app.runs.active()]
+        print(f"\r{uploads} uploads, {len(active)} active, {ledger.calls} calls ", end="", file=sys.stderr, flush=True)
+        if not active and len(found := app.runs.recent(2 * uploads)) >= uploads:
             print(file=sys.stderr)
             return found
-        assert time.monotonic() < late, f"{active} runs are still active"
+        if time.monotonic() > late:
+            stuck = [loaded[0] for key in active if (loaded := app.runs.load(key))]
+            raise Wrong("\n".join([f"not settled, {len(active)} runs are active:", *map(told, stuck)]))
 
 
-def check(runs: list[Run], ledger: Ledger, history: list[dict[str, Any]], uploads: int) -> int:
-    """Nothing lost, nothing doubled, limits held. How many trained at once."""
-    assert len(runs) == uploads, f"{uploads} uploads, {len(runs)} runs"
-    assert len({run.train.name for run in runs if run.train}) == uploads
-    assert all(run.phase in (Phase.LIVE, Phase.SUPERSEDED) for run in runs), Counter(run.phase for run in runs)
-    doubled = {made: times for made, times in ledger.made.items() if times > 1}
-    assert not doubled, f"made twice: {doubled}"
+def drained(app: App) -> list[str]:
+    """Waits until all queues are empty. What is left where nothing may be: messages, dead letters, places."""
+    late = time.monotonic() + DRAINED
+    service = app.cloud.clients.queue_service
+    while True:
+        waiting = {
+            name: number
+            for name in QUEUES
+            if (number := service.get_queue_client(name).get_queue_properties().approximate_message_count)
+        }
+        if not waiting or time.monotonic() > late:
+            break
+        time.sleep(3)
+    left = [f"queue {name} has {number} messages left" for name, number in waiting.items()]
+    for container, prefix in ((DEAD_LETTERS, ""), (CONTAINER, "poison/")):
+        left += [f"{container}/{blob.name} was not handled" for blob in app.cloud.blobs.list(container, prefix)]
+    slots = json.loads(app.cloud.blobs.read(CONTAINER, BLOB)[0])
+    left += [
+        f"run {run} is still {kind} in the slots" for kind in ("holding", "waiting") for run in slots.get(kind, ())
+    ]
+    return left
+
+
+def check_runs(runs: list[Run], names: set[str]) -> Iterator[str]:
+    """One run an upload, each ended, and its history that of a run without a mishap."""
+    found = Counter(run.train.name for run in runs if run.train)
+    yield from (f"{name}: {found[name]} runs" for name in sorted(names | found.keys()) if found[name] != 1)
+    yield from (f"{name}: nobody uploaded it" for name in sorted(found.keys() - names))
     for run in runs:
-        if run.phase is Phase.LIVE:
-            assert [entry.what for entry in run.history].count("train") == 1
+        done, phases = [entry.what for entry in run.history], [entry.phase for entry in run.history]
+        work = [WORK.index(phase) for phase in phases[:-1] if phase in WORK]
+        once = [what for what in done if what in ONCE]
+        if run.phase not in (Phase.LIVE, Phase.SUPERSEDED) or run.ending or run.parked or run.attempt != 1:
+            yield f"{told(run)}: it should have gone live, or been superseded"
+        elif phases[-1] is not run.phase or len(work) != len(phases) - 1 or work != sorted(work):
+            yield f"{told(run)}: its history goes {' '.join(phases)}"
+        elif once != list(ONCE)[: len(ONCE) if run.phase is Phase.LIVE else len(once)]:
+            yield f"{told(run)}: its history tells of {' '.join(done)}"
+
+
+def check_made(runs: list[Run], history: list[dict[str, Any]]) -> Iterator[str]:
+    """What Azure ML was asked to make: what each run's history tells, once, and nothing else."""
+    first = {"jobs": "NotStarted", "models": "Created", "deployments": "Creating"}
+    made = {kind: Counter[str]() for kind in first}
+    for entry in history:
+        if entry.get("state") == first.get(entry["kind"], ""):
+            made[entry["kind"]][entry["name"].rpartition("/")[2].rpartition(":")[2]] += 1
+    for run in runs:
+        done = {entry.what for entry in run.history}
+        for kind, what, name in (
+            ("jobs", "train", naming.job_name(run.id, run.attempt)),
+            ("models", "register", naming.model_version(run.id, run.attempt)),
+            ("deployments", "deploy", naming.deployment_name(run.id, run.attempt)),
+        ):
+            times = made[kind].pop(name, 0)
+            if times != (what in done):
+                yield f"{told(run)}: {times} {kind} were made for it"
+    yield from (f"{kind} {name} is nobody's" for kind, left in made.items() for name in left)
+
+
+def check_lines(app: App, runs: list[Run], history: list[dict[str, Any]]) -> Iterator[str]:
+    """Each folder's endpoint serves the newest run that went live, with all of the traffic, and nothing else stands."""
+    traffic = {each["name"]: each["traffic"] for each in history if each["kind"] == "traffic"}
+    states = {each["name"]: each["state"] for each in history if each["kind"] == "deployments"}
+    standing = {name for name, state in states.items() if state != "Deleted"}
+    for key in sorted({run.line for run in runs}):
+        loaded, own = app.lines.load(key), [run for run in runs if run.line == key]
+        newest = max(run.order for run in own)
+        serving = next((run for run in own if loaded and loaded[0].serving and loaded[0].serving.run == run.id), None)
+        if loaded is None or serving is None or serving.phase is not Phase.LIVE or serving.order != newest:
+            yield f"line {key}: it serves {serving and told(serving)}, the newest of {', '.join(map(told, own))}"
+            continue
+        line = loaded[0]
+        there = {name for name in standing if name.startswith(f"{line.endpoint}/")}
+        if there != {f"{line.endpoint}/{serving.deployment}"} or traffic.get(line.endpoint) != {
+            serving.deployment: 100
+        }:
+            yield f"line {key}: {there} stand, {traffic.get(line.endpoint)} get the traffic; {told(serving)} should"
+        if line.rollout or line.leaving:
+            yield f"line {key}: rollout {line.rollout!r}, leaving {line.leaving}"
+
+
+def most_at_once(history: list[dict[str, Any]]) -> int:
+    """How many jobs were there at once that had not ended."""
     training, at_once = set[str](), 0
     for entry in history:
         if entry["kind"] == "jobs":
             (training.discard if entry["state"] in ENDED_JOB else training.add)(entry["name"])
             at_once = max(at_once, len(training))
-    assert at_once <= ACTIVE, f"{at_once} trained at once"
     return at_once
+
+
+def told(run: Run) -> str:
+    """A run, as a failed check names it."""
+    why = run.parked or run.waiting or run.reason
+    return f"run {run.id} of {run.train and run.train.name}, {run.phase}{f' ({why})' if why else ''}"
 
 
 def cpu() -> dict[str, float]:
@@ -248,7 +365,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--uploads", type=int, nargs="+", default=[100, 1000])
     sizes = parser.parse_args().uploads
-    results = [burst(size) for size in sizes]
+    try:
+        results = [burst(size) for size in sizes]
+    except Wrong as wrong:
+        print(f"\n{wrong}", file=sys.stderr)
+        return 1
     rows = [result.per_run() for result in results]
     print("| | " + " | ".join(f"{result.uploads} uploads" for result in results) + " |")
     for name in rows[0]:
