@@ -50,8 +50,8 @@ SHUFFLED = 20
 """Events that are held until so many are there, and go out in another order."""
 PATIENCE = 4.0
 """Seconds a run, after which the burst counts as stuck."""
-DRAINED = 180
-"""Seconds for what comes after the last run's end: old deployments go, timers that nobody needs are dropped."""
+DRAINED = 300
+"""Seconds for what comes after the last run's end: old deployments go, and wakes that met a claim come back after it."""
 SETTINGS = {
     "SETTLE_TIME": "PT0S",
     "POLL_INTERVAL": "PT1S",
