@@ -51,7 +51,7 @@ SHUFFLED = 20
 PATIENCE = 4.0
 """Seconds a run, after which the burst counts as stuck."""
 DRAINED = 300
-"""Seconds for what comes after the last run's end: old deployments go, and wakes that met a claim come back after it."""
+"""Seconds for what comes after the last run's end: old deployments go, wakes that met a claim come back."""
 SETTINGS = {
     "SETTLE_TIME": "PT0S",
     "POLL_INTERVAL": "PT1S",

@@ -232,7 +232,7 @@ def test_what_event_grid_could_not_deliver_is_done_from_its_dead_letters(app: Ap
     once = replace(app, settings=replace(app.settings, uploads_sweep=timedelta(days=1)))
     sweep(once)
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
-    run = a_run(app, folder + "-2", Phase.DEPLOYING, -timedelta(hours=1))
+    run = a_run(app, folder + "-2", Phase.PREPARED, -timedelta(hours=1))
     letters = [a_letter(app, created(folder)), a_letter(app, finished(run))]
     sweep(once)
     assert [run.phase for run in runs_of(app, folder)] == [Phase.RECEIVED]
