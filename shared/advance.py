@@ -31,6 +31,8 @@ log = logging.getLogger("droptune.advance")
 STEPS_AT_MOST = 20
 POLL_AT_MOST = timedelta(minutes=5)
 CRASHES_AT_MOST = 5
+CLOCKS = timedelta(seconds=5)
+"""More than the clocks of a service's machines differ by."""
 PAID = (Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 """Phases in which something of the run costs money: a look that is refused must not end them."""
 
@@ -56,9 +58,9 @@ def advance(app: App, run_id: str, token: str | None) -> None:
     timer = run.wake
     if timer and token is not None:
         # Its time has come, whatever the clocks say. The token stays: should this end in a crash or a bug, the same
-        # message comes again, is not taken for a stale one, and is counted. The service's clocks differ by a second or
-        # so: what is due only now would be taken for a timer that is yet to come, and none be armed.
-        timer = replace(timer, due=min(timer.due, now - timedelta(seconds=5)))
+        # message comes again, is not taken for a stale one, and is counted. What is due only now might be taken for a
+        # timer that is yet to come, and none be armed.
+        timer = replace(timer, due=min(timer.due, now - CLOCKS))
     try:
         turn = Turn(app, run, etag)
         turn.run = replace(turn.run, wake=timer, parked="")
@@ -176,7 +178,7 @@ def _sleep(app: App, turn: Turn, after: timedelta | None, why: str, held: Held =
     timer = _live(run, now)
     if after is None:
         timer = None
-    elif timer is None or timer.due > now + after:
+    elif timer is None or timer.due > now + after + CLOCKS:
         timer = Wake(token=uuid4().hex, due=now + after)
     turn.save(replace(run, waiting=why, held=held, claim=None, wake=timer, crashes=0))
     if after is not None and timer and timer != run.wake:

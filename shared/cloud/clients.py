@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.core import PipelineClient
     from azure.core.pipeline.transport import RequestsTransport
-    from azure.eventgrid import EventGridPublisherClient
+    from azure.eventgrid._legacy import EventGridPublisherClient
     from azure.identity import DefaultAzureCredential
     from azure.monitor.querymetrics import MetricsClient
     from azure.storage.blob import BlobServiceClient
@@ -160,7 +160,9 @@ class Clients:
         """The publisher of lifecycle events, or None where no topic is set."""
         if not self.settings.topic_endpoint:
             return None
-        from azure.eventgrid import EventGridPublisherClient
+        # azure-eventgrid 4.22's public class makes one of these for a custom topic, and drops all options on the way:
+        # transport and retries.
+        from azure.eventgrid._legacy import EventGridPublisherClient
 
         return EventGridPublisherClient(
             self.settings.topic_endpoint, self.credential, transport=self.transport, retry_total=1

@@ -39,6 +39,14 @@ def test_a_topic_that_is_down_costs_a_line_in_the_log(
     assert unique in record.getMessage()
 
 
+def test_a_topic_that_fails_is_asked_twice_and_no_more(azure: Cloud, cloud: Stack, unique: str) -> None:
+    azure.clients.transport.sleep = lambda _: None
+    cloud.control("POST", "/_local/faults", {"method": "POST", "path": "/api/events$", "status": 503, "count": 10})
+    assert not azure.topic.publish("Droptune.Endpoint.Live", unique, {}, id=unique, time=AT)
+    (fault,) = cloud.control("GET", "/_local/faults")
+    assert fault["taken"] == 2
+
+
 def test_without_a_topic_nothing_is_sent(cloud_env: Stack, caplog: pytest.LogCaptureFixture) -> None:
     settings = Settings.read({**os.environ, "EVENTS_TOPIC_ENDPOINT": ""})
     assert not Cloud(settings).topic.publish("Droptune.Endpoint.Live", "x", {}, id="x", time=AT)

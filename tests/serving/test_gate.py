@@ -8,7 +8,7 @@ import sys
 from typing import Literal
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from shared.serving.gate import LONGEST, Bounds, Gate, Scores, score, verdict
@@ -36,6 +36,7 @@ def judged(gate: Gate, *, new: float = 50, live: float | None = None, rows: int 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None)  # the first one imports the library
 @given(TEXTS, TEXTS)
 def test_every_score_is_from_0_to_100_and_the_expected_answer_has_100(
     kind: Literal["chrf", "exact"], answer: str, expected: str
