@@ -45,8 +45,9 @@ def advance(app: App, run_id: str, token: str | None) -> None:
         return
     run, etag = loaded
     if run.phase.ended:
-        Turn(app, run, etag).close()
-        app.runs.retire(run.id)
+        turn = Turn(app, run, etag)
+        turn.close()
+        _retire(app, turn.run)
         return
     if token is not None and (run.wake is None or run.wake.token != token):
         log.info("run %s: a stale timer, dropped", run_id)
@@ -168,8 +169,14 @@ def _finish(app: App, turn: Turn) -> None:
     phase = run.ending or run.phase
     turn.save(run.told(app.cloud.blobs.now(), run.reason, phase=phase, ending=None, claim=None, wake=None))
     turn.close()
-    app.runs.retire(run.id)
+    _retire(app, turn.run)
     log.info("run %s ended as %s: %s", run.id, phase, run.reason)
+
+
+def _retire(app: App, run: Run) -> None:
+    """The run is not looked at any more, unless the topic has still to be told of it: the sweep wakes it then."""
+    if not run.untold:
+        app.runs.retire(run.id)
 
 
 def _sleep(app: App, turn: Turn, after: timedelta | None, why: str, held: Held = "") -> None:

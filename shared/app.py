@@ -31,8 +31,8 @@ class App:
         cloud = Cloud(settings)
         return cls(settings=settings, cloud=cloud, runs=Runs(cloud.blobs), lines=Lines(cloud.blobs))
 
-    def tell(self, record: Run | Line, notice: Notice) -> None:
-        """Sends a lifecycle event to the topic, where there is one. A topic that is down costs a line in the log."""
+    def tell(self, record: Run | Line, notice: Notice) -> bool:
+        """Sends a lifecycle event to the topic, where there is one. False, and a line in the log, when it is down."""
         data: dict[str, Any] = {"dataset": record.folder, "endpoint": record.endpoint, "reason": notice.why}
         if isinstance(record, Run):
             subject = f"runs/{record.id}"
@@ -41,7 +41,7 @@ class App:
         else:
             subject = f"lines/{record.id}"
             data |= {"line": record.id}
-        self.cloud.topic.publish(notice.type, subject, data, id=notice.id, time=notice.at)
+        return self.cloud.topic.publish(notice.type, subject, data, id=notice.id, time=notice.at)
 
 
 @cache

@@ -374,4 +374,4 @@ def _tell(app: App, line: Line, etag: str) -> tuple[Line, str]:
     for notice in line.untold:
         log.info("endpoint %s: %s (%s)", line.endpoint, notice.type, notice.why)
     told = tell(app, line)
-    return told, app.lines.save(told, etag)
+    return told, etag if told == line else app.lines.save(told, etag)

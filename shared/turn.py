@@ -24,13 +24,21 @@ log = logging.getLogger("droptune.turn")
 
 CLAIM = timedelta(minutes=3)
 RENEWED = CLAIM / 3
+TOLD_WITHIN = timedelta(days=1)
+"""Event Grid itself tries to deliver an event for so long, unless it is told otherwise."""
 
 
 def tell[T: (Run, Line)](app: App, record: T) -> T:
-    """Sends the events that the record has to tell; gives the record without them, which is still to be saved."""
+    """Sends the events that the record has to tell; gives it with those that are left, which is still to be saved.
+
+    What a topic that is down did not take is left, for TOLD_WITHIN: a later turn, or the sweep, tries again.
+    """
+    young, up, left = app.cloud.blobs.now() - TOLD_WITHIN, True, []
     for notice in record.untold:
-        app.tell(record, notice)
-    return replace(record, untold=())
+        up = up and app.tell(record, notice)
+        if not up and notice.at > young:
+            left.append(notice)
+    return replace(record, untold=tuple(left))
 
 
 class Turn:
@@ -53,12 +61,13 @@ class Turn:
         if run == self._stored:
             self.run = run
             return
+        known = self._stored.untold
         try:
             self._etag = self._app.runs.save(run, self._etag)
         except Conflict:
             run = self._joined(run)
         self.run, self._stored, self._sent = run, run, False
-        if run.untold:
+        if any(notice not in known for notice in run.untold):
             self._tell()
 
     def close(self) -> None:
@@ -106,4 +115,5 @@ class Turn:
         return run
 
     def _tell(self) -> None:
-        self.run, self._sent = tell(self._app, self.run), True
+        self.run = tell(self._app, self.run)
+        self._sent = self.run != self._stored

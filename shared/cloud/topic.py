@@ -1,7 +1,7 @@
 """Lifecycle events, for whoever wants to hear of runs: CloudEvents to a custom Event Grid topic.
 
 They are told, not relied upon: nothing in the app waits for one, so a topic that is down costs a line in the log and no
-run. Called after each change of a run's phase, and by the cleanup.
+run. Called by the turn of a run and by the cleanup, which keep what is not sent and try again.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Topic:
         self._clients = clients
 
     def publish(self, type: str, subject: str, data: Mapping[str, Any], *, id: str, time: datetime) -> bool:  # noqa: A002
-        """Sends one CloudEvent; its source is the workspace. False when there is no topic or it could not be sent.
+        """Sends one CloudEvent; its source is the workspace. False when the topic did not take it; without one, True.
 
         `id` says with the source which event it is: one that is sent again, after a crash, has the same one.
         """
         if not self._clients.settings.topic_endpoint:
-            return False
+            return True
         settings = self._clients.settings
         source = (
             f"/subscriptions/{settings.subscription}/resourceGroups/{settings.resource_group}"

@@ -33,6 +33,7 @@ def point(patch: pytest.MonkeyPatch, stack: Stack) -> None:
 
     # In Azure the SDK knows its cloud; of any other it asks the metadata service again and again.
     cloud = os.environ["AZUREML_CURRENT_CLOUD"]
+    patch.delitem(known._environments, cloud, raising=False)  # of another stack, of the same name
     patch.setitem(known._environments, cloud, known._get_cloud_details(cloud))
 
     # Pauses between retries cost a test nothing; storage's clients wrap the transport, and sleep as its base does.

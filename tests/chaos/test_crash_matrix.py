@@ -122,14 +122,21 @@ class Matrix:
 
 
 def emptied(world: World) -> None:
-    """Forgets what an earlier world left in the queues and among the active."""
+    """Forgets what an earlier world left in the queues, among the active, and on endpoints, which takes up quota."""
+    app = world.app
+    for line_id in list(app.lines.standing()):
+        if found := app.lines.load(line_id):
+            line, etag = found
+            app.cloud.endpoints.delete(line.endpoint)
+            gone = replace(line, rollout="", serving=None, leaving=(), tearing_down=False, strays=(), untold=())
+            app.lines.save(replace(gone, removed=world.clock.now()), etag)
     for queue in HANDLERS:
-        world.app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
-    for run_id, _ in list(world.app.runs.active()):
-        if loaded := world.app.runs.load(run_id):
-            world.app.runs.save(replace(loaded[0], phase=Phase.CANCELLED, claim=None, wake=None), loaded[1])
-        world.app.runs.retire(run_id)
-    world.app.cloud.blobs.delete("state", "slots.json")
+        app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
+    for run_id, _ in list(app.runs.active()):
+        if loaded := app.runs.load(run_id):
+            app.runs.save(replace(loaded[0], phase=Phase.CANCELLED, claim=None, wake=None), loaded[1])
+        app.runs.retire(run_id)
+    app.cloud.blobs.delete("state", "slots.json")
 
 
 def grouped(cases: Sequence[Break], rng: random.Random) -> Iterator[list[Break]]:

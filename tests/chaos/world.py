@@ -290,6 +290,7 @@ class World:
             f"parked {run.parked!r}, ending {run.ending} {run.reason!r}"
             for run in active
         ]
+        lines += [str(self.line(line_id)) for line_id in self.app.lines.standing()]
         queued = Counter(message.queue for message in self.messages.values())
         return "\n".join([f"active: {len(active)}", *lines, f"messages: {dict(queued)}", f"errors: {self.errors}"])
 
