@@ -389,13 +389,21 @@ def test_what_is_told_again_after_a_crash_is_the_same_event(app: App, cloud: Sta
     assert first == second
 
 
-def test_a_topic_that_is_down_keeps_no_line_standing(app: App, make_line: MakeLine) -> None:
+def test_what_a_topic_that_was_down_did_not_take_is_told_later_and_not_for_ever(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
     gone = make_line(emptied=app.cloud.blobs.now() - 40 * DAY, tearing_down=True, remove_endpoint=True)
+    never = make_line(emptied=app.cloud.blobs.now() - 40 * DAY, tearing_down=True, remove_endpoint=True)
     down = App.of(replace(app.settings, topic_endpoint="https://127.0.0.1:9/api/events"))
     torn_down(down, gone)
+    torn_down(down, never)
+    assert {gone.id, never.id} <= set(app.lines.standing())
+    tend(app, gone.id, None)
+    assert [event["type"] for event in events_of(cloud, gone)] == ["Droptune.Endpoint.TornDown"]
+    later(app, cloud, DAY)
+    tend(down, never.id, None)
     down.cloud.close()
-    assert now_of(app, gone).untold == ()
-    assert gone.id not in app.lines.standing()
+    assert not {gone.id, never.id} & set(app.lines.standing())
 
 
 @pytest.mark.thorough

@@ -294,13 +294,21 @@ def test_data_that_were_deleted_after_they_were_read_are_needed_no_more(stage: S
 # Nobody listens ------------------------------------------------------------------------------------------------------
 
 
-def test_a_topic_that_is_down_holds_nothing_up(stage: Stage) -> None:
+def test_a_topic_that_is_down_holds_nothing_up_and_is_told_later(stage: Stage) -> None:
     stage.live()
-    stage.world.change(topic_endpoint="https://127.0.0.1:9/api/events")
-    for host in (*stage.world.hosts, stage.world.person):
-        vars(host.app.cloud.clients).pop("topic", None)
+    topic = stage.world.settings.topic_endpoint
+    _tell_to(stage, "https://127.0.0.1:9/api/events")
     run = stage.until(stage.version())
     assert run.phase is Phase.LIVE, run.reason
-    assert run.untold == ()
+    stage.quiet()
     assert stage.events() == []
+    _tell_to(stage, topic)
+    stage.world.until(lambda: not stage.run(run).untold)
+    assert [kind for kind, _ in stage.events()] == ["Endpoint.Live"]
     stage.at_rest()
+
+
+def _tell_to(stage: Stage, topic: str) -> None:
+    stage.world.change(topic_endpoint=topic)
+    for host in (*stage.world.hosts, stage.world.person):
+        vars(host.app.cloud.clients).pop("topic", None)
