@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.cloud.clients import CHUNK, Clients
 from shared.cloud.failures import translated
-from shared.errors import NotFound
+from shared.errors import NotFound, Transient
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
@@ -124,10 +124,12 @@ class Blobs:
 
     def now(self) -> datetime:
         """The storage service's time, good to a second: instances of the app share it, whatever their clocks say."""
-        if self._seen is None or time.monotonic() - self._seen[1] > _FRESH_SECONDS:
-            with translated("time of the storage service", role=_ROLE):
-                self._clients.blob_service.get_container_client("state").exists(**self._options(None))
-        assert self._seen is not None, "each answer has set it"  # noqa: S101 - for the type checker
+        for _ in range(2):  # azure-storage-blob forgets its hook when a connection breaks and it tries once more
+            if self._seen is None or time.monotonic() - self._seen[1] > _FRESH_SECONDS:
+                with translated("time of the storage service", role=_ROLE):
+                    self._clients.blob_service.get_container_client("state").exists(**self._options(None))
+        if self._seen is None:
+            raise Transient("the storage service does not tell its time")
         at, then = self._seen
         return at + timedelta(seconds=time.monotonic() - then)
 

@@ -73,8 +73,14 @@ class Scene:
             world.upload(f"{self.folder}/train.jsonl", rows(f"{self.folder} {self.uploads}"))
             self.uploads += 1
 
+            swept = False
+
             def ended() -> Run | None:
+                nonlocal swept
                 run = world.newest() if len(world.known) > before else None
+                if run and run.phase is Phase.TRAINING and not swept:
+                    swept = True
+                    world.sweep()
                 return run if run and run.phase.ended else None
 
             run = world.until(ended, patience=PATIENCE)

@@ -54,11 +54,15 @@ class Matrix:
         self._scene()
 
     def record(self) -> list[Call]:
-        """The calls of a run that meets with nothing; it is what the others are held against."""
-        if self.first:
-            self._other_folder()
-        run, calls = self.scene.upload()
-        self.clean = Clean(run=run, events=events(self.world, run))
+        """The calls that each of two runs makes that meet with nothing; they are what the others are held against."""
+        names, calls = set[str](), list[Call]()
+        for _ in range(2):
+            if self.first:
+                self._other_folder()
+            run, made = self.scene.upload()
+            calls = [call for call in made if call.name in names]
+            names = {call.name for call in made}
+            self.clean = Clean(run=run, events=events(self.world, run))
         return calls
 
     def run(self, cases: Sequence[Break], rng: random.Random) -> None:
