@@ -87,7 +87,7 @@ class Machine(RuleBasedStateMachine):
         self.world.control("DELETE", "/_local/history")
         self.training: dict[str, str] = {}
         self.followed = 0
-        """How many entries of the local cloud's history were looked at; to delete them would lose what comes just then."""
+        """Entries of the history that were looked at. To delete them instead would lose what comes just then."""
         self.wrong: list[str] = []
 
     # What people do --------------------------------------------------------------------------------------------------
