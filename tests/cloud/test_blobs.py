@@ -157,6 +157,15 @@ def test_listing_by_prefix(azure: Cloud, unique: str) -> None:
     assert list(azure.blobs.list(BOX, f"{unique}/none")) == []
 
 
+def test_the_time_is_known_where_a_connection_breaks_at_first(azure: Cloud, cloud: Stack) -> None:
+    fresh = Cloud(azure.settings)
+    fresh.clients.transport.sleep = lambda _: None
+    cloud.control("POST", "/_local/faults", {"service": "blob", "method": "GET", "path": f"/{BOX}$", "reset": True})
+    assert abs(fresh.blobs.now() - azure.blobs.now()) < timedelta(seconds=5)
+    assert cloud.control("GET", "/_local/faults")[0]["taken"] == 1
+    fresh.close()
+
+
 def test_time_is_the_storage_services(azure: Cloud, cloud: Stack) -> None:
     before = datetime.fromisoformat(cloud.control("GET", "/_local/clock")["now"])
     first = azure.blobs.now()
