@@ -15,10 +15,11 @@ from shared.settings import Settings
 
 @pytest.fixture
 def azure(cloud_env: Stack) -> Iterator[Cloud]:
-    """A Cloud of its own for each test, as a fresh process would have it."""
+    """A Cloud of its own for each test, as a fresh process would have it. Faults that a test asked for end with it."""
     cloud = Cloud(Settings.read(os.environ))
     yield cloud
     cloud.close()
+    cloud_env.control("DELETE", "/_local/faults")
 
 
 @pytest.fixture
