@@ -212,7 +212,7 @@ def test_a_worse_model_is_stopped_and_no_rollout_costs_a_caller_an_answer(
         back = owner.comes_to(Phase.LIVE)
         assert back.origin == first.id
         assert back.deployment == first.deployment
-        assert owner.told(back) == ["Endpoint.Revived"]
+        assert owner.told(back) == ["Endpoint.RolledBack"]
         eventually(lambda: client.calls[-1].deployment == first.deployment)
 
         # The grace ends, and with it what served in between.

@@ -248,7 +248,7 @@ def test_an_endpoint_that_somebody_deleted_ends_the_rollout_and_is_made_again_fo
     line = stage.line
     assert line.serving is None
     assert line.removed
-    assert [kind for kind, _ in stage.events()] == ["Endpoint.RolledBack", "Endpoint.TornDown"]
+    assert [kind for kind, _ in stage.events()] == ["Run.ApprovalNeeded", "Endpoint.RolledBack", "Endpoint.TornDown"]
     live = stage.until(stage.version())
     assert live.phase is Phase.LIVE, live.reason
     assert stage.traffic() == {live.deployment: 100}
