@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 import requests
 
+from benchmarks.counting import requests_of
 from localcloud import guard
 from localcloud.environment import app_environment, child_environment, foreign
 from localcloud.stack import REPO, Stack
@@ -150,18 +151,17 @@ def burst(uploads: int) -> Result:
                 control("POST", "/_local/eventgrid", {"topic": topic} | disturbed)
         with pointed(stack), second_host(stack):
             app = App.of(Settings.read(stack.environment))
-            asked = counted(app)
             for name, size in (
                 (app.settings.gpu_compute, app.settings.gpu_size),
                 ("cpu-cluster", app.settings.cpu_size),
             ):
                 app.cloud.computes.create(name, size, ACTIVE, app.settings.training_identity)
-            ledger, ours = Ledger(control), asked()
-            before, began = cpu(), time.monotonic()
-            names = upload(app, uploads)
-            runs = settled(app, uploads, ledger)
+            ledger, before, began = Ledger(control), cpu(), time.monotonic()
+            with requests_of(app) as own:
+                names = upload(app, uploads)
+                runs = settled(app, uploads, ledger)
             ledger.take()
-            seconds, after, calls = time.monotonic() - began, cpu(), ledger.calls - (asked() - ours)
+            seconds, after, calls = time.monotonic() - began, cpu(), ledger.calls - own.requests
             left = drained(app)
             history = control("GET", "/_local/history")
             at_once = most_at_once(history)
@@ -184,20 +184,6 @@ def burst(uploads: int) -> Result:
 
 class Wrong(Exception):
     """What a check has found, a line each."""
-
-
-def counted(app: App) -> Callable[[], int]:
-    """Counts what this process itself asks the cloud for from now on, which is not the app's."""
-    transport = app.cloud.clients.transport
-    send, number = transport.send, 0
-
-    def counting(*arguments: Any, **options: Any) -> Any:
-        nonlocal number
-        number += 1
-        return send(*arguments, **options)
-
-    transport.send = counting
-    return lambda: number
 
 
 @contextmanager

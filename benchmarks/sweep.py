@@ -72,6 +72,7 @@ def start(stack: Stack) -> Worker:
 
 def work(azurite: int) -> None:
     """The worker: a task a line of stdin, what it took a line of stdout. `azurite`: the port of its blob service."""
+    from benchmarks.counting import requests_of
     from shared import views
     from shared.app import App
     from shared.settings import Settings
@@ -79,15 +80,6 @@ def work(azurite: int) -> None:
 
     app = App.of(replace(Settings.read(os.environ), uploads_sweep=timedelta(days=1)))
     listing = replace(app, settings=replace(app.settings, uploads_sweep=timedelta(0)))
-    transport = app.cloud.clients.transport
-    send, requests = transport.send, 0
-
-    def counting(*arguments: Any, **options: Any) -> Any:
-        nonlocal requests
-        requests += 1
-        return send(*arguments, **options)
-
-    transport.send = counting
     tasks: dict[str, Callable[[int], object]] = {
         "activate": lambda number: activate(app, number),
         "finish": lambda number: finish(app, number, azurite),
@@ -97,10 +89,11 @@ def work(azurite: int) -> None:
     }
     for line in sys.stdin:
         asked = json.loads(line)
-        requests, cpu, begun = 0, time.process_time(), time.perf_counter()
-        tasks[asked["task"]](asked["number"])
-        took = {"requests": requests, "cpu": time.process_time() - cpu, "seconds": time.perf_counter() - begun}
-        print(json.dumps(took), flush=True)
+        with requests_of(app) as sent:
+            cpu, begun = time.process_time(), time.perf_counter()
+            tasks[asked["task"]](asked["number"])
+            took = {"cpu": time.process_time() - cpu, "seconds": time.perf_counter() - begun}
+        print(json.dumps(took | {"requests": sent.requests}), flush=True)
     app.cloud.close()
 
 

@@ -71,7 +71,7 @@ def _judge(app: App, line_id: str) -> None:
             wake_line(app, line)
         return
     if line.removed:
-        app.lines.retire(line.id)  # whoever removed it died before that, or had something to tell yet
+        app.lines.retire(line.id)  # whoever removed it died before that; while it has something to tell it stays open
         return
     rolling_out = _is_active(app, line.rollout)
     if line.serving is None and line.emptied is None and (rolling_out or _is_active(app, _heading(line))):
@@ -288,7 +288,7 @@ def _tear_down(app: App, line: Line, etag: str) -> None:
     """Takes a line's teardown as far as it goes now, and has it tended again until nothing is left."""
     after = app.settings.poll_interval
     try:
-        finished = _takes_down(app, line)
+        finished = _step_of_teardown(app, line)
     except Transient as error:
         finished, after = False, error.after
     except (Permanent, NotFound):
@@ -315,7 +315,7 @@ def _tear_down(app: App, line: Line, etag: str) -> None:
     _save(app, done.to_tell(now, "Endpoint.TornDown", why), etag)
 
 
-def _takes_down(app: App, line: Line) -> bool:
+def _step_of_teardown(app: App, line: Line) -> bool:
     """One look and one act. True when nothing is left to do."""
     endpoints = app.cloud.endpoints
     endpoint = endpoints.get(line.endpoint)
@@ -371,7 +371,8 @@ def _tell(app: App, line: Line, etag: str) -> tuple[Line, str]:
     """Sends the line's events, and saves that they were sent; those that a crash left are the next one's who comes."""
     if not line.untold:
         return line, etag
-    for notice in line.untold:
-        log.info("endpoint %s: %s (%s)", line.endpoint, notice.type, notice.why)
     told = tell(app, line)
+    for notice in line.untold:
+        if notice not in told.untold:
+            log.info("endpoint %s: %s (%s)", line.endpoint, notice.type, notice.why)
     return told, etag if told == line else app.lines.save(told, etag)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -31,31 +28,6 @@ def eventually[T](look: Callable[[], T | None], timeout: float = 30, *, every: f
                 return found
             assert not late, f"still {found!r} after {timeout} s"
         time.sleep(every)
-
-
-@dataclass
-class Counted:
-    """What was sent through the SDKs, and how many bytes came back."""
-
-    requests: int = 0
-    bytes: int = 0
-
-
-@contextmanager
-def requests_of(app: App) -> Iterator[Counted]:
-    """Counts all requests that the app's clients send while the block runs, at the transport that they share."""
-    counted, transport = Counted(), app.cloud.clients.transport
-    send = transport.send
-
-    def counting(*arguments: Any, **options: Any) -> Any:
-        answer = send(*arguments, **options)
-        counted.requests += 1
-        counted.bytes += int(answer.headers.get("Content-Length") or 0)
-        return answer
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transport, "send", counting)
-        yield counted
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 import requests
 
+from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared.app import App
 from shared.cleanup import DELETIONS, cleanup, tend
@@ -23,7 +24,7 @@ from shared.looks import OBSERVE
 from shared.records import CONTAINER, FRESH, Heading, Line, Run, Serving
 from shared.serving.gate import Promotion
 from tests.chaos.wire import HostDied
-from tests.conftest import eventually, requests_of
+from tests.conftest import eventually
 
 DAY = timedelta(days=1)
 MODEL = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
@@ -397,6 +398,7 @@ def test_what_a_topic_that_was_down_did_not_take_is_told_later_and_not_for_ever(
     down = App.of(replace(app.settings, topic_endpoint="https://127.0.0.1:9/api/events"))
     torn_down(down, gone)
     torn_down(down, never)
+    cleanup(down)
     assert {gone.id, never.id} <= set(app.lines.standing())
     tend(app, gone.id, None)
     assert [event["type"] for event in events_of(cloud, gone)] == ["Droptune.Endpoint.TornDown"]

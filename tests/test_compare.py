@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared import compare as gate_effect
 from shared.app import App
@@ -25,7 +26,7 @@ from shared.intake import look_into
 from shared.lifecycle import Phase
 from shared.records import Line, Run, Serving
 from shared.serving.gate import Bounds, Gate, Promotion, Scores
-from tests.conftest import eventually, requests_of
+from tests.conftest import eventually
 from tests.localcloud.azureml.submitting import submitting
 
 pytestmark = pytest.mark.thorough

@@ -10,13 +10,13 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared.app import App
 from shared.dataset.spec import Hub, Policy
 from shared.errors import Conflict
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, HISTORY_LIMIT, Claim, File, Line, Run, Wake, expired
-from tests.conftest import requests_of
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 

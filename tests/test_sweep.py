@@ -12,6 +12,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared import naming, slots
 from shared.app import App
@@ -21,7 +22,7 @@ from shared.records import CONTAINER, File, Run, Wake
 from shared.sweep import DEAD_LETTERS, WATERMARK, Watermark, sweep
 from shared.telemetry import ignored_so_far
 from tests.cloud.test_jobs import request
-from tests.conftest import eventually, requests_of
+from tests.conftest import eventually
 
 ROW = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
 

@@ -142,7 +142,6 @@ class World:
     """See the module. `settings` are those of Settings by name; what is not given stays as the stack has it."""
 
     def __init__(self, stack: Stack, *, hosts: int = 1, sweeps: bool = True, **settings: Any) -> None:
-        """`sweeps`: timers run the sweep every 5 minutes of local time, and the cleanup every 15."""
         quick: dict[str, Any] = {
             "settle": timedelta(0),
             "poll_interval": timedelta(seconds=20),
@@ -170,7 +169,8 @@ class World:
         self._due: dict[str, datetime] = {}
         self._unread: set[str] = set()
         self._turn = 0
-        self._sweeps = sweeps
+        self.sweeps = sweeps
+        """Whether timers run the sweep every 5 minutes of local time, and the cleanup every 15."""
         self._swept = self._cleaned = self.clock.now()
 
     @property
@@ -247,13 +247,13 @@ class World:
         """Lets time pass until the next message is due or a timer fires, but no longer than that."""
         now = self.clock.now()
         moments = [now + at_most, *(message.due for message in self.messages.values())]
-        if self._sweeps:
+        if self.sweeps:
             moments += [self._swept + SWEEP_EVERY, self._cleaned + CLEANUP_EVERY]
         self.clock.jump(min(moments) - now)
         time.sleep(0.01)  # for what the local cloud does at that moment by itself
-        if self._sweeps and self.clock.now() >= self._swept + SWEEP_EVERY:
+        if self.sweeps and self.clock.now() >= self._swept + SWEEP_EVERY:
             self.sweep()
-        if self._sweeps and self.clock.now() >= self._cleaned + CLEANUP_EVERY:
+        if self.sweeps and self.clock.now() >= self._cleaned + CLEANUP_EVERY:
             self.cleanup()
 
     def sweep(self) -> None:

@@ -73,7 +73,7 @@ def world(_world: World) -> Iterator[World]:
     for route in ("pretend", "faults", "eventgrid"):
         _world.control("DELETE", f"/_local/{route}")
     _empty(_world)
-    errors, _world.errors = _world.errors, []
+    errors, _world.errors, _world.sweeps = _world.errors, [], True
     _world.change(**vars_of(settings))
     for host in (*_world.hosts, _world.person):
         vars(host.app.cloud.clients).pop("topic", None)  # it may be that of a test's own settings

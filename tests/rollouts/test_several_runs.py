@@ -67,6 +67,16 @@ def test_an_older_version_that_is_on_its_way_goes_live_first(stage: Stage) -> No
     assert stage.standing() == {newer.deployment: "Succeeded"}
 
 
+def test_the_end_of_a_rollout_wakes_who_waits_for_it(stage: Stage) -> None:
+    stage.pretend(deployment=900)
+    older = stage.until(stage.upload("a"), lambda run: run.phase is Phase.DEPLOYING)
+    newer = stage.until(stage.upload("b"), lambda run: older.id in run.waiting)
+    messages, stage.world.sweeps = stage.world.messages, False  # its own timer would wake it as well, or the sweep
+    del messages[next(key for key, each in messages.items() if newer.wake and each.token == newer.wake.token)]
+    newer, older = stage.until(newer), stage.run(older)
+    assert (older.phase, newer.phase) == (Phase.LIVE, Phase.LIVE)
+
+
 def test_an_older_version_that_comes_too_late_is_not_deployed(stage: Stage) -> None:
     live = stage.live()
     late = stage.until(stage.version(uploaded=live.uploaded - timedelta(hours=1)))
