@@ -26,9 +26,9 @@ from shared.records import Heading, Leaving, Line, Run, Serving, Wake
 from shared.release import release
 from shared.serving.gate import Promotion
 from shared.timers import free_slot
+from tests.commands.conftest import woken
 from tests.conftest import eventually
 from tests.test_advance import driven, reload, rows
-from tests.test_commands import woken
 
 
 @pytest.fixture
