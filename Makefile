@@ -5,7 +5,8 @@ PYTHON ?= python3
 RUN = .venv/bin/python -m
 # Three workers, since tests wait for processes; a file of tests to one of them: each has a local cloud of its own.
 PARALLEL = -n 3 --dist loadfile --no-loadscope-reorder
-SHARED_OUT = -n 3 --dist worksteal
+# One test at a time to whoever is free: the thorough ones take minutes each.
+SHARED_OUT = -n 3 --dist load --maxschedchunk 1
 export PYTHON313 PYTHON311
 
 help: ## This list
@@ -24,8 +25,7 @@ test-quick: setup ## Without the slow ones
 	@$(RUN) pytest $(PARALLEL) -m "not slow and not thorough"
 
 test-all: test ## The same, then the thorough ones: the whole crash matrix, chaos, a worse model
-	@$(RUN) pytest $(SHARED_OUT) -m thorough tests/chaos
-	@$(RUN) pytest $(PARALLEL) -m thorough tests --ignore tests/chaos
+	@$(RUN) pytest $(SHARED_OUT) -m thorough
 
 test-long: setup ## 100,000 mutated inputs a series, bombs in full size, 10,000 steps of chaos (hours; the inputs go on where they were)
 	@DROPTUNE_LONG=1 $(RUN) pytest -m "" tests/dataset/test_properties.py tests/dataset/test_bombs.py tests/dataset/test_real_files.py
