@@ -15,19 +15,22 @@ from localcloud.environment import ACCOUNT, Description
 
 NODE = 20
 """The lowest major version of Node that Azurite 3.35 declares."""
-PROGRAM = Path(__file__).parent / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+FOLDER = Path(__file__).parent / "azurite"
+PROGRAM = FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+PRELOAD = FOLDER / "preload.cjs"
 
 
 def command(description: Description) -> list[str]:
     """Azurite's command line. Raises FileNotFoundError, with what to do, when Node or Azurite is missing."""
     if not PROGRAM.exists():
-        raise FileNotFoundError(f"Azurite is not installed in {PROGRAM.parents[4]}: run `make setup`")
+        raise FileNotFoundError(f"Azurite is not installed in {FOLDER}: run `make setup`")
     pki = description.state / "pki"
     options = ["--oauth", "basic", "--cert", str(pki / "server.pem"), "--key", str(pki / "server.key")]
     for service in ("blob", "queue", "table"):
         options += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(description.ports[f"azurite_{service}"])]
     options += ["--location", str(description.state / "azurite"), "--silent"]
-    return [node(), str(PROGRAM), *options, "--skipApiVersionCheck", "--disableProductStyleUrl", "--disableTelemetry"]
+    run = [node(), "--require", str(PRELOAD), str(PROGRAM)]
+    return [*run, *options, "--skipApiVersionCheck", "--disableProductStyleUrl", "--disableTelemetry"]
 
 
 def account_variable(description: Description) -> dict[str, str]:
