@@ -1,6 +1,7 @@
 """The safety net under the events: finds uploads and jobs whose event never came, and wakes runs that are overdue.
 
-Called by a timer. A tick costs a listing of what is active and of Event Grid's dead letters, and a look at each. All
+Called by a timer. A tick costs a listing of what is active and of Event Grid's dead letters, and a look at each, and
+one at the queues: where hosts are behind with the messages, it adds none. All
 datasets are listed once in UPLOADS_SWEEP, the jobs of the last days once in REVIEW, for one that runs for nobody; else
 what has ended is never looked at.
 """
@@ -18,6 +19,7 @@ import msgspec
 from shared import naming, slots
 from shared.app import App
 from shared.cloud.jobs import JobView
+from shared.cloud.queues import PEEKED
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.events import folder_of
 from shared.folders import DATASETS
@@ -26,7 +28,7 @@ from shared.lifecycle import Phase
 from shared.records import CONTAINER, Run, expired
 from shared.tags import RUN
 from shared.telemetry import ignored
-from shared.timers import wake
+from shared.timers import PREPARE_QUEUE, STEPS_QUEUE, queue_of, wake
 
 log = logging.getLogger("droptune.sweep")
 
@@ -90,19 +92,39 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> None:
     except (Transient, Permanent, msgspec.MsgspecError):
         log.exception("the slots can't be looked at; who waits for one stays where it is")
         turn = []
+    behind = {queue for queue in (PREPARE_QUEUE, STEPS_QUEUE) if _is_behind(app, queue)}
     for run_id, _ in app.runs.active():
         try:
-            _wake_if_overdue(app, run_id, now, turn, review=review)
+            _wake_if_overdue(app, run_id, now, turn, behind, review=review)
         except Exception:
             log.exception("run %s can't be looked at; the others are", run_id)
 
 
-def _wake_if_overdue(app: App, run_id: str, now: datetime, turn: Collection[str], *, review: bool) -> None:
+def _is_behind(app: App, queue: str) -> bool:
+    """Whether hosts are behind with a queue: a run that is late has its message there, as a rule.
+
+    To wake it once more would make all of them later still, and each tick would find more of them late.
+    """
+    try:
+        behind = app.cloud.queues.waiting(queue) >= PEEKED
+    except (Transient, Permanent) as error:
+        log.warning("queue %s can't be looked at: %s", queue, error)
+        return False
+    if behind:
+        log.info("many messages wait in queue %s: nobody is woken through it by this sweep", queue)
+    return behind
+
+
+def _wake_if_overdue(
+    app: App, run_id: str, now: datetime, turn: Collection[str], behind: Collection[str], *, review: bool
+) -> None:
     loaded = app.runs.load(run_id)
     if loaded is None:
         app.runs.retire(run_id)
         return
     run, _ = loaded
+    if queue_of(run.phase) in behind:
+        return
     parked_until = run.parked_at + PARKED if run.parked and run.parked_at else now
     if parked_until <= now and (run.phase.ended or _overdue(run, now, turn, review=review)):
         log.info("run %s (%s) is overdue: woken", run.id, run.phase)

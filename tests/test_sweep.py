@@ -38,7 +38,8 @@ def app(app: App) -> Iterator[App]:
     for run_id, _ in app.runs.active():
         app.cloud.blobs.delete(CONTAINER, f"active/{run_id}")
     app.cloud.blobs.delete(CONTAINER, slots.BLOB)
-    app.cloud.clients.queue_service.get_queue_client("run-steps").clear_messages()
+    for queue in ("run-steps", "prepare"):
+        app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
     yield replace(app, settings=replace(app.settings, uploads_sweep=timedelta(0)))
     for run_id, _ in app.runs.active():
         app.cloud.blobs.delete(CONTAINER, f"active/{run_id}")
@@ -116,6 +117,22 @@ def test_an_overdue_run_is_woken_and_one_in_time_is_not(app: App, folder: str) -
     found = woken(app)
     assert overdue.id in found
     assert in_time.id not in found
+
+
+def test_where_many_messages_wait_none_is_added_and_nothing_is_lost(app: App, folder: str) -> None:
+    """Hosts are behind: whoever is overdue has a message there, and each tick would find more of them overdue."""
+    late = a_run(app, folder, Phase.DEPLOYING, timedelta(minutes=5))
+    new = a_run(app, folder, Phase.RECEIVED, timedelta(minutes=5))
+    queue = app.cloud.clients.queue_service.get_queue_client("run-steps")
+    for _ in range(32):
+        app.cloud.queues.send("run-steps", {"run": "another", "token": None})
+    sweep(app)
+    assert queue.get_queue_properties().approximate_message_count == 32
+    prepare = app.cloud.clients.queue_service.get_queue_client("prepare")
+    assert [json.loads(b64decode(each.content))["run"] for each in prepare.receive_messages()] == [new.id]
+    queue.delete_message(next(queue.receive_messages()))
+    sweep(app)
+    assert late.id in woken(app), "hosts have caught up"
 
 
 def test_a_job_is_looked_at_each_time_for_its_event_may_be_lost(app: App, folder: str) -> None:

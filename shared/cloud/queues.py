@@ -16,6 +16,8 @@ from shared.cloud.clients import Clients
 from shared.cloud.failures import translated
 
 _ROLE = "Storage Queue Data Contributor on the app's storage account"
+PEEKED = 32
+"""Messages that one request can look at: of the queue service."""
 _LONGEST = timedelta(days=7)  # of the queue service; whoever is woken too early looks at the due time and sleeps again
 
 
@@ -38,3 +40,8 @@ class Queues:
                 visibility_timeout=hidden,
                 time_to_live=-1,
             )
+
+    def waiting(self, queue: str) -> int:
+        """How many messages could be taken out of `queue` right now; at most PEEKED are counted."""
+        with translated(f"queue {queue}", role=_ROLE):
+            return len(self._clients.queue_service.get_queue_client(queue).peek_messages(PEEKED))
