@@ -1,9 +1,8 @@
 """The safety net under the events: finds uploads and jobs whose event never came, and wakes runs that are overdue.
 
-Called by a timer. A tick costs a listing of what is active and of Event Grid's dead letters, and a look at each, and
-one at the queues: where hosts are behind with the messages, it adds none. All
-datasets are listed once in UPLOADS_SWEEP, the jobs of the last days once in REVIEW, for one that runs for nobody; else
-what has ended is never looked at.
+Called by a timer. A tick costs a listing of what is active and of Event Grid's dead letters, a look at each, and one at
+either queue: where hosts are behind with its messages, none is added. All datasets are listed once in UPLOADS_SWEEP,
+the jobs of the last days once in REVIEW, for one that runs for nobody; else what has ended is never looked at.
 """
 
 from __future__ import annotations

@@ -13,12 +13,11 @@ import pytest
 from benchmarks import burst
 from shared import naming
 from shared.app import App
-from shared.lifecycle import Phase
+from shared.lifecycle import WORK, Phase
 from shared.records import CONTAINER, Entry, File, Line, Run, Serving
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 NAME = "burst-0/train-{}.jsonl"
-PHASES = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 
 
 class Burst:
@@ -58,7 +57,7 @@ class Burst:
 
     def _live(self, number: int) -> Run:
         run_id = f"r{uuid4().hex[:15]}"
-        phases = [Phase.RECEIVED, *PHASES[1:], *[Phase.CHECKING] * (len(burst.ONCE) - len(PHASES))]
+        phases = [*WORK, *[Phase.CHECKING] * (len(burst.ONCE) - len(WORK))]
         told = [Entry(at=AT, phase=phase, what=what) for phase, what in zip(phases, burst.ONCE, strict=True)]
         return Run(
             id=run_id,
