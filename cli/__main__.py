@@ -144,7 +144,7 @@ def _state(run: dict[str, Any]) -> str:
 
 def _scores(scores: dict[str, Any]) -> str:
     """What the gate said: the new version's score, that of the one that serves, and the reason."""
-    live = "nothing served" if scores["live"] is None else f"{scores['live']:.1f} serves"
+    live = f"{scores['compared']['live']:.1f} serves" if scores["compared"] else "nothing served"
     said = "passed" if scores["passed"] else "stopped"
     return f"{said}: {scores['score']} {scores['new']:.1f} on {scores['rows']} rows, {live}: {scores['why']}"
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -22,9 +22,9 @@ from shared.app import App
 from shared.errors import NotFound, Permanent, Transient
 from shared.folders import PREPARED
 from shared.records import Run
-from shared.serving.gate import Gate, Scores, score, verdict
+from shared.serving.gate import Compared, Gate, Scores, score, verdict
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
-from shared.serving.smoke import SILENCE, shuffled
+from shared.serving.smoke import SILENCE, Silence, shuffled, unanswered
 
 log = logging.getLogger("droptune.compare")
 
@@ -71,12 +71,12 @@ class _Noted:
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
-    """What ANSWERS holds. `new` and `live`: deployments of the endpoint, "" for none; `silent`: since when."""
+    """What ANSWERS holds. `new` and `live`: deployments of the endpoint, "" for none."""
 
     score: str
     new: str
     live: str
-    silent: datetime | None = None
+    silence: Silence | None = None
     rows: list[_Noted]
 
 
@@ -88,7 +88,7 @@ def compare(app: App, run: Run) -> Run:
     """The run with its `scores`. Raises Transient when there is more to ask, or nobody answers for now."""
     gate, notes = run.promotion.gate, list[str]()
     if not gate.rows and not gate.metrics:
-        return replace(run, scores=verdict(gate, new=0, live=None, rows=0, metrics={}))
+        return replace(run, scores=verdict(gate, new=0, rows=0, compared=None, metrics={}))
     sheet = _Sheet(app, run, _rows(app, run) if gate.rows else [])
     try:
         metrics = _metrics(app, run, sheet) if gate.metrics else {}
@@ -157,7 +157,7 @@ def _metrics(app: App, run: Run, sheet: _Sheet) -> dict[str, float]:
 def _refused(gate: Gate, run: Run, error: str) -> Scores:
     """A gate that failed before there was anything to score."""
     why = f"{error}. See the deployment's logs, then droptune retry {run.id}"
-    return Scores(rows=0, score=gate.score, new=0, live=None, metrics={}, passed=False, why=why)
+    return Scores(rows=0, score=gate.score, new=0, compared=None, metrics={}, passed=False, why=why)
 
 
 def _judged(gate: Gate, sheet: _Sheet, metrics: Mapping[str, float]) -> tuple[Scores, list[str]]:
@@ -165,9 +165,12 @@ def _judged(gate: Gate, sheet: _Sheet, metrics: Mapping[str, float]) -> tuple[Sc
     noted = list(sheet.noted.values())
     both = [(row.new.score, row.live.score) for row in noted if row.new and row.live and not row.live.error]
     errors = [row.live.error for row in noted if row.live and row.live.error]
-    new = [score for score, _ in both] or [row.new.score for row in noted if row.new]
-    live = _mean([score for _, score in both]) if both else None
-    scores = verdict(gate, new=_mean(new), live=live, rows=len(new), metrics=metrics)
+    new = [row.new.score for row in noted if row.new]
+    compared = None
+    if both:
+        ours, theirs = zip(*both, strict=True)
+        compared = Compared(rows=len(both), new=_mean(ours), live=_mean(theirs))
+    scores = verdict(gate, new=_mean(new), rows=len(new), compared=compared, metrics=metrics)
     return scores, [f"what serves failed on {len(errors)} of {len(noted)} rows: {errors[0]}"] if errors else []
 
 
@@ -195,7 +198,7 @@ class _Sheet:
             same = before is not None and before.live == self._file.live
             self.noted[row.line] = noted if same else replace(noted, live=None)
         if before:
-            self._file = replace(self._file, silent=before.silent)
+            self._file = replace(self._file, silence=before.silence)
 
     def _live(self) -> str:
         """The deployment to compare with."""
@@ -237,10 +240,10 @@ class _Sheet:
     def patience(self, error: Transient | NotFound, what: str) -> Transient | _Unanswered:
         """What to raise for `error`: it is to be tried again, until nothing has been answered for SILENCE."""
         now = self._app.cloud.blobs.now()
-        if self._file.silent is None:
-            self._file, self._changed = replace(self._file, silent=now), True
+        silence = unanswered(self._file.silence, now)
+        self._file, self._changed = replace(self._file, silence=silence), True
         self.save()
-        if self._file.silent and now - self._file.silent >= SILENCE:
+        if silence.failed(now):
             return _Unanswered(f"{what} for {SILENCE}: {_cut(str(error))}")
         return Transient(f"{what}: {error}", *([error.after] if isinstance(error, Transient) else []))
 
@@ -254,7 +257,7 @@ class _Sheet:
     def _note(self, row: _Row, side: Side, answer: _Answer) -> None:
         noted = self.noted[row.line]
         self.noted[row.line] = replace(noted, new=answer) if side == "new" else replace(noted, live=answer)
-        self._file, self._changed = replace(self._file, silent=None), True
+        self._file, self._changed = replace(self._file, silence=None), True
         if time.monotonic() - self._saved > SAVED:
             self.save()
 

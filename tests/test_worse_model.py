@@ -186,8 +186,8 @@ def test_a_worse_model_is_stopped_and_no_rollout_costs_a_caller_an_answer(
         assert worse.scores
         assert not worse.scores.passed
         assert worse.scores.new < 50
-        assert worse.scores.live
-        assert worse.scores.live > 90
+        assert worse.scores.compared
+        assert worse.scores.compared.live > 90
         for demand in ("the gate: its answers to 20 held-out rows", "min_score 90", "max_drop 5", "eval_loss ended at"):
             assert demand in worse.reason
         assert owner.told(worse) == ["Training.Started", "Model.Registered", "Gate.Failed"]

@@ -55,16 +55,25 @@ class Promotion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """What the gate was shown, and said. `rows`: how many the means are of.
+class Compared:
+    """Mean scores over the `rows` rows that both the new version and the one that serves answered."""
 
-    `live`: None where nothing served that could be asked; `metrics`: last values of those that are demanded, by name.
+    rows: int
+    new: float
+    live: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the gate was shown, and said. `new`: the mean over all `rows` rows that the new version answered.
+
+    `compared`: None where nothing served that answered; `metrics`: last values of those that are demanded, by name.
     """
 
     rows: int
     score: str
     new: float
-    live: float | None
+    compared: Compared | None
     metrics: Mapping[str, float]
     passed: bool
     why: str
@@ -87,37 +96,41 @@ def score(kind: Literal["chrf", "exact"], answer: str, expected: str) -> float:
     return min(100.0, float(CHRF().sentence_score(answer, [expected]).score))
 
 
-def verdict(gate: Gate, *, new: float, live: float | None, rows: int, metrics: Mapping[str, float]) -> Scores:
-    """What the gate says of mean scores over `rows` rows (0: none was asked) and of metrics' last values by name.
+def verdict(gate: Gate, *, new: float, rows: int, compared: Compared | None, metrics: Mapping[str, float]) -> Scores:
+    """What the gate says of a mean score over `rows` rows (0: none was asked) and of metrics' last values by name.
 
-    `why` names every demand that is not met and what to do, or else what was seen.
+    `min_score` is of all rows that the new version answered, whatever the one that serves made of them. `why` names
+    every demand that is not met and what to do, or else what was seen.
     """
-    wrong = [*_wrong_scores(gate, new, live, rows), *_wrong_metrics(gate, metrics)]
+    wrong = [*_wrong_scores(gate, new, rows, compared), *_wrong_metrics(gate, metrics)]
     shown = {name: metrics[name] for name in gate.metrics if math.isfinite(metrics.get(name, math.nan))}
     return Scores(
         rows=rows,
         score=gate.score,
         new=new,
-        live=live,
+        compared=compared,
         metrics=shown,
         passed=not wrong,
-        why=f"{'; '.join(wrong)}. {_ADVICE}" if wrong else _seen(gate.score, new, live, rows, shown),
+        why=f"{'; '.join(wrong)}. {_ADVICE}" if wrong else _seen(gate.score, new, rows, compared, shown),
     )
 
 
-def _wrong_scores(gate: Gate, new: float, live: float | None, rows: int) -> Iterator[str]:
+def _wrong_scores(gate: Gate, new: float, rows: int, compared: Compared | None) -> Iterator[str]:
     if not rows:
         if gate.rows and gate.min_score > 0:
             yield f"no held-out row could be asked, so that nothing shows a min_score of {gate.min_score:g}"
         return
-    answers = f"its answers to {rows} held-out rows score {new:.2f} ({gate.score})"
     if new < gate.min_score:
-        yield f"{answers}, below min_score {gate.min_score:g}"
-    if live is not None and new < live - gate.max_drop:
+        yield f"{_answers(gate.score, new, rows)}, below min_score {gate.min_score:g}"
+    if compared and compared.new < compared.live - gate.max_drop:
         yield (
-            f"{answers}, {live - new:.2f} below the {live:.2f} of the version that serves, "
-            f"which is more than max_drop {gate.max_drop:g}"
+            f"{_answers(gate.score, compared.new, compared.rows)}, {compared.live - compared.new:.2f} below the "
+            f"{compared.live:.2f} of the version that serves, which is more than max_drop {gate.max_drop:g}"
         )
+
+
+def _answers(kind: str, score: float, rows: int) -> str:
+    return f"its answers to {rows} held-out rows score {score:.2f} ({kind})"
 
 
 def _wrong_metrics(gate: Gate, metrics: Mapping[str, float]) -> Iterator[str]:
@@ -140,9 +153,13 @@ def _names(metrics: Mapping[str, float]) -> str:
     return f"{', '.join(names[:_TOLD])}{more}" if names else "none at all"
 
 
-def _seen(kind: str, new: float, live: float | None, rows: int, metrics: Mapping[str, float]) -> str:
+def _seen(kind: str, new: float, rows: int, compared: Compared | None, metrics: Mapping[str, float]) -> str:
     told = [f"{name} ended at {value:.6g}" for name, value in metrics.items()]
     if rows:
-        other = "with none to compare with" if live is None else f"those of the version that serves {live:.2f}"
-        told.insert(0, f"its answers to {rows} held-out rows score {new:.2f} ({kind}), {other}")
+        other = "with none to compare with"
+        if compared:
+            other = f"those of the version that serves {compared.live:.2f}"
+            if compared.rows < rows:
+                other += f" to {compared.rows} of them, to which its own score {compared.new:.2f}"
+        told.insert(0, f"{_answers(kind, new, rows)}, {other}")
     return "; ".join(told) or "no held-out row was asked, and no metric is demanded"

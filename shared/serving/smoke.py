@@ -1,6 +1,7 @@
 """Whether a new deployment answers at all: the check before it gets traffic.
 
 A deployment that its probes find healthy can still answer with nothing, with its own question, or with an error.
+Called by the smoke test and by the gate, which have the same patience with one that does not answer.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from shared.serving.payload import normal
 
 SILENCE = timedelta(minutes=15)
-"""A deployment that is made but answers nothing for so long has failed."""
+"""A deployment that is made but answers nothing for so long, from the first question on, has failed."""
+TIMES = 3
+"""And so often at least: a host that stood still for long has not asked meanwhile."""
 _ERRORS = ("Traceback (most recent call last)", '{"error"', "{'error'", '{"message"', "Internal Server Error")
 
 
@@ -23,6 +26,23 @@ class Verdict:
 
     passed: bool
     why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Silence:
+    """Since when what was asked has not answered, and how often it was asked in that time."""
+
+    since: datetime
+    times: int
+
+    def failed(self, now: datetime) -> bool:
+        """Whether that is to be taken for good."""
+        return self.times >= TIMES and now - self.since >= SILENCE
+
+
+def unanswered(before: Silence | None, now: datetime) -> Silence:
+    """The silence after one more question that was not answered."""
+    return Silence(since=before.since if before else now, times=before.times + 1 if before else 1)
 
 
 def judge(conversation: Sequence[Mapping[str, str]], answer: str) -> Verdict:

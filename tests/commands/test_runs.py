@@ -18,11 +18,12 @@ from shared.lifecycle import Phase, Upload
 from shared.lines import note_trained
 from shared.looks import OBSERVE
 from shared.records import Claim, Heading, Line, Run
-from shared.serving.gate import Promotion, Scores
+from shared.serving.gate import Compared, Promotion, Scores
 from shared.timers import PREPARE_QUEUE
 from tests.commands.conftest import NOW, etag_of, line_of, run_of, serving, woken
 
-PASSED = Scores(rows=3, score="chrf", new=90.0, live=80.0, metrics={}, passed=True, why="better")
+BETTER = Compared(rows=3, new=90.0, live=80.0)
+PASSED = Scores(rows=3, score="chrf", new=90.0, compared=BETTER, metrics={}, passed=True, why="better")
 ROW = b'{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hi."}]}\n'
 ENDS = [phase for phase in Phase if phase.ended]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Literal
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from shared.serving.gate import LONGEST, Bounds, Gate, Scores, score, verdict
+from shared.serving.gate import LONGEST, Bounds, Compared, Gate, Scores, score, verdict
 
 KINDS: tuple[Literal["chrf", "exact"], ...] = ("chrf", "exact")
 TEXTS = st.text(max_size=60)
@@ -31,8 +32,17 @@ METRICS = st.dictionaries(NAMES, VALUES | st.sampled_from([math.nan, math.inf, -
 ROWS = st.integers(0, 200)
 
 
-def judged(gate: Gate, *, new: float = 50, live: float | None = None, rows: int = 20) -> Scores:
-    return verdict(gate, new=new, live=live, rows=rows, metrics={})
+def judged(
+    gate: Gate,
+    *,
+    new: float = 50,
+    live: float | None = None,
+    rows: int = 20,
+    metrics: Mapping[str, float] | None = None,
+) -> Scores:
+    """The verdict where what serves, if something does, has answered all that the new version has."""
+    compared = None if live is None else Compared(rows=rows, new=new, live=live)
+    return verdict(gate, new=new, rows=rows, compared=compared, metrics=metrics or {})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -96,8 +106,8 @@ def test_better_answers_never_fail_where_worse_pass(
     gate: Gate, one: float, other: float, live: float | None, rows: int, metrics: dict[str, float]
 ) -> None:
     worse, better = sorted((one, other))
-    if verdict(gate, new=worse, live=live, rows=rows, metrics=metrics).passed:
-        assert verdict(gate, new=better, live=live, rows=rows, metrics=metrics).passed
+    if judged(gate, new=worse, live=live, rows=rows, metrics=metrics).passed:
+        assert judged(gate, new=better, live=live, rows=rows, metrics=metrics).passed
 
 
 @given(GATES, POINTS, POINTS, ROWS, METRICS)
@@ -105,16 +115,14 @@ def test_a_margin_counts_for_nothing_where_nothing_serves(
     gate: Gate, new: float, margin: float, rows: int, metrics: dict[str, float]
 ) -> None:
     other = Gate(rows=gate.rows, score=gate.score, min_score=gate.min_score, max_drop=margin, metrics=gate.metrics)
-    assert verdict(gate, new=new, live=None, rows=rows, metrics=metrics) == verdict(
-        other, new=new, live=None, rows=rows, metrics=metrics
-    )
+    assert judged(gate, new=new, rows=rows, metrics=metrics) == judged(other, new=new, rows=rows, metrics=metrics)
 
 
 @given(GATES, POINTS, POINTS, st.none() | POINTS, ROWS, METRICS)
 def test_asking_for_less_never_turns_pass_into_fail(
     gate: Gate, less: float, new: float, live: float | None, rows: int, metrics: dict[str, float]
 ) -> None:
-    assume(verdict(gate, new=new, live=live, rows=rows, metrics=metrics).passed)
+    assume(judged(gate, new=new, live=live, rows=rows, metrics=metrics).passed)
     wider = Gate(
         rows=gate.rows,
         score=gate.score,
@@ -122,15 +130,16 @@ def test_asking_for_less_never_turns_pass_into_fail(
         max_drop=gate.max_drop + less,
         metrics=dict(list(gate.metrics.items())[1:]),
     )
-    assert verdict(wider, new=new, live=live, rows=rows, metrics=metrics).passed
+    assert judged(wider, new=new, live=live, rows=rows, metrics=metrics).passed
 
 
 @given(GATES, POINTS, st.none() | POINTS, ROWS, METRICS)
 def test_what_was_seen_is_told_and_can_be_kept(
     gate: Gate, new: float, live: float | None, rows: int, metrics: dict[str, float]
 ) -> None:
-    scores = verdict(gate, new=new, live=live, rows=rows, metrics=metrics)
-    assert (scores.rows, scores.score, scores.new, scores.live) == (rows, gate.score, new, live)
+    scores = judged(gate, new=new, live=live, rows=rows, metrics=metrics)
+    compared = None if live is None else Compared(rows=rows, new=new, live=live)
+    assert (scores.rows, scores.score, scores.new, scores.compared) == (rows, gate.score, new, compared)
     assert all(math.isfinite(value) for value in scores.metrics.values()), "JSON has no other numbers"
     assert set(scores.metrics) <= set(gate.metrics)
     if rows and scores.passed:
@@ -156,6 +165,23 @@ def test_what_fails_says_by_how_much_and_what_to_do(scores: Scores, told: str) -
     assert "upload again" in scores.why
 
 
+@given(GATES, POINTS, ROWS, st.builds(Compared, rows=st.integers(1, 200), new=POINTS, live=POINTS))
+def test_what_serves_answered_has_no_say_in_the_floor(gate: Gate, new: float, rows: int, compared: Compared) -> None:
+    assume(not judged(gate, new=new, rows=rows).passed)
+    scores = verdict(gate, new=new, rows=rows, compared=compared, metrics={})
+    assert not scores.passed
+
+
+def test_scores_of_some_rows_are_told_apart_from_those_of_all() -> None:
+    some = Compared(rows=3, new=80, live=70)
+    assert verdict(Gate(), new=50, rows=20, compared=some, metrics={}).why == (
+        "its answers to 20 held-out rows score 50.00 (chrf), those of the version that serves 70.00 to 3 of them, to "
+        "which its own score 80.00"
+    )
+    worse = Compared(rows=3, new=60, live=70)
+    assert "answers to 3 held-out rows score 60.00" in verdict(Gate(), new=99, rows=20, compared=worse, metrics={}).why
+
+
 def test_the_edges_pass() -> None:
     assert judged(Gate(min_score=50), new=50).passed
     assert judged(Gate(max_drop=5), new=45, live=50).passed
@@ -177,26 +203,26 @@ def test_the_edges_pass() -> None:
     ],
 )
 def test_a_metrics_last_value_is_held_against_its_bounds(bounds: Bounds, value: float, told: str | None) -> None:
-    scores = verdict(Gate(metrics={"eval_loss": bounds}), new=9, live=None, rows=1, metrics={"eval_loss": value})
+    scores = judged(Gate(metrics={"eval_loss": bounds}), new=9, rows=1, metrics={"eval_loss": value})
     assert scores.passed is (told is None)
     assert told is None or told in scores.why
 
 
 def test_a_metric_that_is_not_there_fails_and_is_told_with_those_that_are() -> None:
     gate = Gate(metrics={"evalloss": Bounds()})
-    scores = verdict(gate, new=9, live=None, rows=1, metrics={"loss": 1, "eval_loss": 2})
+    scores = judged(gate, new=9, rows=1, metrics={"loss": 1, "eval_loss": 2})
     assert not scores.passed
     assert "the training told no metric evalloss (it told eval_loss, loss)" in scores.why
-    none = verdict(gate, new=9, live=None, rows=1, metrics={})
+    none = judged(gate, new=9, rows=1, metrics={})
     assert "(it told none at all)" in none.why
-    many = verdict(gate, new=9, live=None, rows=1, metrics={f"m{n:03d}": 1.0 for n in range(500)})
+    many = judged(gate, new=9, rows=1, metrics={f"m{n:03d}": 1.0 for n in range(500)})
     assert "m019 and 480 more" in many.why
     assert len(many.why) < 500
 
 
 def test_every_demand_that_is_not_met_is_told_at_once() -> None:
     gate = Gate(min_score=60, max_drop=1, metrics={"loss": Bounds(most=1), "acc": Bounds(least=0.9)})
-    scores = verdict(gate, new=50, live=90, rows=20, metrics={"loss": 2})
+    scores = judged(gate, new=50, live=90, rows=20, metrics={"loss": 2})
     assert [
         told for told in ("min_score 60", "max_drop 1", "loss ended at 2", "metric acc") if told not in scores.why
     ] == []

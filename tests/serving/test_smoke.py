@@ -1,10 +1,12 @@
 """The smoke test's verdict."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.serving.smoke import judge, shuffled
+from shared.serving.smoke import SILENCE, judge, shuffled, unanswered
 
 ASKED = [{"role": "user", "content": "Capital of Peru?"}]
 
@@ -33,6 +35,17 @@ def test_an_echo_or_an_error_is_no_answer(answer: str, why: str) -> None:
 
 def test_any_words_pass() -> None:
     assert judge(ASKED, "Lima").passed
+
+
+@given(st.lists(st.integers(0, 3 * int(SILENCE.total_seconds())), min_size=1, max_size=9))
+def test_silence_is_believed_when_it_was_met_often_and_for_long(waits: list[int]) -> None:
+    """Each question that is not answered comes so many seconds after the one before."""
+    now, silence = datetime(2026, 11, 23, tzinfo=UTC), None
+    for wait in waits:
+        now += timedelta(seconds=wait)
+        silence = unanswered(silence, now)
+    assert silence
+    assert silence.failed(now) is (len(waits) >= 3 and sum(waits[1:]) >= 15 * 60)
 
 
 @given(st.integers(0, 100), st.text(), st.text())
