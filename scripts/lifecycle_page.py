@@ -30,6 +30,7 @@ from shared.lifecycle import (
     Upload,
     Wait,
     next_step,
+    refused,
 )
 
 PAGE = Path(__file__).parents[1] / "docs" / "lifecycle.md"
@@ -63,6 +64,7 @@ HEAD = """# The lifecycle of a run
 A run is one uploaded dataset on its way to an endpoint. Whenever it is woken, its phase and one look at Azure decide
 what it does next (`next_step` in `shared/lifecycle.py`); events never do. Made from that function by
 `scripts/lifecycle_page.py`, which asks it about everything that a run can be shown; what is in ‹ › a look has told.
+How a run ends when Azure refuses a step for good, `refused` says.
 
 """
 
@@ -107,6 +109,8 @@ def _diagram(steps: dict[Phase, list[Step]]) -> str:
             to = target(step)
             if to is not None and to is not phase:
                 edges[phase, to] = step.action if isinstance(step, Do) else edges.get((phase, to), "")
+    for phase in WORK:
+        edges.setdefault((phase, refused(phase)), "")
     lines += [
         f"    {at} --> {to}{f': {label}' if label else ''}" for (at, to), label in sorted(edges.items(), key=_order)
     ]
@@ -129,6 +133,7 @@ def _section(phase: Phase, steps: list[Step]) -> str:
     goes = [f"on to {step.phase}" for step in steps if isinstance(step, Go)]
     waits = [_waiting(step) for step in steps if isinstance(step, Wait | Poll)]
     ends = [f"{step.phase}: {step.why}" for step in steps if isinstance(step, Stop) and step.why]
+    ends += [f"{refused(phase)}: `{step.action}` was refused for good" for step in steps if isinstance(step, Do)]
     parts = [("Does", does + goes), ("Waits for", waits), ("Ends as", ends)]
     lists = "".join(
         f"\n{title}\n\n{''.join(f'- {each}\n' for each in dict.fromkeys(found))}" for title, found in parts if found

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from shared.app import App
-from shared.effects import ACTIONS
+from shared.effects import ACTIONS, Unanswered
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.lifecycle import Do, Go, Held, Phase, Poll, Step, Stop, Wait, next_step
+from shared.lifecycle import Do, Go, Held, Phase, Poll, Step, Stop, Wait, next_step, refused
 from shared.lines import serves
 from shared.looks import OBSERVE
 from shared.records import Run, Wake
@@ -112,7 +112,7 @@ def _decide(app: App, run: Run) -> Step:
     except Transient as error:
         return Wait(error.after.total_seconds(), str(error))
     except (Permanent, NotFound) as error:
-        return Poll(str(error)) if run.phase in PAID else Stop(Phase.FAILED, str(error))
+        return Poll(str(error)) if run.phase in PAID else Stop(refused(run.phase), str(error))
 
 
 def _act(app: App, turn: Turn, step: Do) -> bool:
@@ -130,10 +130,12 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
         with turn.claimed(step.action):
             changed = ACTIONS[step.action](app, turn.run)
     except Transient as error:
+        if isinstance(error, Unanswered):
+            turn.run = replace(turn.run, silence=error.silence)
         _sleep(app, turn, error.after, f"{step.action}: {error}")
         return False
     except (Permanent, NotFound) as error:
-        turn.save(replace(turn.run, ending=Phase.FAILED, reason=f"{step.action}: {error}", claim=None))
+        turn.save(replace(turn.run, ending=refused(run.phase), reason=f"{step.action}: {error}", claim=None))
         return True
     except Conflict:
         raise

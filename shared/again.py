@@ -48,6 +48,7 @@ def again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) ->
         ordinal=ordinal,
         origin=origin,
         rollback=what.model != instead_of.model,
+        instead_of=instead_of.run,
         # The name of a deployment is that of the run and attempt that made it, and so is the place of their data.
         data_of=base.prepared if base else "/".join(what.deployment.rsplit("-", 1)),
         phase=Phase.REGISTERED,

@@ -20,7 +20,7 @@ from shared.app import App
 from shared.cloud.endpoints import BUSY, Endpoint
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
-from shared.lines import remove_deployments
+from shared.lines import remove_deployments, without_endpoint
 from shared.records import CONTAINER, FRESH, Leaving, Line, Stray, Wake
 from shared.settings import Settings
 from shared.tags import RUN
@@ -342,21 +342,8 @@ def _gone_by_hand(app: App, line: Line, etag: str, now: datetime) -> None:
         if line.missing is None:
             app.lines.save(replace(line, missing=now), etag)
         return
-    stood = line.serving or line.emptied
-    emptied = line.emptied or (now if stood else None)
-    nothing = replace(
-        line,
-        rollout="",
-        serving=None,
-        leaving=(),
-        strays=(),
-        noticed=None,
-        missing=None,
-        sidelined=None,
-        emptied=emptied,
-        removed=now,
-    )
-    if stood:  # else no run has come so far
+    nothing = replace(without_endpoint(line, now), rollout="", removed=now)
+    if line.serving or line.emptied:  # else no run has come so far
         why = "somebody deleted the endpoint; it is not made again by itself"
         nothing = nothing.to_tell(now, "Endpoint.TornDown", why)
     _save(app, nothing, etag)

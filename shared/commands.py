@@ -18,7 +18,7 @@ from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent
 from shared.folders import datasets_of, read_folder
 from shared.lifecycle import Phase
-from shared.lines import held_by, model_is_there, serves_same, trained
+from shared.lines import held_by, model_is_there, newer_that_serves, serves_same, trained
 from shared.records import Line, Run, Serving, readable
 from shared.timers import wake
 
@@ -138,6 +138,7 @@ def _another_attempt(app: App, run: Run, etag: str, by: str) -> str:
         deployment="",
         checks={},
         passed=None,
+        silence=None,
         scores=None,
         approved="",
         asked=(),
@@ -195,16 +196,14 @@ def _make_way(app: App, run: Run) -> None:
     if loaded is None:
         return
     line, etag = loaded
-    if line.latest and line.latest.order > run.order:
-        raise Permanent(
-            f"run {line.latest.run} is newer and went live: droptune rollback {line.id}, or upload the dataset again"
-        )
+    if newer := newer_that_serves(line, run):
+        raise Permanent(f"run {newer} is newer and went live: droptune rollback {line.id}, or upload the dataset again")
     if line.heading is None or line.heading.order <= run.order:
         return
-    newer = app.runs.load(line.heading.run)
-    if newer and not newer[0].phase.ended:
+    heading = app.runs.load(line.heading.run)
+    if heading and not heading[0].phase.ended:
         raise Permanent(
-            f"run {newer[0].id} is newer and is {newer[0].phase}: cancel it first, or upload the dataset again"
+            f"run {heading[0].id} is newer and is {heading[0].phase}: cancel it first, or upload the dataset again"
         )
     app.lines.save(replace(line, heading=None), etag)
 

@@ -31,11 +31,13 @@ from shared.lines import (
     ours,
     own,
     remove_deployments,
+    reopen_line,
     save_line,
+    without_endpoint,
 )
 from shared.records import File, Heading, Leaving, Line, Pinned, Run, Serving, readable
 from shared.serving.payload import answer_of, conversation_of, expected_of, opening_of, scoring_payload
-from shared.serving.smoke import SILENCE, Verdict, judge
+from shared.serving.smoke import SILENCE, Silence, Verdict, judge, unanswered
 from shared.tags import tags_of, tags_of_line
 from shared.timers import free_slot, wake
 from shared.training.compute import gpus_per_node
@@ -63,6 +65,14 @@ class _Told:
     by_rule: dict[str, int]
     splits: dict[str, int]
     digest: str
+
+
+class Unanswered(Transient):
+    """The new deployment does not answer now: to be tried again, and `silence` to be kept in the record."""
+
+    def __init__(self, error: Transient | NotFound, silence: Silence) -> None:
+        super().__init__(str(error), *([error.after] if isinstance(error, Transient) else []))
+        self.silence = silence
 
 
 class _Rejected(Exception):
@@ -201,6 +211,19 @@ def _admit(app: App, run: Run) -> Run:
     return run
 
 
+def _queue_up(app: App, run: Run) -> Run:
+    slots.wait_for_quota(app, run.id)
+    return run
+
+
+def _give_way(app: App, run: Run) -> Run:
+    """There is quota again, and others have waited for it longer: nothing has told them of it yet."""
+    for other in slots.look(app, run.id, run.phase).before:
+        if found := readable(app.runs, other):
+            wake(app, found[0])
+    return run
+
+
 def _train(app: App, run: Run) -> Run:
     """Submits the job. Its files are an immutable copy of the dataset, read through the datastore `prepared`."""
     settings, pinned = app.settings, _pinned(run)
@@ -297,8 +320,12 @@ def _register(app: App, run: Run) -> Run:
 
 def _make_endpoint(app: App, run: Run) -> Run:
     line, etag = line_of(app, run)
-    if line.removed:  # it stands again from here on, whatever becomes of the run
-        app.lines.reopen(replace(line, removed=None), etag)
+    if line.serving:
+        now = app.cloud.blobs.now()
+        why = f"somebody deleted the endpoint; run {run.id} makes it anew, for its own version"
+        save_line(app, without_endpoint(line, now).to_tell(now, "Endpoint.TornDown", why), etag)
+    elif line.removed:  # it stands again from here on, whatever becomes of the run
+        reopen_line(app, replace(line, removed=None), etag)
     app.cloud.endpoints.create(line.endpoint, f"{run.base_model} fine-tuned on {run.folder}", tags_of_line(line))
     return replace(run, endpoint=line.endpoint)
 
@@ -326,7 +353,7 @@ def _make_room(app: App, run: Run) -> Run:
     """For a rollout without spare instances: what serves goes first, and the line says that nothing serves."""
     line, etag = _take_line(app, run)
     if line.serving:
-        save_line(app, replace(line, serving=None, before=line.serving, emptied=app.cloud.blobs.now()), etag)
+        save_line(app, replace(line, serving=None, displaced=line.serving, emptied=app.cloud.blobs.now()), etag)
     others = ours(app, line.endpoint) - {naming.deployment_name(run.id, run.attempt)}
     remove_deployments(app, line.endpoint, others, used=True)
     return run
@@ -364,13 +391,15 @@ def _check(app: App, run: Run) -> Run:
         answer = answer_of(response)
         verdict = judge(question, answer)
     except (Transient, NotFound) as error:
-        if app.cloud.blobs.now() - run.begun < SILENCE:
-            raise Transient(str(error)) from error
+        now = app.cloud.blobs.now()
+        silence = unanswered(run.silence, now)
+        if not silence.failed(now):
+            raise Unanswered(error, silence) from error
         verdict = Verdict(passed=False, why=f"no answer in {SILENCE}: {error}")
     except (Permanent, ValueError) as error:
         verdict = Verdict(passed=False, why=str(error))
     checks = {"question": question, "expected": expected, "answer": answer, "why": verdict.why}
-    return replace(run, checks=checks, passed=verdict.passed)
+    return replace(run, checks=checks, passed=verdict.passed, silence=None)
 
 
 def _question(app: App, run: Run) -> tuple[list[dict[str, str]], str]:
@@ -416,6 +445,7 @@ def _serve(app: App, run: Run) -> Run:
     if old and old.deployment != run.deployment:
         until = now + app.settings.rollout_grace
         leaving = (*leaving, Leaving(deployment=old.deployment, model=old.model, until=until))
+    was = old or line.displaced
     serving = Serving(
         run=run.id,
         deployment=run.deployment,
@@ -429,7 +459,8 @@ def _serve(app: App, run: Run) -> Run:
         line,
         serving=serving,
         latest=serving,
-        before=old if old and old.run != run.id else line.before,
+        before=was if was and was.model != run.model else line.before,
+        displaced=None,
         leaving=leaving,
         noticed=None,
         emptied=None,
@@ -446,6 +477,8 @@ ACTIONS: dict[str, Callable[[App, Run], Run]] = {
     "make_computes": _make_computes,
     "lead": _lead,
     "admit": _admit,
+    "queue_up": _queue_up,
+    "give_way": _give_way,
     "train": _train,
     "cancel_job": _cancel_job,
     "take_report": _take_report,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-type Held = Literal["", "slot", "approval", "pin"]
+type Held = Literal["", "slot", "quota", "approval", "pin"]
 
 
 class Phase(StrEnum):
@@ -64,9 +64,10 @@ class Plan:
     """PREPARED. `pinned`: model, component and parameters are resolved. Names of computes; `unusable` tells why.
 
     `changed`: which file that the job would prepare is not the one any more that the run took. `newer`: the run of the
-    same line that is ready to train and newer; `heads`: that this is a newest one itself. `quota`: why there is none.
+    same line that is ready to train and newer; `heads`: that this is a newest one itself. `quota`: why there is none;
+    `queued`: that the run stands among those that wait for some; `before`: who has waited for it longer.
     `slot`: whether it may train now; if it waits for that, `queue` says for what, and `room_in` in how many seconds
-    there is room without anybody's doing.
+    there is room without anybody's doing. `wasteful`: to lead would end a job for a run that can't start today.
     """
 
     pinned: bool = True
@@ -77,9 +78,12 @@ class Plan:
     newer: str | None = None
     heads: bool = True
     quota: str = ""
+    queued: bool = False
+    before: tuple[str, ...] = ()
     slot: bool = True
     queue: str = ""
     room_in: float | None = None
+    wasteful: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,17 +110,22 @@ class Job:
 class Rollout:
     """REGISTERED. `busy`: what else is done to the line. `endpoint`: its provisioning state, None: there is none.
 
+    `fresh`: as for a Job.
     `pinned`: who keeps the line at what it serves. `leaving`: whether what served before is still there; `in_place`:
-    deployments that have to go first, since the run is to do without spare instances. `quota`: why there is none.
+    deployments that have to go first, since the run is to do without spare instances. `quota`, `queued`, `before`: as
+    for a Plan.
     """
 
     newer: str | None = None
     busy: str | None = None
     endpoint: str | None = "Succeeded"
+    fresh: bool = False
     pinned: str = ""
     leaving: bool = False
     in_place: tuple[str, ...] = ()
     quota: str = ""
+    queued: bool = False
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +191,8 @@ class Go:
 class Wait:
     """Nothing to do now. `seconds`: look again after so long; None: an event or the sweep will wake the run.
 
-    `held`: what is not worth a look before somebody did something: `slot` (a run that trains ends), `approval`, `pin`.
+    `held`: what is not worth a look before somebody did something: `slot` (a run that trains ends), `quota` (which
+    nothing tells of), `approval`, `pin`.
     """
 
     seconds: float | None
@@ -245,6 +255,11 @@ def next_step(phase: Phase, seen: Seen) -> Step:
             raise ValueError(f"a run in phase {phase} can't be shown {seen!r}")
 
 
+def refused(phase: Phase) -> Phase:
+    """How a run in `phase` ends when something that it takes is refused for good, so that no look will show it."""
+    return Phase.ROLLED_BACK if phase in (Phase.DEPLOYING, Phase.CHECKING) else Phase.FAILED
+
+
 def _received(seen: Upload) -> Step:
     match seen:
         case Upload(gone=str(why)):
@@ -273,16 +288,20 @@ def _prepared(seen: Plan) -> Step:
             return Do("pin", Phase.PREPARED)
         case Plan(unusable=str(why)):
             return Stop(Phase.FAILED, why)
+        case Plan(quota=why, queued=False) if why:
+            return Do("queue_up", Phase.PREPARED)
         case Plan(quota=why) if why:
-            return Wait(QUOTA_WAIT, why)
+            return Wait(QUOTA_WAIT, why, held="quota")
+        case Plan(before=(_, *_)):
+            return Do("give_way", Phase.PREPARED)
         case Plan(missing=(_, *_)):
             return Do("make_computes", Phase.PREPARED)
         case Plan(pending=(_, *_)):
             return Poll(f"compute {', '.join(seen.pending)}, which is being made")
-        case Plan(heads=False):
-            return Do("lead", Phase.PREPARED)
         case Plan(slot=False, queue=""):
             return Do("admit", Phase.PREPARED)
+        case Plan(heads=False, wasteful=False):
+            return Do("lead", Phase.PREPARED)
         case Plan(slot=False):
             return Wait(seen.room_in, seen.queue, held="slot")
         case _:
@@ -328,6 +347,8 @@ def _registered(seen: Rollout) -> Step:
             return Wait(None, f"the line, which {who} has pinned to what it serves: droptune unpin", held="pin")
         case Rollout(busy=str(what)):
             return Wait(60, what)
+        case Rollout(endpoint=None, fresh=True):
+            return Poll(unseen("the endpoint"))
         case Rollout(endpoint=None):
             return Do("make_endpoint", Phase.REGISTERED)
         case Rollout(endpoint="Failed" | "Canceled"):
@@ -338,8 +359,12 @@ def _registered(seen: Rollout) -> Step:
             return Do("clear", Phase.REGISTERED)
         case Rollout(in_place=(_, *_)):
             return Do("make_room", Phase.REGISTERED)
+        case Rollout(quota=why, queued=False) if why:
+            return Do("queue_up", Phase.REGISTERED)
         case Rollout(quota=why) if why:
-            return Wait(QUOTA_WAIT, why)
+            return Wait(QUOTA_WAIT, why, held="quota")
+        case Rollout(before=(_, *_)):
+            return Do("give_way", Phase.REGISTERED)
         case _:
             return Do("deploy", Phase.DEPLOYING)
 

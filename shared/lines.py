@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -54,6 +54,38 @@ def save_line(app: App, line: Line, etag: str) -> None:
         app.lines.save(line, etag)
     except Conflict:
         raise Transient("the line changed meanwhile", after=timedelta(seconds=2)) from None
+
+
+def reopen_line(app: App, line: Line, etag: str) -> None:
+    """The same for a line whose endpoint was removed, and is about to stand again."""
+    try:
+        app.lines.reopen(line, etag)
+    except Conflict:
+        raise Transient("the line changed meanwhile", after=timedelta(seconds=2)) from None
+
+
+def without_endpoint(line: Line, now: datetime) -> Line:
+    """The line once its endpoint is gone, and all that was on it."""
+    return replace(
+        line,
+        serving=None,
+        leaving=(),
+        strays=(),
+        noticed=None,
+        missing=None,
+        sidelined=None,
+        emptied=line.emptied or (now if line.serving else None),
+    )
+
+
+def newer_that_serves(line: Line, run: Run) -> str | None:
+    """The run that went live and is newer: this one need not any more.
+
+    What a run is to serve instead of is never that, even if it became newer meanwhile because its data were uploaded
+    once more: that is no word against a rollback.
+    """
+    latest = line.latest
+    return latest.run if latest and latest.order > run.order and latest.run != run.instead_of else None
 
 
 def serves(app: App, run: Run) -> bool:

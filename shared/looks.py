@@ -13,7 +13,7 @@ from shared import naming, slots
 from shared.app import App
 from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder
 from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload, unseen
-from shared.lines import adoptable, held_by, model_is_there, ours, serves_same, trained
+from shared.lines import adoptable, held_by, model_is_there, newer_that_serves, ours, serves_same, trained
 from shared.records import Line, Run, readable
 from shared.training.compute import unusable
 
@@ -74,7 +74,7 @@ def _plan(app: App, run: Run) -> Plan:
             return Plan(unusable=why)
         elif compute.provisioning_state != READY:
             pending.append(name)
-    place = slots.look(app, run.id)
+    place = slots.look(app, run.id, run.phase)
     return Plan(
         missing=tuple(missing),
         pending=tuple(pending),
@@ -82,9 +82,12 @@ def _plan(app: App, run: Run) -> Plan:
         quota=""
         if place.held or place.why
         else app.cloud.quota.for_training(app.settings.gpu_size, app.settings.nodes, gpus),
+        queued=place.queued,
+        before=() if place.held or place.why else place.before,
         slot=place.held,
         queue=place.why,
         room_in=place.room_in,
+        wasteful=not (place.held or place.today) and line is not None and _trains(app, line),
     )
 
 
@@ -92,6 +95,12 @@ def _newer(line: Line | None, run: Run) -> str | None:
     """The run of the same line that is newer and ready to train, or further."""
     heading = line.heading if line else None
     return heading.run if heading and heading.order > run.order else None
+
+
+def _trains(app: App, line: Line) -> bool:
+    """Whether the newest run of the line has a job by now."""
+    loaded = readable(app.runs, line.heading.run) if line.heading else None
+    return loaded is not None and loaded[0].phase is Phase.TRAINING
 
 
 def _went_further(app: App, run_id: str) -> bool:
@@ -136,8 +145,8 @@ def _rollout(app: App, run: Run) -> Rollout:
     line = _line(app, run)
     if line is None:
         return Rollout(endpoint=None)
-    if line.latest and line.latest.order > run.order:
-        return Rollout(newer=line.latest.run)
+    if newer := newer_that_serves(line, run):
+        return Rollout(newer=newer)
     if (newer := _newer(line, run)) and not run.origin and _went_further(app, newer):
         return Rollout(newer=newer)
     if line.tearing_down:
@@ -147,19 +156,22 @@ def _rollout(app: App, run: Run) -> Rollout:
     if other := held_by(app, line, run):
         return Rollout(busy=other)
     endpoint = app.cloud.endpoints.get(line.endpoint)
-    if endpoint is None or endpoint.state != READY:
-        return Rollout(endpoint=endpoint.state if endpoint else None)
+    if endpoint is None:  # where something serves, to make it anew would take its traffic away
+        return Rollout(endpoint=None, fresh=line.serving is not None and _first_look(run, "the endpoint"))
+    if endpoint.state != READY:
+        return Rollout(endpoint=endpoint.state)
     if adoptable(line, run):
         return Rollout()
     there = ours(app, line.endpoint)
     own = naming.deployment_name(run.id, run.attempt)
-    return Rollout(
-        leaving=bool(line.leaving),
-        in_place=tuple(there - {own}) if run.promotion.strategy == "replace" else (),
-        quota=""
-        if own in there
-        else app.cloud.quota.for_serving(app.settings.serving_size, app.settings.serving_instances),
+    seen = Rollout(
+        leaving=bool(line.leaving), in_place=tuple(there - {own}) if run.promotion.strategy == "replace" else ()
     )
+    if own in there:
+        return seen
+    quota = app.cloud.quota.for_serving(app.settings.serving_size, app.settings.serving_instances)
+    place = slots.look(app, run.id, run.phase)
+    return replace(seen, quota=quota, queued=place.queued, before=place.before)
 
 
 def _deployment(app: App, run: Run) -> Deployment:
@@ -175,8 +187,8 @@ def _check(app: App, run: Run) -> Check:
     line = _line(app, run)
     if line and line.serving and line.serving.run == run.id:
         return Check(serves=True, why=f"{run.model} answers at endpoint {run.endpoint}")
-    if line and line.latest and line.latest.order > run.order:
-        return Check(newer=line.latest.run)
+    if line and (newer := newer_that_serves(line, run)):
+        return Check(newer=newer)
     endpoint = app.cloud.endpoints.get(run.endpoint)
     gone = ""
     if endpoint is None:

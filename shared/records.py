@@ -20,6 +20,7 @@ from shared.dataset.spec import Hub, Policy
 from shared.errors import Conflict, NotFound
 from shared.lifecycle import Held, Phase
 from shared.serving.gate import Promotion, Scores
+from shared.serving.smoke import Silence
 
 if TYPE_CHECKING:
     from shared.cloud.blobs import Blobs
@@ -121,7 +122,8 @@ class Run:
     whose model this one serves again, where a person asked for that (rollback, revive); it begins at REGISTERED.
     `data_of`: see `prepared`, where that is another run's or attempt's. `held`: see lifecycle.Wait. `approved`: who let
     it have traffic; `asked`: when people were told that it waits for that. `resumed`: when a person last had it go on,
-    see `begun`. `rollback`: `origin`'s model serves in the place of a newer one. `scores`: what the gate was shown and
+    see `begun`. `rollback`: `origin`'s model serves in the place of a newer one, that of the run `instead_of`.
+    `silence`: while its deployment does not answer the smoke test. `scores`: what the gate was shown and
     said (see serving/gate.py). `untold`: events to send.
     """
 
@@ -133,6 +135,7 @@ class Run:
     ordinal: int = 0
     origin: str = ""
     rollback: bool = False
+    instead_of: str = ""
     data_of: str = ""
     train: File | None = None
     validation: File | None = None
@@ -167,6 +170,7 @@ class Run:
     deployment: str = ""
     checks: dict[str, Any] = field(default_factory=dict)
     passed: bool | None = None
+    silence: Silence | None = None
     scores: Scores | None = None
     approved: str = ""
     asked: tuple[datetime, ...] = ()
@@ -294,7 +298,8 @@ class Line:
     """All versions of one dataset folder and base model, behind one stable endpoint.
 
     `serving`: what answers now; `latest`: what went live last, kept when it is torn down; `before`: what served before
-    that, which a rollback goes back to. `heading`: the newest run that trains. `rollout`: the run that it is being
+    that, which a rollback goes back to; `displaced`: what went for a rollout without spare instances, until something
+    serves. `heading`: the newest run that trains. `rollout`: the run that it is being
     changed for. `leaving`: what is about to be deleted; `strays`: what may be next. `pinned`: who keeps it at what it
     serves, "" if nobody. `emptied`: since when the endpoint has no deployment; `removed`: since when there is none.
     `missing`: since when Azure does not show the endpoint, or what should serve there. `sidelined`: since when that has
@@ -309,6 +314,7 @@ class Line:
     serving: Serving | None = None
     latest: Serving | None = None
     before: Serving | None = None
+    displaced: Serving | None = None
     heading: Heading | None = None
     rollout: str = ""
     leaving: tuple[Leaving, ...] = ()

@@ -72,7 +72,7 @@ def _brought_back(app: App, line: Line, run: Run) -> Run | None:
     latest = line.latest
     if line.serving or latest is None or run.promotion.strategy != "replace":
         return None
-    if line.before != latest or latest.model == run.model:
+    if line.displaced != latest or latest.model == run.model:
         return None  # it was torn down before, for other reasons; or it is the one that could not be brought back
     back = again(app, line, latest, latest, f"brought back, since run {run.id} did not go live")
     known = app.runs.load(back.id)

@@ -1,5 +1,7 @@
 """Who may train now: at most MAX_ACTIVE_JOBS runs at once, at most MAX_JOBS_PER_DAY starts in any 24 hours.
 
+And whose turn it is when there is quota again, to train or to deploy: theirs who have waited for it longest.
+
 One blob, `state/slots.json`, changed under If-Match only, so that two hosts can't both take the last slot. A run takes
 a slot before it submits its job and gives it back when it trains no more; whoever gives one back wakes those whose turn
 it is, oldest first. The rules are functions of the record; the effects are at the end. Called by the looks, the
@@ -43,24 +45,31 @@ class Limits:
 class Slots:
     """`holding`: runs with a slot, since when. `waiting`: runs without, since when. `started`: starts of the last day.
 
+    `short`: runs that found no quota, since when; those that wait for it no more are passed over, and forgotten later.
     Times are the storage service's, UTC. A start counts even where the job failed right away: it may have cost money.
     """
 
     holding: Mapping[str, datetime] = field(default_factory=dict)
     waiting: Mapping[str, datetime] = field(default_factory=dict)
     started: tuple[datetime, ...] = ()
+    short: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """What a run may do. `held`: it has a slot. If not, `why` is what it waits for, "" where it is to `take` one.
 
-    `room_in`: seconds until there is room without anybody's doing; None where somebody else wakes the run.
+    `room_in`: seconds until there is room without anybody's doing; None where somebody else wakes the run. `today`:
+    whether the day's limit would let it start. `queued`: it
+    is among those that wait for quota; `before`: who has waited longer for what it is about to use, oldest first.
     """
 
     held: bool = False
     why: str = ""
     room_in: float | None = None
+    today: bool = True
+    queued: bool = False
+    before: tuple[str, ...] = ()
 
 
 # Rules ---------------------------------------------------------------------------------------------------------------
@@ -91,7 +100,8 @@ def taken(slots: Slots, run: str, limits: Limits, now: datetime) -> Slots:
         asking = replace(slots, waiting={**slots.waiting, run: max(now, last + _TICK)})
     if run not in in_order(asking)[: room(asking, limits, now)]:
         return asking
-    return Slots(
+    return replace(
+        asking,
         holding={**asking.holding, run: now},
         waiting={each: since for each, since in asking.waiting.items() if each != run},
         started=(*_of_the_day(asking, now), now),
@@ -124,10 +134,10 @@ def place(slots: Slots, run: str, limits: Limits, now: datetime) -> Place:
     if before < room(slots, limits, now):
         return Place()
     ahead = f", {before} {'run is' if before == 1 else 'runs are'} before it" if before else ""
-    if before >= free:
-        held = len(slots.holding)
-        return Place(why=f"a free slot: {held} of MAX_ACTIVE_JOBS={limits.active} are taken{ahead}")
     starts = _of_the_day(slots, now)
+    if before >= free:
+        why = f"a free slot: {len(slots.holding)} of MAX_ACTIVE_JOBS={limits.active} are taken{ahead}"
+        return Place(why=why, today=len(starts) + before < limits.day)
     index = len(starts) - limits.day + before
     at = (starts[index] if index < len(starts) else now) + DAY  # the one that makes way for it may be yet to start
     return Place(
@@ -135,8 +145,15 @@ def place(slots: Slots, run: str, limits: Limits, now: datetime) -> Place:
             f"its turn at {_minute(at)}: {len(starts)} of MAX_JOBS_PER_DAY={limits.day} jobs were started in the last "
             f"24 h{ahead}"
         ),
+        today=False,
         room_in=float(math.ceil((at - now).total_seconds())),
     )
+
+
+def waited_longer(slots: Slots, run: str) -> list[str]:
+    """Those that have waited longer for quota than `run`; all of them where it has not waited. Oldest first."""
+    queue = sorted(slots.short, key=lambda each: (slots.short[each], each))
+    return queue[: queue.index(run)] if run in slots.short else queue
 
 
 def _of_the_day(slots: Slots, now: datetime) -> tuple[datetime, ...]:
@@ -152,10 +169,17 @@ def _minute(at: datetime) -> str:
 # Effects -------------------------------------------------------------------------------------------------------------
 
 
-def look(app: App, run_id: str) -> Place:
-    """Where the run stands. Only reads."""
+def look(app: App, run_id: str, phase: Phase = Phase.PREPARED) -> Place:
+    """Where the run stands. Only reads; loads the records of those that wait for quota before it, to train or deploy.
+
+    `phase`: that of the run. REGISTERED looks at quota alone.
+    """
     slots, _ = _read(app)
-    return place(slots, run_id, _limits(app), app.cloud.blobs.now())
+    return replace(
+        place(slots, run_id, _limits(app), app.cloud.blobs.now()),
+        queued=run_id in slots.short,
+        before=tuple(each for each in waited_longer(slots, run_id) if _is_short(app, each, phase)),
+    )
 
 
 def take(app: App, run_id: str) -> Place:
@@ -163,6 +187,19 @@ def take(app: App, run_id: str) -> Place:
     limits = _limits(app)
     slots, now, _ = _changed(app, lambda slots, now: taken(slots, run_id, limits, now))
     return place(slots, run_id, limits, now)
+
+
+def wait_for_quota(app: App, run_id: str) -> None:
+    """Has the run stand among those that wait for quota, behind all that do already. Raises Transient."""
+    slots, _ = _read(app)
+    over = {each for each in slots.short if not _is_short(app, each)}
+
+    def queued(slots: Slots, now: datetime) -> Slots:
+        left = {each: since for each, since in slots.short.items() if each == run_id or each not in over}
+        last = max(left.values(), default=now - _TICK)
+        return replace(slots, short={run_id: max(now, last + _TICK)} | left)
+
+    _changed(app, queued)
 
 
 def free(app: App, run_id: str) -> list[str]:
@@ -208,6 +245,15 @@ def _waits(app: App, run_id: str) -> bool:
     """Whether the run comes when its turn has come. One that is parked gets a new place once it goes on."""
     loaded = readable(app.runs, run_id)
     return loaded is not None and loaded[0].phase is Phase.PREPARED and not loaded[0].parked
+
+
+def _is_short(app: App, run_id: str, phase: Phase | None = None) -> bool:
+    """Whether the run waits for quota, in `phase`; each has a quota of its own."""
+    loaded = readable(app.runs, run_id)
+    if loaded is None:
+        return False
+    run, _ = loaded
+    return run.held == "quota" and phase in (None, run.phase) and not (run.parked or run.ending)
 
 
 def _limits(app: App) -> Limits:

@@ -22,11 +22,12 @@ from shared.lifecycle import (
     Upload,
     Wait,
     next_step,
+    refused,
 )
 
 SHOWN: dict[Phase, list[Seen]] = {phase: list(shown(phase)) for phase in LOOKS}
 ONWARD = {
-    Phase.RECEIVED: {Phase.PREPARED, Phase.REJECTED, Phase.UNCHANGED, Phase.SUPERSEDED},
+    Phase.RECEIVED: {Phase.PREPARED, Phase.REJECTED, Phase.UNCHANGED, Phase.FAILED, Phase.SUPERSEDED},
     Phase.PREPARED: {Phase.TRAINING, Phase.FAILED, Phase.SUPERSEDED},
     Phase.TRAINING: {Phase.REGISTERED, Phase.FAILED, Phase.REJECTED, Phase.SUPERSEDED},
     Phase.REGISTERED: {Phase.DEPLOYING, Phase.FAILED, Phase.SUPERSEDED},
@@ -57,6 +58,7 @@ def test_a_run_stays_or_moves_only_where_the_design_lets_it() -> None:
 
 def test_every_allowed_move_is_made_for_something() -> None:
     made = {(phase, target(next_step(phase, seen))) for phase, seen in everything()}
+    made |= {(phase, refused(phase)) for phase in WORK}
     for phase, onward in ONWARD.items():
         assert onward == {to for at, to in made if at is phase and to not in (None, phase)}
 
@@ -66,7 +68,7 @@ def test_whoever_waits_or_stops_says_what_for() -> None:
         match next_step(phase, seen):
             case Wait(seconds, why, held):
                 assert why
-                assert not held or seconds is None or held == "slot"
+                assert not held or seconds is None or held in ("slot", "quota")
                 assert seconds is None or seconds > 0
             case Poll(why) | Stop(_, why):
                 assert why or (isinstance(seen, Check) and not seen.why)
@@ -95,7 +97,8 @@ def test_a_job_starts_only_on_pinned_versions_and_ready_computes() -> None:
         assert isinstance(seen, Plan)
         starts = next_step(Phase.PREPARED, seen) == Do("train", Phase.TRAINING)
         ready = seen.pinned and not (seen.missing or seen.pending or seen.unusable or seen.changed or seen.quota)
-        assert starts == (ready and seen.slot and seen.heads and not seen.newer)
+        leads = seen.heads or seen.wasteful  # which nobody is shown who has a slot
+        assert starts == (ready and seen.slot and leads and not seen.newer and not seen.before)
 
 
 def test_who_waits_for_a_slot_has_everything_else_and_says_for_what() -> None:
@@ -105,7 +108,8 @@ def test_who_waits_for_a_slot_has_everything_else_and_says_for_what() -> None:
     for seen in SHOWN[Phase.PREPARED]:
         assert isinstance(seen, Plan)
         if next_step(Phase.PREPARED, seen) == Do("admit", Phase.PREPARED):
-            assert dataclasses.replace(seen, slot=True, queue="", room_in=None) == Plan()
+            asked = dataclasses.replace(seen, slot=True, queue="", room_in=None, queued=False)
+            assert dataclasses.replace(asked, heads=True, wasteful=False) == Plan()
 
 
 def test_an_older_run_gives_way_to_a_newer_one_until_it_is_trained() -> None:
@@ -125,7 +129,9 @@ def test_what_serves_is_touched_only_for_a_rollout_that_may_go_on() -> None:
             assert (seen.newer, seen.busy, seen.pinned) == (None, None, "")
             assert seen.endpoint == "Succeeded"
         if step == Do("deploy", Phase.DEPLOYING):
-            assert seen == Rollout()
+            assert dataclasses.replace(seen, fresh=False, queued=False) == Rollout()
+        if isinstance(step, Do) and step.action == "make_endpoint":
+            assert not seen.fresh, "it would take the traffic from what one look has missed"
 
 
 def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_alone() -> None:

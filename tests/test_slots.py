@@ -19,7 +19,7 @@ from shared.app import App
 from shared.errors import Transient
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, Run
-from shared.slots import DAY, Limits, Place, Slots, freed, in_order, place, room, taken, upcoming
+from shared.slots import DAY, Limits, Place, Slots, freed, in_order, place, room, taken, upcoming, waited_longer
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -99,6 +99,23 @@ def test_a_start_counts_for_a_day_whatever_became_of_it() -> None:
     after = freed(asked(Slots(), "a", limits=day), {"a"})
     assert "b" not in taken(after, "b", day, START + DAY - timedelta(seconds=1)).holding
     assert taken(after, "b", day, START + DAY).started == (START + DAY,)
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(0, 5)), st.text(max_size=3))
+def test_those_before_one_have_waited_as_long_for_quota_and_all_have_if_it_has_not(
+    since: dict[str, int], run: str
+) -> None:
+    short = {each: START + timedelta(hours=hours) for each, hours in since.items()}
+    ahead = waited_longer(Slots(short=short), run)
+    assert run not in ahead
+    assert [short[each] for each in ahead] == sorted(short[each] for each in ahead)
+    if run in short:
+        behind = set(short) - set(ahead) - {run}
+        assert all(short[each] <= short[run] for each in ahead)
+        assert all(short[each] >= short[run] for each in behind)
+        assert not any(run in waited_longer(Slots(short=short), each) for each in ahead)
+    else:
+        assert set(ahead) == set(short)
 
 
 class Admission(RuleBasedStateMachine):

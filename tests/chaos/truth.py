@@ -16,14 +16,14 @@ from shared.records import Line, Run
 from tests.chaos.world import World
 
 AFTER: Mapping[Phase, frozenset[Phase]] = {
-    Phase.RECEIVED: frozenset({Phase.PREPARED, Phase.REJECTED, Phase.UNCHANGED}),
+    Phase.RECEIVED: frozenset({Phase.PREPARED, Phase.REJECTED, Phase.UNCHANGED, Phase.FAILED}),
     Phase.PREPARED: frozenset({Phase.TRAINING, Phase.FAILED}),
     Phase.TRAINING: frozenset({Phase.REGISTERED, Phase.REJECTED, Phase.FAILED}),
     Phase.REGISTERED: frozenset({Phase.DEPLOYING, Phase.FAILED}),
     Phase.DEPLOYING: frozenset({Phase.CHECKING, Phase.ROLLED_BACK}),
     Phase.CHECKING: frozenset({Phase.LIVE, Phase.ROLLED_BACK}),
 }
-"""The design's table; besides, what is not live yet can be superseded or cancelled."""
+"""The design's table, and a dataset that is refused; besides, what is not live yet can be superseded or cancelled."""
 
 
 _TOLD = ("deployments", "traffic")

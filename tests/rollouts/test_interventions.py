@@ -266,7 +266,7 @@ def test_what_serves_may_be_deleted_while_its_successor_is_on_its_way(stage: Sta
     ended = stage.until(run)
     assert ended.phase is Phase.LIVE, ended.reason
     assert ended.scores
-    assert ended.scores.live is None
+    assert ended.scores.compared is None
     assert "is gone" in ended.scores.why
     stage.at_rest()
     assert stage.standing() == {ended.deployment: "Succeeded"}

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from shared import commands
+from shared.cleanup import cleanup
 from shared.folders import PREPARED
 from shared.lifecycle import Phase
 from shared.records import CONTAINER
@@ -107,7 +108,8 @@ def test_a_version_that_answers_worse_is_stopped_and_can_be_read_about(stage: St
     stopped(stage, "more than max_drop 5", answer=WRONG, gate=Gate())
     run = stage.world.run(stage.world.known[-1])
     assert run.scores
-    assert (run.scores.live, run.scores.new) == (100, 0)
+    assert run.scores.compared
+    assert (run.scores.compared.live, run.scores.new) == (100, 0)
     assert b"zzz" in stage.app.cloud.blobs.read(PREPARED, f"{run.prepared}/answers.json")[0]
 
 
@@ -150,6 +152,9 @@ def test_a_deployment_that_is_stuck_takes_nothing_from_the_one_that_serves(stage
     live = stage.until(newer)
     assert live.phase is Phase.LIVE, live.reason
     assert stage.standing() == {live.deployment: "Succeeded"}
+    cleanup(stage.app)
+    deleted = [why for kind, why in stage.events() if kind == "Endpoint.TornDown"]
+    assert deleted == [f"somebody deleted the endpoint; run {newer.id} makes it anew, for its own version"]
     stage.at_rest()
 
 
@@ -194,6 +199,21 @@ def test_traffic_that_can_not_be_given_is_not_waited_for_for_ever(stage: Stage) 
     assert stage.standing() == {old.deployment: "Succeeded"}
     assert stage.traffic() == {old.deployment: 100}
     assert [kind for kind, _ in stage.events()] == ["Endpoint.RolledBack"]
+    stage.at_rest()
+
+
+@pytest.mark.thorough
+def test_traffic_that_is_refused_for_good_rolls_the_version_back(stage: Stage) -> None:
+    old = stage.live()
+    refused = {"method": "PUT", "path": f"/onlineEndpoints/{stage.endpoint}$", "status": 400, "message": "no such rule"}
+    stage.world.control("POST", "/_local/faults", refused)
+    ended = stage.until(stage.version())
+    assert ended.phase is Phase.ROLLED_BACK
+    assert "give_traffic" in ended.reason
+    assert "no such rule" in ended.reason
+    assert [kind for kind, _ in stage.events()] == ["Endpoint.RolledBack"]
+    assert stage.standing() == {old.deployment: "Succeeded"}
+    assert stage.traffic() == {old.deployment: 100}
     stage.at_rest()
 
 
@@ -289,13 +309,43 @@ def test_a_version_has_its_time_to_answer_again_once_it_is_approved(stage: Stage
 
 
 @pytest.mark.thorough
-def test_hosts_that_stand_still_for_long_are_no_reason_to_give_a_version_up(stage: Stage) -> None:
+@pytest.mark.parametrize("refused", [0, 3])
+def test_hosts_that_stand_still_for_long_are_no_reason_to_give_a_version_up(stage: Stage, refused: int) -> None:
+    """Nor are they one together with an endpoint that does not answer their first question."""
     stage.live()
     run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
     commands.approve(stage.app, run.id)
-    stage.world.clock.jump(timedelta(days=1))
+    stage.world.clock.jump(timedelta(hours=5))
+    if refused:
+        busy = {"method": "POST", "path": f"/{stage.endpoint}/score$", "status": 409, "count": refused}
+        stage.world.control("POST", "/_local/faults", busy)
     live = stage.until(run)
     assert live.phase is Phase.LIVE, live.reason
+    assert live.silence is None
+
+
+def test_a_version_that_never_answers_is_given_up(stage: Stage) -> None:
+    old = stage.live()
+    silent = {"method": "POST", "path": f"/{stage.endpoint}/score$", "status": 409, "count": None}
+    stage.world.control("POST", "/_local/faults", silent)
+    ended = stage.until(stage.version())
+    assert ended.phase is Phase.ROLLED_BACK
+    assert "no answer in 0:15:00" in ended.reason
+    assert stage.traffic() == {old.deployment: 100}
+    stage.at_rest()
+
+
+def test_one_look_that_misses_the_endpoint_takes_no_traffic_away(stage: Stage) -> None:
+    """Azure answers 404 now and then for what is there."""
+    old = stage.live()
+    missed = {"method": "GET", "path": f"/onlineEndpoints/{stage.endpoint}$", "status": 404, "count": 1}
+    stage.world.control("POST", "/_local/faults", missed)
+    run = stage.until(stage.version())
+    assert run.phase is Phase.LIVE, run.reason
+    assert stage.traffic_was() == [{run.deployment: 100}], "callers had an answer all the time"
+    assert stage.line.before
+    assert stage.line.before.run == old.id
+    stage.at_rest()
 
 
 def test_a_version_that_waits_for_a_person_can_be_turned_down(stage: Stage) -> None:

@@ -10,11 +10,13 @@ import pytest
 
 from shared import commands
 from shared.lifecycle import Phase
+from shared.records import Run
 from tests.rollouts.conftest import Stage
 
 pytestmark = pytest.mark.thorough
 
 HOUR = 3600
+GPUS = "standardNCADSA100v4Family"
 
 
 # One line ------------------------------------------------------------------------------------------------------------
@@ -51,6 +53,20 @@ def test_a_newer_upload_with_bad_data_stops_nothing(stage: Stage) -> None:
     live = stage.until(older)
     assert live.phase is Phase.LIVE, live.reason
     assert stage.traffic() == {live.deployment: 100}
+
+
+def test_a_job_is_not_given_up_for_one_that_can_not_start_today(stage: Stage) -> None:
+    stage.world.change(max_jobs_per_day=1)
+    stage.pretend(job=HOUR)
+    older = stage.until(stage.upload("a"), lambda run: run.phase is Phase.TRAINING)
+    newer = stage.until(stage.upload("b"), lambda run: run.held)
+    assert "1 of MAX_JOBS_PER_DAY=1 jobs were started" in newer.waiting
+    live = stage.until(older)
+    assert live.phase is Phase.LIVE, live.reason
+    stage.world.clock.jump(timedelta(hours=22))
+    newer = stage.until(newer)
+    assert newer.phase is Phase.LIVE, newer.reason
+    stage.at_rest()
 
 
 def test_an_older_version_that_is_on_its_way_goes_live_first(stage: Stage) -> None:
@@ -151,3 +167,41 @@ def test_lines_train_one_after_the_other_where_there_is_one_place(stage: Stage) 
     for each in stages:
         each.at_rest()
     assert json.loads(stage.app.cloud.blobs.read("state", "slots.json")[0])["holding"] == {}
+
+
+@pytest.mark.parametrize(("what", "kind"), [("train", "jobs"), ("deploy", "deployments")])
+def test_who_has_waited_longest_for_quota_gets_it_first(stage: Stage, what: str, kind: str) -> None:
+    """Nothing tells of it: here the newest run comes by first once there is some."""
+    stage.pretend(job=HOUR)
+    quota = stage.world.control("POST", "/_local/quota", {})[GPUS]
+    stage.world.control("POST", "/_local/quota", {GPUS: 0})
+    stages = [stage, *(replace(stage, folder=f"{stage.folder}-{name}") for name in "bc")]
+
+    def begun(each: Stage) -> Run:
+        return each.upload() if what == "train" else each.version()
+
+    waiting = []
+    try:
+        for each in stages[:2]:
+            waiting.append(each.until(begun(each), lambda run: run.held == "quota"))
+            stage.world.clock.jump(timedelta(minutes=2))
+        assert all("vCPUs" in run.waiting for run in waiting)
+    finally:
+        stage.world.control("POST", "/_local/quota", {GPUS: quota})
+    newest = begun(stages[2])
+    done = [
+        each.until(run, lambda run: what in done_by(run)) for each, run in zip(stages, [*waiting, newest], strict=True)
+    ]
+    assert "give_way" in done_by(done[2])
+    own = {run.id: number for number, run in enumerate(done)}
+    ledger = stage.world.control("GET", "/_local/ledger")
+    asked = [e["name"].rpartition("-")[0] for e in ledger if e.get("kind") == kind and e["method"] == "PUT"]
+    assert [own[run] for run in dict.fromkeys(asked) if run in own] == [0, 1, 2]
+    for each, run in zip(stages, done, strict=True):
+        if not each.run(run).phase.ended:
+            commands.cancel(stage.app, run.id)
+        each.until(run)
+
+
+def done_by(run: Run) -> list[str]:
+    return [entry.what for entry in run.history]

@@ -94,6 +94,21 @@ def test_a_rollback_that_fails_leaves_what_serves(stage: Stage) -> None:
     stage.at_rest()
 
 
+@pytest.mark.thorough
+def test_the_same_data_once_more_are_no_word_against_a_rollback(stage: Stage) -> None:
+    old = stage.live()
+    new = stage.until(stage.version())
+    back = stage.world.run(told_run(stage, commands.rollback(stage.app, stage.line_id)))
+    stage.lose_messages()  # the upload comes first
+    same = stage.until(stage.version(phase=Phase.RECEIVED, fingerprint=new.fingerprint))
+    assert same.phase is Phase.UNCHANGED
+    wake(stage.app, back)
+    back = stage.until(back)
+    assert back.phase is Phase.LIVE, back.reason
+    assert stage.traffic() == {old.deployment: 100}
+    stage.at_rest()
+
+
 def test_what_was_torn_down_is_revived(stage: Stage) -> None:
     run = stage.live()
     stage.tear_down()
@@ -159,7 +174,10 @@ def test_in_place_the_old_version_goes_first(stage: Stage) -> None:
 
 
 def test_in_place_what_served_comes_back_when_the_new_version_fails(stage: Stage) -> None:
-    old = stage.live()
+    """And what served before it can be rolled back to, as it could have been all the time."""
+    first = stage.live()
+    old = stage.until(stage.version())
+    stage.at_rest()
     stage.pretend(outcome="Failed", count=1)
     stage.pretend_too()
     run = stage.until(stage.version(promotion=REPLACE))
@@ -172,7 +190,9 @@ def test_in_place_what_served_comes_back_when_the_new_version_fails(stage: Stage
     assert stage.standing() == {line.serving.deployment: "Succeeded"}
     assert stage.answers()
     stage.at_rest()
-    assert [kind for kind, _ in stage.events()] == ["Endpoint.RolledBack", "Endpoint.Revived"]
+    assert [kind for kind, _ in stage.events()] == ["Endpoint.Live", "Endpoint.RolledBack", "Endpoint.Revived"]
+    back = stage.until(stage.world.run(told_run(stage, commands.rollback(stage.app, stage.line_id))))
+    assert (back.phase, back.model) == (Phase.LIVE, first.model)
 
 
 def test_in_place_what_served_is_brought_back_as_often_as_the_new_version_fails(stage: Stage) -> None:
