@@ -1,6 +1,7 @@
 """Lost records made again, from the tags of jobs, deployments and endpoints (see tags.py), and from what Azure shows.
 
-A record that exists is never written over, so it may be done again. What has no record and tells no way to it is named.
+A record that exists is never written over, so it may be done again. A run whose job runs gets a slot, whatever the
+limits say (see slots.py). What has no record and tells no way to it is named.
 Where Azure can't show what was meant, nothing is promoted and no money spent: a deployment that stands without traffic
 beside one that has it may have been about to serve, or may have served before, so its run asks for an approval; a model
 that nothing serves waits for `retry`. Called by the HTTP functions, for a person.
@@ -234,15 +235,21 @@ def _recover_run(work: _Work, trace: _Trace) -> None:
             with suppress(Conflict):
                 app.runs.reopen(*loaded)
             work.done(f"run {run.id} is among those that work again")
+        _recover_rest(work, loaded[0])
         return
     recovered = _as_found(work, trace)
-    if recovered.phase is Phase.TRAINING:
-        slots.take(app, run.id)
     if not app.runs.create(recovered):
         return
+    _recover_rest(work, recovered)
     if not recovered.phase.ended:
         wake(app, recovered)
     work.done(f"run {run.id} ({run.folder}, attempt {run.attempt}) is {recovered.phase}: {recovered.history[-1].what}")
+
+
+def _recover_rest(work: _Work, run: Run) -> None:
+    """What is kept of the run outside its record. Also where it has one: this may have died in between."""
+    if run.phase is Phase.TRAINING:
+        slots.hold(work.app, run.id, run.since)
 
 
 def _as_found(work: _Work, trace: _Trace) -> Run:

@@ -4,8 +4,8 @@ And whose turn it is when there is quota again, to train or to deploy: theirs wh
 
 One blob, `state/slots.json`, changed under If-Match only, so that two hosts can't both take the last slot. A run takes
 a slot before it submits its job and gives it back when it trains no more; whoever gives one back wakes those whose turn
-it is, oldest first. The rules are functions of the record; the effects are at the end. Called by the looks, the
-effects, the release and the sweep.
+it is, oldest first. A record that is lost is made again, of the runs that work. The rules are functions of the record;
+the effects are at the end. Called by the looks, the effects, the release, the sweep and `recover`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -21,7 +22,7 @@ import msgspec
 from shared.app import App
 from shared.errors import Conflict, NotFound, Transient
 from shared.lifecycle import Phase
-from shared.records import CONTAINER, readable
+from shared.records import CONTAINER, Run, readable
 
 BLOB = "slots.json"
 DAY = timedelta(hours=24)
@@ -108,6 +109,15 @@ def taken(slots: Slots, run: str, limits: Limits, now: datetime) -> Slots:
     )
 
 
+def given(slots: Slots, run: str, since: datetime) -> Slots:
+    """After `run` got a slot whatever the limits say. The same if it had one."""
+    if run in slots.holding:
+        return slots
+    left = freed(slots, {run})
+    # Its start may be known already, and count twice: rather a job too few in a day than one too many.
+    return replace(left, holding={**left.holding, run: since}, started=(*left.started, since))
+
+
 def freed(slots: Slots, runs: Collection[str]) -> Slots:
     """After `runs` gave back their slots and their places among those who wait. The same if they had none."""
     if not any(run in slots.holding or run in slots.waiting for run in runs):
@@ -170,9 +180,9 @@ def _minute(at: datetime) -> str:
 
 
 def look(app: App, run_id: str, phase: Phase = Phase.PREPARED) -> Place:
-    """Where the run stands. Only reads; loads the records of those that wait for quota before it, to train or deploy.
+    """Where the run stands. Changes nothing, but for a record that is lost (see `_read`).
 
-    `phase`: that of the run. REGISTERED looks at quota alone.
+    `phase`: that of the run; REGISTERED looks at quota alone. Loads the records of those that wait for quota before it.
     """
     slots, _ = _read(app)
     return replace(
@@ -200,6 +210,14 @@ def wait_for_quota(app: App, run_id: str) -> None:
         return replace(slots, short={run_id: max(now, last + _TICK)} | left)
 
     _changed(app, queued)
+
+
+def hold(app: App, run_id: str, since: datetime) -> None:
+    """Gives the run a slot whatever the limits say: its job runs, since then. Again, it changes nothing.
+
+    Raises Transient.
+    """
+    _changed(app, lambda slots, _: given(slots, run_id, since))
 
 
 def free(app: App, run_id: str) -> list[str]:
@@ -260,13 +278,33 @@ def _limits(app: App) -> Limits:
     return Limits(active=app.settings.max_active_jobs, day=app.settings.max_jobs_per_day)
 
 
-def _read(app: App) -> tuple[Slots, str | None]:
-    """The record and its ETag, None where there is none yet."""
+def _read(app: App) -> tuple[Slots, str]:
+    """The record and its ETag. Where there is none it is made, and written at once: the next one need only read it."""
     try:
         data, etag = app.cloud.blobs.read(CONTAINER, BLOB)
     except NotFound:
-        return Slots(), None
+        made = _as_found(app)
+        with suppress(Conflict):  # somebody else was faster
+            return made, app.cloud.blobs.write(CONTAINER, BLOB, msgspec.json.encode(made), if_none_match=True)
+        return _read(app)
     return msgspec.json.decode(data, type=Slots), etag
+
+
+def _as_found(app: App) -> Slots:
+    """The record as the runs that work show it; those whose own record can't be read are passed over.
+
+    Who has a job, or was about to submit it, holds a slot. What can't be seen any more is the starts of runs that have
+    ended.
+    """
+    runs = [loaded[0] for run_id, _ in app.runs.active() if (loaded := readable(app.runs, run_id))]
+    holding = {run.id: run.since for run in runs if _has_begun(run)}
+    waiting = {run.id: run.since for run in runs if run.held == "slot"}
+    return Slots(holding=holding, waiting=waiting, started=tuple(sorted(holding.values())))
+
+
+def _has_begun(run: Run) -> bool:
+    submits = run.phase is Phase.PREPARED and run.claim is not None and run.claim.action == "train"
+    return submits or run.phase is Phase.TRAINING
 
 
 def _changed(app: App, change: Callable[[Slots, datetime], Slots]) -> tuple[Slots, datetime, bool]:
@@ -283,8 +321,7 @@ def _changed(app: App, change: Callable[[Slots, datetime], Slots]) -> tuple[Slot
             if after == slots:
                 return slots, now, False
             try:
-                body = msgspec.json.encode(after)
-                app.cloud.blobs.write(CONTAINER, BLOB, body, if_match=etag, if_none_match=etag is None)
+                app.cloud.blobs.write(CONTAINER, BLOB, msgspec.json.encode(after), if_match=etag)
             except Conflict:
                 continue
             return after, now, True

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from localcloud.stack import Stack
-from shared import commands
+from shared import commands, slots
 from shared.app import App
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, Line, Run
@@ -142,6 +142,19 @@ def test_a_run_goes_on_from_its_job_and_trains_once(quick: App, folder: str, clo
     ended = live(quick, run)
     assert "made again" in ended.history[0].what
     assert jobs(cloud, run) == 1
+
+
+def test_a_run_whose_job_runs_has_a_slot_whatever_the_limits_say(quick: App, folder: str, cloud: Stack) -> None:
+    pretend(cloud, jobs={"seconds": HOUR})
+    run = submitted(quick, folder)
+    full = replace(quick, settings=replace(quick.settings, max_active_jobs=0))
+    lose(quick, run)
+    slots.free(quick, run.id)  # as the sweep does where there is no record
+    recover(full)
+    assert slots.look(full, run.id).held
+    slots.free(quick, run.id)
+    recover(full)
+    assert slots.look(full, run.id).held, "it died between the record and the slot"
 
 
 def test_a_run_goes_on_from_its_deployment(quick: App, folder: str, cloud: Stack) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import msgspec
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -18,8 +19,8 @@ from shared import slots
 from shared.app import App
 from shared.errors import Transient
 from shared.lifecycle import Phase
-from shared.records import CONTAINER, Run
-from shared.slots import DAY, Limits, Place, Slots, freed, in_order, place, room, taken, upcoming, waited_longer
+from shared.records import CONTAINER, Claim, Run
+from shared.slots import DAY, Limits, Place, Slots, freed, given, in_order, place, room, taken, upcoming, waited_longer
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -223,15 +224,30 @@ class Admission(RuleBasedStateMachine):
 TestAdmission = Admission.TestCase
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans(), st.integers(0, 20)), max_size=40))
-def test_doing_anything_twice_is_doing_it_once(steps: list[tuple[str, bool, int]]) -> None:
+def done(slots: Slots, run: str, what: str, now: datetime) -> Slots:
+    match what:
+        case "asks":
+            return taken(slots, run, LIMITS, now)
+        case "trains":
+            return given(slots, run, now)
+        case _:
+            return freed(slots, {run})
+
+
+@hypothesis.given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdef"), st.sampled_from(("asks", "trains", "ends")), st.integers(0, 20)),
+        max_size=40,
+    )
+)
+def test_doing_anything_twice_is_doing_it_once(steps: list[tuple[str, str, int]]) -> None:
     once, twice, now = Slots(), Slots(), START
-    for run, asks, hours in steps:
+    for run, what, hours in steps:
         now += hours * HOUR
-        for _ in range(2):
-            twice = taken(twice, run, LIMITS, now) if asks else freed(twice, {run})
-        once = taken(once, run, LIMITS, now) if asks else freed(once, {run})
+        once = done(once, run, what, now)
+        twice = done(done(twice, run, what, now), run, what, now)
         assert once == twice
+        assert not set(once.holding) & set(once.waiting)
 
 
 # Effects -------------------------------------------------------------------------------------------------------------
@@ -239,9 +255,19 @@ def test_doing_anything_twice_is_doing_it_once(steps: list[tuple[str, bool, int]
 
 @pytest.fixture
 def two(app: App) -> Iterator[App]:
-    """At most two at once. The record is everybody's, so it is put back to nothing."""
-    app.cloud.blobs.delete(CONTAINER, slots.BLOB)
+    """At most two at once. The record is everybody's, so it is put back to nothing, and so are those it is made of."""
+    emptied(app)
     yield replace(app, settings=replace(app.settings, max_active_jobs=2, max_jobs_per_day=100))
+    emptied(app)
+
+
+def emptied(app: App) -> None:
+    for run_id, _ in app.runs.active():
+        app.cloud.blobs.delete(CONTAINER, f"active/{run_id}")
+    lost(app)
+
+
+def lost(app: App) -> None:
     app.cloud.blobs.delete(CONTAINER, slots.BLOB)
 
 
@@ -255,19 +281,20 @@ def etag(app: App) -> str | None:
     return found.etag if found else None
 
 
-def recorded(app: App, run_id: str, phase: Phase, parked: str = "") -> None:
+def recorded(app: App, run_id: str, phase: Phase, **changes: Any) -> None:
     now = app.cloud.blobs.now()
-    run = Run(id=run_id, folder="f", line="l", base_model="m", uploaded=now, since=now, phase=phase, parked=parked)
-    app.runs.create(run)
+    run = Run(id=run_id, folder="f", line="l", base_model="m", uploaded=now, since=now, phase=phase)
+    app.runs.create(replace(run, **changes))
     app.runs.retire(run_id)
 
 
 def test_a_look_changes_nothing(two: App, names: list[str]) -> None:
     assert slots.look(two, names[0]) == Place()
-    assert etag(two) is None
+    made = etag(two)
+    assert made, "but for a record that was not there"
     assert slots.free(two, names[0]) == []
     assert slots.stale(two) == []
-    assert etag(two) is None
+    assert etag(two) == made
 
 
 def test_a_slot_is_taken_kept_and_passed_on(two: App, names: list[str]) -> None:
@@ -364,6 +391,49 @@ def test_a_record_that_somebody_broke_keeps_its_slot(two: App, names: list[str])
         assert slots.look(two, names[0]).held
     finally:
         two.cloud.blobs.delete(CONTAINER, f"runs/{names[0]}.json")
+
+
+def test_a_record_that_is_lost_is_made_of_the_runs_that_work(two: App, names: list[str]) -> None:
+    trains, submits, waits, new = names
+    broken, now = f"r{uuid4().hex[:15]}", two.cloud.blobs.now()
+    recorded(two, trains, Phase.TRAINING)
+    recorded(two, submits, Phase.PREPARED, claim=Claim(action="train", until=now))
+    recorded(two, waits, Phase.PREPARED, held="slot")
+    recorded(two, f"r{uuid4().hex[:15]}", Phase.PREPARED, claim=Claim(action="pin", until=now))
+    recorded(two, f"r{uuid4().hex[:15]}", Phase.REGISTERED)
+    for blob in (f"runs/{broken}.json", f"active/{broken}"):
+        two.cloud.blobs.write(CONTAINER, blob, b"{")
+    assert slots.take(two, new).why == "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken, 1 run is before it"
+    lost(two)
+    assert slots.look(two, submits) == slots.look(two, trains) == Place(held=True)
+    assert slots.stale(two) == []
+    assert slots.free(two, trains) == [waits]
+    two.cloud.blobs.delete(CONTAINER, f"runs/{broken}.json")
+
+
+def test_who_trains_where_the_record_is_lost_counts_for_the_day(two: App, names: list[str]) -> None:
+    one = replace(two, settings=replace(two.settings, max_active_jobs=3, max_jobs_per_day=1))
+    long_ago, lately, new, _ = names
+    now = one.cloud.blobs.now()
+    recorded(one, long_ago, Phase.TRAINING, since=now - DAY - HOUR)
+    recorded(one, lately, Phase.TRAINING, since=now - HOUR)
+    told = slots.take(one, new)
+    assert "1 of MAX_JOBS_PER_DAY=1 jobs were started" in told.why
+    assert told.room_in == pytest.approx(23 * 3600, abs=10)
+
+
+def test_one_whose_job_runs_gets_a_slot_whatever_the_limits_say(two: App, names: list[str]) -> None:
+    a, b, c, d = names
+    for run in (a, b, c):
+        slots.take(two, run)
+    slots.hold(two, c, two.cloud.blobs.now())
+    assert slots.look(two, c) == Place(held=True)
+    assert slots.take(two, d).why == "a free slot: 3 of MAX_ACTIVE_JOBS=2 are taken"
+    written = etag(two)
+    slots.hold(two, c, two.cloud.blobs.now())
+    assert etag(two) == written
+    assert slots.free(two, a) == []
+    assert slots.free(two, c) == [d]
 
 
 def test_raised_limits_let_more_in_with_the_next_sweep(two: App, names: list[str]) -> None:
