@@ -160,10 +160,13 @@ def trained(app: App, run: Run) -> Trained | None:
     return msgspec.json.decode(data, type=Trained)
 
 
-def note_trained(app: App, run: Run) -> None:
-    """Remembers the run as the one that made a model of its data and settings."""
+def note_trained(app: App, run: Run, *, first: bool = False) -> None:
+    """Remembers the run as the one that made a model of its data and settings.
+
+    With `first` only where none is remembered yet: raises Conflict else.
+    """
     made = Trained(run=run.id, model=run.model)
-    app.cloud.blobs.write(CONTAINER, _trained_name(run), msgspec.json.encode(made))
+    app.cloud.blobs.write(CONTAINER, _trained_name(run), msgspec.json.encode(made), if_none_match=first)
 
 
 def _trained_name(run: Run) -> str:

@@ -1,7 +1,8 @@
 """Lost records made again, from the tags of jobs, deployments and endpoints (see tags.py), and from what Azure shows.
 
 A record that exists is never written over, so it may be done again. A run whose job runs gets a slot, whatever the
-limits say (see slots.py). What has no record and tells no way to it is named.
+limits say (see slots.py); what went live is remembered, so that the same data are not trained again. What has no record
+and tells no way to it is named.
 Where Azure can't show what was meant, nothing is promoted and no money spent: a deployment that stands without traffic
 beside one that has it may have been about to serve, or may have served before, so its run asks for an approval; a model
 that nothing serves waits for `retry`. Called by the HTTP functions, for a person.
@@ -24,6 +25,7 @@ from shared.errors import Conflict
 from shared.events import folder_of
 from shared.folders import DATASETS, datasets_of, read_folder
 from shared.lifecycle import ENDED, Phase
+from shared.lines import note_trained
 from shared.records import Heading, Leaving, Line, Pinned, Run, Serving, Wake
 from shared.timers import wake, wake_line
 
@@ -250,6 +252,10 @@ def _recover_rest(work: _Work, run: Run) -> None:
     """What is kept of the run outside its record. Also where it has one: this may have died in between."""
     if run.phase is Phase.TRAINING:
         slots.hold(work.app, run.id, run.since)
+    if run.phase is Phase.LIVE and run.model and run.fingerprint:
+        with suppress(Conflict):  # it is remembered, or another one that made the same
+            note_trained(work.app, run, first=True)
+            work.done(f"run {run.id} made {run.model}: the same data and settings are not trained again")
 
 
 def _as_found(work: _Work, trace: _Trace) -> Run:
@@ -259,7 +265,8 @@ def _as_found(work: _Work, trace: _Trace) -> Run:
     if trace.deployment:
         run = replace(run, endpoint=trace.deployment.endpoint, deployment=trace.deployment.name)
         return _with_deployment(work, run, line)
-    if line and run.id in _served(line):
+    if line and (served := next((each for each in _served(line) if each.run == run.id), None)):
+        run = replace(run, model=served.model, fingerprint=served.fingerprint)
         return _found(work, run, Phase.LIVE, "it went live")
     model = run.model or f"{naming.model_name(run.base_model, run.folder)}:{naming.model_version(run.id, run.attempt)}"
     name, _, version = model.rpartition(":")
@@ -274,7 +281,7 @@ def _as_found(work: _Work, trace: _Trace) -> Run:
 def _with_deployment(work: _Work, run: Run, line: Line | None) -> Run:
     if line is None:
         return _found(work, run, Phase.CANCELLED, f"its line is lost: deployment {run.deployment} is left alone")
-    if run.id in _served(line) or run.deployment in (each.deployment for each in line.leaving):
+    if run.id in (each.run for each in _served(line)) or run.deployment in (each.deployment for each in line.leaving):
         return _found(work, run, Phase.LIVE, "it went live")
     if line.latest and line.latest.order > run.order:
         work.told.append(
@@ -309,9 +316,9 @@ def _found(work: _Work, run: Run, phase: Phase, why: str, *, since: datetime | N
     return found.told(work.now, f"its record was lost, and is made again: {why}")
 
 
-def _served(line: Line) -> Iterator[str]:
-    """Ids of the runs that the line knows to have gone live."""
-    return (each.run for each in (line.serving, line.latest, line.before) if each)
+def _served(line: Line) -> Iterator[Serving]:
+    """What the line knows to have gone live."""
+    return (each for each in (line.serving, line.latest, line.before) if each)
 
 
 def _tell_of_datasets(work: _Work) -> None:

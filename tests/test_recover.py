@@ -127,6 +127,42 @@ def test_what_serves_is_known_again(quick: App, folder: str) -> None:
     assert reload(quick, run.id) == found
 
 
+def test_what_went_live_is_not_trained_again(quick: App, folder: str, cloud: Stack) -> None:
+    run = live(quick, received(quick, folder))
+    note = f"trained/{run.line}/{run.fingerprint}.json"
+    kept, _ = quick.cloud.blobs.read(CONTAINER, note)
+    lose(quick, run, line_of(quick, run))
+    quick.cloud.blobs.delete(CONTAINER, note)
+    assert any("not trained again" in each for each in of(recover(quick), f"run {run.id}"))
+    same = driven(quick, received(quick, folder), lambda now: now.phase.ended)
+    assert same.id != run.id
+    assert same.phase is Phase.UNCHANGED
+    assert f"run {run.id} made {run.model} of the same data" in same.reason
+    assert jobs(cloud, same) == 0
+
+    quick.cloud.blobs.delete(CONTAINER, note)
+    recover(quick)
+    assert quick.cloud.blobs.read(CONTAINER, note)[0] == kept, "its record was there, and that was not"
+    other = kept.replace(run.id.encode(), b"another")
+    quick.cloud.blobs.write(CONTAINER, note, other)
+    assert not of(recover(quick), f"run {run.id}")
+    assert quick.cloud.blobs.read(CONTAINER, note)[0] == other, "what is remembered is not written over"
+
+
+def test_what_went_live_and_was_torn_down_is_not_trained_again(quick: App, folder: str) -> None:
+    run = live(quick, received(quick, folder))
+    quick.cloud.endpoints.set_traffic(run.endpoint, {})
+    eventually(lambda: (found := quick.cloud.endpoints.get(run.endpoint)) and found.state == "Succeeded")
+    quick.cloud.endpoints.remove_deployment(run.endpoint, run.deployment)
+    eventually(lambda: quick.cloud.endpoints.deployments(run.endpoint) == [])
+    lose(quick, run)
+    quick.cloud.blobs.delete(CONTAINER, f"trained/{run.line}/{run.fingerprint}.json")
+    recover(quick)
+    found = reload(quick, run.id)
+    assert (found.phase, found.model, found.fingerprint) == (Phase.LIVE, run.model, run.fingerprint)
+    assert driven(quick, received(quick, folder), lambda now: now.phase.ended).phase is Phase.UNCHANGED
+
+
 def test_a_run_goes_on_from_its_job_and_trains_once(quick: App, folder: str, cloud: Stack) -> None:
     pretend(cloud, jobs={"seconds": HOUR})
     run = submitted(quick, folder)
