@@ -10,6 +10,7 @@ the effects are at the end. Called by the looks, the effects, the release, the s
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -19,10 +20,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from shared import naming
 from shared.app import App
-from shared.errors import Conflict, NotFound, Transient
-from shared.lifecycle import Phase
+from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.lifecycle import ENDED, Phase
 from shared.records import CONTAINER, Run, readable
+
+log = logging.getLogger("droptune.slots")
 
 BLOB = "slots.json"
 DAY = timedelta(hours=24)
@@ -234,7 +238,8 @@ def stale(app: App) -> list[str]:
     """Takes back what runs hold that train no more, and the places of runs at the head that wait no more.
 
     For the sweep: no crash, no edit by hand may block the others for ever. Returns the runs to wake, oldest first.
-    Loads the records of those that hold a slot and of those whose turn it is. Raises Transient.
+    Loads the records of those that hold a slot and of those whose turn it is, and looks for the jobs of those that hold
+    one and are parked. Raises Transient.
     """
     limits = _limits(app)
     slots, now, changed = _changed(app, lambda slots, _: freed(slots, _gone(app, slots, limits)))
@@ -251,12 +256,30 @@ def _gone(app: App, slots: Slots, limits: Limits) -> set[str]:
 
 
 def _trains(app: App, run_id: str) -> bool:
-    """Whether the run may hold a slot. One whose record can't be read does: its job may be running."""
+    """Whether the run may hold a slot. One whose record can't be read does: its job may be running.
+
+    One that is parked may be so for long: it holds one only while its job runs, and asks again before it submits one.
+    """
     try:
         loaded = app.runs.load(run_id)
     except msgspec.MsgspecError:
         return True
-    return loaded is not None and loaded[0].phase in (Phase.PREPARED, Phase.TRAINING)
+    if loaded is None or loaded[0].phase not in (Phase.PREPARED, Phase.TRAINING):
+        return False
+    return not loaded[0].parked or _job_may_run(app, loaded[0])
+
+
+def _job_may_run(app: App, run: Run) -> bool:
+    """Whether the run's job has not ended, as far as can be seen; the record need not know that it was submitted.
+
+    That Azure shows none is not believed of a run that trains: it would not ask for another slot.
+    """
+    try:
+        job = app.cloud.jobs.get(naming.job_name(run.id, run.attempt))
+    except (Permanent, Transient) as error:
+        log.warning("run %s is parked and keeps its slot: its job can't be looked at: %s", run.id, error)
+        return True
+    return job.status not in ENDED if job else run.phase is Phase.TRAINING
 
 
 def _waits(app: App, run_id: str) -> bool:
@@ -299,7 +322,8 @@ def _as_found(app: App) -> Slots:
     runs = [loaded[0] for run_id, _ in app.runs.active() if (loaded := readable(app.runs, run_id))]
     holding = {run.id: run.since for run in runs if _has_begun(run)}
     waiting = {run.id: run.since for run in runs if run.held == "slot"}
-    return Slots(holding=holding, waiting=waiting, started=tuple(sorted(holding.values())))
+    short = {run.id: run.since for run in runs if run.held == "quota"}
+    return Slots(holding=holding, waiting=waiting, started=tuple(sorted(holding.values())), short=short)
 
 
 def _has_begun(run: Run) -> bool:

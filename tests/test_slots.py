@@ -15,12 +15,14 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from localcloud.stack import Stack
 from shared import slots
 from shared.app import App
 from shared.errors import Transient
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, Claim, Run
 from shared.slots import DAY, Limits, Place, Slots, freed, given, in_order, place, room, taken, upcoming, waited_longer
+from tests.test_sweep import submitted
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -381,6 +383,56 @@ def test_one_that_is_parked_blocks_nobody(two: App, names: list[str]) -> None:
     slots.take(two, parked)
     slots.take(two, waits)
     assert slots.stale(two) == [waits]
+
+
+def test_runs_that_are_parked_give_their_slots_back_and_ask_again(two: App, names: list[str]) -> None:
+    a, b, waits, other = names
+    for run in (a, b):
+        recorded(two, run, Phase.PREPARED, parked="a bug")
+        assert slots.take(two, run).held
+    for run in (waits, other):
+        recorded(two, run, Phase.PREPARED, held="slot")
+        assert not slots.take(two, run).held
+    assert slots.stale(two) == [waits, other], "they have no jobs"
+    assert slots.take(two, waits).held
+    assert slots.take(two, other).held
+    assert slots.look(two, a) == Place(), "it asks once it goes on"
+    assert not slots.take(two, a).held
+
+
+def test_one_that_is_parked_keeps_its_slot_as_long_as_its_job_runs(two: App, names: list[str], cloud: Stack) -> None:
+    cloud.control("POST", "/_local/pretend", {"jobs": {"seconds": 3600}})
+    submits, trains, waits, _ = names
+    recorded(two, submits, Phase.PREPARED, parked="a bug")  # the job is there, and the record does not know of it
+    recorded(two, trains, Phase.TRAINING, parked="a bug")
+    jobs = [submitted(two, run) for run in (submits, trains)]
+    try:
+        assert slots.take(two, submits).held
+        assert slots.take(two, trains).held
+        recorded(two, waits, Phase.PREPARED, held="slot")
+        assert not slots.take(two, waits).held
+        assert slots.stale(two) == []
+        for job in jobs:
+            cloud.control("POST", f"/_local/jobs/{job}", {"status": "Completed"})
+        cloud.control("POST", "/_local/faults", {"method": "GET", "path": "/jobs/", "status": 403, "count": None})
+        assert slots.stale(two) == [], "its job can't be looked at"
+        cloud.control("DELETE", "/_local/faults")
+        assert slots.stale(two) == [waits]
+        assert not slots.look(two, submits).held
+        assert not slots.look(two, trains).held
+    finally:
+        cloud.control("DELETE", "/_local/faults")
+        for job in jobs:
+            two.cloud.jobs.cancel(job)
+        cloud.control("DELETE", "/_local/pretend")
+
+
+def test_a_parked_run_that_trains_keeps_its_slot_where_no_job_is_to_be_seen(two: App, names: list[str]) -> None:
+    """Azure may show none for a moment, and the run would not ask for another slot."""
+    recorded(two, names[0], Phase.TRAINING, parked="a bug")
+    slots.take(two, names[0])
+    assert slots.stale(two) == []
+    assert slots.look(two, names[0]).held
 
 
 def test_a_record_that_somebody_broke_keeps_its_slot(two: App, names: list[str]) -> None:
