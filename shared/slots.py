@@ -113,7 +113,7 @@ def taken(slots: Slots, run: str, limits: Limits, now: datetime) -> Slots:
     )
 
 
-def given(slots: Slots, run: str, since: datetime) -> Slots:
+def granted(slots: Slots, run: str, since: datetime) -> Slots:
     """After `run` got a slot whatever the limits say. The same if it had one."""
     if run in slots.holding:
         return slots
@@ -221,7 +221,7 @@ def hold(app: App, run_id: str, since: datetime) -> None:
 
     Raises Transient.
     """
-    _changed(app, lambda slots, _: given(slots, run_id, since))
+    _changed(app, lambda slots, _: granted(slots, run_id, since))
 
 
 def free(app: App, run_id: str) -> list[str]:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-import hypothesis
 import msgspec
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -21,7 +21,20 @@ from shared.app import App
 from shared.errors import Transient
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, Claim, Run
-from shared.slots import DAY, Limits, Place, Slots, freed, given, in_order, place, room, taken, upcoming, waited_longer
+from shared.slots import (
+    DAY,
+    Limits,
+    Place,
+    Slots,
+    freed,
+    granted,
+    in_order,
+    place,
+    room,
+    taken,
+    upcoming,
+    waited_longer,
+)
 from tests.test_sweep import submitted
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -231,12 +244,12 @@ def done(slots: Slots, run: str, what: str, now: datetime) -> Slots:
         case "asks":
             return taken(slots, run, LIMITS, now)
         case "trains":
-            return given(slots, run, now)
+            return granted(slots, run, now)
         case _:
             return freed(slots, {run})
 
 
-@hypothesis.given(
+@given(
     st.lists(
         st.tuples(st.sampled_from("abcdef"), st.sampled_from(("asks", "trains", "ends")), st.integers(0, 20)),
         max_size=40,
