@@ -32,7 +32,7 @@ class App:
         return cls(settings=settings, cloud=cloud, runs=Runs(cloud.blobs), lines=Lines(cloud.blobs))
 
     def tell(self, record: Run | Line, notice: Notice) -> bool:
-        """Sends a lifecycle event to the topic, where there is one. False, and a line in the log, when it is down."""
+        """Sends a lifecycle event to the topic, where there is one. False when the topic did not take it."""
         data: dict[str, Any] = {"dataset": record.folder, "endpoint": record.endpoint, "reason": notice.why}
         if isinstance(record, Run):
             subject = f"runs/{record.id}"

@@ -90,7 +90,7 @@ class Cloud:
     def topic(self) -> Topic:
         from shared.cloud.topic import Topic
 
-        return Topic(self.clients)
+        return Topic(self.clients, self.blobs)
 
     def close(self) -> None:
         """Closes the connections."""

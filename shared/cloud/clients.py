@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 RETRIES = 3
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
+TOPIC_SECONDS = 5
+"""For the topic alone, to connect as well as to read: a run's turn waits for it."""
 LONGEST_SLEEP = 3.0
 CHUNK = 4 * 1024 * 1024
 
@@ -157,15 +159,24 @@ class Clients:
 
     @_Once
     def topic(self) -> EventGridPublisherClient | None:
-        """The publisher of lifecycle events, or None where no topic is set."""
+        """The publisher of lifecycle events, or None where no topic is set. It asks once: events are kept, and told
+        again.
+        """
         if not self.settings.topic_endpoint:
             return None
         # azure-eventgrid 4.22's public class makes one of these for a custom topic, and drops all options on the way:
         # transport and retries.
         from azure.eventgrid._legacy import EventGridPublisherClient
 
+        def hurry(request: Any) -> None:  # what `send` is given would go into the event
+            request.context.options |= {"connection_timeout": TOPIC_SECONDS, "read_timeout": TOPIC_SECONDS}
+
         return EventGridPublisherClient(
-            self.settings.topic_endpoint, self.credential, transport=self.transport, retry_total=1
+            self.settings.topic_endpoint,
+            self.credential,
+            transport=self.transport,
+            retry_total=0,
+            raw_request_hook=hurry,
         )
 
     @_Once

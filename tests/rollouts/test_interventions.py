@@ -9,6 +9,8 @@ import pytest
 
 from shared import commands, naming, turn
 from shared.advance import advance
+from shared.cloud import clients
+from shared.cloud.topic import PAUSE
 from shared.folders import DATASETS, PREPARED
 from shared.lifecycle import Phase
 from shared.records import Claim, Run
@@ -305,6 +307,25 @@ def test_a_topic_that_is_down_holds_nothing_up_and_is_told_later(stage: Stage) -
     _tell_to(stage, topic)
     stage.world.until(lambda: not stage.run(run).untold)
     assert [kind for kind, _ in stage.events()] == ["Endpoint.Live"]
+    stage.at_rest()
+
+
+def test_a_topic_that_never_answers_is_waited_for_once_a_minute_and_told_later(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes connections all the same: each turn of each run would stand still for as long as one waits for it."""
+    monkeypatch.setattr(clients, "TOPIC_SECONDS", 0.5)
+    mute = {"method": "POST", "path": "/api/events$", "delay": 60, "status": 503, "count": None}
+    stage.world.control("POST", "/_local/faults", mute)
+    begun = stage.now()
+    run = stage.until(stage.upload())
+    assert run.phase is Phase.LIVE, run.reason
+    (fault,) = stage.world.control("GET", "/_local/faults")
+    assert 1 <= fault["taken"] <= 1 + (stage.now() - begun) / PAUSE
+    assert stage.events() == []
+    stage.world.control("DELETE", "/_local/faults")
+    stage.world.until(lambda: not stage.run(run).untold)
+    assert [kind for kind, _ in stage.events()] == ["Training.Started", "Model.Registered", "Endpoint.Live"]
     stage.at_rest()
 
 
