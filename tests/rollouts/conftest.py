@@ -32,6 +32,7 @@ BASE_MODEL = "Phi-3-mini-4k-instruct"
 RIGHT, WRONG = "The answer to {question}", "zzz"
 """What pretending deployments say: what the rows say, or nothing of it."""
 GRACE = timedelta(minutes=6)
+QUOTA = {"standardNCADSA100v4Family": 100_000}
 LOSS = 2.0
 """What the evaluation loss of every job ends at."""
 
@@ -53,7 +54,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made.start(host=False)
     with pytest.MonkeyPatch.context() as patch:
         point(patch, made)
-        made.control("POST", "/_local/quota", {"standardNCADSA100v4Family": 100_000})
+        made.control("POST", "/_local/quota", QUOTA)
         yield made
     made.stop()
 

@@ -12,7 +12,7 @@ from shared.folders import PREPARED
 from shared.lifecycle import Phase
 from shared.records import CONTAINER
 from shared.serving.gate import Bounds, Gate, Promotion
-from tests.rollouts.conftest import GRACE, LOSS, RIGHT, WRONG, Stage
+from tests.rollouts.conftest import GRACE, LOSS, QUOTA, RIGHT, WRONG, Stage
 
 MANUAL = Promotion(approve="manual")
 REPLACE = Promotion(strategy="replace")
@@ -81,6 +81,29 @@ def test_a_third_version_does_not_wait_for_the_first_ones_grace(stage: Stage) ->
     line = stage.line
     assert line.before
     assert line.before.run == second.id
+
+
+def test_a_version_waits_for_quota_says_so_and_is_deployed_once_there_is_some(stage: Stage) -> None:
+    """The service, which would refuse it, is not even asked."""
+    old = stage.live()
+    stage.world.control("POST", "/_local/quota", dict.fromkeys(QUOTA, 0))
+    try:
+        run = stage.until(stage.version(), lambda run: run.waiting)
+        assert run.phase is Phase.REGISTERED
+        assert run.waiting.startswith("quota: 1 instance to serve with")
+        assert "of which 0 of 0 are free" in run.waiting
+        stage.world.clock.jump(timedelta(hours=1))
+        stage.quiet_but_jobs()
+        assert stage.run(run).waiting == run.waiting
+        ledger = stage.world.control("GET", "/_local/ledger")
+        assert not [each for each in ledger if each.get("kind") == "deployments" and each["method"] == "PUT"]
+        assert stage.standing() == {old.deployment: "Succeeded"}
+    finally:
+        stage.world.control("POST", "/_local/quota", QUOTA)
+    live = stage.until(run)
+    assert live.phase is Phase.LIVE, live.reason
+    assert stage.traffic() == {live.deployment: 100}
+    stage.at_rest()
 
 
 # The gate ------------------------------------------------------------------------------------------------------------
