@@ -104,6 +104,20 @@ def test_bad_rows_are_named_and_nothing_is_launched(quick: App, folder: str, clo
     assert jobs(cloud) == before
 
 
+@pytest.mark.parametrize(("name", "data"), [("train.jsonl", b"oops\n"), ("finetune.yaml", b"modle: Phi-4\n")])
+def test_a_rejected_dataset_is_told_once(quick: App, folder: str, cloud: Stack, name: str, data: bytes) -> None:
+    quick.cloud.blobs.write(DATASETS, f"{folder}/{name}", data)
+    look_into(quick, folder)
+    (run,) = [each for each in quick.runs.recent(100) if each.folder == folder]
+    ended = driven(quick, run, lambda r: r.phase.ended)
+    for _ in range(2):
+        advance(quick, ended.id, None)
+    events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+    own = [event for event in events if event.get("subject") == f"runs/{ended.id}"]
+    assert [(event["type"], event["data"]["reason"]) for event in own] == [("Droptune.Dataset.Rejected", ended.reason)]
+    assert reload(quick, ended.id).untold == ()
+
+
 @pytest.mark.parametrize(
     ("spec", "settings", "told"),
     [

@@ -130,6 +130,23 @@ def test_without_a_sign_of_life_from_the_metrics_nothing_is_idle(app: App, make_
     assert now_of(app, line).noticed is None
 
 
+def test_a_notice_is_told_once(app: App, cloud: Stack, make_line: MakeLine) -> None:
+    line = make_line(serving=serving(app, 9))
+    short = replace(app, settings=replace(app.settings, idle_window=timedelta(minutes=10)))
+
+    def tick() -> Line:
+        later(app, cloud, timedelta(minutes=3))
+        cleanup(short)
+        return now_of(app, line)
+
+    eventually(lambda: tick().noticed)  # once there are metrics of the whole window, of which the local clock jumps
+    for _ in range(3):
+        assert tick().serving == line.serving
+    assert [(each["type"], each["data"]["reason"]) for each in events_of(cloud, line)] == [
+        ("Droptune.Endpoint.IdleNotice", "no request in 10 min")
+    ]
+
+
 def test_a_notice_is_taken_back_when_the_line_is_kept(app: App, make_line: MakeLine) -> None:
     now = app.cloud.blobs.now()
     line = make_line(serving=serving(app, 9), noticed=now - DAY, kept_until=now + DAY)
