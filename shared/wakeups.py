@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +21,8 @@ from shared.records import CONTAINER
 from shared.turn import Turn
 
 log = logging.getLogger("droptune.wakeups")
+
+TRIES = 5
 
 
 def deliver(app: App, queue: str, body: bytes, handle: Callable[[App, bytes], None]) -> None:
@@ -53,14 +56,26 @@ def park(app: App, queue: str, message_id: str, body: bytes) -> None:
     log.error("a message of queue %s failed too often: %r", queue, body[:200])
     try:
         app.cloud.blobs.write(CONTAINER, kept, body)
-        loaded = app.runs.load(str(_parse(body).get("run", "")))
-        if loaded and not loaded[0].phase.ended:
-            why = f"a step failed again and again; see the log, and the message in {CONTAINER}/{kept}"
-            turn = Turn(app, *loaded)
-            turn.save(turn.run.park(app.cloud.blobs.now(), why))
-            turn.close()
+        run_id = str(_parse(body).get("run", ""))
+        why = f"a step failed again and again; see the log, and the message in {CONTAINER}/{kept}"
+        if not any(_parked(app, run_id, why) for _ in range(TRIES)):
+            log.error("run %s changes all the time, and is not parked", run_id)
     except Exception:  # a poison queue has none of its own: what is raised here would come back for good
         log.exception("that message can't be kept, or its run not be parked")
+
+
+def _parked(app: App, run_id: str, why: str) -> bool:
+    """Parks the run, where there is one that has not ended. False when somebody else changed it meanwhile."""
+    loaded = app.runs.load(run_id)
+    if loaded and not loaded[0].phase.ended:
+        turn = Turn(app, *loaded)
+        try:
+            turn.save(turn.run.park(app.cloud.blobs.now(), why))
+        except Conflict:
+            return False
+        with suppress(Conflict):  # it is parked; what was sent is told again, as the same event
+            turn.close()
+    return True
 
 
 def _parse(body: bytes) -> dict[str, Any]:

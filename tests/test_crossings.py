@@ -5,6 +5,8 @@ On records in real storage, step by step; tests/rollouts and tests/chaos drive w
 
 from __future__ import annotations
 
+import json
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from itertools import chain, repeat
@@ -13,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from localcloud.stack import Stack
 from shared import commands, naming, slots, turn
 from shared.advance import advance
 from shared.app import App
@@ -26,6 +29,7 @@ from shared.records import Heading, Leaving, Line, Run, Serving, Wake
 from shared.release import release
 from shared.serving.gate import Promotion
 from shared.timers import free_slot
+from shared.wakeups import park
 from tests.commands.conftest import woken
 from tests.conftest import eventually
 from tests.test_advance import driven, reload, rows
@@ -140,6 +144,37 @@ def test_a_cancellation_during_long_work_is_in_the_history(app: App, key: str, m
     ended = reload(app, run_id)
     assert ended.phase is Phase.CANCELLED
     assert [each.what for each in ended.history][-3:] == ["cancelled by ann", "prepare", "cancelled by ann"]
+
+
+def test_a_poisoned_message_parks_its_run_although_somebody_changes_that_meanwhile(
+    app: App, cloud: Stack, key: str
+) -> None:
+    """Nobody gets that message again: a run that was not parked would be where nobody looks."""
+    run = a_run(app, key, Phase.CHECKING)
+    slow = {"service": "blob", "method": "PUT", "path": f"/{run.id}.json$", "moment": "delay", "delay": 3}
+    cloud.control("POST", "/_local/faults", slow)
+    body = json.dumps({"run": run.id, "token": None}).encode()
+    worker = threading.Thread(target=park, args=(app, "run-steps", key, body))
+    worker.start()
+    try:
+        eventually(lambda: cloud.control("GET", "/_local/faults")[0]["taken"])  # from here on it is on its way
+        loaded = app.runs.load(run.id)
+        assert loaded
+        app.runs.save(replace(loaded[0], notes=("somebody was here",)), loaded[1])
+    finally:
+        worker.join()
+        cloud.control("DELETE", "/_local/faults")
+    parked = reload(app, run.id)
+    assert f"poison/run-steps/{key}" in parked.parked
+    assert parked.notes == ("somebody was here",)
+    assert [event["type"] for event in events_of(cloud, run)] == ["Droptune.Run.Parked"]
+    app.cloud.blobs.delete("state", f"active/{run.id}")
+
+
+def events_of(cloud: Stack, run: Run) -> list[dict[str, Any]]:
+    """What the lifecycle topic was told of it."""
+    events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+    return [event for event in events if event.get("subject") == f"runs/{run.id}"]
 
 
 def test_a_pin_does_not_stop_a_rollout_that_has_begun(app: App, key: str) -> None:
