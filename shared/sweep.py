@@ -139,7 +139,7 @@ def _overdue(run: Run, now: datetime, turn: Collection[str], *, review: bool) ->
         return True
     if run.claim is not None or run.wake is not None:
         return expired(run, now, MARGIN)
-    if run.held and not review and not run.ending and not (run.held == "approval" and run.approved):
+    if run.held and not (review or run.ending or run.untold) and not (run.held == "approval" and run.approved):
         return False
     return run.phase is Phase.TRAINING or now - run.since > MARGIN
 

@@ -18,7 +18,7 @@ from shared import naming, slots
 from shared.app import App
 from shared.folders import DATASETS
 from shared.lifecycle import ENDED, Phase
-from shared.records import CONTAINER, File, Run, Wake
+from shared.records import CONTAINER, File, Notice, Run, Wake
 from shared.sweep import DEAD_LETTERS, WATERMARK, Watermark, sweep
 from shared.telemetry import ignored_so_far
 from tests.cloud.test_jobs import request
@@ -155,6 +155,15 @@ def test_who_waits_for_a_person_is_left_alone_but_for_a_review_once_an_hour(app:
     assert set(woken(app)) == waiting
     sweep(app)
     assert woken(app) == []
+
+
+def test_what_is_still_to_be_told_of_a_run_is_not_left_to_the_review(app: App, folder: str) -> None:
+    """The topic was down when it began to wait for a person."""
+    reviewed(app, timedelta(minutes=5))
+    notice = Notice(id="n", type="Droptune.Run.ApprovalNeeded", at=app.cloud.blobs.now())
+    run = a_run(app, folder, Phase.CHECKING, held="approval", untold=(notice,))
+    sweep(app)
+    assert woken(app) == [run.id]
 
 
 def test_a_person_s_answer_is_not_lost_with_its_message(app: App, folder: str) -> None:
