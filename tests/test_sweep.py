@@ -290,8 +290,10 @@ def test_it_costs_what_is_active_however_much_has_ended(app: App, folder: str) -
     for _ in range(20):
         a_run(app, folder, Phase.TRAINING)
     sweep(rarely)
+    woken(app)  # with more of them waiting it would not add any
     with requests_of(app) as before:
         sweep(rarely)
+    woken(app)
     now = app.cloud.blobs.now()
 
     def finish(number: int) -> None:
