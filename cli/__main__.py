@@ -144,7 +144,7 @@ def _state(run: dict[str, Any]) -> str:
 
 def _scores(scores: dict[str, Any]) -> str:
     """What the gate said: the new version's score, that of the one that serves, and the reason."""
-    live = f"{scores['compared']['live']:.1f} serves" if scores["compared"] else "nothing served"
+    live = f"{scores['compared']['live']:.1f} serves" if scores.get("compared") else "nothing served"
     said = "passed" if scores["passed"] else "stopped"
     return f"{said}: {scores['score']} {scores['new']:.1f} on {scores['rows']} rows, {live}: {scores['why']}"
 

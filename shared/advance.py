@@ -21,7 +21,7 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle import Do, Go, Held, Phase, Poll, Step, Stop, Wait, next_step, refused
 from shared.lines import serves
 from shared.looks import OBSERVE
-from shared.records import Run, Wake
+from shared.records import Run, Wake, readable
 from shared.release import release
 from shared.timers import queue_of, wake
 from shared.turn import Turn
@@ -86,7 +86,9 @@ def _advance(app: App, turn: Turn) -> None:
             step = Poll(f"what {done.action} did to show")
         log.info("run %s is %s: %s", run.id, run.phase, step)
         match step:
-            case Wait(seconds, why, held):
+            case Wait(seconds, why, held, wakes):
+                if other := readable(app.runs, wakes) if wakes else None:
+                    wake(app, other[0])
                 _sleep(app, turn, None if seconds is None else timedelta(seconds=seconds), why, held)
                 return
             case Poll(why):

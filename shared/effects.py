@@ -212,15 +212,7 @@ def _admit(app: App, run: Run) -> Run:
 
 
 def _queue_up(app: App, run: Run) -> Run:
-    slots.wait_for_quota(app, run.id)
-    return run
-
-
-def _give_way(app: App, run: Run) -> Run:
-    """There is quota again, and others have waited for it longer: nothing has told them of it yet."""
-    for other in slots.look(app, run.id, run.phase).before:
-        if found := readable(app.runs, other):
-            wake(app, found[0])
+    slots.wait_for_quota(app, run)
     return run
 
 
@@ -320,12 +312,14 @@ def _register(app: App, run: Run) -> Run:
 
 def _make_endpoint(app: App, run: Run) -> Run:
     line, etag = line_of(app, run)
+    now = app.cloud.blobs.now()
     if line.serving:
-        now = app.cloud.blobs.now()
+        if app.cloud.endpoints.get(line.endpoint):
+            return run  # it was only not to be seen
         why = f"somebody deleted the endpoint; run {run.id} makes it anew, for its own version"
         save_line(app, without_endpoint(line, now).to_tell(now, "Endpoint.TornDown", why), etag)
     elif line.removed:  # it stands again from here on, whatever becomes of the run
-        reopen_line(app, replace(line, removed=None), etag)
+        reopen_line(app, replace(line, removed=None, emptied=now), etag)  # not long ago, or it would be removed again
     app.cloud.endpoints.create(line.endpoint, f"{run.base_model} fine-tuned on {run.folder}", tags_of_line(line))
     return replace(run, endpoint=line.endpoint)
 
@@ -445,7 +439,7 @@ def _serve(app: App, run: Run) -> Run:
     if old and old.deployment != run.deployment:
         until = now + app.settings.rollout_grace
         leaving = (*leaving, Leaving(deployment=old.deployment, model=old.model, until=until))
-    was = old or line.displaced
+    was = old or line.latest
     serving = Serving(
         run=run.id,
         deployment=run.deployment,
@@ -478,7 +472,6 @@ ACTIONS: dict[str, Callable[[App, Run], Run]] = {
     "lead": _lead,
     "admit": _admit,
     "queue_up": _queue_up,
-    "give_way": _give_way,
     "train": _train,
     "cancel_job": _cancel_job,
     "take_report": _take_report,

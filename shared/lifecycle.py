@@ -65,7 +65,7 @@ class Plan:
 
     `changed`: which file that the job would prepare is not the one any more that the run took. `newer`: the run of the
     same line that is ready to train and newer; `heads`: that this is a newest one itself. `quota`: why there is none;
-    `queued`: that the run stands among those that wait for some; `before`: who has waited for it longer.
+    `queued`: that the run stands among those that wait for some; `before`: who has waited for it longest, if another.
     `slot`: whether it may train now; if it waits for that, `queue` says for what, and `room_in` in how many seconds
     there is room without anybody's doing. `wasteful`: to lead would end a job for a run that can't start today.
     """
@@ -79,7 +79,7 @@ class Plan:
     heads: bool = True
     quota: str = ""
     queued: bool = False
-    before: tuple[str, ...] = ()
+    before: str = ""
     slot: bool = True
     queue: str = ""
     room_in: float | None = None
@@ -125,7 +125,7 @@ class Rollout:
     in_place: tuple[str, ...] = ()
     quota: str = ""
     queued: bool = False
-    before: tuple[str, ...] = ()
+    before: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,12 +192,13 @@ class Wait:
     """Nothing to do now. `seconds`: look again after so long; None: an event or the sweep will wake the run.
 
     `held`: what is not worth a look before somebody did something: `slot` (a run that trains ends), `quota` (which
-    nothing tells of), `approval`, `pin`.
+    nothing tells of), `approval`, `pin`. `wakes`: the run that is waited for, which may not know that it is its turn.
     """
 
     seconds: float | None
     why: str
     held: Held = ""
+    wakes: str = ""
 
 
 @dataclass(frozen=True)
@@ -288,12 +289,12 @@ def _prepared(seen: Plan) -> Step:
             return Do("pin", Phase.PREPARED)
         case Plan(unusable=str(why)):
             return Stop(Phase.FAILED, why)
-        case Plan(quota=why, queued=False) if why:
+        case Plan(queued=False) if seen.quota or seen.before:
             return Do("queue_up", Phase.PREPARED)
         case Plan(quota=why) if why:
             return Wait(QUOTA_WAIT, why, held="quota")
-        case Plan(before=(_, *_)):
-            return Do("give_way", Phase.PREPARED)
+        case Plan(before=other) if other:
+            return _give_way(other)
         case Plan(missing=(_, *_)):
             return Do("make_computes", Phase.PREPARED)
         case Plan(pending=(_, *_)):
@@ -306,6 +307,10 @@ def _prepared(seen: Plan) -> Step:
             return Wait(seen.room_in, seen.queue, held="slot")
         case _:
             return Do("train", Phase.TRAINING)
+
+
+def _give_way(other: str) -> Step:
+    return Wait(60, f"quota, for which run {other} has waited longer", held="quota", wakes=other)
 
 
 def _training(seen: Job) -> Step:
@@ -359,12 +364,12 @@ def _registered(seen: Rollout) -> Step:
             return Do("clear", Phase.REGISTERED)
         case Rollout(in_place=(_, *_)):
             return Do("make_room", Phase.REGISTERED)
-        case Rollout(quota=why, queued=False) if why:
+        case Rollout(queued=False) if seen.quota or seen.before:
             return Do("queue_up", Phase.REGISTERED)
         case Rollout(quota=why) if why:
             return Wait(QUOTA_WAIT, why, held="quota")
-        case Rollout(before=(_, *_)):
-            return Do("give_way", Phase.REGISTERED)
+        case Rollout(before=other) if other:
+            return _give_way(other)
         case _:
             return Do("deploy", Phase.DEPLOYING)
 

@@ -1,6 +1,6 @@
 """What one cheap look at Azure shows of a run, a function for each phase: `OBSERVE[phase](app, run)`.
 
-Only reads. What it returns is plain data for `lifecycle.next_step`.
+Only reads, but for a record of slots that is lost. What it returns is plain data for `lifecycle.next_step`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder
 from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload, unseen
 from shared.lines import adoptable, held_by, model_is_there, newer_that_serves, ours, serves_same, trained
 from shared.records import Line, Run, readable
+from shared.slots import Shortage
 from shared.training.compute import unusable
 
 READY = "Succeeded"
@@ -74,16 +75,17 @@ def _plan(app: App, run: Run) -> Plan:
             return Plan(unusable=why)
         elif compute.provisioning_state != READY:
             pending.append(name)
-    place = slots.look(app, run.id, run.phase)
+    place, shortage, quota = slots.look(app, run.id), Shortage(), ""
+    if not (place.held or place.why):
+        shortage = slots.shortage(app, run)
+        quota = app.cloud.quota.for_training(app.settings.gpu_size, app.settings.nodes, gpus)
     return Plan(
         missing=tuple(missing),
         pending=tuple(pending),
         heads=line is not None and line.heading is not None and line.heading.order >= run.order,
-        quota=""
-        if place.held or place.why
-        else app.cloud.quota.for_training(app.settings.gpu_size, app.settings.nodes, gpus),
-        queued=place.queued,
-        before=() if place.held or place.why else place.before,
+        quota=quota,
+        queued=shortage.queued,
+        before=shortage.before,
         slot=place.held,
         queue=place.why,
         room_in=place.room_in,
@@ -157,7 +159,8 @@ def _rollout(app: App, run: Run) -> Rollout:
         return Rollout(busy=other)
     endpoint = app.cloud.endpoints.get(line.endpoint)
     if endpoint is None:  # where something serves, to make it anew would take its traffic away
-        return Rollout(endpoint=None, fresh=line.serving is not None and _first_look(run, "the endpoint"))
+        early = _first_look(run, "the endpoint") or (run.wake is not None and run.wake.due > app.cloud.blobs.now())
+        return Rollout(endpoint=None, fresh=line.serving is not None and early)
     if endpoint.state != READY:
         return Rollout(endpoint=endpoint.state)
     if adoptable(line, run):
@@ -170,8 +173,10 @@ def _rollout(app: App, run: Run) -> Rollout:
     if own in there:
         return seen
     quota = app.cloud.quota.for_serving(app.settings.serving_size, app.settings.serving_instances)
-    place = slots.look(app, run.id, run.phase)
-    return replace(seen, quota=quota, queued=place.queued, before=place.before)
+    shortage = slots.shortage(app, run)
+    # Who has the line has made room already, or brings back what served: the instances are those of its own line.
+    before = "" if line.rollout == run.id else shortage.before
+    return replace(seen, quota=quota, queued=shortage.queued, before=before)
 
 
 def _deployment(app: App, run: Run) -> Deployment:
@@ -199,7 +204,8 @@ def _check(app: App, run: Run) -> Check:
         return Check(gone=gone, fresh=_first_look(run, gone))
     now = app.cloud.blobs.now()
     # What waits for nothing yet was not even tried: a host that stood still is no reason to give a version up.
-    overdue = run.waiting if now - run.begun > timedelta(hours=app.settings.max_checking_hours) else ""
+    begun = max(run.begun, run.silence.since) if run.silence else run.begun
+    overdue = run.waiting if now - begun > timedelta(hours=app.settings.max_checking_hours) else ""
     if run.passed is not True:
         return Check(passed=run.passed, why=f"the smoke test failed: {run.checks.get('why')}", overdue=overdue)
     gate = True if run.origin else run.scores.passed if run.scores else None

@@ -50,7 +50,8 @@ class Limits:
 class Slots:
     """`holding`: runs with a slot, since when. `waiting`: runs without, since when. `started`: starts of the last day.
 
-    `short`: runs that found no quota, since when; those that wait for it no more are passed over, and forgotten later.
+    `short`: `phase/run/attempt` of those that found no quota, since when; who waits no more is passed over, and
+    forgotten by the sweep.
     Times are the storage service's, UTC. A start counts even where the job failed right away: it may have cost money.
     """
 
@@ -65,16 +66,21 @@ class Place:
     """What a run may do. `held`: it has a slot. If not, `why` is what it waits for, "" where it is to `take` one.
 
     `room_in`: seconds until there is room without anybody's doing; None where somebody else wakes the run. `today`:
-    whether the day's limit would let it start. `queued`: it
-    is among those that wait for quota; `before`: who has waited longer for what it is about to use, oldest first.
+    whether the day's limit would let it start.
     """
 
     held: bool = False
     why: str = ""
     room_in: float | None = None
     today: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortage:
+    """Where a run stands where quota is short. `queued`: it waits for some; `before`: who has waited for it longest."""
+
     queued: bool = False
-    before: tuple[str, ...] = ()
+    before: str = ""
 
 
 # Rules ---------------------------------------------------------------------------------------------------------------
@@ -164,10 +170,10 @@ def place(slots: Slots, run: str, limits: Limits, now: datetime) -> Place:
     )
 
 
-def waited_longer(slots: Slots, run: str) -> list[str]:
-    """Those that have waited longer for quota than `run`; all of them where it has not waited. Oldest first."""
+def waited_longer(slots: Slots, attempt: str) -> list[str]:
+    """Those of `short` that have waited longer than `attempt`; all of them where it is not in it. Oldest first."""
     queue = sorted(slots.short, key=lambda each: (slots.short[each], each))
-    return queue[: queue.index(run)] if run in slots.short else queue
+    return queue[: queue.index(attempt)] if attempt in slots.short else queue
 
 
 def _of_the_day(slots: Slots, now: datetime) -> tuple[datetime, ...]:
@@ -183,17 +189,21 @@ def _minute(at: datetime) -> str:
 # Effects -------------------------------------------------------------------------------------------------------------
 
 
-def look(app: App, run_id: str, phase: Phase = Phase.PREPARED) -> Place:
-    """Where the run stands. Changes nothing, but for a record that is lost (see `_read`).
+def look(app: App, run_id: str) -> Place:
+    """Where the run stands. Changes nothing, but for a record that is lost (see `_read`)."""
+    slots, _ = _read(app)
+    return place(slots, run_id, _limits(app), app.cloud.blobs.now())
 
-    `phase`: that of the run; REGISTERED looks at quota alone. Loads the records of those that wait for quota before it.
+
+def shortage(app: App, run: Run) -> Shortage:
+    """Where the run stands where the quota that its phase takes is short. Changes nothing, as `look`.
+
+    Loads the record of the one before it, and of those that have waited longer still and do not any more.
     """
     slots, _ = _read(app)
-    return replace(
-        place(slots, run_id, _limits(app), app.cloud.blobs.now()),
-        queued=run_id in slots.short,
-        before=tuple(each for each in waited_longer(slots, run_id) if _is_short(app, each, phase)),
-    )
+    longer = (each for each in waited_longer(slots, _attempt(run)) if each.startswith(f"{run.phase}/"))
+    before = next((other.id for each in longer if (other := _of(app, each)) and _is_short(other)), "")
+    return Shortage(queued=_attempt(run) in slots.short, before=before)
 
 
 def take(app: App, run_id: str) -> Place:
@@ -203,15 +213,12 @@ def take(app: App, run_id: str) -> Place:
     return place(slots, run_id, limits, now)
 
 
-def wait_for_quota(app: App, run_id: str) -> None:
+def wait_for_quota(app: App, run: Run) -> None:
     """Has the run stand among those that wait for quota, behind all that do already. Raises Transient."""
-    slots, _ = _read(app)
-    over = {each for each in slots.short if not _is_short(app, each)}
 
     def queued(slots: Slots, now: datetime) -> Slots:
-        left = {each: since for each, since in slots.short.items() if each == run_id or each not in over}
-        last = max(left.values(), default=now - _TICK)
-        return replace(slots, short={run_id: max(now, last + _TICK)} | left)
+        last = max(slots.short.values(), default=now - _TICK)
+        return replace(slots, short={_attempt(run): max(now, last + _TICK), **slots.short})
 
     _changed(app, queued)
 
@@ -242,8 +249,15 @@ def stale(app: App) -> list[str]:
     one and are parked. Raises Transient.
     """
     limits = _limits(app)
-    slots, now, changed = _changed(app, lambda slots, _: freed(slots, _gone(app, slots, limits)))
-    return upcoming(slots, limits) if changed else in_order(slots)[: room(slots, limits, now)]
+    slots, _ = _read(app)
+    gone, over = _gone(app, slots, limits), {each for each in slots.short if not _of(app, each)}
+
+    def tidied(slots: Slots, _: datetime) -> Slots:
+        left = freed(slots, gone)
+        return replace(left, short={each: since for each, since in left.short.items() if each not in over})
+
+    slots, now, _ = _changed(app, tidied)
+    return upcoming(slots, limits) if gone else in_order(slots)[: room(slots, limits, now)]
 
 
 def _gone(app: App, slots: Slots, limits: Limits) -> set[str]:
@@ -288,13 +302,19 @@ def _waits(app: App, run_id: str) -> bool:
     return loaded is not None and loaded[0].phase is Phase.PREPARED and not loaded[0].parked
 
 
-def _is_short(app: App, run_id: str, phase: Phase | None = None) -> bool:
-    """Whether the run waits for quota, in `phase`; each has a quota of its own."""
-    loaded = readable(app.runs, run_id)
-    if loaded is None:
-        return False
-    run, _ = loaded
-    return run.held == "quota" and phase in (None, run.phase) and not (run.parked or run.ending)
+def _attempt(run: Run) -> str:
+    """What stands for the run in `short`, as long as it is where it is: each phase takes a quota of its own."""
+    return f"{run.phase}/{run.id}/{run.attempt}"
+
+
+def _of(app: App, attempt: str) -> Run | None:
+    """The run that stands in `short` as this; None where it is somewhere else by now."""
+    loaded = readable(app.runs, attempt.split("/")[1])
+    return loaded[0] if loaded and _attempt(loaded[0]) == attempt else None
+
+
+def _is_short(run: Run) -> bool:
+    return run.held == "quota" and not (run.parked or run.ending)
 
 
 def _limits(app: App) -> Limits:
@@ -320,15 +340,16 @@ def _as_found(app: App) -> Slots:
     ended.
     """
     runs = [loaded[0] for run_id, _ in app.runs.active() if (loaded := readable(app.runs, run_id))]
-    holding = {run.id: run.since for run in runs if _has_begun(run)}
+    holding = {run.id: run.since for run in runs if _has_begun(app, run)}
     waiting = {run.id: run.since for run in runs if run.held == "slot"}
-    short = {run.id: run.since for run in runs if run.held == "quota"}
+    short = {_attempt(run): run.since for run in runs if run.held == "quota"}
     return Slots(holding=holding, waiting=waiting, started=tuple(sorted(holding.values())), short=short)
 
 
-def _has_begun(run: Run) -> bool:
-    submits = run.phase is Phase.PREPARED and run.claim is not None and run.claim.action == "train"
-    return submits or run.phase is Phase.TRAINING
+def _has_begun(app: App, run: Run) -> bool:
+    if run.phase is not Phase.PREPARED:
+        return run.phase is Phase.TRAINING
+    return (run.claim is not None and run.claim.action == "train") or (bool(run.parked) and _job_may_run(app, run))
 
 
 def _changed(app: App, change: Callable[[Slots, datetime], Slots]) -> tuple[Slots, datetime, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,6 +26,7 @@ from shared.slots import (
     DAY,
     Limits,
     Place,
+    Shortage,
     Slots,
     freed,
     granted,
@@ -446,6 +448,41 @@ def test_a_parked_run_that_trains_keeps_its_slot_where_no_job_is_to_be_seen(two:
     slots.take(two, names[0])
     assert slots.stale(two) == []
     assert slots.look(two, names[0]).held
+
+
+def test_quota_is_waited_for_in_line_by_phase_and_attempt_and_forgotten_with_it(two: App, names: list[str]) -> None:
+    for name in names[:3]:
+        recorded(two, name, Phase.PREPARED, held="quota")
+        slots.wait_for_quota(two, run_of(two, name))
+    slots.wait_for_quota(two, run_of(two, names[1]))  # again: it keeps its place
+    first, second, third = (slots.shortage(two, run_of(two, name)) for name in names[:3])
+    assert first == Shortage(queued=True)
+    assert second == third == Shortage(queued=True, before=names[0])
+    recorded(two, names[3], Phase.REGISTERED)
+    assert slots.shortage(two, run_of(two, names[3])) == Shortage(), "that is another quota"
+    changed(two, names[0], held="pin")
+    assert slots.shortage(two, run_of(two, names[2])) == Shortage(queued=True, before=names[1])
+    slots.stale(two)
+    changed(two, names[0], held="quota")
+    assert slots.shortage(two, run_of(two, names[2])).before == names[0], "it may wait for something else meanwhile"
+    changed(two, names[0], held="quota", phase=Phase.REGISTERED)
+    changed(two, names[1], attempt=2)
+    assert not slots.shortage(two, run_of(two, names[0])).queued
+    assert slots.shortage(two, run_of(two, names[2])) == Shortage(queued=True)
+    slots.stale(two)
+    assert len(json.loads(two.cloud.blobs.read(CONTAINER, slots.BLOB)[0])["short"]) == 1
+
+
+def run_of(app: App, run_id: str) -> Run:
+    loaded = app.runs.load(run_id)
+    assert loaded
+    return loaded[0]
+
+
+def changed(app: App, run_id: str, **changes: Any) -> None:
+    loaded = app.runs.load(run_id)
+    assert loaded
+    app.runs.save(replace(loaded[0], **changes), loaded[1])
 
 
 def test_a_record_that_somebody_broke_keeps_its_slot(two: App, names: list[str]) -> None:

@@ -73,7 +73,7 @@ class Scores:
     rows: int
     score: str
     new: float
-    compared: Compared | None
+    compared: Compared | None = None
     metrics: Mapping[str, float]
     passed: bool
     why: str

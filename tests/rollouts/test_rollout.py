@@ -338,7 +338,7 @@ def test_hosts_that_stand_still_for_long_are_no_reason_to_give_a_version_up(stag
     stage.live()
     run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
     commands.approve(stage.app, run.id)
-    stage.world.clock.jump(timedelta(hours=5))
+    stage.world.clock.jump(timedelta(days=1))
     if refused:
         busy = {"method": "POST", "path": f"/{stage.endpoint}/score$", "status": 409, "count": refused}
         stage.world.control("POST", "/_local/faults", busy)

@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 
 from shared import commands
-from shared.lifecycle import Phase
+from shared.lifecycle import Phase, Rollout
+from shared.looks import OBSERVE
 from shared.records import Run
 from tests.rollouts.conftest import Stage
 
@@ -192,7 +193,7 @@ def test_who_has_waited_longest_for_quota_gets_it_first(stage: Stage, what: str,
     done = [
         each.until(run, lambda run: what in done_by(run)) for each, run in zip(stages, [*waiting, newest], strict=True)
     ]
-    assert "give_way" in done_by(done[2])
+    assert "queue_up" in done_by(done[2]), "it waited although there was quota"
     own = {run.id: number for number, run in enumerate(done)}
     ledger = stage.world.control("GET", "/_local/ledger")
     asked = [e["name"].rpartition("-")[0] for e in ledger if e.get("kind") == kind and e["method"] == "PUT"]
@@ -201,6 +202,27 @@ def test_who_has_waited_longest_for_quota_gets_it_first(stage: Stage, what: str,
         if not each.run(run).phase.ended:
             commands.cancel(stage.app, run.id)
         each.until(run)
+
+
+def test_who_has_its_line_gives_its_instances_to_nobody(stage: Stage) -> None:
+    """It may have made room for itself, and nothing serves until it does."""
+    quota = stage.world.control("POST", "/_local/quota", {})[GPUS]
+    stage.world.control("POST", "/_local/quota", {GPUS: 0})
+    other = replace(stage, folder=f"{stage.folder}-b")
+    waits = other.until(other.version(), lambda run: run.held == "quota")
+    stage.world.control("POST", "/_local/quota", {GPUS: quota})
+    stage.live()
+    run = stage.version()
+    newcomer = OBSERVE[Phase.REGISTERED](stage.app, run)
+    assert isinstance(newcomer, Rollout)
+    assert newcomer.before == waits.id
+    line, etag = stage.app.lines.load(stage.line_id) or (stage.line, "")
+    stage.app.lines.save(replace(line, rollout=run.id), etag)
+    begun = OBSERVE[Phase.REGISTERED](stage.app, run)
+    assert isinstance(begun, Rollout)
+    assert begun.before == ""
+    for each, one in ((stage, run), (other, waits)):
+        assert each.until(one).phase is Phase.LIVE
 
 
 def done_by(run: Run) -> list[str]:

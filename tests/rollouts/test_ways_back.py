@@ -125,6 +125,19 @@ def test_what_was_torn_down_is_revived(stage: Stage) -> None:
     stage.at_rest()
 
 
+@pytest.mark.thorough
+def test_what_was_torn_down_can_be_rolled_back_to(stage: Stage) -> None:
+    stage.live()
+    old = stage.until(stage.version())
+    stage.at_rest()
+    stage.tear_down()
+    new = stage.until(stage.version())
+    assert new.phase is Phase.LIVE, new.reason
+    back = stage.until(stage.world.run(told_run(stage, commands.rollback(stage.app, stage.line_id))))
+    assert (back.phase, back.model) == (Phase.LIVE, old.model)
+    stage.at_rest()
+
+
 # Pins ----------------------------------------------------------------------------------------------------------------
 
 
