@@ -207,7 +207,7 @@ def test_a_rollback_without_spare_instances_that_fails_brings_back_what_it_took_
     promotion = Promotion(strategy="replace")
     run = a_run(app, key, Phase.REGISTERED, origin="r1", model="m:1", promotion=promotion, ending=Phase.FAILED)
     bad = serving(app, "r2", "m:2")
-    a_line(app, key, rollout=run.id, latest=bad, before=bad)
+    a_line(app, key, rollout=run.id, latest=bad, displaced=bad)
     assert release(app, run) == ""
     back = [
         each
