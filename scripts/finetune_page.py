@@ -78,9 +78,9 @@ The score of a version is the mean over the rows. The new one passes with at lea
 points below the one that serves, if every metric of `gate.metrics` had a last value within its bounds; a metric that
 the job did not log fails, and is told with those that it did. What does not pass is removed, and what served goes on
 serving; the run says why, and `prepared/<run>/<attempt>/answers.json` holds the questions, the answers and the scores.
-Rows that what serves fails on are left out of the comparison, and if it can't be asked at all (somebody broke or
-deleted it) there is none; the run says so. Other values of `gate`, `approve` and `strategy` alone are nothing new to
-train on: the same data and parameters as a version that went live end as already trained.
+Rows that what serves fails on are left out of the comparison, not of `min_score`, and if it can't be asked at all
+(somebody broke or deleted it) there is none; the run says so. Other values of `gate`, `approve` and `strategy` alone
+are nothing new to train on: the same data and parameters as a version that went live end as already trained.
 
 ## Mistakes
 

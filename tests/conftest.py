@@ -9,7 +9,9 @@ import pytest
 
 from localcloud.environment import foreign
 from localcloud.stack import Stack
+from shared import slots
 from shared.app import App
+from shared.records import CONTAINER
 from shared.settings import Settings
 
 
@@ -28,6 +30,13 @@ def eventually[T](look: Callable[[], T | None], timeout: float = 30, *, every: f
                 return found
             assert not late, f"still {found!r} after {timeout} s"
         time.sleep(every)
+
+
+def forget(app: App) -> None:
+    """Nothing that tests have begun in the session's cloud is active any more, or holds a slot."""
+    for run_id, _ in app.runs.active():
+        app.cloud.blobs.delete(CONTAINER, f"active/{run_id}")
+    app.cloud.blobs.delete(CONTAINER, slots.BLOB)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

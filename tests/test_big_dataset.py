@@ -24,7 +24,7 @@ from shared.intake import look_into
 from shared.lifecycle import Phase
 from shared.records import Run
 from shared.training.step import code
-from tests.conftest import eventually
+from tests.conftest import eventually, forget
 from tests.hub import Hub
 from tests.localcloud.azureml.submitting import trainer
 from tests.test_advance import driven, folder, quick, received, reload, rows
@@ -38,7 +38,8 @@ BAD = rows(30) + b"oops\n" + b'{"messages": []}\n'
 
 @pytest.fixture
 def small(quick: App) -> App:
-    """The app, with a limit that everything is above."""
+    """The app, with a limit that everything is above; no other test's runs hold the slots."""
+    forget(quick)
     return replace(quick, settings=replace(quick.settings, inline_limit_mb=0))
 
 

@@ -98,7 +98,7 @@ ANSWERS = {
             "rows": 20,
             "score": "chrf",
             "new": 61.25,
-            "live": 58.0,
+            "compared": {"rows": 20, "new": 61.25, "live": 58.0},
             "metrics": {},
             "passed": True,
             "why": "no worse",

@@ -16,7 +16,7 @@ from shared.app import App
 from shared.lifecycle import Phase
 from shared.records import CONTAINER, Line, Run
 from shared.recover import Recovered, recover
-from tests.conftest import eventually
+from tests.conftest import eventually, forget
 from tests.test_advance import driven, received, reload, rows
 
 pytestmark = pytest.mark.thorough
@@ -49,6 +49,7 @@ def folder(app: App) -> Iterator[str]:
             app.cloud.jobs.cancel(job.name)
     for endpoint in app.cloud.endpoints.list({"droptune.dataset": name}):
         app.cloud.endpoints.delete(endpoint.name)
+    forget(app)
 
 
 @pytest.fixture(autouse=True)

@@ -37,6 +37,7 @@ from shared.slots import (
     upcoming,
     waited_longer,
 )
+from tests.conftest import forget
 from tests.test_sweep import submitted
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -273,15 +274,9 @@ def test_doing_anything_twice_is_doing_it_once(steps: list[tuple[str, str, int]]
 @pytest.fixture
 def two(app: App) -> Iterator[App]:
     """At most two at once. The record is everybody's, so it is put back to nothing, and so are those it is made of."""
-    emptied(app)
+    forget(app)
     yield replace(app, settings=replace(app.settings, max_active_jobs=2, max_jobs_per_day=100))
-    emptied(app)
-
-
-def emptied(app: App) -> None:
-    for run_id, _ in app.runs.active():
-        app.cloud.blobs.delete(CONTAINER, f"active/{run_id}")
-    lost(app)
+    forget(app)
 
 
 def lost(app: App) -> None:

@@ -22,7 +22,7 @@ from shared.records import CONTAINER, File, Notice, Run, Wake
 from shared.sweep import DEAD_LETTERS, WATERMARK, Watermark, sweep
 from shared.telemetry import ignored_so_far
 from tests.cloud.test_jobs import request
-from tests.conftest import eventually
+from tests.conftest import eventually, forget
 
 ROW = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
 
@@ -35,14 +35,11 @@ def folder() -> str:
 @pytest.fixture
 def app(app: App) -> Iterator[App]:
     """One that lists the datasets at each sweep, over a cloud in which nothing else is active."""
-    for run_id, _ in app.runs.active():
-        app.cloud.blobs.delete(CONTAINER, f"active/{run_id}")
-    app.cloud.blobs.delete(CONTAINER, slots.BLOB)
+    forget(app)
     for queue in ("run-steps", "prepare"):
         app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
     yield replace(app, settings=replace(app.settings, uploads_sweep=timedelta(0)))
-    for run_id, _ in app.runs.active():
-        app.cloud.blobs.delete(CONTAINER, f"active/{run_id}")
+    forget(app)
 
 
 def a_run(app: App, folder: str, phase: Phase, late: timedelta | None = None, **changes: Any) -> Run:
