@@ -301,7 +301,7 @@ def _prepared(seen: Plan) -> Step:
             return Poll(f"compute {', '.join(seen.pending)}, which is being made")
         case Plan(slot=False, queue=""):
             return Do("admit", Phase.PREPARED)
-        case Plan(heads=False, wasteful=False):
+        case Plan(heads=False) if seen.slot or not seen.wasteful:
             return Do("lead", Phase.PREPARED)
         case Plan(slot=False):
             return Wait(seen.room_in, seen.queue, held="slot")

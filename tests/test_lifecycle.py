@@ -97,8 +97,7 @@ def test_a_job_starts_only_on_pinned_versions_and_ready_computes() -> None:
         assert isinstance(seen, Plan)
         starts = next_step(Phase.PREPARED, seen) == Do("train", Phase.TRAINING)
         ready = seen.pinned and not (seen.missing or seen.pending or seen.unusable or seen.changed or seen.quota)
-        leads = seen.heads or seen.wasteful  # which nobody is shown who has a slot
-        assert starts == (ready and seen.slot and leads and not seen.newer and not seen.before)
+        assert starts == (ready and seen.slot and seen.heads and not seen.newer and not seen.before)
 
 
 def test_who_waits_for_a_slot_has_everything_else_and_says_for_what() -> None:

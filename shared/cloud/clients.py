@@ -159,8 +159,9 @@ class Clients:
 
     @_Once
     def topic(self) -> EventGridPublisherClient | None:
-        """The publisher of lifecycle events, or None where no topic is set. It asks once: events are kept, and told
-        again.
+        """The publisher of lifecycle events, or None where no topic is set.
+
+        It asks once: an event that the topic did not take is kept, and sent again later.
         """
         if not self.settings.topic_endpoint:
             return None
