@@ -15,11 +15,8 @@ from shared.errors import NotFound, Permanent
 from shared.lifecycle import Phase, Rollout
 from shared.looks import OBSERVE
 from shared.records import Line, Run
-from shared.serving.gate import Compared, Scores
 from tests.commands.conftest import NOW, etag_of, line_of, new_run, run_of, serving, woken
 
-BETTER = Compared(rows=3, new=90.0, live=80.0)
-PASSED = Scores(rows=3, score="chrf", new=90.0, compared=BETTER, metrics={}, passed=True, why="better")
 ROW = b'{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hi."}]}\n'
 ENDS = [phase for phase in Phase if phase.ended]
 

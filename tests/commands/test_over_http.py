@@ -13,11 +13,8 @@ from shared.app import App
 from shared.app import app as this_process
 from shared.lifecycle import Phase
 from shared.records import Run
-from shared.serving.gate import Compared, Scores
 from tests.commands.conftest import run_of
 
-BETTER = Compared(rows=3, new=90.0, live=80.0)
-PASSED = Scores(rows=3, score="chrf", new=90.0, compared=BETTER, metrics={}, passed=True, why="better")
 ROW = b'{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hi."}]}\n'
 ENDS = [phase for phase in Phase if phase.ended]
 
