@@ -78,13 +78,8 @@ class Description:
 
     @property
     def ca(self) -> Path:
-        """The private CA's certificate (localcloud/pki.py)."""
+        """The private CA's certificate, which is all that clients trust (localcloud/pki.py)."""
         return self.state / "pki" / "ca.pem"
-
-    @property
-    def bundle(self) -> Path:
-        """The usual authorities and the private CA."""
-        return self.state / "pki" / "bundle.pem"
 
     def storage_url(self, service: str) -> str:
         """The account's `blob`, `queue` or `table` endpoint, no slash at the end."""
@@ -123,8 +118,8 @@ def app_environment(description: Description) -> dict[str, str]:
         # With a name that no built-in cloud has, a wrong metadata URL fails; without, the SDK goes to the real Azure.
         "AZUREML_CURRENT_CLOUD": "DroptuneLocal",
         "REGISTRY_DISCOVERY_ENDPOINT_URL": management,
-        "REQUESTS_CA_BUNDLE": str(description.bundle),
-        "SSL_CERT_FILE": str(description.bundle),
+        "REQUESTS_CA_BUNDLE": str(description.ca),
+        "SSL_CERT_FILE": str(description.ca),
         "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
         "AZURE_RESOURCE_GROUP": RESOURCE_GROUP,
         "AZUREML_WORKSPACE": WORKSPACE,

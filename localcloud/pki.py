@@ -2,7 +2,8 @@
 
 The Azure SDKs send tokens over HTTPS only. Python 3.13 checks chains strictly (RFC 5280: key usage, subject and
 authority key identifiers), so both certificates carry all of it. localcloud/stack.py calls ensure() before it starts
-anything; the listeners and Azurite use the server certificate, clients trust `bundle`.
+anything; the listeners and Azurite use the server certificate, clients trust `ca` and nothing else: a call that strays to
+the real Azure ends at the handshake, before a token is sent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-import certifi
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,25 +28,23 @@ _CONSTRAINT = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_network("1
 
 @dataclass(frozen=True, kw_only=True)
 class Pki:
-    """Files in PEM. `bundle` is certifi's authorities plus ours: for REQUESTS_CA_BUNDLE and the like."""
+    """Files in PEM. `ca` is what clients trust."""
 
     ca: Path
     certificate: Path
     key: Path
-    bundle: Path
 
 
 def ensure(folder: Path) -> Pki:
     """The CA of this folder, made at the first call, and a server certificate that is good for at least a month."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     ca, ca_key = folder / "ca.pem", folder / "ca.key"
-    pki = Pki(ca=ca, certificate=folder / "server.pem", key=folder / "server.key", bundle=folder / "bundle.pem")
+    pki = Pki(ca=ca, certificate=folder / "server.pem", key=folder / "server.key")
     if not (ca.exists() and ca_key.exists() and _lasts(ca, SERVER_LIFE)):
         _make_ca(ca, ca_key)
         pki.certificate.unlink(missing_ok=True)
     if not (pki.certificate.exists() and pki.key.exists() and _lasts(pki.certificate, timedelta(days=30))):
         _make_server(pki, ca_key)
-    _write(pki.bundle, Path(certifi.where()).read_bytes() + b"\n" + ca.read_bytes())
     return pki
 
 

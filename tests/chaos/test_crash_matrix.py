@@ -27,11 +27,11 @@ from tests.chaos.world import HANDLERS, World
 
 log = logging.getLogger("tests.chaos")
 
-SHARDS = 12
+SHARDS = 6
 FIRST_SHARDS = 3
-TOGETHER = 12
+TOGETHER = 24
 """Cases in a run."""
-AT_A_STAGE = 2
+AT_A_STAGE = 4
 
 
 @dataclass(kw_only=True)
@@ -69,12 +69,20 @@ class Matrix:
         """All of the cases."""
         again: list[Break] = []
         apart: list[tuple[list[Break], list[str]]] = []
-        for together in grouped(cases, rng):
-            if wrong := self._case(together):
-                again += together
-                apart.append((together, wrong))
-            else:
-                again += [case for case in together if not case.met]
+        left = list(cases)
+        while left:
+            # A run meets with few of its cases when one of them sends it another way: the others meet in a new round.
+            unmet: list[Break] = []
+            for together in grouped(left, rng):
+                if wrong := self._case(together):
+                    again += together
+                    apart.append((together, wrong))
+                else:
+                    unmet += [case for case in together if not case.met]
+            if len(unmet) > len(left) / 2:
+                again += unmet
+                break
+            left = unmet
         alone: set[str] = set()
         for case in again:
             case.met = False

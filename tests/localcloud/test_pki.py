@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-import certifi
 import pytest
 
 from localcloud import pki
@@ -28,12 +27,11 @@ def shake_hands(trust: ssl.SSLContext, files: pki.Pki, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
-def test_a_client_that_trusts_the_bundle_accepts_the_server(tmp_path: Path, name: str) -> None:
+def test_a_client_that_trusts_the_authority_accepts_the_server(tmp_path: Path, name: str) -> None:
     files = pki.ensure(tmp_path)
-    for authority in (files.ca, files.bundle):
-        trust = ssl.create_default_context(cafile=str(authority))
-        trust.verify_flags |= ssl.VERIFY_X509_STRICT
-        shake_hands(trust, files, name)
+    trust = ssl.create_default_context(cafile=str(files.ca))
+    trust.verify_flags |= ssl.VERIFY_X509_STRICT
+    shake_hands(trust, files, name)
 
 
 def test_another_name_is_refused(tmp_path: Path) -> None:
@@ -60,11 +58,6 @@ def test_a_lost_server_certificate_is_made_again_by_the_same_authority(tmp_path:
     trust = ssl.create_default_context(cafile=str(files.ca))
     files.certificate.unlink()
     shake_hands(trust, pki.ensure(tmp_path), "localhost")
-
-
-def test_the_bundle_keeps_the_usual_authorities(tmp_path: Path) -> None:
-    files = pki.ensure(tmp_path)
-    assert files.bundle.read_text().startswith(Path(certifi.where()).read_text())
 
 
 def test_keys_are_their_owners_alone(tmp_path: Path) -> None:
