@@ -100,13 +100,13 @@ def replaced(world: World, folder: str, version: int, meanwhile: Callable[[], No
     meanwhile()
 
     def at_rest() -> Run | None:
-        run = next((run for run in world.app.runs.recent(100) if run.id not in known), None)
+        run = next((run for run in world.app.runs.recent(1) if run.id not in known), None)
         if run is None or not run.phase.ended or any(world.app.runs.active()):
             return None
         line = world.line(run.line)
         return None if line.rollout or line.leaving else run
 
-    run = eventually(at_rest, 90)
+    run = eventually(at_rest, 90, every=0.25)
     assert run.phase is Phase.LIVE, f"{run.phase}: {run.reason}"
     return run
 
