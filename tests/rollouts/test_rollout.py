@@ -250,7 +250,8 @@ def test_a_version_waits_for_a_person_and_costs_no_looks_meanwhile(stage: Stage)
     assert (run.phase, run.held) == (Phase.CHECKING, "approval")
     assert "droptune approve" in run.waiting
     assert run.scores
-    stage.world.sweep()  # may be the one in an hour that looks at all who wait
+    stage.world.clock.jump(timedelta(hours=1))
+    stage.world.sweep()  # the one in an hour that looks at all who wait
     stage.quiet()
     waiting = stage.run(run)
     for _ in range(3):
