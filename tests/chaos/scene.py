@@ -84,7 +84,7 @@ class Scene:
                 return run if run and run.phase.ended else None
 
             run = world.until(ended, patience=PATIENCE)
-            world.until(lambda: world.at_rest() and not world.line(run.line).leaving, patience=PATIENCE)
+            world.until(lambda: not world.line(run.line).leaving and world.at_rest(), patience=PATIENCE)
             late = world.clock.now() + PATIENCE
             while any(not each.met and each.call.startswith(TIMERS) for each in breaks) and world.clock.now() < late:
                 world.wait(PATIENCE)

@@ -234,7 +234,7 @@ class World:
                 return found
             told = f"after {patience} or three minutes, {self.told()}" if self._late(give_up, late) else ""
             assert not told, told
-            self.wait(timedelta(minutes=1))
+            self.wait(SWEEP_EVERY)
 
     def _late(self, give_up: datetime, late: float) -> bool:
         return self.clock.now() > give_up or time.monotonic() > late
@@ -349,7 +349,8 @@ class World:
     def _take(self, queue: str) -> bool:
         client = self.app.cloud.clients.queue_service.get_queue_client(queue)
         self._unread.discard(queue)
-        found = list(client.receive_messages(messages_per_page=32, max_messages=32, visibility_timeout=_FAR))
+        pages = client.receive_messages(messages_per_page=32, visibility_timeout=_FAR).by_page()
+        found = list(next(pages, ()))
         if len(found) == 32:
             self._unread.add(queue)
         for message in found:
