@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -53,14 +54,22 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack.stop()
 
 
+@contextmanager
+def pointed_at(cloud: Stack) -> Iterator[None]:
+    """In the block, this process's environment points the Azure SDKs at the cloud."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in foreign():
+            patch.delenv(name)
+        for name, value in cloud.environment.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture
-def cloud_env(cloud: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
+def cloud_env(cloud: Stack) -> Iterator[Stack]:
     """The same, with this process's environment pointed at it, so that the Azure SDKs work in the test itself."""
-    for name in foreign():
-        monkeypatch.delenv(name)
-    for name, value in cloud.environment.items():
-        monkeypatch.setenv(name, value)
-    return cloud
+    with pointed_at(cloud):
+        yield cloud
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +79,14 @@ def _app(cloud: Stack) -> Iterator[App]:
     made.cloud.close()
 
 
+@pytest.fixture(scope="module")
+def _forgotten(cloud: Stack, _app: App) -> None:
+    """No file of tests finds the places taken that another one's runs hold: which came before is chance."""
+    with pointed_at(cloud):
+        forget(_app)
+
+
 @pytest.fixture
-def app(cloud_env: Stack, _app: App) -> App:
+def app(cloud_env: Stack, _forgotten: None, _app: App) -> App:
     """The app over the session's cloud, as a function would get it; its clients are made once, as in a process."""
     return _app

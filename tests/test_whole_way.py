@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from examples.make_facts import make, write_rows
-from localcloud.environment import foreign
 from localcloud.stack import Stack
 from shared.app import App
 from shared.folders import DATASETS
@@ -21,7 +20,7 @@ from shared.lifecycle import Phase
 from shared.records import Line, Run
 from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.settings import Settings
-from tests.conftest import eventually
+from tests.conftest import eventually, pointed_at
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -40,14 +39,11 @@ SPEC = b"train: train.jsonl\ntest: test.jsonl\nparameters: {num_train_epochs: 1,
 
 
 @pytest.fixture
-def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+def stack(tmp_path: Path) -> Iterator[Stack]:
     stack = Stack(tmp_path / "state", settings=SETTINGS)
     stack.start()
-    for name in foreign():
-        monkeypatch.delenv(name)
-    for name, value in stack.environment.items():
-        monkeypatch.setenv(name, value)
-    yield stack
+    with pointed_at(stack):
+        yield stack
     stack.stop()
 
 

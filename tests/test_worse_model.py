@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from examples.make_facts import facts, make
-from localcloud.environment import foreign
 from localcloud.stack import Stack
 from shared import commands
 from shared.app import App
@@ -31,7 +30,7 @@ from shared.lifecycle import Phase
 from shared.records import CONTAINER, Run
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
 from shared.settings import Settings
-from tests.conftest import eventually
+from tests.conftest import eventually, pointed_at
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.timeout(900)]
 
@@ -58,14 +57,11 @@ type Row = dict[str, Any]
 
 
 @pytest.fixture
-def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+def stack(tmp_path: Path) -> Iterator[Stack]:
     stack = Stack(tmp_path / "state", settings=SETTINGS)
     stack.start()
-    for name in foreign():
-        monkeypatch.delenv(name)
-    for name, value in stack.environment.items():
-        monkeypatch.setenv(name, value)
-    yield stack
+    with pointed_at(stack):
+        yield stack
     stack.stop()
 
 

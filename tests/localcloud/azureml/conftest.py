@@ -23,8 +23,8 @@ with warnings.catch_warnings():
 from azure.identity import ManagedIdentityCredential
 
 from localcloud.azureml.core import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE
-from localcloud.environment import foreign
 from localcloud.stack import Stack
+from tests.conftest import pointed_at
 
 MODEL = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
 SERVED, DEPLOYED = "really-serves", "blue"
@@ -59,11 +59,7 @@ def deployment(endpoint: str, name: str, **more: Any) -> Any:
 @pytest.fixture(scope="session")
 def served(cloud: Stack) -> str:
     """The name of an endpoint with all its traffic on one deployment, which answers."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in foreign():
-            patch.delenv(name)
-        for name, value in cloud.environment.items():
-            patch.setenv(name, value)
+    with pointed_at(cloud):
         ml = client()
         endpoint = ManagedOnlineEndpoint(name=SERVED, description="a test", auth_mode="key", tags={"for": "tests"})
         ml.online_endpoints.begin_create_or_update(endpoint).result()

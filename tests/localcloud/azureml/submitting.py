@@ -20,9 +20,8 @@ from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
 
 from localcloud.azureml.core import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, WORKSPACE_ID
-from localcloud.environment import foreign
 from localcloud.stack import Stack
-from tests.conftest import eventually
+from tests.conftest import eventually, pointed_at
 
 MODEL = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
 TRAIN = "azureml://datastores/prepared/paths/jobs-test/train.jsonl"
@@ -53,11 +52,7 @@ def submit(cloud: Stack) -> Iterator[Submit]:
 @contextmanager
 def submitting(cloud: Stack) -> Iterator[Submit]:
     """The same for any cloud; the environment points at it meanwhile."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in foreign():
-            patch.delenv(name)
-        for name, value in cloud.environment.items():
-            patch.setenv(name, value)
+    with pointed_at(cloud):
         credential = DefaultAzureCredential()
         ml = MLClient(credential, SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)
         registry = MLClient(credential, registry_name="azureml")
