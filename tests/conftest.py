@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -43,6 +44,23 @@ def forget(app: App) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow tests first: with two workers the others fill the time beside them."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many cases of the crash matrix there were, and how many steps of the chaos.
+
+    Here, for the process that has the workers report to it reads no other file of fixtures.
+    """
+    told = Counter[str]()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                told.update({name: value for name, value in report.user_properties if isinstance(value, int)})
+    for name, value in sorted(told.items()):
+        terminalreporter.write_line(f"{name}: {value}")
+    matrix = sum(value for name, value in told.items() if name.startswith("crash matrix"))
+    if matrix:
+        terminalreporter.write_line(f"crash matrix: {matrix} cases in all")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -40,17 +39,3 @@ def point(patch: pytest.MonkeyPatch, stack: Stack) -> None:
     from azure.core.pipeline.transport import HttpTransport
 
     patch.setattr(HttpTransport, "sleep", lambda *_: None)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many cases of the matrix there were, and how many steps of the chaos."""
-    told = Counter[str]()
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if getattr(report, "when", "") == "call":
-                told.update({name: value for name, value in report.user_properties if isinstance(value, int)})
-    for name, value in sorted(told.items()):
-        terminalreporter.write_line(f"{name}: {value}")
-    matrix = sum(value for name, value in told.items() if name.startswith("crash matrix"))
-    if matrix:
-        terminalreporter.write_line(f"crash matrix: {matrix} cases in all")
