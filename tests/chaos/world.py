@@ -220,19 +220,21 @@ class World:
                 found |= self._take(queue)
         return found
 
-    def until[T](self, wanted: Callable[[], T | None], *, patience: timedelta = timedelta(hours=6)) -> T:
+    def until[T](
+        self, wanted: Callable[[], T | None], *, patience: timedelta = timedelta(hours=6), minutes: int = 3
+    ) -> T:
         """Goes on until `wanted`, asked whenever nothing is to be done, is true.
 
-        Fails after `patience` of local time, or three minutes of real time.
+        Fails after `patience` of local time, or so many minutes of real time.
         """
-        give_up, late = self.clock.now() + patience, time.monotonic() + 180
+        give_up, late = self.clock.now() + patience, time.monotonic() + 60 * minutes
         while True:
             while self.turn() or self.look():
-                told = f"after three minutes, {self.told()}" if time.monotonic() > late else ""
+                told = f"after {minutes} minutes, {self.told()}" if time.monotonic() > late else ""
                 assert not told, told
             if found := wanted():
                 return found
-            told = f"after {patience} or three minutes, {self.told()}" if self._late(give_up, late) else ""
+            told = f"after {patience} or {minutes} minutes, {self.told()}" if self._late(give_up, late) else ""
             assert not told, told
             self.wait(SWEEP_EVERY)
 
