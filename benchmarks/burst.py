@@ -36,7 +36,7 @@ from shared import naming
 from shared.app import App
 from shared.folders import DATASETS
 from shared.lifecycle import WORK, Phase
-from shared.records import CONTAINER, Run
+from shared.records.run import CONTAINER, Run
 from shared.settings import Settings
 from shared.slots import BLOB
 from shared.sweep import DEAD_LETTERS

@@ -140,7 +140,7 @@ def finish(app: Any, number: int, azurite: int) -> None:
 def _run(app: Any, key: str, *, ended: bool) -> Any:
     """A run as it is after a training, with a history."""
     from shared.lifecycle import Phase
-    from shared.records import File, Run
+    from shared.records.run import File, Run
 
     now = app.cloud.blobs.now() - timedelta(hours=1)
     run = Run(

@@ -16,13 +16,13 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from shared.app import App
-from shared.effects import ACTIONS, Unanswered
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle import Do, Go, Held, Phase, Poll, Step, Stop, Wait, next_step, refused
 from shared.lines import serves
 from shared.looks import OBSERVE
-from shared.records import Run, Wake, readable
+from shared.records.run import Run, Wake, readable
 from shared.release import release
+from shared.run.actions.rollout import ACTIONS, Unanswered
 from shared.timers import queue_of, wake
 from shared.turn import Turn
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from shared import naming
 from shared.app import App
 from shared.lifecycle import Phase
-from shared.records import Line, Run, Serving, readable
+from shared.records.run import Line, Run, Serving, readable
 
 _KEPT = (
     "train",

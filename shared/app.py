@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from shared.cloud import Cloud
-from shared.records import Line, Lines, Notice, Run, Runs
+from shared.records.run import Line, Lines, Notice, Run, Runs
 from shared.settings import Settings
 
 

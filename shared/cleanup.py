@@ -21,7 +21,7 @@ from shared.cloud.endpoints import BUSY, Endpoint
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
 from shared.lines import remove_deployments, without_endpoint
-from shared.records import CONTAINER, FRESH, Leaving, Line, Stray, Wake
+from shared.records.run import CONTAINER, FRESH, Leaving, Line, Stray, Wake
 from shared.settings import Settings
 from shared.tags import RUN
 from shared.timers import wake_line

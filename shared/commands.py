@@ -19,7 +19,7 @@ from shared.errors import Conflict, NotFound, Permanent
 from shared.folders import datasets_of, read_folder
 from shared.lifecycle import Phase
 from shared.lines import held_by, model_is_there, newer_that_serves, serves_same, trained
-from shared.records import Line, Run, Serving, readable
+from shared.records.run import Line, Run, Serving, readable
 from shared.timers import wake
 
 log = logging.getLogger("droptune.commands")

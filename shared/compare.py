@@ -21,7 +21,7 @@ import msgspec
 from shared.app import App
 from shared.errors import NotFound, Permanent, Transient
 from shared.folders import PREPARED
-from shared.records import Run
+from shared.records.run import Run
 from shared.serving.gate import Compared, Gate, Scores, score, verdict
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
 from shared.serving.smoke import SILENCE, Silence, shuffled, unanswered

@@ -15,7 +15,7 @@ from shared.app import App
 from shared.dataset.folder import Contents, DataFile, Dataset, contents
 from shared.dataset.spec import FILE_NAME, SIZE_LIMIT, Spec, parse
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records import File
+from shared.records.run import File
 
 DATASETS = "datasets"
 PREPARED = "prepared"

@@ -19,7 +19,7 @@ from shared.dataset.folder import Contents, Dataset
 from shared.dataset.spec import FILE_NAME, Policy
 from shared.folders import DATASETS, Folder, datasets_of, read_folder, taken
 from shared.lifecycle import Phase
-from shared.records import CONTAINER, File, Run, Wake
+from shared.records.run import CONTAINER, File, Run, Wake
 from shared.serving.gate import Promotion
 from shared.telemetry import ignored
 from shared.timers import wake

@@ -16,7 +16,7 @@ import msgspec
 from shared import naming
 from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records import CONTAINER, Leaving, Line, Run
+from shared.records.run import CONTAINER, Leaving, Line, Run
 from shared.tags import RUN
 
 log = logging.getLogger("droptune.lines")

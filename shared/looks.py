@@ -14,7 +14,7 @@ from shared.app import App
 from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder
 from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload, unseen
 from shared.lines import adoptable, held_by, model_is_there, newer_that_serves, ours, serves_same, trained
-from shared.records import Line, Run, readable
+from shared.records.run import Line, Run, readable
 from shared.slots import Shortage
 from shared.training.compute import unusable
 

@@ -26,7 +26,7 @@ from shared.events import folder_of
 from shared.folders import DATASETS, datasets_of, read_folder
 from shared.lifecycle import ENDED, Phase
 from shared.lines import note_trained
-from shared.records import Heading, Leaving, Line, Pinned, Run, Serving, Wake
+from shared.records.run import Heading, Leaving, Line, Pinned, Run, Serving, Wake
 from shared.timers import wake, wake_line
 
 log = logging.getLogger("droptune.recover")

@@ -17,7 +17,7 @@ from shared.cloud.endpoints import Deployment
 from shared.errors import NotFound, Permanent, Transient
 from shared.lifecycle import ENDED, Phase
 from shared.lines import save_line
-from shared.records import CONTAINER, Line, Run, Wake, readable
+from shared.records.run import CONTAINER, Line, Run, Wake, readable
 from shared.timers import free_slot, wake, wake_line
 
 log = logging.getLogger("droptune.release")

@@ -24,7 +24,7 @@ from shared import naming
 from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle import ENDED, Phase
-from shared.records import CONTAINER, Run, readable
+from shared.records.run import CONTAINER, Run, readable
 
 log = logging.getLogger("droptune.slots")
 

@@ -24,7 +24,7 @@ from shared.events import folder_of
 from shared.folders import DATASETS
 from shared.intake import look_into, undelivered
 from shared.lifecycle import Phase
-from shared.records import CONTAINER, Run, expired
+from shared.records.run import CONTAINER, Run, expired
 from shared.tags import RUN
 from shared.telemetry import ignored
 from shared.timers import PREPARE_QUEUE, STEPS_QUEUE, queue_of, wake

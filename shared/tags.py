@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from shared.records import Line, Run
+from shared.records.run import Line, Run
 
 LENGTH = 256
 """Characters of a tag's value: the limit of Azure Resource Manager, which is lower than that of jobs (1,000)."""

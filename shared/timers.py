@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from shared.app import App
 from shared.lifecycle import Phase
-from shared.records import Line, Run, readable
+from shared.records.run import Line, Run, readable
 from shared.slots import free
 
 PREPARE_QUEUE = "prepare"

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records import Claim, Line, Run
+from shared.records.run import Claim, Line, Run
 
 log = logging.getLogger("droptune.turn")
 

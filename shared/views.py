@@ -13,7 +13,7 @@ from shared.errors import NotFound, Permanent, Transient
 from shared.folders import PREPARED, REPORT
 from shared.idle import money_saved
 from shared.intake import WAITING
-from shared.records import CONTAINER
+from shared.records.run import CONTAINER
 from shared.settings import SettingError
 from shared.telemetry import ignored_so_far
 

@@ -17,7 +17,7 @@ from shared.advance import advance
 from shared.app import App
 from shared.cleanup import tend
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records import CONTAINER
+from shared.records.run import CONTAINER
 from shared.turn import Turn
 
 log = logging.getLogger("droptune.wakeups")

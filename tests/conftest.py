@@ -13,7 +13,7 @@ from localcloud.environment import foreign
 from localcloud.stack import Stack
 from shared import slots
 from shared.app import App
-from shared.records import CONTAINER
+from shared.records.run import CONTAINER
 from shared.settings import Settings
 
 

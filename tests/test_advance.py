@@ -20,7 +20,7 @@ from shared.app import App
 from shared.folders import DATASETS, datasets_of, read_folder
 from shared.intake import look_into
 from shared.lifecycle import Phase
-from shared.records import Claim, Line, Run, Wake
+from shared.records.run import Claim, Line, Run, Wake
 from shared.wakeups import park, step
 from tests.conftest import eventually
 

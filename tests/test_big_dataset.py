@@ -18,11 +18,11 @@ from localcloud.stack import Stack
 from shared import views
 from shared.advance import advance
 from shared.app import App
-from shared.effects import ACTIONS, CODE
 from shared.folders import DATASETS, PREPARED, datasets_of, read_folder
 from shared.intake import look_into
 from shared.lifecycle import Phase
-from shared.records import Run
+from shared.records.run import Run
+from shared.run.actions.rollout import ACTIONS, CODE
 from shared.training.step import code
 from tests.conftest import eventually, forget
 from tests.hub import Hub

@@ -14,7 +14,7 @@ from benchmarks import burst
 from shared import naming
 from shared.app import App
 from shared.lifecycle import WORK, Phase
-from shared.records import CONTAINER, Entry, File, Line, Run, Serving
+from shared.records.run import CONTAINER, Entry, File, Line, Run, Serving
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 NAME = "burst-0/train-{}.jsonl"

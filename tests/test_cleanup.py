@@ -17,11 +17,11 @@ from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared.app import App
 from shared.cleanup import DELETIONS, cleanup, tend
-from shared.effects import ACTIONS
 from shared.errors import Transient
 from shared.lifecycle import Phase, Rollout
 from shared.looks import OBSERVE
-from shared.records import CONTAINER, FRESH, Heading, Line, Run, Serving
+from shared.records.run import CONTAINER, FRESH, Heading, Line, Run, Serving
+from shared.run.actions.rollout import ACTIONS
 from shared.serving.gate import Promotion
 from tests.chaos.wire import HostDied
 from tests.conftest import eventually

@@ -24,7 +24,7 @@ from shared.errors import Transient
 from shared.folders import DATASETS, PREPARED, datasets_of, read_folder
 from shared.intake import look_into
 from shared.lifecycle import Phase
-from shared.records import Line, Run, Serving
+from shared.records.run import Line, Run, Serving
 from shared.serving.gate import Bounds, Gate, Promotion, Scores
 from tests.conftest import eventually
 from tests.localcloud.azureml.submitting import submitting

@@ -19,14 +19,14 @@ from localcloud.stack import Stack
 from shared import commands, naming, slots, turn
 from shared.advance import advance
 from shared.app import App
-from shared.effects import ACTIONS
 from shared.folders import DATASETS, datasets_of, read_folder
 from shared.intake import look_into
 from shared.lifecycle import Phase, Rollout
 from shared.lines import held_by
 from shared.looks import OBSERVE
-from shared.records import Heading, Leaving, Line, Run, Serving, Wake
+from shared.records.run import Heading, Leaving, Line, Run, Serving, Wake
 from shared.release import release
+from shared.run.actions.rollout import ACTIONS
 from shared.serving.gate import Promotion
 from shared.timers import free_slot
 from shared.wakeups import park

@@ -13,7 +13,7 @@ from shared.dataset.spec import Hub, Policy
 from shared.folders import DATASETS, datasets_of, read_folder
 from shared.intake import job_changed, look_into, uploaded
 from shared.lifecycle import Phase
-from shared.records import Run
+from shared.records.run import Run
 from shared.telemetry import ignored_so_far
 
 ROW = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'

@@ -16,7 +16,7 @@ from shared.app import App
 from shared.dataset.spec import Hub, Policy
 from shared.errors import Conflict
 from shared.lifecycle import Phase
-from shared.records import CONTAINER, HISTORY_LIMIT, Claim, File, Line, Run, Wake, expired
+from shared.records.run import CONTAINER, HISTORY_LIMIT, Claim, File, Line, Run, Wake, expired
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 

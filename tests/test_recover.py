@@ -14,7 +14,7 @@ from localcloud.stack import Stack
 from shared import commands, slots
 from shared.app import App
 from shared.lifecycle import Phase
-from shared.records import CONTAINER, Line, Run
+from shared.records.run import CONTAINER, Line, Run
 from shared.recover import Recovered, recover
 from tests.conftest import eventually, forget
 from tests.test_advance import driven, received, reload, rows

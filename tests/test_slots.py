@@ -21,7 +21,7 @@ from shared import slots
 from shared.app import App
 from shared.errors import Transient
 from shared.lifecycle import Phase
-from shared.records import CONTAINER, Claim, Run
+from shared.records.run import CONTAINER, Claim, Run
 from shared.slots import (
     DAY,
     Limits,

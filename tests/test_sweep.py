@@ -18,7 +18,7 @@ from shared import naming, slots
 from shared.app import App
 from shared.folders import DATASETS
 from shared.lifecycle import ENDED, Phase
-from shared.records import CONTAINER, File, Notice, Run, Wake
+from shared.records.run import CONTAINER, File, Notice, Run, Wake
 from shared.sweep import DEAD_LETTERS, WATERMARK, Watermark, sweep
 from shared.telemetry import ignored_so_far
 from tests.cloud.test_jobs import request

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared import tags
 from shared.dataset.spec import Hub, Policy
-from shared.records import File, Line, Run
+from shared.records.run import File, Line, Run
 from shared.serving.gate import Bounds, Gate, Promotion
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -17,7 +17,7 @@ from localcloud.stack import Stack
 from shared.app import App
 from shared.folders import DATASETS
 from shared.lifecycle import Phase
-from shared.records import Line, Run
+from shared.records.run import Line, Run
 from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.settings import Settings
 from tests.conftest import eventually, pointed_at

@@ -27,7 +27,7 @@ from shared.app import App
 from shared.compare import ANSWERS
 from shared.folders import DATASETS, PREPARED
 from shared.lifecycle import Phase
-from shared.records import CONTAINER, Run
+from shared.records.run import CONTAINER, Run
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
 from shared.settings import Settings
 from tests.conftest import eventually, pointed_at

@@ -12,7 +12,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from shared.lifecycle import Phase
-from shared.records import Line, Run
+from shared.records.run import Line, Run
 from tests.chaos import truth
 from tests.chaos.breaks import Break, broken
 from tests.chaos.wire import Call

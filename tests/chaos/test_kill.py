@@ -18,7 +18,7 @@ import pytest
 from localcloud.stack import Stack
 from shared.folders import DATASETS
 from shared.lifecycle import Phase
-from shared.records import Run
+from shared.records.run import Run
 from tests.chaos import truth
 from tests.chaos.conftest import point
 from tests.chaos.scene import pretend, rows

@@ -26,7 +26,7 @@ from localcloud.stack import Stack
 from shared import commands
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.folders import DATASETS
-from shared.records import Line, Run
+from shared.records.run import Line, Run
 from tests.chaos.scene import pretend, rows
 from tests.chaos.test_crash_matrix import emptied
 from tests.chaos.wire import Call, HostDied

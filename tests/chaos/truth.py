@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from shared.lifecycle import Phase
-from shared.records import Line, Run
+from shared.records.run import Line, Run
 from tests.chaos.world import World
 
 AFTER: Mapping[Phase, frozenset[Phase]] = {

@@ -25,7 +25,7 @@ from shared.cleanup import cleanup
 from shared.errors import Transient
 from shared.folders import DATASETS
 from shared.intake import job_changed, uploaded
-from shared.records import Line, Run
+from shared.records.run import Line, Run
 from shared.settings import Settings
 from shared.sweep import sweep
 from shared.wakeups import deliver, park, step

@@ -14,7 +14,7 @@ import pytest
 from azure.ai.ml.entities import Model
 
 from shared.app import App
-from shared.records import File, Line, Run, Serving
+from shared.records.run import File, Line, Run, Serving
 from shared.timers import PREPARE_QUEUE, STEPS_QUEUE
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from shared.app import App
 from shared.errors import NotFound, Permanent
 from shared.lifecycle import Phase, Rollout
 from shared.looks import OBSERVE
-from shared.records import Line, Run
+from shared.records.run import Line, Run
 from tests.commands.conftest import NOW, etag_of, line_of, new_run, run_of, serving, woken
 
 ROW = b'{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hi."}]}\n'

@@ -12,7 +12,7 @@ from shared import requests
 from shared.app import App
 from shared.app import app as this_process
 from shared.lifecycle import Phase
-from shared.records import Run
+from shared.records.run import Run
 from tests.commands.conftest import run_of
 
 ROW = b'{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hi."}]}\n'

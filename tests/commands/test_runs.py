@@ -17,7 +17,7 @@ from shared.intake import look_into
 from shared.lifecycle import Phase, Upload
 from shared.lines import note_trained
 from shared.looks import OBSERVE
-from shared.records import Claim, Heading, Line, Run
+from shared.records.run import Claim, Heading, Line, Run
 from shared.serving.gate import Compared, Promotion, Scores
 from shared.timers import PREPARE_QUEUE
 from tests.commands.conftest import NOW, etag_of, line_of, run_of, serving, woken

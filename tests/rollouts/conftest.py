@@ -20,7 +20,7 @@ from shared import naming
 from shared.app import App
 from shared.folders import PREPARED
 from shared.lifecycle import Phase
-from shared.records import Line, Run, Serving
+from shared.records.run import Line, Run, Serving
 from shared.serving.payload import answer_of, scoring_payload
 from shared.tags import tags_of, tags_of_line
 from shared.timers import wake, wake_line

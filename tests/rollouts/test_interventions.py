@@ -13,7 +13,7 @@ from shared.cloud import clients
 from shared.cloud.topic import PAUSE
 from shared.folders import DATASETS, PREPARED
 from shared.lifecycle import Phase
-from shared.records import Claim, Run
+from shared.records.run import Claim, Run
 from shared.serving.gate import Promotion
 from tests.conftest import eventually
 from tests.rollouts.conftest import Stage

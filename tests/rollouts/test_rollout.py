@@ -10,7 +10,7 @@ from shared import commands
 from shared.cleanup import cleanup
 from shared.folders import PREPARED
 from shared.lifecycle import Phase
-from shared.records import CONTAINER
+from shared.records.run import CONTAINER
 from shared.serving.gate import Bounds, Gate, Promotion
 from tests.rollouts.conftest import GRACE, LOSS, QUOTA, RIGHT, WRONG, Stage
 

@@ -11,7 +11,7 @@ import pytest
 from shared import commands
 from shared.lifecycle import Phase, Rollout
 from shared.looks import OBSERVE
-from shared.records import Run
+from shared.records.run import Run
 from tests.rollouts.conftest import Stage
 
 pytestmark = pytest.mark.thorough

@@ -35,7 +35,7 @@ from shared.lines import (
     save_line,
     without_endpoint,
 )
-from shared.records import File, Heading, Leaving, Line, Pinned, Run, Serving, readable
+from shared.records.run import File, Heading, Leaving, Line, Pinned, Run, Serving, readable
 from shared.serving.payload import answer_of, conversation_of, expected_of, opening_of, scoring_payload
 from shared.serving.smoke import SILENCE, Silence, Verdict, judge, unanswered
 from shared.tags import tags_of, tags_of_line

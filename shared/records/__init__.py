@@ -1,0 +1,1 @@
+"""What Droptune remembers."""

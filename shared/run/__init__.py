@@ -1,0 +1,1 @@
+"""One upload on its way to an endpoint."""
