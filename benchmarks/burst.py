@@ -34,12 +34,10 @@ from localcloud.stack import REPO, Stack
 from localcloud.storage import QUEUES
 from shared import naming
 from shared.app import App
-from shared.folders import DATASETS
-from shared.lifecycle import WORK, Phase
-from shared.records.run import CONTAINER, Run
+from shared.lifecycle.phase import WORK, Phase
+from shared.records.layout import DATASETS, DEAD_LETTERS, SLOTS, STATE
+from shared.records.run import Run
 from shared.settings import Settings
-from shared.slots import BLOB
-from shared.sweep import DEAD_LETTERS
 
 ACTIVE = 16
 TRAINING = 8
@@ -250,9 +248,9 @@ def drained(app: App) -> list[str]:
             break
         time.sleep(3)
     left = [f"queue {name} has {number} messages left" for name, number in waiting.items()]
-    for container, prefix in ((DEAD_LETTERS, ""), (CONTAINER, "poison/")):
+    for container, prefix in ((DEAD_LETTERS, ""), (STATE, "poison/")):
         left += [f"{container}/{blob.name} was not handled" for blob in app.cloud.blobs.list(container, prefix)]
-    slots = json.loads(app.cloud.blobs.read(CONTAINER, BLOB)[0])
+    slots = json.loads(app.cloud.blobs.read(STATE, SLOTS)[0])
     left += [
         f"run {run} is still {kind} in the slots" for kind in ("holding", "waiting") for run in slots.get(kind, ())
     ]

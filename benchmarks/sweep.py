@@ -73,7 +73,7 @@ def start(stack: Stack) -> Worker:
 def work(azurite: int) -> None:
     """The worker: a task a line of stdin, what it took a line of stdout. `azurite`: the port of its blob service."""
     from benchmarks.counting import requests_of
-    from shared import views
+    from shared.api import views
     from shared.app import App
     from shared.settings import Settings
     from shared.sweep import sweep
@@ -139,7 +139,7 @@ def finish(app: Any, number: int, azurite: int) -> None:
 
 def _run(app: Any, key: str, *, ended: bool) -> Any:
     """A run as it is after a training, with a history."""
-    from shared.lifecycle import Phase
+    from shared.lifecycle.phase import Phase
     from shared.records.run import File, Run
 
     now = app.cloud.blobs.now() - timedelta(hours=1)

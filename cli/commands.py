@@ -1,6 +1,6 @@
 """`droptune retry`, `cancel`, `approve`, `rollback`, `revive`, `pin`, `unpin`, `recover`: what a person asks of an app.
 
-The app carries it out (shared/commands.py), and answers with what happens next. Called by `__main__`.
+The app carries it out (shared/api/run_commands.py), and answers with what happens next. Called by `__main__`.
 """
 
 from __future__ import annotations

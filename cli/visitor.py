@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.app import App
-from shared.folders import DATASETS
+from shared.records.layout import DATASETS
 from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.settings import Settings
 

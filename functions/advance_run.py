@@ -11,6 +11,6 @@ blueprint = func.Blueprint()
 def advance_run(message: func.QueueMessage) -> None:
     """Takes it as far as it goes now."""
     from shared.app import app
-    from shared.wakeups import deliver, step
+    from shared.messages import deliver, step
 
     deliver(app(), "run-steps", message.get_body(), step)

@@ -9,6 +9,6 @@ blueprint = func.Blueprint()
 def cleanup(timer: func.TimerRequest) -> None:  # noqa: ARG001
     """Judges every line's endpoint."""
     from shared.app import app
-    from shared.cleanup import cleanup
+    from shared.line.cleanup import cleanup
 
     cleanup(app())

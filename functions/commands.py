@@ -13,7 +13,7 @@ def _answer(told: tuple[int, bytes]) -> func.HttpResponse:
 @blueprint.route("runs/{id}/{command}", methods=["POST"], trigger_arg_name="request")
 def command_run(request: func.HttpRequest) -> func.HttpResponse:
     """Retries, cancels or approves a run."""
-    from shared import requests
+    from shared.api import requests
     from shared.app import app
 
     given = request.route_params
@@ -23,7 +23,7 @@ def command_run(request: func.HttpRequest) -> func.HttpResponse:
 @blueprint.route("lines/{id}/{command}", methods=["POST"], trigger_arg_name="request")
 def command_line(request: func.HttpRequest) -> func.HttpResponse:
     """Rolls a line back, revives it, pins or unpins it."""
-    from shared import requests
+    from shared.api import requests
     from shared.app import app
 
     given = request.route_params
@@ -33,7 +33,7 @@ def command_line(request: func.HttpRequest) -> func.HttpResponse:
 @blueprint.route("recover", methods=["POST"], trigger_arg_name="request")
 def recover(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     """Makes lost records again from what Azure shows."""
-    from shared import requests
+    from shared.api import requests
     from shared.app import app
 
     return _answer(requests.recovered(app()))

@@ -11,7 +11,7 @@ blueprint = func.Blueprint()
 def dataset_uploaded(message: func.QueueMessage) -> None:
     """Makes the runs that the upload's folder yields."""
     from shared.app import app
-    from shared.intake import uploaded
-    from shared.wakeups import deliver
+    from shared.intake.arrivals import uploaded
+    from shared.messages import deliver
 
     deliver(app(), "dataset-events", message.get_body(), uploaded)

@@ -11,7 +11,7 @@ blueprint = func.Blueprint()
 def job_finished(message: func.QueueMessage) -> None:
     """Wakes the run whose job it is."""
     from shared.app import app
-    from shared.intake import job_changed
-    from shared.wakeups import deliver
+    from shared.intake.arrivals import job_changed
+    from shared.messages import deliver
 
     deliver(app(), "job-events", message.get_body(), job_changed)

@@ -9,7 +9,7 @@ blueprint = func.Blueprint()
 
 def _park(queue: str, message: func.QueueMessage) -> None:
     from shared.app import app
-    from shared.wakeups import park
+    from shared.messages import park
 
     park(app(), queue, message.id or "unnamed", message.get_body())
 

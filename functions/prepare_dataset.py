@@ -11,6 +11,6 @@ blueprint = func.Blueprint()
 def prepare_dataset(message: func.QueueMessage) -> None:
     """Takes the run forward from `received`."""
     from shared.app import app
-    from shared.wakeups import deliver, step
+    from shared.messages import deliver, step
 
     deliver(app(), "prepare", message.get_body(), step)

@@ -14,7 +14,7 @@ def _json(body: bytes | None) -> func.HttpResponse:
 @blueprint.route("health", trigger_arg_name="request", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def health(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     """Whether the settings are complete and storage answers, and what this process ignored so far."""
-    from shared import views
+    from shared.api import views
 
     return _json(views.health())
 
@@ -22,7 +22,7 @@ def health(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
 @blueprint.route("runs", trigger_arg_name="request", methods=["GET"])
 def runs(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     """The runs that work, then those that ended last, newest first."""
-    from shared import views
+    from shared.api import views
     from shared.app import app
 
     return _json(views.runs(app()))
@@ -31,7 +31,7 @@ def runs(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
 @blueprint.route("runs/{id}", trigger_arg_name="request", methods=["GET"])
 def run(request: func.HttpRequest) -> func.HttpResponse:
     """One run: its record, the report on its data, the metrics of its job."""
-    from shared import views
+    from shared.api import views
     from shared.app import app
 
     return _json(views.run(app(), request.route_params["id"]))
@@ -40,7 +40,7 @@ def run(request: func.HttpRequest) -> func.HttpResponse:
 @blueprint.route("folders", methods=["GET"], trigger_arg_name="request")
 def folders(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     """The dataset folders that are no run yet, and the files that each waits for."""
-    from shared import views
+    from shared.api import views
     from shared.app import app
 
     return _json(views.folders(app()))
@@ -49,7 +49,7 @@ def folders(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
 @blueprint.route("lines", trigger_arg_name="request", methods=["GET"])
 def lines(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     """The lines: what serves, what is idle, what the cleanup saved."""
-    from shared import views
+    from shared.api import views
     from shared.app import app
 
     return _json(views.lines(app()))

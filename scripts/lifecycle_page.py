@@ -1,4 +1,4 @@
-"""Writes docs/lifecycle.md from shared/lifecycle.py: a diagram, and what a run does, waits for and ends as.
+"""Writes docs/lifecycle.md from shared/lifecycle/rules.py: a diagram, and what a run does, waits for and ends as.
 
 Nothing in it is written by hand: `next_step` is asked about everything that each phase can be shown. What that is comes
 from the types of the fields, so that a field that is added is asked about too. `.venv/bin/python -m
@@ -13,25 +13,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from shared.lifecycle import (
-    WORK,
-    Check,
-    Deployment,
-    Do,
-    Go,
-    Job,
-    Phase,
-    Plan,
-    Poll,
-    Rollout,
-    Seen,
-    Step,
-    Stop,
-    Upload,
-    Wait,
-    next_step,
-    refused,
-)
+from shared.lifecycle.phase import WORK, Phase, refused
+from shared.lifecycle.rules import Do, Go, Poll, Step, Stop, Wait, next_step
+from shared.lifecycle.seen import Check, Deployment, Job, Plan, Rollout, Seen, Upload
 
 PAGE = Path(__file__).parents[1] / "docs" / "lifecycle.md"
 LOOKS: dict[Phase, type[Seen]] = {
@@ -62,7 +46,7 @@ _SAMPLES: dict[Any, tuple[Any, ...]] = {
 HEAD = """# The lifecycle of a run
 
 A run is one uploaded dataset on its way to an endpoint. Whenever it is woken, its phase and one look at Azure decide
-what it does next (`next_step` in `shared/lifecycle.py`); events never do. Made from that function by
+what it does next (`next_step` in `shared/lifecycle/rules.py`); events never do. Made from that function by
 `scripts/lifecycle_page.py`, which asks it about everything that a run can be shown; what is in ‹ › a look has told.
 How a run ends when Azure refuses a step for good, `refused` says.
 

@@ -1,18 +1,24 @@
-"""One object for everything a trigger needs: the settings, Azure, and the records.
+"""One object for everything a trigger needs: the settings, Azure, and the records; and how to wake a run or a line.
 
-Built at the first invocation of a process and kept: SDK clients are dear to make. `functions/` and the loop get it from
-here; nothing in it is made before it is asked for.
+Built at the first invocation of a process and kept: SDK clients are dear to make. `functions/` and all rooms above this
+one get it from here; nothing in it is made before it is asked for.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
 
 from shared.cloud import Cloud
-from shared.records.run import Line, Lines, Notice, Run, Runs
+from shared.lifecycle.phase import Phase
+from shared.records.base import Wake
+from shared.records.layout import PREPARE_QUEUE, STEPS_QUEUE
+from shared.records.line import Line
+from shared.records.run import Run
+from shared.records.store import Lines, Runs
 from shared.settings import Settings
 
 
@@ -31,20 +37,40 @@ class App:
         cloud = Cloud(settings)
         return cls(settings=settings, cloud=cloud, runs=Runs(cloud.blobs), lines=Lines(cloud.blobs))
 
-    def tell(self, record: Run | Line, notice: Notice) -> bool:
-        """Sends a lifecycle event to the topic, where there is one. False when the topic did not take it."""
-        data: dict[str, Any] = {"dataset": record.folder, "endpoint": record.endpoint, "reason": notice.why}
-        if isinstance(record, Run):
-            subject = f"runs/{record.id}"
-            data |= {"run": record.id, "attempt": record.attempt, "line": record.line}
-            data |= {"phase": record.phase, "model": record.model}
-        else:
-            subject = f"lines/{record.id}"
-            data |= {"line": record.id}
-        return self.cloud.topic.publish(notice.type, subject, data, id=notice.id, time=notice.at)
-
 
 @cache
 def app() -> App:
     """This process's app. Raises SettingError when the environment is incomplete."""
     return App.of(Settings.read(os.environ))
+
+
+def queue_of(phase: Phase) -> str:
+    """The queue that a run in `phase` is woken through: a long dataset must not block the short steps."""
+    return PREPARE_QUEUE if phase is Phase.RECEIVED else STEPS_QUEUE
+
+
+def wake(app: App, record: Run | Line, *, after: timedelta = timedelta(0), token: str | None = None) -> None:
+    """Has a run, or a line's upkeep, looked at after `after`.
+
+    Without a token it is nobody's timer: never dropped, arms nothing. With one it is the timer of the record's `wake`.
+    """
+    if isinstance(record, Run):
+        app.cloud.queues.send(queue_of(record.phase), {"run": record.id, "token": token}, after=after)
+    else:
+        app.cloud.queues.send(STEPS_QUEUE, {"line": record.id, "token": token}, after=after)
+
+
+def arm[T: (Run, Line)](app: App, record: T, due: datetime, save: Callable[[T], object]) -> None:
+    """Gives the record the one timer that counts, due then: saves it by `save`, then sends the timer's message.
+
+    In this order: after a crash between the two the sweep, or the cleanup, finds a timer that is overdue.
+    """
+    armed = replace(record, wake=Wake.at(due))
+    save(armed)
+    start_timer(app, armed)
+
+
+def start_timer(app: App, record: Run | Line) -> None:
+    """Sends the message of the timer that the record, as it was saved, has; nothing where it has none."""
+    if record.wake:
+        wake(app, record, after=record.wake.due - app.cloud.blobs.now(), token=record.wake.token)

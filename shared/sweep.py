@@ -15,23 +15,23 @@ from itertools import islice
 
 import msgspec
 
-from shared import naming, slots
-from shared.app import App
+from shared import naming
+from shared.app import App, queue_of, wake
 from shared.cloud.jobs import JobView
 from shared.cloud.queues import PEEKED
+from shared.counters import ignored
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.events import folder_of
-from shared.folders import DATASETS
-from shared.intake import look_into, undelivered
-from shared.lifecycle import Phase
-from shared.records.run import CONTAINER, Run, expired
-from shared.tags import RUN
-from shared.telemetry import ignored
-from shared.timers import PREPARE_QUEUE, STEPS_QUEUE, queue_of, wake
+from shared.intake.arrivals import look_into, undelivered
+from shared.intake.events import folder_of
+from shared.lifecycle.phase import Phase
+from shared.records import layout
+from shared.records.layout import DATASETS, DEAD_LETTERS, PREPARE_QUEUE, STATE, STEPS_QUEUE, WATERMARK
+from shared.records.run import Run, expired
+from shared.records.tags import RUN
+from shared.run import slots
 
 log = logging.getLogger("droptune.sweep")
 
-WATERMARK = "watermark.json"
 MARGIN = timedelta(minutes=1)
 REVIEW = timedelta(hours=1)
 """A run that waits for a person, or its turn, is looked at so often: whoever ends the wait wakes it, as a rule.
@@ -44,8 +44,6 @@ PARKED = timedelta(hours=1)
 """A parked run is tried again so often: what it stumbled over may have been mended, and it may cost money."""
 OVERLAP = timedelta(minutes=15)
 """How much of the time before the last listing the next one looks at again: a big blob is committed late."""
-DEAD_LETTERS = "deadletter"
-"""Container of what Event Grid could not deliver."""
 LETTERS_AT_MOST = 200
 """Dead letters of one tick; after a long outage the next ticks take the rest."""
 
@@ -63,7 +61,7 @@ def sweep(app: App) -> None:
     """One pass over what may have been missed. Doing it twice at once wakes twice and changes nothing."""
     now = app.cloud.blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
     try:
-        data, etag = app.cloud.blobs.read(CONTAINER, WATERMARK)
+        data, etag = app.cloud.blobs.read(STATE, WATERMARK)
         mark = msgspec.json.decode(data, type=Watermark)
     except NotFound:
         mark, etag = Watermark(installed=now, swept=now), None
@@ -80,7 +78,7 @@ def sweep(app: App) -> None:
         return
     try:
         body = msgspec.json.encode(after)
-        app.cloud.blobs.write(CONTAINER, WATERMARK, body, if_match=etag, if_none_match=etag is None)
+        app.cloud.blobs.write(STATE, WATERMARK, body, if_match=etag, if_none_match=etag is None)
     except Conflict:
         log.info("another sweep moved the watermark")
 
@@ -205,10 +203,10 @@ def _handle_dead_letter(app: App, name: str) -> None:
     except (Transient, Conflict, Permanent):
         raise
     except Exception as error:
-        kept = f"poison/{DEAD_LETTERS}/{name}"
-        blobs.write(CONTAINER, kept, letter)
-        log.exception("%s/%s can't be handled; it is in %s/%s now", DEAD_LETTERS, name, CONTAINER, kept)
-        ignored("dead_letter", f"{CONTAINER}/{kept}: {error}")
+        kept = layout.poisoned(DEAD_LETTERS, name)
+        blobs.write(STATE, kept, letter)
+        log.exception("%s/%s can't be handled; it is in %s/%s now", DEAD_LETTERS, name, STATE, kept)
+        ignored("dead_letter", f"{STATE}/{kept}: {error}")
     blobs.delete(DEAD_LETTERS, name)
 
 

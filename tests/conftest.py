@@ -11,9 +11,9 @@ import pytest
 
 from localcloud.environment import foreign
 from localcloud.stack import Stack
-from shared import slots
 from shared.app import App
-from shared.records.run import CONTAINER
+from shared.records import layout
+from shared.records.layout import STATE
 from shared.settings import Settings
 
 
@@ -37,8 +37,8 @@ def eventually[T](look: Callable[[], T | None], timeout: float = 30, *, every: f
 def forget(app: App) -> None:
     """Nothing that tests have begun in the session's cloud is active any more, or holds a slot."""
     for run_id, _ in app.runs.active():
-        app.cloud.blobs.delete(CONTAINER, f"active/{run_id}")
-    app.cloud.blobs.delete(CONTAINER, slots.BLOB)
+        app.cloud.blobs.delete(STATE, f"active/{run_id}")
+    app.cloud.blobs.delete(STATE, layout.SLOTS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,13 +15,17 @@ import pytest
 
 from localcloud.stack import Stack
 from shared import naming
-from shared.advance import advance
 from shared.app import App
-from shared.folders import DATASETS, datasets_of, read_folder
-from shared.intake import look_into
-from shared.lifecycle import Phase
-from shared.records.run import Claim, Line, Run, Wake
-from shared.wakeups import park, step
+from shared.intake.arrivals import look_into
+from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.phase import Phase
+from shared.messages import park, step
+from shared.records import layout
+from shared.records.base import Wake
+from shared.records.layout import DATASETS
+from shared.records.line import Line
+from shared.records.run import Claim, Run
+from shared.run.loop import advance
 from tests.conftest import eventually
 
 
@@ -281,7 +285,7 @@ def test_a_bug_is_counted_by_the_queue_and_holds_nothing_back(quick: App, folder
     run = received(quick, folder)
     loaded = quick.runs.load(run.id)
     assert loaded
-    quick.cloud.blobs.write("prepared", f"{run.prepared}/test.jsonl", b"broken\n")
+    quick.cloud.blobs.write("prepared", layout.part_of(run.prepared, "test"), b"broken\n")
     cloud.control("POST", "/_local/pretend", {"deployments": {"seconds": 0, "match": "/d-1$"}})
     quick.cloud.endpoints.create(folder)
     eventually(lambda: (found := quick.cloud.endpoints.get(folder)) and found.state == "Succeeded")

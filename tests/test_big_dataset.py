@@ -15,14 +15,16 @@ import psutil
 import pytest
 
 from localcloud.stack import Stack
-from shared import views
-from shared.advance import advance
+from shared.api import views
 from shared.app import App
-from shared.folders import DATASETS, PREPARED, datasets_of, read_folder
-from shared.intake import look_into
-from shared.lifecycle import Phase
+from shared.intake.arrivals import look_into
+from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.phase import Phase
+from shared.records import layout
+from shared.records.layout import DATASETS, PREPARED
 from shared.records.run import Run
-from shared.run.actions.rollout import ACTIONS, CODE
+from shared.run.actions import ACTIONS
+from shared.run.loop import advance
 from shared.training.step import code
 from tests.conftest import eventually, forget
 from tests.hub import Hub
@@ -169,7 +171,7 @@ def test_data_that_change_after_that_do_no_harm(small: App, folder: str) -> None
 
 @pytest.mark.thorough
 def test_names_policy_and_model_reach_the_step_and_unchanged_code_is_uploaded_once(small: App, folder: str) -> None:
-    before = small.cloud.blobs.head(PREPARED, f"{CODE}/{code()[0]}")
+    before = small.cloud.blobs.head(PREPARED, layout.code(code()[0]))
     name = 'it\'s $(odd) "data".jsonl'
     small.cloud.blobs.write(DATASETS, f"{folder}/{name}", rows(40) + b"oops\n")
     spec = f"train: {json.dumps(name)}\non_bad_rows: drop\nmin_rows: 40\n".encode()
@@ -178,7 +180,7 @@ def test_names_policy_and_model_reach_the_step_and_unchanged_code_is_uploaded_on
     assert sum(done.rows.values()) == 40
     assert json.loads(prepared(small, run, "report.json"))["by_rule"] == {"not_json": 1}
     assert json.loads(prepared(small, run, "plan.json"))["facts"] == {"context": 4096, "tools": False}
-    after = small.cloud.blobs.head(PREPARED, f"{CODE}/{code()[0]}")
+    after = small.cloud.blobs.head(PREPARED, layout.code(code()[0]))
     assert after
     assert before is None or before == after
     advance(small, done.id, None)

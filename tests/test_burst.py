@@ -13,8 +13,10 @@ import pytest
 from benchmarks import burst
 from shared import naming
 from shared.app import App
-from shared.lifecycle import WORK, Phase
-from shared.records.run import CONTAINER, Entry, File, Line, Run, Serving
+from shared.lifecycle.phase import WORK, Phase
+from shared.records.layout import STATE
+from shared.records.line import Line, Serving
+from shared.records.run import Entry, File, Run
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 NAME = "burst-0/train-{}.jsonl"
@@ -49,7 +51,7 @@ class Burst:
                 *burst.check_lines(self.app, self.runs, self.history),
             ]
         finally:
-            self.app.cloud.blobs.delete(CONTAINER, f"standing/{self.line}")
+            self.app.cloud.blobs.delete(STATE, f"standing/{self.line}")
 
     def change(self, number: int, **changes: Any) -> None:
         """Another run in the place of that one."""

@@ -16,12 +16,17 @@ import requests
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared.app import App
-from shared.cleanup import DELETIONS, cleanup, tend
 from shared.errors import Transient
-from shared.lifecycle import Phase, Rollout
-from shared.looks import OBSERVE
-from shared.records.run import CONTAINER, FRESH, Heading, Line, Run, Serving
-from shared.run.actions.rollout import ACTIONS
+from shared.lifecycle.phase import Phase
+from shared.lifecycle.seen import Rollout
+from shared.line.cleanup import cleanup
+from shared.line.teardown import tend
+from shared.records.base import FRESH
+from shared.records.layout import DELETIONS, STATE
+from shared.records.line import Heading, Line, Serving
+from shared.records.run import Run
+from shared.run.actions import ACTIONS
+from shared.run.observe import OBSERVE
 from shared.serving.gate import Promotion
 from tests.chaos.wire import HostDied
 from tests.conftest import eventually
@@ -34,7 +39,7 @@ MakeLine = Callable[..., Line]
 @pytest.fixture
 def make_line(app: App, cloud: Stack) -> Iterator[MakeLine]:
     """Makes an endpoint, with the deployment and its traffic if one serves, and its line with these fields."""
-    app.cloud.blobs.delete(CONTAINER, DELETIONS)
+    app.cloud.blobs.delete(STATE, DELETIONS)
     cloud.control("POST", "/_local/pretend", {"deployments": {"match": "^clean-"}})
     made: list[Line] = []
 
@@ -176,7 +181,7 @@ def test_no_more_go_in_a_window_than_the_cap_allows(app: App, make_line: MakeLin
     cleanup(capped)
     going = [line for line in lines if now_of(app, line).tearing_down]
     assert len(going) <= 2
-    app.cloud.blobs.delete(CONTAINER, DELETIONS)
+    app.cloud.blobs.delete(STATE, DELETIONS)
     cleanup(capped)
     assert len([line for line in lines if now_of(app, line).tearing_down]) > len(going)
     for line in lines:

@@ -17,14 +17,17 @@ import pytest
 
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
-from shared import compare as gate_effect
 from shared.app import App
-from shared.compare import ANSWERS, compare, held_out
 from shared.errors import Transient
-from shared.folders import DATASETS, PREPARED, datasets_of, read_folder
-from shared.intake import look_into
-from shared.lifecycle import Phase
-from shared.records.run import Line, Run, Serving
+from shared.intake.arrivals import look_into
+from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.phase import Phase
+from shared.records import layout
+from shared.records.layout import DATASETS, PREPARED
+from shared.records.line import Line, Serving
+from shared.records.run import Run
+from shared.run.actions import gate as gate_effect
+from shared.run.actions.gate import compare, held_out
 from shared.serving.gate import Bounds, Gate, Promotion, Scores
 from tests.conftest import eventually
 from tests.localcloud.azureml.submitting import submitting
@@ -131,7 +134,7 @@ def live_of(scores: Scores) -> float:
 
 
 def sheet(app: App, run: Run) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(app.cloud.blobs.read(PREPARED, f"{run.prepared}/{ANSWERS}")[0])
+    read: dict[str, Any] = json.loads(app.cloud.blobs.read(PREPARED, layout.answers(run.prepared))[0])
     return read
 
 
@@ -161,7 +164,7 @@ def test_a_worse_version_is_stopped_and_its_owner_can_read_why(app: App, run: Ru
     assert 10 < scores.new < 90
     assert f"{ROWS} held-out rows score {scores.new:.2f} (chrf)" in scores.why
     assert "below the 100.00 of the version that serves, which is more than max_drop 5" in scores.why
-    assert f"{PREPARED}/{run.prepared}/{ANSWERS}" in scores.why
+    assert f"{PREPARED}/{layout.answers(run.prepared)}" in scores.why
     kept = sheet(app, worse)
     assert (kept["new"], kept["live"], kept["score"]) == ("vague", "knowing", "chrf")
     assert len(kept["rows"]) == ROWS
@@ -225,7 +228,7 @@ def test_the_rows_are_the_runs_own_and_always_the_same(app: App, run: Run) -> No
 
 def test_only_the_beginning_of_a_large_test_file_is_read(app: App, run: Run) -> None:
     long = {"messages": [{"role": "user", "content": "x" * 1024 * 1024}, {"role": "assistant", "content": "y"}]}
-    app.cloud.blobs.write(PREPARED, f"{run.prepared}/test.jsonl", jsonl([long] * 9))
+    app.cloud.blobs.write(PREPARED, layout.part_of(run.prepared, "test"), jsonl([long] * 9))
     with requests_of(app) as sent:
         assert sorted(line for line, _ in held_out(app, run)) == [1, 2, 3]
     assert sent.bytes <= 5 * 1024 * 1024
@@ -234,12 +237,12 @@ def test_only_the_beginning_of_a_large_test_file_is_read(app: App, run: Run) -> 
 def test_rows_with_tool_turns_are_left_out(app: App, run: Run) -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": "f"}}]}
     tools = [{"messages": [row(1)["messages"][0], call]} for _ in range(20)]
-    app.cloud.blobs.write(PREPARED, f"{run.prepared}/test.jsonl", jsonl([*tools, row(1), row(2)]))
+    app.cloud.blobs.write(PREPARED, layout.part_of(run.prepared, "test"), jsonl([*tools, row(1), row(2)]))
     scores = compared(app, run)
     assert scores.rows == 2
     assert {each["line"] for each in sheet(app, run)["rows"]} == {21, 22}
 
-    app.cloud.blobs.write(PREPARED, f"{run.prepared}/test.jsonl", jsonl(tools))
+    app.cloud.blobs.write(PREPARED, layout.part_of(run.prepared, "test"), jsonl(tools))
     scores = compared(app, run)
     assert scores.passed
     assert "no held-out row is of text alone" in scores.why
@@ -389,7 +392,7 @@ def test_the_floor_is_of_all_rows_whatever_serves_made_of_them(app: App, run: Ru
     for line, each in enumerate(rows, start=1):
         if line != first:
             each["messages"][-1]["content"] = "QQQQ"
-    app.cloud.blobs.write(PREPARED, f"{run.prepared}/test.jsonl", jsonl(rows))
+    app.cloud.blobs.write(PREPARED, layout.part_of(run.prepared, "test"), jsonl(rows))
     fault(cloud, run, skip=ROWS + 1, count=ROWS - 1, status=424, code="ModelError", message="too long")
     scores = compared(app, asking(run, min_score=50))
     assert scores.compared
@@ -402,7 +405,7 @@ def test_the_floor_is_of_all_rows_whatever_serves_made_of_them(app: App, run: Ru
 
 @pytest.mark.parametrize("broken", [b"", b"{", b'{"rows": 3}', b"\xff"])
 def test_answers_that_somebody_broke_are_asked_for_again(app: App, run: Run, broken: bytes) -> None:
-    app.cloud.blobs.write(PREPARED, f"{run.prepared}/{ANSWERS}", broken)
+    app.cloud.blobs.write(PREPARED, layout.answers(run.prepared), broken)
     assert compared(app, run).passed
     assert len(sheet(app, run)["rows"]) == ROWS
 
@@ -420,7 +423,7 @@ def test_answers_to_a_version_that_served_before_are_not_taken(app: App, run: Ru
 
 def test_long_texts_are_kept_as_excerpts(app: App, run: Run) -> None:
     long = {"messages": [{"role": "user", "content": "é" * 9999}, {"role": "assistant", "content": "y" * 9999}]}
-    app.cloud.blobs.write(PREPARED, f"{run.prepared}/test.jsonl", jsonl([long]))
+    app.cloud.blobs.write(PREPARED, layout.part_of(run.prepared, "test"), jsonl([long]))
     compared(app, run)
     (kept,) = sheet(app, run)["rows"]
     assert {len(kept[text]) for text in ("question", "expected")} == {gate_effect.EXCERPT}

@@ -16,20 +16,26 @@ from uuid import uuid4
 import pytest
 
 from localcloud.stack import Stack
-from shared import commands, naming, slots, turn
-from shared.advance import advance
+from shared import naming
+from shared.api import run_commands
 from shared.app import App
-from shared.folders import DATASETS, datasets_of, read_folder
-from shared.intake import look_into
-from shared.lifecycle import Phase, Rollout
-from shared.lines import held_by
-from shared.looks import OBSERVE
-from shared.records.run import Heading, Leaving, Line, Run, Serving, Wake
-from shared.release import release
-from shared.run.actions.rollout import ACTIONS
+from shared.intake.arrivals import look_into
+from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.phase import Phase
+from shared.lifecycle.seen import Rollout
+from shared.line.access import held_by
+from shared.messages import park
+from shared.records.base import Wake
+from shared.records.layout import DATASETS
+from shared.records.line import Heading, Leaving, Line, Serving
+from shared.records.run import Run
+from shared.run import slots, turn
+from shared.run.actions import ACTIONS
+from shared.run.ending import release
+from shared.run.loop import advance
+from shared.run.observe import OBSERVE
+from shared.run.slots import free_slot
 from shared.serving.gate import Promotion
-from shared.timers import free_slot
-from shared.wakeups import park
 from tests.commands.conftest import woken
 from tests.conftest import eventually
 from tests.test_advance import driven, reload, rows
@@ -134,7 +140,7 @@ def test_a_cancellation_during_long_work_is_in_the_history(app: App, key: str, m
     prepare = ACTIONS["prepare"]
 
     def long(app: App, run: Run) -> Run:
-        commands.cancel(app, run.id, by="ann")
+        run_commands.cancel(app, run.id, by="ann")
         cancelled = reload(app, run.id).claim
         eventually(lambda: reload(app, run.id).claim != cancelled)
         return prepare(app, run)

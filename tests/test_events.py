@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.events import BlobCreated, Ignored, JobChanged, blob_created, job_changed
+from shared.intake.events import BlobCreated, Ignored, JobChanged, blob_created, job_changed
 
 
 def storage_event(path: str = "faq/train.jsonl", *, subject: str | None = None, **data: Any) -> dict[str, Any]:

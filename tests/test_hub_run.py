@@ -12,9 +12,10 @@ import sys
 from localcloud.stack import Stack
 from shared.app import App
 from shared.dataset.split import PARTS
-from shared.folders import PREPARED
-from shared.intake import look_into
-from shared.lifecycle import Phase
+from shared.intake.arrivals import look_into
+from shared.lifecycle.phase import Phase
+from shared.records import layout
+from shared.records.layout import PREPARED
 from tests.hub import Hub, ultrachat
 from tests.test_advance import folder, quick, reload
 
@@ -54,6 +55,6 @@ def test_a_source_in_finetune_yaml_is_read_at_one_commit(quick: App, folder: str
     assert run.rows["test"] == 10, "a fifth of test_sft"
     assert run.rows["train"] + run.rows["validation"] == 94, "a fifth of train_sft, of which validation was cut"
     for part in PARTS:
-        data, _ = quick.cloud.blobs.read(PREPARED, f"{run.prepared}/{part}.jsonl")
+        data, _ = quick.cloud.blobs.read(PREPARED, layout.part_of(run.prepared, part))
         assert [set(json.loads(line)) for line in data.splitlines()] == [{"messages"}] * run.rows[part]
     quick.runs.retire(run_id)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.idle import Delete, Keep, Notice, Pending, Policy, Usage, money_saved, verdict
+from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, money_saved, verdict
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

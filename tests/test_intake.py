@@ -6,15 +6,17 @@ from uuid import uuid4
 
 import pytest
 
-from shared import naming, views
-from shared.advance import advance
+from shared import naming
+from shared.api import views
 from shared.app import App
+from shared.counters import ignored_so_far
 from shared.dataset.spec import Hub, Policy
-from shared.folders import DATASETS, datasets_of, read_folder
-from shared.intake import job_changed, look_into, uploaded
-from shared.lifecycle import Phase
+from shared.intake.arrivals import job_changed, look_into, uploaded
+from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.phase import Phase
+from shared.records.layout import DATASETS
 from shared.records.run import Run
-from shared.telemetry import ignored_so_far
+from shared.run.loop import advance
 
 ROW = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
 

@@ -7,23 +7,9 @@ import pytest
 
 from scripts import lifecycle_page
 from scripts.lifecycle_page import LOOKS, shown, target
-from shared.lifecycle import (
-    WORK,
-    Check,
-    Do,
-    Go,
-    Job,
-    Phase,
-    Plan,
-    Poll,
-    Rollout,
-    Seen,
-    Stop,
-    Upload,
-    Wait,
-    next_step,
-    refused,
-)
+from shared.lifecycle.phase import WORK, Phase, refused
+from shared.lifecycle.rules import Do, Go, Poll, Stop, Wait, next_step
+from shared.lifecycle.seen import Check, Job, Plan, Rollout, Seen, Upload
 
 SHOWN: dict[Phase, list[Seen]] = {phase: list(shown(phase)) for phase in LOOKS}
 ONWARD = {

@@ -15,8 +15,11 @@ from localcloud.stack import Stack
 from shared.app import App
 from shared.dataset.spec import Hub, Policy
 from shared.errors import Conflict
-from shared.lifecycle import Phase
-from shared.records.run import CONTAINER, HISTORY_LIMIT, Claim, File, Line, Run, Wake, expired
+from shared.lifecycle.phase import Phase
+from shared.records.base import Wake
+from shared.records.layout import STATE
+from shared.records.line import Line
+from shared.records.run import HISTORY_LIMIT, Claim, File, Run, expired
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -187,7 +190,7 @@ def test_a_run_that_is_taken_up_again_while_its_old_end_is_put_away_stays_active
     """A person retries it just while the sweep retires it, behind each of the sweep's requests."""
     run = a_run(phase=Phase.FAILED)
     app.runs.create(run)
-    app.cloud.blobs.write(CONTAINER, f"active/{run.id}", b"")  # as a crash before the retirement leaves it
+    app.cloud.blobs.write(STATE, f"active/{run.id}", b"")  # as a crash before the retirement leaves it
 
     def reopen() -> None:
         loaded = app.runs.load(run.id)
@@ -236,19 +239,19 @@ def test_a_record_that_somebody_broke_does_not_hide_the_others(app: App) -> None
     good, broken = (a_run(phase=Phase.FAILED, since=app.cloud.blobs.now()) for _ in range(2))
     for run in (good, broken):
         app.runs.create(run)
-    app.cloud.blobs.write(CONTAINER, f"runs/{broken.id}.json", b'{"id": 1}')
+    app.cloud.blobs.write(STATE, f"runs/{broken.id}.json", b'{"id": 1}')
     assert good.id in shown(app)
     assert broken.id not in shown(app)
-    app.cloud.blobs.delete(CONTAINER, f"runs/{broken.id}.json")
+    app.cloud.blobs.delete(STATE, f"runs/{broken.id}.json")
 
 
 def test_a_young_marker_without_a_record_stays(app: App) -> None:
     """Its maker is about to save the record."""
     run = a_run()
-    app.cloud.blobs.write(CONTAINER, f"active/{run.id}", b"")
+    app.cloud.blobs.write(STATE, f"active/{run.id}", b"")
     app.runs.retire(run.id)
     assert is_active(app, run)
-    app.cloud.blobs.delete(CONTAINER, f"active/{run.id}")
+    app.cloud.blobs.delete(STATE, f"active/{run.id}")
 
 
 def a_line(**changes: object) -> Line:

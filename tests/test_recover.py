@@ -11,11 +11,14 @@ from uuid import uuid4
 import pytest
 
 from localcloud.stack import Stack
-from shared import commands, slots
+from shared.api import line_commands, run_commands
+from shared.api.recover import Recovered, recover
 from shared.app import App
-from shared.lifecycle import Phase
-from shared.records.run import CONTAINER, Line, Run
-from shared.recover import Recovered, recover
+from shared.lifecycle.phase import Phase
+from shared.records.layout import STATE
+from shared.records.line import Line
+from shared.records.run import Run
+from shared.run import slots
 from tests.conftest import eventually, forget
 from tests.test_advance import driven, received, reload, rows
 
@@ -69,8 +72,8 @@ def lose(app: App, *records: Run | Line) -> None:
     """As if somebody had emptied the container."""
     for record in records:
         kinds = ("runs", "active") if isinstance(record, Run) else ("lines", "standing")
-        app.cloud.blobs.delete(CONTAINER, f"{kinds[0]}/{record.id}.json")
-        app.cloud.blobs.delete(CONTAINER, f"{kinds[1]}/{record.id}")
+        app.cloud.blobs.delete(STATE, f"{kinds[0]}/{record.id}.json")
+        app.cloud.blobs.delete(STATE, f"{kinds[1]}/{record.id}")
 
 
 def line_of(app: App, run: Run) -> Line:
@@ -131,9 +134,9 @@ def test_what_serves_is_known_again(quick: App, folder: str) -> None:
 def test_what_went_live_is_not_trained_again(quick: App, folder: str, cloud: Stack) -> None:
     run = live(quick, received(quick, folder))
     note = f"trained/{run.line}/{run.fingerprint}.json"
-    kept, _ = quick.cloud.blobs.read(CONTAINER, note)
+    kept, _ = quick.cloud.blobs.read(STATE, note)
     lose(quick, run, line_of(quick, run))
-    quick.cloud.blobs.delete(CONTAINER, note)
+    quick.cloud.blobs.delete(STATE, note)
     assert any("not trained again" in each for each in of(recover(quick), f"run {run.id}"))
     same = driven(quick, received(quick, folder), lambda now: now.phase.ended)
     assert same.id != run.id
@@ -141,13 +144,13 @@ def test_what_went_live_is_not_trained_again(quick: App, folder: str, cloud: Sta
     assert f"run {run.id} made {run.model} of the same data" in same.reason
     assert jobs(cloud, same) == 0
 
-    quick.cloud.blobs.delete(CONTAINER, note)
+    quick.cloud.blobs.delete(STATE, note)
     recover(quick)
-    assert quick.cloud.blobs.read(CONTAINER, note)[0] == kept, "its record was there, and that was not"
+    assert quick.cloud.blobs.read(STATE, note)[0] == kept, "its record was there, and that was not"
     other = kept.replace(run.id.encode(), b"another")
-    quick.cloud.blobs.write(CONTAINER, note, other)
+    quick.cloud.blobs.write(STATE, note, other)
     assert not of(recover(quick), f"run {run.id}")
-    assert quick.cloud.blobs.read(CONTAINER, note)[0] == other, "what is remembered is not written over"
+    assert quick.cloud.blobs.read(STATE, note)[0] == other, "what is remembered is not written over"
 
 
 def test_what_went_live_and_was_torn_down_is_not_trained_again(quick: App, folder: str) -> None:
@@ -157,7 +160,7 @@ def test_what_went_live_and_was_torn_down_is_not_trained_again(quick: App, folde
     quick.cloud.endpoints.remove_deployment(run.endpoint, run.deployment)
     eventually(lambda: quick.cloud.endpoints.deployments(run.endpoint) == [])
     lose(quick, run)
-    quick.cloud.blobs.delete(CONTAINER, f"trained/{run.line}/{run.fingerprint}.json")
+    quick.cloud.blobs.delete(STATE, f"trained/{run.line}/{run.fingerprint}.json")
     recover(quick)
     found = reload(quick, run.id)
     assert (found.phase, found.model, found.fingerprint) == (Phase.LIVE, run.model, run.fingerprint)
@@ -219,7 +222,7 @@ def test_what_stands_beside_what_serves_asks_before_it_serves(quick: App, folder
     assert any("droptune approve" in each for each in of(said, new.id))
     cloud.control("POST", "/_local/clock", {"advance": HOUR})
     driven(quick, new, lambda now: now.held == "approval")
-    commands.approve(quick, new.id, by="ada")
+    run_commands.approve(quick, new.id, by="ada")
     live(quick, new)
 
 
@@ -238,14 +241,14 @@ def test_what_served_before_keeps_its_grace_and_then_goes(quick: App, folder: st
 
 def test_a_model_that_nothing_serves_waits_for_a_person(quick: App, folder: str) -> None:
     old = live(quick, received(quick, folder))
-    commands.pin(quick, old.line)
+    line_commands.pin(quick, old.line)
     run = driven(quick, received(quick, folder, rows(21)), lambda now: now.held == "pin")
     lose(quick, old, run, line_of(quick, run))
     recover(quick)
     found = reload(quick, run.id)
     assert found.phase is Phase.CANCELLED
     assert "droptune retry" in found.reason
-    commands.retry(quick, run.id)
+    run_commands.retry(quick, run.id)
     assert live(quick, run).model == run.model
 
 
@@ -276,7 +279,7 @@ def test_of_two_the_older_is_superseded(quick: App, folder: str, cloud: Stack) -
 def test_a_run_that_lost_its_marker_is_found_by_the_sweep_again(quick: App, folder: str, cloud: Stack) -> None:
     pretend(cloud, jobs={"seconds": HOUR})
     run = submitted(quick, folder)
-    quick.cloud.blobs.delete(CONTAINER, f"active/{run.id}")
+    quick.cloud.blobs.delete(STATE, f"active/{run.id}")
     recover(quick)
     assert run.id in {key for key, _ in quick.runs.active()}
     assert reload(quick, run.id) == run

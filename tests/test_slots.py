@@ -17,12 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from localcloud.stack import Stack
-from shared import slots
 from shared.app import App
 from shared.errors import Transient
-from shared.lifecycle import Phase
-from shared.records.run import CONTAINER, Claim, Run
-from shared.slots import (
+from shared.lifecycle.phase import Phase
+from shared.lifecycle.slots import (
     DAY,
     Limits,
     Place,
@@ -37,6 +35,10 @@ from shared.slots import (
     upcoming,
     waited_longer,
 )
+from shared.records import layout
+from shared.records.layout import STATE
+from shared.records.run import Claim, Run
+from shared.run import slots
 from tests.conftest import forget
 from tests.test_sweep import submitted
 
@@ -280,7 +282,7 @@ def two(app: App) -> Iterator[App]:
 
 
 def lost(app: App) -> None:
-    app.cloud.blobs.delete(CONTAINER, slots.BLOB)
+    app.cloud.blobs.delete(STATE, layout.SLOTS)
 
 
 @pytest.fixture
@@ -289,7 +291,7 @@ def names() -> list[str]:
 
 
 def etag(app: App) -> str | None:
-    found = app.cloud.blobs.head(CONTAINER, slots.BLOB)
+    found = app.cloud.blobs.head(STATE, layout.SLOTS)
     return found.etag if found else None
 
 
@@ -354,7 +356,7 @@ def test_somebody_faster_is_met_by_trying_again_and_then_later(two: App, names: 
     def meddle(now: Slots, _: datetime) -> Slots:
         nonlocal calls
         calls += 1
-        two.cloud.blobs.write(CONTAINER, slots.BLOB, msgspec.json.encode(now))
+        two.cloud.blobs.write(STATE, layout.SLOTS, msgspec.json.encode(now))
         return taken(now, names[0], Limits(active=1, day=1), START)
 
     slots.take(two, names[1])
@@ -465,7 +467,7 @@ def test_quota_is_waited_for_in_line_by_phase_and_attempt_and_forgotten_with_it(
     assert not slots.shortage(two, run_of(two, names[0])).queued
     assert slots.shortage(two, run_of(two, names[2])) == Shortage(queued=True)
     slots.stale(two)
-    assert len(json.loads(two.cloud.blobs.read(CONTAINER, slots.BLOB)[0])["short"]) == 1
+    assert len(json.loads(two.cloud.blobs.read(STATE, layout.SLOTS)[0])["short"]) == 1
 
 
 def run_of(app: App, run_id: str) -> Run:
@@ -481,13 +483,13 @@ def changed(app: App, run_id: str, **changes: Any) -> None:
 
 
 def test_a_record_that_somebody_broke_keeps_its_slot(two: App, names: list[str]) -> None:
-    two.cloud.blobs.write(CONTAINER, f"runs/{names[0]}.json", b"{}")
+    two.cloud.blobs.write(STATE, f"runs/{names[0]}.json", b"{}")
     slots.take(two, names[0])
     try:
         assert slots.stale(two) == []
         assert slots.look(two, names[0]).held
     finally:
-        two.cloud.blobs.delete(CONTAINER, f"runs/{names[0]}.json")
+        two.cloud.blobs.delete(STATE, f"runs/{names[0]}.json")
 
 
 def test_a_record_that_is_lost_is_made_of_the_runs_that_work(two: App, names: list[str]) -> None:
@@ -499,13 +501,13 @@ def test_a_record_that_is_lost_is_made_of_the_runs_that_work(two: App, names: li
     recorded(two, f"r{uuid4().hex[:15]}", Phase.PREPARED, claim=Claim(action="pin", until=now))
     recorded(two, f"r{uuid4().hex[:15]}", Phase.REGISTERED)
     for blob in (f"runs/{broken}.json", f"active/{broken}"):
-        two.cloud.blobs.write(CONTAINER, blob, b"{")
+        two.cloud.blobs.write(STATE, blob, b"{")
     assert slots.take(two, new).why == "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken, 1 run is before it"
     lost(two)
     assert slots.look(two, submits) == slots.look(two, trains) == Place(held=True)
     assert slots.stale(two) == []
     assert slots.free(two, trains) == [waits]
-    two.cloud.blobs.delete(CONTAINER, f"runs/{broken}.json")
+    two.cloud.blobs.delete(STATE, f"runs/{broken}.json")
 
 
 def test_who_trains_where_the_record_is_lost_counts_for_the_day(two: App, names: list[str]) -> None:

@@ -14,13 +14,15 @@ import pytest
 
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
-from shared import naming, slots
+from shared import naming
 from shared.app import App
-from shared.folders import DATASETS
-from shared.lifecycle import ENDED, Phase
-from shared.records.run import CONTAINER, File, Notice, Run, Wake
-from shared.sweep import DEAD_LETTERS, WATERMARK, Watermark, sweep
-from shared.telemetry import ignored_so_far
+from shared.counters import ignored_so_far
+from shared.lifecycle.phase import ENDED, Phase
+from shared.records.base import Notice, Wake
+from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
+from shared.records.run import File, Run
+from shared.run import slots
+from shared.sweep import Watermark, sweep
 from tests.cloud.test_jobs import request
 from tests.conftest import eventually, forget
 
@@ -73,7 +75,7 @@ def reviewed(app: App, ago: timedelta) -> None:
     """Has the last review of those who wait for people be so long ago."""
     now = app.cloud.blobs.now()
     mark = Watermark(installed=now, swept=now, reviewed=now - ago)
-    app.cloud.blobs.write(CONTAINER, WATERMARK, msgspec.json.encode(mark))
+    app.cloud.blobs.write(STATE, WATERMARK, msgspec.json.encode(mark))
 
 
 def runs_of(app: App, folder: str) -> list[Run]:
@@ -97,7 +99,7 @@ def test_the_datasets_are_listed_only_so_often(app: App, folder: str) -> None:
 
 
 def test_what_was_there_before_the_installation_is_left_alone(app: App, folder: str) -> None:
-    app.cloud.blobs.delete(CONTAINER, WATERMARK)
+    app.cloud.blobs.delete(STATE, WATERMARK)
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
     written = app.cloud.blobs.head(DATASETS, f"{folder}/train.jsonl")
     assert written
@@ -193,7 +195,7 @@ def test_a_job_that_no_run_waits_for_is_cancelled_by_the_hourly_review(app: App,
     cloud.control("POST", "/_local/pretend", {"jobs": {"seconds": 3600}})
     ended, retried = a_run(app, folder, Phase.FAILED), a_run(app, folder, Phase.RECEIVED, attempt=2)
     training, broken, lost = a_run(app, folder, Phase.TRAINING), f"r{uuid4().hex[:15]}", f"r{uuid4().hex[:15]}"
-    app.cloud.blobs.write(CONTAINER, f"runs/{broken}.json", b"{")
+    app.cloud.blobs.write(STATE, f"runs/{broken}.json", b"{")
     jobs = {run: submitted(app, run) for run in (ended.id, retried.id, training.id, broken, lost)}
 
     def running() -> set[str]:
@@ -279,7 +281,7 @@ def test_a_dead_letter_that_can_t_be_read_is_kept_and_counted_once_and_holds_no_
         sweep(once)
     assert runs_of(app, folder)
     assert ignored_so_far["dead_letter"] == before + 1
-    assert json.loads(app.cloud.blobs.read(CONTAINER, f"poison/{DEAD_LETTERS}/{letter}")[0])[0] == event
+    assert json.loads(app.cloud.blobs.read(STATE, f"poison/{DEAD_LETTERS}/{letter}")[0])[0] == event
     assert app.cloud.blobs.head(DEAD_LETTERS, letter) is None
 
 
@@ -300,7 +302,7 @@ def test_it_costs_what_is_active_however_much_has_ended(app: App, folder: str) -
             app.cloud.blobs.write(DATASETS, f"{folder}-{number}/train.jsonl", ROW)
             a_run(app, folder, Phase.LIVE, since=now + number * timedelta(minutes=1))  # the newest of all on the page
         else:  # without what a page shows, which takes more writes
-            app.cloud.blobs.write(CONTAINER, f"runs/r{uuid4().hex[:15]}.json", b"{}")
+            app.cloud.blobs.write(STATE, f"runs/r{uuid4().hex[:15]}.json", b"{}")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(finish, range(300)))

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import tags
 from shared.dataset.spec import Hub, Policy
-from shared.records.run import File, Line, Run
+from shared.records import tags
+from shared.records.line import Line
+from shared.records.run import File, Run
 from shared.serving.gate import Bounds, Gate, Promotion
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

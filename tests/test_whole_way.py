@@ -15,9 +15,10 @@ import pytest
 from examples.make_facts import make, write_rows
 from localcloud.stack import Stack
 from shared.app import App
-from shared.folders import DATASETS
-from shared.lifecycle import Phase
-from shared.records.run import Line, Run
+from shared.lifecycle.phase import Phase
+from shared.records.layout import DATASETS
+from shared.records.line import Line
+from shared.records.run import Run
 from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.settings import Settings
 from tests.conftest import eventually, pointed_at

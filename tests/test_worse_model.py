@@ -22,12 +22,12 @@ import pytest
 
 from examples.make_facts import facts, make
 from localcloud.stack import Stack
-from shared import commands
+from shared.api import line_commands
 from shared.app import App
-from shared.compare import ANSWERS
-from shared.folders import DATASETS, PREPARED
-from shared.lifecycle import Phase
-from shared.records.run import CONTAINER, Run
+from shared.lifecycle.phase import Phase
+from shared.records import layout
+from shared.records.layout import DATASETS, PREPARED, STATE
+from shared.records.run import Run
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
 from shared.settings import Settings
 from tests.conftest import eventually, pointed_at
@@ -192,9 +192,9 @@ def test_a_worse_model_is_stopped_and_no_rollout_costs_a_caller_an_answer(
         seen = len(client.calls)
         assert answered_by(client.calls) == [first.deployment]
         # What it would have answered can be read, and so can its log.
-        sheet = json.loads(app.cloud.blobs.read(PREPARED, f"{worse.prepared}/{ANSWERS}")[0])
+        sheet = json.loads(app.cloud.blobs.read(PREPARED, layout.answers(worse.prepared))[0])
         assert len(sheet["rows"]) == 20
-        assert app.cloud.blobs.head(CONTAINER, f"logs/{worse.deployment}.txt")
+        assert app.cloud.blobs.head(STATE, f"logs/{worse.deployment}.txt")
 
         # Good data again, others: the callers get it, all at once.
         owner.upload(train_jsonl=lines(known(seed=2)[0]))
@@ -204,7 +204,7 @@ def test_a_worse_model_is_stopped_and_no_rollout_costs_a_caller_an_answer(
         assert owner.standing(first.endpoint) == {first.deployment, better.deployment}, "the grace is not over"
 
         # And back again, by what still stands.
-        commands.rollback(app, first.line, by="a test")
+        line_commands.rollback(app, first.line, by="a test")
         back = owner.comes_to(Phase.LIVE)
         assert back.origin == first.id
         assert back.deployment == first.deployment

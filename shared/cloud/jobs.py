@@ -15,7 +15,7 @@ from shared.cloud.clients import Clients, plain
 from shared.cloud.failures import translated
 from shared.cloud.registry import Registry
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.lifecycle import ENDED
+from shared.lifecycle.phase import ENDED
 from shared.training.step import COMMAND, COMPONENT, ENVIRONMENT, FEEDS, IMAGE, INPUTS, NAME
 
 if TYPE_CHECKING:

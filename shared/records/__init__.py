@@ -1,1 +1,1 @@
-"""What Droptune remembers."""
+"""What Droptune remembers, and where: runs, lines, and the layout of the storage account."""

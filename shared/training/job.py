@@ -1,12 +1,12 @@
 """The fine-tune job of one attempt, as plain data: everything that Azure ML is asked for.
 
 Whatever goes in is pinned in the run's record, so that building it again after a crash gives the very same job. Called
-by the effect `train`; `shared/cloud/jobs.py` turns it into a pipeline.
+by the action `train`; `shared/cloud/jobs.py` turns it into a pipeline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared import naming
@@ -33,80 +33,99 @@ class JobRequest:
     step: Step | None = None
 
 
-def job_request(
-    *,
-    run: str,
-    attempt: int,
-    line: str,
-    dataset: str,
-    base_model: str,
-    model_id: str,
-    component: str,
-    component_version: str,
-    component_id: str,
-    parameters: Mapping[str, Value],
-    gpus: int,
-    nodes: int,
-    gpu_compute: str,
-    gpu_size: str,
-    cpu_compute: str,
-    cpu_size: str,
-    train: str,
-    validation: str,
-    test: str | None = None,
-    takes: Collection[str] | None = None,
-    step: Step | None = None,
-    tags: Mapping[str, str] | None = None,
-) -> JobRequest:
-    """The request of this attempt.
+@dataclass(frozen=True, kw_only=True)
+class Purpose:
+    """What the job is for: an attempt of a run, which trains a base model on a dataset's folder."""
 
-    `model_id`, `component_id`: registry addresses; `train`, `validation`, `test`: azureml:// or https addresses of JSON
-    Lines; `gpus`: per node. A validation file is always given, so that the component never cuts its own. `takes`: names
-    of the component's inputs, if known; what serves no purpose there is then left out. `step`: what makes these files.
-    `tags`: more of them, beside those that lead from the job to what it is made of.
-    """
-    computes: dict[str, Value] = {
-        "compute_model_import": cpu_compute,
-        "compute_preprocess": cpu_compute,
-        "compute_finetune": gpu_compute,
-        "compute_model_evaluation": gpu_compute,
-        # Only read where a compute is `serverless`, but the component's own GPU size is one that no model allows.
-        "instance_type_model_import": cpu_size,
-        "instance_type_preprocess": cpu_size,
-        "instance_type_finetune": gpu_size,
-        "instance_type_model_evaluation": gpu_size,
-    }
-    if takes is not None:
-        computes = {name: value for name, value in computes.items() if name in takes}
-    data: dict[str, Value] = {"train_file_path": train, "validation_file_path": validation}
-    if test:
-        data["test_file_path"] = test
+    run: str
+    attempt: int
+    dataset: str
+    base_model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What the job is made of. `model_id` and `component_id` are registry addresses."""
+
+    model_id: str
+    component: str
+    component_version: str
+    component_id: str
+    parameters: Mapping[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """Where it runs: names and sizes of the computes, nodes, and GPUs per node."""
+
+    gpu_compute: str
+    gpu_size: str
+    cpu_compute: str
+    cpu_size: str
+    nodes: int
+    gpus: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Addresses, azureml:// or https, of JSON Lines. Without a validation file the component would cut its own."""
+
+    train: str
+    validation: str
+    test: str = ""
+
+
+def job_request(
+    purpose: Purpose,
+    recipe: Recipe,
+    machines: Machines,
+    data: Data,
+    *,
+    tags: Mapping[str, str],
+    step: Step | None = None,
+) -> JobRequest:
+    """The request of this attempt. `step`: what makes the data; `tags`: what leads from the job to its run and back."""
     return JobRequest(
-        name=naming.job_name(run, attempt),
+        name=naming.job_name(purpose.run, purpose.attempt),
         display_name=naming.display_name(
-            model=base_model, dataset=dataset, parameters=parameters, gpus_per_node=gpus, nodes=nodes
+            model=purpose.base_model,
+            dataset=purpose.dataset,
+            parameters=recipe.parameters,
+            gpus_per_node=machines.gpus,
+            nodes=machines.nodes,
         ),
-        experiment=naming.experiment_name(base_model),
-        component=component,
-        component_version=component_version,
+        experiment=naming.experiment_name(purpose.base_model),
+        component=recipe.component,
+        component_version=recipe.component_version,
         inputs={
-            **parameters,
-            **computes,
-            **data,
+            **recipe.parameters,
+            **_computes(machines),
+            "train_file_path": data.train,
+            "validation_file_path": data.validation,
+            **({"test_file_path": data.test} if data.test else {}),
             "task_name": "ChatCompletion",
-            "mlflow_model_path": model_id,
-            "number_of_gpu_to_use_finetuning": gpus,
-            "num_nodes_finetune": nodes,
+            "mlflow_model_path": recipe.model_id,
+            "number_of_gpu_to_use_finetuning": machines.gpus,
+            "num_nodes_finetune": machines.nodes,
         },
         tags={
-            "droptune.run": run,
-            "droptune.attempt": str(attempt),
-            "droptune.line": line,
-            "droptune.dataset": dataset,
-            "droptune.base_model": base_model,
-            "droptune.base_model_id": model_id,
-            "droptune.component_id": component_id,
-            **(tags or {}),
+            **tags,
+            "droptune.base_model_id": recipe.model_id,
+            "droptune.component_id": recipe.component_id,
         },
         step=step,
     )
+
+
+def _computes(machines: Machines) -> dict[str, Value]:
+    return {
+        "compute_model_import": machines.cpu_compute,
+        "compute_preprocess": machines.cpu_compute,
+        "compute_finetune": machines.gpu_compute,
+        "compute_model_evaluation": machines.gpu_compute,
+        # Only read where a compute is `serverless`, but the component's own GPU size is one that no model allows.
+        "instance_type_model_import": machines.cpu_size,
+        "instance_type_preprocess": machines.cpu_size,
+        "instance_type_finetune": machines.gpu_size,
+        "instance_type_model_evaluation": machines.gpu_size,
+    }

@@ -2,7 +2,7 @@
 
 The code travels as one zip file beside the data, and Python runs it from there: no code asset, so no upload into the
 workspace's own storage, and what is unchanged is uploaded once. Everything has a name that is derived from its content.
-The environment pins what runs here, in this very process. Called by the effect `train`; `shared/cloud/jobs.py` turns
+The environment pins what runs here, in this very process. Called by the action `train`; `shared/cloud/jobs.py` turns
 it into a component and a node of the pipeline.
 """
 
@@ -27,8 +27,8 @@ PYTHON = "3.13"
 PACKAGES = ("datasets", "msgspec", "numpy", "pyarrow", "xxhash")
 """What shared/dataset imports; they are pinned with all that they need."""
 PARTS = ("train", "validation", "test")
-PAGES = {"report": "report.json", "page": "report.md"}
-"""The step's other outputs, and the files that they are."""
+PAGES = ("report", "page")
+"""The step's other outputs: what became of the data, for the app and for people."""
 FEEDS = {"train": "train_file_path", "validation": "validation_file_path", "test": "test_file_path"}
 """The step's outputs, and the inputs of the fine-tune component that take them."""
 INPUTS = {"code": "uri_file", "plan": "uri_file", "source": "uri_folder"}
@@ -66,15 +66,10 @@ class Step:
         return _version(self.environment_version, COMMAND, INPUTS, sorted(self.outputs))
 
 
-def step(*, code: str, plan: str, source: str, prepared: str, compute: str) -> Step:
-    """The step that reads the files below `source` as `plan` says and writes what it makes below `prepared`."""
+def step(*, code: str, plan: str, source: str, outputs: Mapping[str, str], compute: str) -> Step:
+    """The step that reads the files below `source` as `plan` says, and writes `outputs`: each of PARTS and PAGES."""
     return Step(
-        inputs={"code": code, "plan": plan, "source": f"{source.rstrip('/')}/"},
-        outputs={
-            **{part: f"{prepared}/{part}.jsonl" for part in PARTS},
-            **{name: f"{prepared}/{file}" for name, file in PAGES.items()},
-        },
-        compute=compute,
+        inputs={"code": code, "plan": plan, "source": f"{source.rstrip('/')}/"}, outputs=outputs, compute=compute
     )
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import uuid4
 
-from shared.lifecycle import Phase
-from shared.records.run import Line, Run
+from shared.lifecycle.phase import Phase
+from shared.records.line import Line
+from shared.records.run import Run
 from tests.chaos import truth
 from tests.chaos.breaks import Break, broken
 from tests.chaos.wire import Call

@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 from localcloud.stack import Stack
-from shared.lifecycle import Phase
+from shared.lifecycle.phase import Phase
 from tests.chaos.breaks import CRASHES, Break, every
 from tests.chaos.scene import Scene, pretend
 from tests.chaos.truth import Clean, events

@@ -16,8 +16,8 @@ from uuid import uuid4
 import pytest
 
 from localcloud.stack import Stack
-from shared.folders import DATASETS
-from shared.lifecycle import Phase
+from shared.lifecycle.phase import Phase
+from shared.records.layout import DATASETS
 from shared.records.run import Run
 from tests.chaos import truth
 from tests.chaos.conftest import point

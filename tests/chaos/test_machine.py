@@ -23,10 +23,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from localcloud.stack import Stack
-from shared import commands
+from shared.api import line_commands, run_commands
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.folders import DATASETS
-from shared.records.run import Line, Run
+from shared.records.layout import DATASETS
+from shared.records.line import Line
+from shared.records.run import Run
 from tests.chaos.scene import pretend, rows
 from tests.chaos.test_crash_matrix import emptied
 from tests.chaos.wire import Call, HostDied
@@ -68,8 +69,8 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"service": "queue", "status": 503, "method": "POST"},
 )
 OVER = ("Completed", "Failed", "Canceled", "CancelRequested", "Finalizing")
-ON_RUNS = (commands.retry, commands.cancel, commands.approve)
-ON_LINES = (commands.rollback, commands.revive, commands.pin, commands.unpin)
+ON_RUNS = (run_commands.retry, run_commands.cancel, run_commands.approve)
+ON_LINES = (line_commands.rollback, line_commands.revive, line_commands.pin, line_commands.unpin)
 
 _examples = count()
 folders = st.integers(0, 2)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from shared.lifecycle import Phase
-from shared.records.run import Line, Run
+from shared.lifecycle.phase import Phase
+from shared.records.line import Line
+from shared.records.run import Run
 from tests.chaos.world import World
 
 AFTER: Mapping[Phase, frozenset[Phase]] = {

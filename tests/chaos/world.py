@@ -21,14 +21,15 @@ import requests
 
 from localcloud.stack import REPO, Stack
 from shared.app import App
-from shared.cleanup import cleanup
 from shared.errors import Transient
-from shared.folders import DATASETS
-from shared.intake import job_changed, uploaded
-from shared.records.run import Line, Run
+from shared.intake.arrivals import job_changed, uploaded
+from shared.line.cleanup import cleanup
+from shared.messages import deliver, park, step
+from shared.records.layout import DATASETS
+from shared.records.line import Line
+from shared.records.run import Run
 from shared.settings import Settings
 from shared.sweep import sweep
-from shared.wakeups import deliver, park, step
 from tests.chaos.wire import HostDied, Wire
 from tests.conftest import eventually
 

@@ -13,10 +13,10 @@ from localcloud.stack import Stack
 from shared.cloud import Cloud
 from shared.cloud.jobs import JobView
 from shared.errors import NotFound, Permanent
-from shared.lifecycle import ENDED
-from shared.training.job import JobRequest, job_request
+from shared.lifecycle.phase import ENDED
+from shared.training.job import Data, JobRequest, Machines, Purpose, Recipe, job_request
 from shared.training.parameters import resolve
-from shared.training.step import step
+from shared.training.step import PARTS, step
 from tests.conftest import eventually
 
 ROWS = [
@@ -37,25 +37,27 @@ def request(azure: Cloud, run: str, *, train: bytes = DATA, **parameters: Any) -
     model, component = azure.registry.model("Phi-3-mini-4k-instruct"), azure.registry.component(settings.component)
     resolved, _ = resolve(model.defaults(), {"max_steps": 2} | parameters, component.inputs)
     return job_request(
-        run=run,
-        attempt=1,
-        line="line",
-        dataset="capitals",
-        base_model=model.name,
-        model_id=model.id,
-        component=component.name,
-        component_version=component.version,
-        component_id=component.id,
-        parameters=resolved,
-        gpus=1,
-        nodes=1,
-        gpu_compute=settings.gpu_compute,
-        gpu_size=settings.gpu_size,
-        cpu_compute=settings.cpu_compute,
-        cpu_size=settings.cpu_size,
-        train=f"azureml://datastores/prepared/paths/{run}/train.jsonl",
-        validation=f"azureml://datastores/prepared/paths/{run}/validation.jsonl",
-        takes=component.inputs,
+        Purpose(run=run, attempt=1, dataset="capitals", base_model=model.name),
+        Recipe(
+            model_id=model.id,
+            component=component.name,
+            component_version=component.version,
+            component_id=component.id,
+            parameters=resolved,
+        ),
+        Machines(
+            gpu_compute=settings.gpu_compute,
+            gpu_size=settings.gpu_size,
+            cpu_compute=settings.cpu_compute,
+            cpu_size=settings.cpu_size,
+            nodes=1,
+            gpus=1,
+        ),
+        Data(
+            train=f"azureml://datastores/prepared/paths/{run}/train.jsonl",
+            validation=f"azureml://datastores/prepared/paths/{run}/validation.jsonl",
+        ),
+        tags={"droptune.run": run, "droptune.attempt": "1", "droptune.dataset": "capitals"},
     )
 
 
@@ -126,7 +128,11 @@ def with_step(azure: Cloud, run: str) -> JobRequest:
         code=f"{prepared}/code.zip",
         plan=f"{prepared}/plan.json",
         source=f"azureml://datastores/datasets/paths/{run}",
-        prepared=prepared,
+        outputs={
+            **{part: f"{prepared}/{part}.jsonl" for part in PARTS},
+            "report": f"{prepared}/report.json",
+            "page": f"{prepared}/report.md",
+        },
         compute=azure.settings.cpu_compute,
     )
     return replace(request(azure, run), step=ours)

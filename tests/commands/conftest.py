@@ -14,8 +14,9 @@ import pytest
 from azure.ai.ml.entities import Model
 
 from shared.app import App
-from shared.records.run import File, Line, Run, Serving
-from shared.timers import PREPARE_QUEUE, STEPS_QUEUE
+from shared.records.layout import PREPARE_QUEUE, STEPS_QUEUE
+from shared.records.line import Line, Serving
+from shared.records.run import File, Run
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 

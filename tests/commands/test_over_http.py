@@ -8,10 +8,10 @@ from collections.abc import Callable
 from azure.functions import HttpRequest
 
 from functions import commands as functions
-from shared import requests
+from shared.api import requests
 from shared.app import App
 from shared.app import app as this_process
-from shared.lifecycle import Phase
+from shared.lifecycle.phase import Phase
 from shared.records.run import Run
 from tests.commands.conftest import run_of
 

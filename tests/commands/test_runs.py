@@ -9,17 +9,19 @@ from typing import Any
 
 import pytest
 
-from shared import commands
+from shared.api import line_commands, run_commands
 from shared.app import App
 from shared.errors import Conflict, Permanent
-from shared.folders import DATASETS, datasets_of, read_folder
-from shared.intake import look_into
-from shared.lifecycle import Phase, Upload
-from shared.lines import note_trained
-from shared.looks import OBSERVE
-from shared.records.run import Claim, Heading, Line, Run
+from shared.intake.arrivals import look_into
+from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.phase import Phase
+from shared.lifecycle.seen import Upload
+from shared.line.trained import note_trained
+from shared.records.layout import DATASETS, PREPARE_QUEUE
+from shared.records.line import Heading, Line
+from shared.records.run import Claim, Run
+from shared.run.observe import OBSERVE
 from shared.serving.gate import Compared, Promotion, Scores
-from shared.timers import PREPARE_QUEUE
 from tests.commands.conftest import NOW, etag_of, line_of, run_of, serving, woken
 
 BETTER = Compared(rows=3, new=90.0, live=80.0)
@@ -32,7 +34,7 @@ ENDS = [phase for phase in Phase if phase.ended]
 
 def test_a_parked_run_goes_on_where_it_was(app: App, make_run: Callable[..., Run]) -> None:
     run = make_run(phase=Phase.TRAINING, parked="a bug", parked_at=NOW, crashes=3, job="j")
-    assert "goes on" in commands.retry(app, run.id, by="ada")
+    assert "goes on" in run_commands.retry(app, run.id, by="ada")
     now = run_of(app, run)
     assert (now.parked, now.parked_at, now.crashes) == ("", None, 0)
     assert (now.phase, now.attempt, now.job) == (Phase.TRAINING, 1, "j")
@@ -42,7 +44,7 @@ def test_a_parked_run_goes_on_where_it_was(app: App, make_run: Callable[..., Run
 
 def test_a_run_that_works_is_only_looked_at(app: App, make_run: Callable[..., Run]) -> None:
     run = make_run(phase=Phase.TRAINING, waiting="the job's event")
-    assert "waits for the job's event" in commands.retry(app, run.id)
+    assert "waits for the job's event" in run_commands.retry(app, run.id)
     assert run_of(app, run) == run
     assert woken(app, run) == 1
 
@@ -66,7 +68,7 @@ def test_a_failed_run_begins_anew_with_its_data(app: App, key: str) -> None:
     )
     app.runs.save(failed, loaded[1])
     app.runs.retire(run_id)
-    commands.retry(app, run_id, by="ada")
+    run_commands.retry(app, run_id, by="ada")
     now = run_of(app, run_id)
     assert (now.phase, now.attempt, now.reason) == (Phase.RECEIVED, 2, "")
     assert (now.job, now.faults, now.fingerprint, now.in_job, now.prepared) == ("", None, "", False, f"{run_id}/2")
@@ -77,7 +79,7 @@ def test_a_failed_run_begins_anew_with_its_data(app: App, key: str) -> None:
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW * 21)
     app.runs.save(replace(now, phase=Phase.FAILED), etag_of(app, run_id))
     with pytest.raises(Permanent, match="upload the dataset again"):
-        commands.retry(app, run_id)
+        run_commands.retry(app, run_id)
 
 
 @pytest.mark.parametrize("phase", [Phase.FAILED, Phase.ROLLED_BACK, Phase.CANCELLED, Phase.SUPERSEDED])
@@ -97,7 +99,7 @@ def test_what_was_trained_is_not_trained_again(
         checks={"why": "no"},
         reason="why",
     )
-    commands.retry(app, run.id)
+    run_commands.retry(app, run.id)
     now = run_of(app, run)
     assert (now.phase, now.attempt, now.model, now.job) == (Phase.REGISTERED, 2, model, "j")
     assert (now.passed, now.scores, now.approved, now.checks, now.deployment) == (None, None, "", {}, "")
@@ -107,7 +109,7 @@ def test_what_was_trained_is_not_trained_again(
     loaded = app.runs.load(run.id)
     assert loaded
     app.runs.save(replace(now, phase=Phase.FAILED), loaded[1])
-    commands.retry(app, run.id)
+    run_commands.retry(app, run.id)
     assert run_of(app, run).attempt == 3
     assert run_of(app, run).prepared == f"{run.id}/1"
 
@@ -119,7 +121,7 @@ def test_what_was_trained_is_not_trained_again(
 def test_what_can_not_be_retried(app: App, make_run: Callable[..., Run], phase: Phase, told: str) -> None:
     run = make_run(phase=phase)
     with pytest.raises(Permanent, match=told):
-        commands.retry(app, run.id)
+        run_commands.retry(app, run.id)
     assert run_of(app, run) == run
     assert woken(app, run) == 0
 
@@ -134,7 +136,7 @@ def test_data_of_old_that_were_uploaded_again_are_deployed_by_a_retry(
     run = make_run(faults=0, fingerprint="v1", uploaded=NOW + timedelta(1))
     assert _trained(app, run).endswith(f"droptune retry {run.id} deploys it")
     app.runs.save(replace(run, phase=Phase.UNCHANGED), etag_of(app, run.id))
-    assert f"model {model} is deployed" in commands.retry(app, run.id, by="ada")
+    assert f"model {model} is deployed" in run_commands.retry(app, run.id, by="ada")
     now = run_of(app, run)
     assert (now.phase, now.attempt, now.model, now.job) == (Phase.REGISTERED, 2, model, "j")
     assert (now.prepared, now.origin) == (f"{twin.id}/2", ""), "the gate asks with rows that it was not trained on"
@@ -144,7 +146,7 @@ def test_data_of_old_that_were_uploaded_again_are_deployed_by_a_retry(
     app.lines.save(replace(line, serving=serving("r1", fingerprint="v1")), etag)
     assert _trained(app, run).endswith("and it serves")
     with pytest.raises(Permanent, match="nothing to train"):
-        commands.retry(app, run.id)
+        run_commands.retry(app, run.id)
 
 
 def test_data_of_what_was_torn_down_are_served_by_a_revival(
@@ -154,7 +156,7 @@ def test_data_of_what_was_torn_down_are_served_by_a_revival(
     line = make_line(latest=serving("rt", model=model, fingerprint="v1"))
     run = make_run(faults=0, fingerprint="v1", uploaded=NOW + timedelta(1))
     assert f"droptune revive {line.id}" in _trained(app, run)
-    assert "serves" in commands.revive(app, line.id)
+    assert "serves" in line_commands.revive(app, line.id)
 
 
 def _trained(app: App, run: Run) -> str:
@@ -169,10 +171,10 @@ def test_an_older_run_does_not_come_back_over_a_newer_one(
     old, new = make_run("a", phase=Phase.SUPERSEDED, model=model), make_run("b", uploaded=NOW + timedelta(1))
     line = make_line(heading=Heading(run=new.id, uploaded=new.uploaded))
     with pytest.raises(Permanent, match=f"{new.id} is newer and is received"):
-        commands.retry(app, old.id)
+        run_commands.retry(app, old.id)
     _, etag = app.runs.load(new.id) or (None, "")
     app.runs.save(replace(new, phase=Phase.FAILED), etag)
-    commands.retry(app, old.id)
+    run_commands.retry(app, old.id)
     assert run_of(app, old).phase is Phase.REGISTERED
     assert line_of(app, line).heading is None, "a newer one that failed supersedes nobody"
 
@@ -183,7 +185,7 @@ def test_an_older_run_does_not_come_back_over_what_went_live(
     old = make_run(phase=Phase.FAILED, model=model)
     make_line(latest=serving("rnew", uploaded=NOW + timedelta(1)))
     with pytest.raises(Permanent, match="rnew is newer and went live"):
-        commands.retry(app, old.id)
+        run_commands.retry(app, old.id)
 
 
 # Cancel --------------------------------------------------------------------------------------------------------------
@@ -192,18 +194,18 @@ def test_an_older_run_does_not_come_back_over_what_went_live(
 def test_a_cancelled_run_is_left_to_the_loop(app: App, make_run: Callable[..., Run]) -> None:
     claim = Claim(action="train", until=NOW, holder="h")
     run = make_run(phase=Phase.TRAINING, claim=claim, parked="a bug")
-    assert "its job is cancelled" in commands.cancel(app, run.id, by="ada")
+    assert "its job is cancelled" in run_commands.cancel(app, run.id, by="ada")
     now = run_of(app, run)
     assert (now.ending, now.reason, now.claim, now.parked) == (Phase.CANCELLED, "cancelled by ada", claim, "")
     assert woken(app, run) == 1
-    assert "ending already, as cancelled" in commands.cancel(app, run.id, by="eve")
+    assert "ending already, as cancelled" in run_commands.cancel(app, run.id, by="eve")
     assert run_of(app, run) == now
 
 
 @pytest.mark.parametrize("phase", ENDS)
 def test_an_end_can_not_be_cancelled(app: App, make_run: Callable[..., Run], phase: Phase) -> None:
     with pytest.raises(Permanent, match=f"has ended as {phase}"):
-        commands.cancel(app, make_run(phase=phase).id)
+        run_commands.cancel(app, make_run(phase=phase).id)
 
 
 def test_what_serves_is_rolled_back_and_not_cancelled(
@@ -212,7 +214,7 @@ def test_what_serves_is_rolled_back_and_not_cancelled(
     run = make_run(phase=Phase.CHECKING)
     make_line(serving=serving(run.id))
     with pytest.raises(Permanent, match="droptune rollback"):
-        commands.cancel(app, run.id)
+        run_commands.cancel(app, run.id)
     assert run_of(app, run) == run
 
 
@@ -222,13 +224,13 @@ def test_what_serves_is_rolled_back_and_not_cancelled(
 def test_a_run_that_passed_is_approved_once(app: App, make_run: Callable[..., Run]) -> None:
     manual = Promotion(approve="manual")
     run = make_run(phase=Phase.CHECKING, promotion=manual, scores=PASSED, passed=True, held="approval")
-    assert "if it still answers" in commands.approve(app, run.id, by="ada\n")
+    assert "if it still answers" in run_commands.approve(app, run.id, by="ada\n")
     now = run_of(app, run)
     assert (now.approved, now.held, now.waiting) == ("ada", "", "")
     assert (now.passed, now.scores) == (None, PASSED), "it is asked once more, and not compared again"
     assert now.begun > run.since
     assert woken(app, run) == 1
-    assert "approved by ada already" in commands.approve(app, run.id, by="eve")
+    assert "approved by ada already" in run_commands.approve(app, run.id, by="eve")
     assert run_of(app, run).approved == "ada"
 
 
@@ -256,7 +258,7 @@ def test_a_run_that_passed_is_approved_once(app: App, make_run: Callable[..., Ru
 def test_what_can_not_be_approved(app: App, make_run: Callable[..., Run], changes: dict[str, Any], told: str) -> None:
     run = make_run(**changes)
     with pytest.raises(Permanent, match=told):
-        commands.approve(app, run.id, by="ada")
+        run_commands.approve(app, run.id, by="ada")
     assert run_of(app, run) == run
 
 
@@ -266,11 +268,11 @@ def test_an_approval_does_not_come_between_an_action_and_its_save(app: App, make
     claim = Claim(action="ask", until=now + timedelta(minutes=1))
     run = make_run(phase=Phase.CHECKING, promotion=manual, scores=PASSED, claim=claim)
     with pytest.raises(Conflict):
-        commands.approve(app, run.id)
+        run_commands.approve(app, run.id)
     assert run_of(app, run) == run
     old = replace(claim, until=now - timedelta(minutes=1))
     run = make_run("b", phase=Phase.CHECKING, promotion=manual, scores=PASSED, claim=old)
-    commands.approve(app, run.id)
+    run_commands.approve(app, run.id)
     assert run_of(app, run).approved
 
 
@@ -292,10 +294,10 @@ def test_who_loses_a_race_reads_again(app: App, make_run: Callable[..., Run], mo
         return send(request, **options)
 
     monkeypatch.setattr(transport, "send", raced)
-    commands.cancel(app, run.id)
+    run_commands.cancel(app, run.id)
     now = run_of(app, run)
     assert (now.ending, now.crashes, left) == (Phase.CANCELLED, 2, 0)
     run, left = make_run("b", phase=Phase.TRAINING), 100
     with pytest.raises(Conflict, match="try again in a minute"):
-        commands.cancel(app, run.id)
+        run_commands.cancel(app, run.id)
     assert run_of(app, run).ending is None

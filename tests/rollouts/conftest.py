@@ -17,13 +17,14 @@ import pytest
 
 from localcloud.stack import Stack
 from shared import naming
-from shared.app import App
-from shared.folders import PREPARED
-from shared.lifecycle import Phase
-from shared.records.run import Line, Run, Serving
+from shared.app import App, wake
+from shared.lifecycle.phase import Phase
+from shared.records import layout
+from shared.records.layout import PREPARED
+from shared.records.line import Line, Serving
+from shared.records.run import Run
+from shared.records.tags import tags_of, tags_of_line
 from shared.serving.payload import answer_of, scoring_payload
-from shared.tags import tags_of, tags_of_line
-from shared.timers import wake, wake_line
 from tests.chaos.conftest import point
 from tests.chaos.world import HANDLERS, World
 from tests.conftest import eventually
@@ -199,7 +200,9 @@ class Stage:
             model=f"{naming.model_name(BASE_MODEL, self.folder)}:{naming.model_version(run_id, 1)}",
         )
         run = replace(run, **changes)
-        self.app.cloud.blobs.write(PREPARED, f"{run.prepared}/test.jsonl", rows(f"{self.folder} {self.versions}", 4))
+        self.app.cloud.blobs.write(
+            PREPARED, layout.part_of(run.prepared, "test"), rows(f"{self.folder} {self.versions}", 4)
+        )
         self.app.cloud.models.register(*_parts(run.model), self.job)
         return run
 
@@ -231,7 +234,7 @@ class Stage:
         """Nobody used it for long: its deployments go."""
         line, etag = self.app.lines.load(self.line_id) or (self.line, "")
         self.app.lines.save(replace(line, tearing_down=True), etag)
-        wake_line(self.app, line)
+        wake(self.app, line)
         self.world.until(lambda: not self.line.tearing_down)
 
     def lose_messages(self) -> None:

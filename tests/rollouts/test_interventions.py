@@ -7,13 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from shared import commands, naming, turn
-from shared.advance import advance
+from shared import naming
+from shared.api import line_commands, run_commands
 from shared.cloud import clients
 from shared.cloud.topic import PAUSE
-from shared.folders import DATASETS, PREPARED
-from shared.lifecycle import Phase
+from shared.lifecycle.phase import Phase
+from shared.records import layout
+from shared.records.layout import DATASETS, PREPARED
 from shared.records.run import Claim, Run
+from shared.run import turn
+from shared.run.loop import advance
 from shared.serving.gate import Promotion
 from tests.conftest import eventually
 from tests.rollouts.conftest import Stage
@@ -29,7 +32,7 @@ MANUAL = Promotion(approve="manual")
 
 def cancelled(stage: Stage, run: Run) -> Run:
     """Has ada cancel the run; nothing of it is left."""
-    commands.cancel(stage.app, run.id, by="ada")
+    run_commands.cancel(stage.app, run.id, by="ada")
     ended = stage.until(run)
     assert (ended.phase, ended.reason) == (Phase.CANCELLED, "cancelled by ada")
     assert stage.job_status(run) in ("", "Canceled")
@@ -55,7 +58,7 @@ def test_what_trains_can_be_cancelled(stage: Stage) -> None:
 
 def test_what_waits_to_be_deployed_can_be_cancelled(stage: Stage) -> None:
     live = stage.live()
-    commands.pin(stage.app, stage.line_id)
+    line_commands.pin(stage.app, stage.line_id)
     cancelled(stage, stage.until(stage.version(), lambda run: run.held))
     assert stage.standing() == {live.deployment: "Succeeded"}
 
@@ -106,7 +109,7 @@ def test_a_claim_lasts_as_long_as_its_action_and_a_cancellation_waits_for_that(
         assert claim
         assert claim.holder == begun.holder, "nobody else begins meanwhile"
         assert claim.until > begun.until
-        commands.cancel(stage.app, run.id, by="ada")
+        run_commands.cancel(stage.app, run.id, by="ada")
         found = stage.run(run)
         assert found.claim
         assert (found.ending, found.claim.holder) == (Phase.CANCELLED, begun.holder)
@@ -135,7 +138,7 @@ def test_a_training_that_failed_is_tried_again(stage: Stage) -> None:
     assert failed.phase is Phase.FAILED
     assert "CUDA out of memory" in failed.reason
     stage.at_rest()
-    assert "attempt 2" in commands.retry(stage.app, failed.id, by="ada")
+    assert "attempt 2" in run_commands.retry(stage.app, failed.id, by="ada")
     live = stage.until(failed)
     assert (live.phase, live.attempt) == (Phase.LIVE, 2)
     assert stage.made("jobs") == [f"{live.id}-1", f"{live.id}-2"]
@@ -152,7 +155,7 @@ def test_a_rollout_that_failed_is_tried_again_without_training(stage: Stage) -> 
     failed = stage.until(stage.version())
     assert failed.phase is Phase.ROLLED_BACK
     stage.pretend()
-    commands.retry(stage.app, failed.id)
+    run_commands.retry(stage.app, failed.id)
     live = stage.until(failed)
     assert (live.phase, live.model, live.deployment) == (Phase.LIVE, failed.model, f"{failed.id}-2")
     assert stage.made("jobs") == []
@@ -163,7 +166,7 @@ def test_a_run_that_was_parked_goes_on_where_it_was(stage: Stage) -> None:
     """Somebody broke its test rows by hand, and mended them."""
     stage.live()
     run = stage.version()
-    rows = f"{run.prepared}/test.jsonl"
+    rows = layout.part_of(run.prepared, "test")
     good, _ = stage.app.cloud.blobs.read(PREPARED, rows)
     stage.app.cloud.blobs.write(PREPARED, rows, b"broken\n")
     parked = stage.until(run, lambda run: run.parked)
@@ -172,7 +175,7 @@ def test_a_run_that_was_parked_goes_on_where_it_was(stage: Stage) -> None:
     stage.world.errors.clear()
     assert [kind for kind, _ in stage.events()] == ["Run.Parked"]
     stage.app.cloud.blobs.write(PREPARED, rows, good)
-    assert "not parked any more" in commands.retry(stage.app, run.id)
+    assert "not parked any more" in run_commands.retry(stage.app, run.id)
     live = stage.until(run)
     assert (live.phase, live.attempt, live.parked) == (Phase.LIVE, 1, "")
     assert stage.made("deployments") == [live.deployment]
@@ -199,10 +202,10 @@ def test_a_job_that_somebody_deleted_ends_its_run(stage: Stage) -> None:
 
 def test_a_model_that_somebody_deleted_is_not_deployed(stage: Stage) -> None:
     live = stage.live()
-    commands.pin(stage.app, stage.line_id)
+    line_commands.pin(stage.app, stage.line_id)
     run = stage.until(stage.version(), lambda run: run.held)
     gone(stage, f"/versions/{run.id}-1$")
-    commands.unpin(stage.app, stage.line_id)
+    line_commands.unpin(stage.app, stage.line_id)
     ended = stage.until(run)
     assert ended.phase is Phase.FAILED
     assert f"model {run.model} is gone: somebody deleted it" in ended.reason
@@ -221,7 +224,7 @@ def test_a_deployment_that_somebody_deleted_is_not_made_again(stage: Stage, phas
     else:
         stage.app.cloud.endpoints.remove_deployment(stage.endpoint, run.deployment)
         eventually(lambda: stage.standing() == {live.deployment: "Succeeded"})
-        commands.approve(stage.app, run.id)
+        run_commands.approve(stage.app, run.id)
     ended = stage.until(run)
     assert ended.phase is Phase.ROLLED_BACK
     assert "is gone: somebody deleted it" in ended.reason
@@ -237,7 +240,7 @@ def test_an_endpoint_that_somebody_deleted_ends_the_rollout_and_is_made_again_fo
     run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
     stage.app.cloud.endpoints.delete(stage.endpoint)
     eventually(lambda: stage.app.cloud.endpoints.get(stage.endpoint) is None)
-    commands.approve(stage.app, run.id)
+    run_commands.approve(stage.app, run.id)
     ended = stage.until(run)
     assert ended.phase is Phase.ROLLED_BACK
     assert f"endpoint {stage.endpoint} is gone: somebody deleted it" in ended.reason

@@ -6,11 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from shared import commands
-from shared.cleanup import cleanup
-from shared.folders import PREPARED
-from shared.lifecycle import Phase
-from shared.records.run import CONTAINER
+from shared.api import run_commands
+from shared.lifecycle.phase import Phase
+from shared.line.cleanup import cleanup
+from shared.records.layout import PREPARED, STATE
 from shared.serving.gate import Bounds, Gate, Promotion
 from tests.rollouts.conftest import GRACE, LOSS, QUOTA, RIGHT, WRONG, Stage
 
@@ -121,7 +120,7 @@ def stopped(stage: Stage, told: str, *, answer: str = RIGHT, gate: Gate) -> None
     line = stage.line
     assert line.serving
     assert (line.serving.run, line.leaving, line.before) == (old.id, (), None)
-    log = stage.app.cloud.blobs.read(CONTAINER, f"logs/{run.deployment}.txt")[0]
+    log = stage.app.cloud.blobs.read(STATE, f"logs/{run.deployment}.txt")[0]
     assert b"pretends to serve" in log
     assert [(kind, why == run.reason) for kind, why in stage.events()] == [("Gate.Failed", True)]
     stage.at_rest()
@@ -260,7 +259,7 @@ def test_a_version_waits_for_a_person_and_costs_no_looks_meanwhile(stage: Stage)
         assert not stage.world.look(everything=True), "the sweep wakes nobody who waits for a person"
     assert stage.run(run) == waiting
     assert stage.traffic() == {old.deployment: 100}
-    assert "gets the traffic" in commands.approve(stage.app, run.id, by="ada")
+    assert "gets the traffic" in run_commands.approve(stage.app, run.id, by="ada")
     live = stage.until(run)
     assert (live.phase, live.approved) == (Phase.LIVE, "ada")
     assert stage.traffic_was() == [{run.deployment: 100}]
@@ -292,10 +291,10 @@ def test_who_gives_no_approval_is_told_every_day_and_then_the_version_goes(stage
     assert stage.standing() == {old.deployment: "Succeeded"}
     assert stage.traffic_was() == []
     stage.at_rest()
-    commands.retry(stage.app, run.id)
+    run_commands.retry(stage.app, run.id)
     again = stage.until(run, lambda run: run.held)
     assert len(again.asked) == 1, "it is asked anew"
-    commands.cancel(stage.app, run.id)
+    run_commands.cancel(stage.app, run.id)
     stage.until(run)
 
 
@@ -306,7 +305,7 @@ def test_an_approval_of_later_sends_nobody_to_a_version_that_does_not_answer_any
     stage.world.control(
         "POST", "/_local/faults", {"method": "POST", "path": f"/{stage.endpoint}/score$", "status": 424, "count": None}
     )
-    commands.approve(stage.app, run.id, by="ada")
+    run_commands.approve(stage.app, run.id, by="ada")
     ended = stage.until(run)
     assert ended.phase is Phase.ROLLED_BACK
     assert "the smoke test failed" in ended.reason
@@ -323,7 +322,7 @@ def test_a_version_has_its_time_to_answer_again_once_it_is_approved(stage: Stage
     stage.world.clock.jump(timedelta(days=3))
     silent = {"method": "POST", "path": f"/{stage.endpoint}/score$", "status": 503, "count": 3}
     stage.world.control("POST", "/_local/faults", silent)
-    commands.approve(stage.app, run.id, by="ada")
+    run_commands.approve(stage.app, run.id, by="ada")
     live = stage.until(run)
     assert live.phase is Phase.LIVE, live.reason
     assert live.scores == run.scores
@@ -338,7 +337,7 @@ def test_hosts_that_stand_still_for_long_are_no_reason_to_give_a_version_up(stag
     """Nor are they one together with an endpoint that does not answer their first question."""
     stage.live()
     run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
-    commands.approve(stage.app, run.id)
+    run_commands.approve(stage.app, run.id)
     stage.world.clock.jump(timedelta(days=1))
     if refused:
         busy = {"method": "POST", "path": f"/{stage.endpoint}/score$", "status": 409, "count": refused}
@@ -375,7 +374,7 @@ def test_one_look_that_misses_the_endpoint_takes_no_traffic_away(stage: Stage) -
 def test_a_version_that_waits_for_a_person_can_be_turned_down(stage: Stage) -> None:
     old = stage.live()
     run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
-    commands.cancel(stage.app, run.id, by="eve")
+    run_commands.cancel(stage.app, run.id, by="eve")
     ended = stage.until(run)
     assert (ended.phase, ended.reason) == (Phase.CANCELLED, "cancelled by eve")
     assert stage.standing() == {old.deployment: "Succeeded"}

@@ -8,10 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from shared import commands
-from shared.lifecycle import Phase, Rollout
-from shared.looks import OBSERVE
+from shared.api import run_commands
+from shared.lifecycle.phase import Phase
+from shared.lifecycle.seen import Rollout
 from shared.records.run import Run
+from shared.run.observe import OBSERVE
 from tests.rollouts.conftest import Stage
 
 pytestmark = pytest.mark.thorough
@@ -132,7 +133,7 @@ def test_the_same_data_and_settings_are_trained_once(stage: Stage) -> None:
     assert stage.standing() == {}
     other = stage.until(stage.upload(spec="parameters: {num_train_epochs: 2}"), lambda run: run.job)
     assert stage.made("jobs") == [first.job, other.job]
-    commands.cancel(stage.app, other.id)
+    run_commands.cancel(stage.app, other.id)
     stage.until(other)
     stage.at_rest()
 
@@ -152,7 +153,7 @@ def test_lines_train_one_after_the_other_where_there_is_one_place(stage: Stage) 
     assert "1 run is before it" in third.waiting
     assert "2 runs are before it" in fourth.waiting
 
-    commands.cancel(stage.app, second.id, by="ada")
+    run_commands.cancel(stage.app, second.id, by="ada")
     assert stages[1].until(second).reason == "cancelled by ada"
     assert stages[1].job_status(second) == ""
 
@@ -162,7 +163,7 @@ def test_lines_train_one_after_the_other_where_there_is_one_place(stage: Stage) 
     stage.world.control("POST", f"/_local/jobs/{third.job}", {"status": "Failed"})
     fourth = stages[3].until(fourth, lambda run: run.phase is Phase.TRAINING)
     assert stages[2].until(third).phase is Phase.FAILED
-    commands.cancel(stage.app, fourth.id)
+    run_commands.cancel(stage.app, fourth.id)
     stages[3].until(fourth)
     assert stage.until(first).phase is Phase.LIVE
     for each in stages:
@@ -200,7 +201,7 @@ def test_who_has_waited_longest_for_quota_gets_it_first(stage: Stage, what: str,
     assert [own[run] for run in dict.fromkeys(asked) if run in own] == [0, 1, 2]
     for each, run in zip(stages, done, strict=True):
         if not each.run(run).phase.ended:
-            commands.cancel(stage.app, run.id)
+            run_commands.cancel(stage.app, run.id)
         each.until(run)
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from shared import commands
+from shared.api import line_commands, run_commands
+from shared.app import wake
 from shared.errors import NotFound, Permanent
-from shared.lifecycle import Phase
+from shared.lifecycle.phase import Phase
 from shared.serving.gate import Promotion
-from shared.timers import wake
 from tests.rollouts.conftest import WRONG, Stage
 
 MANUAL = Promotion(approve="manual")
@@ -32,9 +32,9 @@ def test_a_rollback_within_the_grace_takes_the_deployment_that_still_stands(stag
     stage.pretend(WHO)
     old = stage.live()
     new = stage.until(stage.version())
-    told = commands.rollback(stage.app, stage.line_id, by="ada")
+    told = line_commands.rollback(stage.app, stage.line_id, by="ada")
     assert old.model in told
-    again = commands.rollback(stage.app, stage.line_id, by="eve")
+    again = line_commands.rollback(stage.app, stage.line_id, by="eve")
     assert told_run(stage, again) == told_run(stage, told), "asked twice, it is one"
     back = stage.until(stage.world.run(told_run(stage, told)))
     assert (back.phase, back.origin, back.deployment) == (Phase.LIVE, old.id, old.deployment)
@@ -65,7 +65,7 @@ def test_a_rollback_after_the_grace_deploys_the_old_model_anew(stage: Stage) -> 
     new = stage.until(stage.version())
     stage.at_rest()
     stage.pretend(WRONG)
-    back = stage.until(stage.world.run(told_run(stage, commands.rollback(stage.app, stage.endpoint))))
+    back = stage.until(stage.world.run(told_run(stage, line_commands.rollback(stage.app, stage.endpoint))))
     assert back.phase is Phase.LIVE, back.reason
     assert stage.answers() == WRONG
     assert back.scores is None
@@ -82,12 +82,12 @@ def test_a_rollback_that_fails_leaves_what_serves(stage: Stage) -> None:
     new = stage.until(stage.version())
     stage.at_rest()
     stage.pretend(outcome="Failed")
-    back = stage.until(stage.world.run(told_run(stage, commands.rollback(stage.app, stage.line_id))))
+    back = stage.until(stage.world.run(told_run(stage, line_commands.rollback(stage.app, stage.line_id))))
     assert back.phase is Phase.ROLLED_BACK
     assert stage.traffic_was() == [{new.deployment: 100}]
     assert stage.standing() == {new.deployment: "Succeeded"}
     stage.pretend()
-    told = commands.rollback(stage.app, stage.line_id)
+    told = line_commands.rollback(stage.app, stage.line_id)
     again = stage.until(stage.world.run(back.id))
     assert back.id in told
     assert (again.phase, again.attempt) == (Phase.LIVE, 2)
@@ -98,7 +98,7 @@ def test_a_rollback_that_fails_leaves_what_serves(stage: Stage) -> None:
 def test_the_same_data_once_more_are_no_word_against_a_rollback(stage: Stage) -> None:
     old = stage.live()
     new = stage.until(stage.version())
-    back = stage.world.run(told_run(stage, commands.rollback(stage.app, stage.line_id)))
+    back = stage.world.run(told_run(stage, line_commands.rollback(stage.app, stage.line_id)))
     stage.lose_messages()  # the upload comes first
     same = stage.until(stage.version(phase=Phase.RECEIVED, fingerprint=new.fingerprint))
     assert same.phase is Phase.UNCHANGED
@@ -115,7 +115,7 @@ def test_what_was_torn_down_is_revived(stage: Stage) -> None:
     assert stage.standing() == {}
     with pytest.raises((NotFound, Permanent)):
         stage.answers()
-    revived = stage.until(stage.world.run(told_run(stage, commands.revive(stage.app, stage.folder, by="ada"))))
+    revived = stage.until(stage.world.run(told_run(stage, line_commands.revive(stage.app, stage.folder, by="ada"))))
     assert (revived.phase, revived.model, revived.origin) == (Phase.LIVE, run.model, run.id)
     assert stage.answers()
     assert [kind for kind, _ in stage.events()][-1] == "Endpoint.Revived"
@@ -133,7 +133,7 @@ def test_what_was_torn_down_can_be_rolled_back_to(stage: Stage) -> None:
     stage.tear_down()
     new = stage.until(stage.version())
     assert new.phase is Phase.LIVE, new.reason
-    back = stage.until(stage.world.run(told_run(stage, commands.rollback(stage.app, stage.line_id))))
+    back = stage.until(stage.world.run(told_run(stage, line_commands.rollback(stage.app, stage.line_id))))
     assert (back.phase, back.model) == (Phase.LIVE, old.model)
     stage.at_rest()
 
@@ -143,13 +143,13 @@ def test_what_was_torn_down_can_be_rolled_back_to(stage: Stage) -> None:
 
 def test_a_pinned_line_keeps_what_it_serves_until_it_is_let_go(stage: Stage) -> None:
     old = stage.live()
-    commands.pin(stage.app, stage.line_id, by="ada")
+    line_commands.pin(stage.app, stage.line_id, by="ada")
     run = stage.until(stage.version(), lambda run: run.held)
     assert (run.phase, run.held) == (Phase.REGISTERED, "pin")
     assert "ada" in run.waiting
     stage.quiet()
     assert stage.standing() == {old.deployment: "Succeeded"}, "what waits costs nothing"
-    assert run.id in commands.unpin(stage.app, stage.line_id)
+    assert run.id in line_commands.unpin(stage.app, stage.line_id)
     live = stage.until(run)
     assert live.phase is Phase.LIVE, live.reason
     assert stage.traffic() == {live.deployment: 100}
@@ -158,9 +158,9 @@ def test_a_pinned_line_keeps_what_it_serves_until_it_is_let_go(stage: Stage) -> 
 def test_a_pinned_line_is_rolled_back_all_the_same(stage: Stage) -> None:
     old = stage.live()
     new = stage.until(stage.version())
-    commands.pin(stage.app, stage.line_id, by="ada")
+    line_commands.pin(stage.app, stage.line_id, by="ada")
     held = stage.until(stage.version(), lambda run: run.held)
-    back = stage.until(stage.world.run(told_run(stage, commands.rollback(stage.app, stage.line_id))))
+    back = stage.until(stage.world.run(told_run(stage, line_commands.rollback(stage.app, stage.line_id))))
     assert back.phase is Phase.LIVE, back.reason
     assert stage.traffic_was() == [{new.deployment: 100}, {old.deployment: 100}]
     assert stage.run(held).phase is Phase.REGISTERED, "what waited for the pin waits on"
@@ -204,7 +204,7 @@ def test_in_place_what_served_comes_back_when_the_new_version_fails(stage: Stage
     assert stage.answers()
     stage.at_rest()
     assert [kind for kind, _ in stage.events()] == ["Endpoint.Live", "Endpoint.RolledBack", "Endpoint.Revived"]
-    back = stage.until(stage.world.run(told_run(stage, commands.rollback(stage.app, stage.line_id))))
+    back = stage.until(stage.world.run(told_run(stage, line_commands.rollback(stage.app, stage.line_id))))
     assert (back.phase, back.model) == (Phase.LIVE, first.model)
 
 
@@ -216,7 +216,7 @@ def test_in_place_what_served_is_brought_back_as_often_as_the_new_version_fails(
     run = stage.until(stage.version(promotion=REPLACE))
     stage.quiet()
     assert stage.line.serving is None
-    commands.retry(stage.app, run.id)
+    run_commands.retry(stage.app, run.id)
     assert stage.until(run).phase is Phase.ROLLED_BACK
     stage.quiet()
     line = stage.line
@@ -248,5 +248,5 @@ def test_in_place_a_pinned_version_comes_back_before_anything_that_waits_for_the
     assert (line.serving.model, line.pinned) == (old.model, "ada")
     assert stage.run(newer).held == "pin"
     assert newer.deployment not in stage.made("deployments")
-    commands.unpin(stage.app, stage.line_id)
+    line_commands.unpin(stage.app, stage.line_id)
     assert stage.until(newer).phase is Phase.LIVE

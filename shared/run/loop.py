@@ -13,18 +13,20 @@ import logging
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from uuid import uuid4
 
-from shared.app import App
+from shared.app import App, arm, queue_of, wake
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.lifecycle import Do, Go, Held, Phase, Poll, Step, Stop, Wait, next_step, refused
-from shared.lines import serves
-from shared.looks import OBSERVE
-from shared.records.run import Run, Wake, readable
-from shared.release import release
-from shared.run.actions.rollout import ACTIONS, Unanswered
-from shared.timers import queue_of, wake
-from shared.turn import Turn
+from shared.lifecycle.phase import Held, Phase, refused
+from shared.lifecycle.rules import Do, Go, Poll, Step, Stop, Wait, next_step
+from shared.line.access import serves
+from shared.records.base import Wake
+from shared.records.run import Run
+from shared.records.store import readable
+from shared.run.actions import ACTIONS
+from shared.run.actions.rollout import Unanswered
+from shared.run.ending import release
+from shared.run.observe import OBSERVE
+from shared.run.turn import Turn
 
 log = logging.getLogger("droptune.advance")
 
@@ -187,13 +189,13 @@ def _sleep(app: App, turn: Turn, after: timedelta | None, why: str, held: Held =
     """Saves what the run waits for; arms its timer unless one is live already, or none is wanted (`after` is None)."""
     run, now = turn.run, app.cloud.blobs.now()
     timer = _live(run, now)
+    waiting = replace(run, waiting=why, held=held, claim=None, wake=timer, crashes=0)
     if after is None:
-        timer = None
+        turn.save(replace(waiting, wake=None))
     elif timer is None or timer.due > now + after + CLOCKS:
-        timer = Wake(token=uuid4().hex, due=now + after)
-    turn.save(replace(run, waiting=why, held=held, claim=None, wake=timer, crashes=0))
-    if after is not None and timer and timer != run.wake:
-        wake(app, run, after=after, token=timer.token)
+        arm(app, waiting, now + after, turn.save)
+    else:
+        turn.save(waiting)
 
 
 def _look_again(app: App, run_id: str, after: timedelta) -> None:
@@ -208,12 +210,8 @@ def _look_again(app: App, run_id: str, after: timedelta) -> None:
         return
     if _live(run, now):
         return
-    timer = Wake(token=uuid4().hex, due=now + after)
-    try:
-        app.runs.save(replace(run, wake=timer), etag)
-    except Conflict:
-        return  # whoever was faster again arms it
-    wake(app, run, after=after, token=timer.token)
+    with suppress(Conflict):  # whoever was faster again arms it
+        arm(app, run, now + after, lambda run: app.runs.save(run, etag))
 
 
 def _live(run: Run, now: datetime) -> Wake | None:

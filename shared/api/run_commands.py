@@ -9,29 +9,20 @@ HTTP functions.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
-from shared import naming
-from shared.again import again
-from shared.app import App
+from shared.api.asked import may_be_id, until_unchanged, who
+from shared.app import App, wake
 from shared.errors import Conflict, NotFound, Permanent
-from shared.folders import datasets_of, read_folder
-from shared.lifecycle import Phase
-from shared.lines import held_by, model_is_there, newer_that_serves, serves_same, trained
-from shared.records.run import Line, Run, Serving, readable
-from shared.timers import wake
+from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.phase import Phase
+from shared.line.trained import model_is_there, trained
+from shared.records.line import newer_that_serves, serves_same
+from shared.records.run import Run
+from shared.records.store import readable
 
 log = logging.getLogger("droptune.commands")
-
-TRIES = 5
-SOMEBODY = "somebody"
-BY_LENGTH = 100
-
-
-def who(by: str) -> str:
-    """A name as it is kept: one line, of what can be printed, and not long."""
-    return "".join(letter for letter in by if letter.isprintable()).strip()[:BY_LENGTH] or SOMEBODY
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
@@ -46,7 +37,7 @@ def retry(app: App, run_id: str, *, by: str = "") -> str:
     def attempt() -> str:
         run, etag = _run(app, run_id)
         if run.phase.ended:
-            return _another_attempt(app, run, etag, who(by))
+            return another_attempt(app, run, etag, who(by))
         if not run.parked:
             wake(app, run)
             doing = f"waits for {run.waiting}" if run.waiting else "goes on by itself"
@@ -56,7 +47,7 @@ def retry(app: App, run_id: str, *, by: str = "") -> str:
         _save(app, replace(told, parked="", parked_at=None, crashes=0, resumed=now), etag)
         return f"run {run.id} is not parked any more, and goes on where it was: {run.phase}"
 
-    return _again(attempt, f"run {run_id}")
+    return until_unchanged(attempt, f"run {run_id}")
 
 
 def cancel(app: App, run_id: str, *, by: str = "") -> str:
@@ -80,7 +71,7 @@ def cancel(app: App, run_id: str, *, by: str = "") -> str:
         held[Phase.CHECKING] = held[Phase.DEPLOYING]
         return f"run {run.id} ends as cancelled" + (f"; {held[run.phase]}" if run.phase in held else "")
 
-    return _again(attempt, f"run {run_id}")
+    return until_unchanged(attempt, f"run {run_id}")
 
 
 def approve(app: App, run_id: str, *, by: str = "") -> str:
@@ -108,10 +99,10 @@ def approve(app: App, run_id: str, *, by: str = "") -> str:
         _save(app, replace(told, approved=who(by), resumed=now, passed=None, waiting="", held=""), etag)
         return f"run {run.id} is approved: if it still answers, it gets the traffic of endpoint {run.endpoint}"
 
-    return _again(attempt, f"run {run_id}")
+    return until_unchanged(attempt, f"run {run_id}")
 
 
-def _another_attempt(app: App, run: Run, etag: str, by: str) -> str:
+def another_attempt(app: App, run: Run, etag: str, by: str) -> str:
     match run.phase:
         case Phase.LIVE:
             raise Permanent(f"run {run.id} went live: droptune revive {run.line}, or rollback, serves it again")
@@ -211,129 +202,14 @@ def _make_way(app: App, run: Run) -> None:
 # Lines ---------------------------------------------------------------------------------------------------------------
 
 
-def rollback(app: App, line_id: str, *, by: str = "") -> str:
-    """Serves again what the line served before, by a run of its own that begins with the deployment."""
-
-    def attempt() -> str:
-        line, _ = _line(app, line_id)
-        if line.before is None or line.latest is None:
-            raise Permanent(f"line {line.id} has served nothing before that: there is nothing to roll back to")
-        return _serve_again(app, line, line.before, line.latest, f"a rollback by {who(by)}")
-
-    return _again(attempt, f"line {line_id}")
-
-
-def revive(app: App, line_id: str, *, by: str = "") -> str:
-    """Serves again what a line that was torn down served last."""
-
-    def attempt() -> str:
-        line, _ = _line(app, line_id)
-        if line.serving and not line.tearing_down:
-            raise Permanent(f"line {line.id} serves {line.serving.model} at endpoint {line.endpoint}")
-        if line.latest is None:
-            raise Permanent(f"line {line.id} has served nothing yet: upload a dataset, or droptune retry a run of it")
-        return _serve_again(app, line, line.latest, line.latest, f"a revival by {who(by)}")
-
-    return _again(attempt, f"line {line_id}")
-
-
-def pin(app: App, line_id: str, *, by: str = "") -> str:
-    """Keeps a line at what it serves: newer versions are trained, and wait. Rolling back is still possible."""
-
-    def attempt() -> str:
-        line, etag = _line(app, line_id)
-        if line.serving is None:
-            raise Permanent(f"line {line.id} serves nothing: there is nothing to keep it at")
-        if line.pinned:
-            return f"line {line.id} is pinned to {line.serving.model} already, by {line.pinned}"
-        app.lines.save(replace(line, pinned=who(by)), etag)
-        rolling = app.runs.load(line.rollout) if line.rollout else None
-        under_way = (
-            f"; run {line.rollout} is being rolled out already: droptune cancel {line.rollout} stops it"
-            if rolling and not rolling[0].phase.ended
-            else ""
-        )
-        return f"line {line.id} is pinned to {line.serving.model}{under_way}"
-
-    return _again(attempt, f"line {line_id}")
-
-
-def unpin(app: App, line_id: str, *, by: str = "") -> str:
-    """Lets newer versions of a line go live again, and wakes those that waited for that."""
-
-    def attempt() -> str:
-        line, etag = _line(app, line_id)
-        if line.pinned:
-            app.lines.save(replace(line, pinned=""), etag)
-            log.info("line %s: unpinned by %s", line.id, who(by))
-        # Also where it was not pinned: whoever asked before may have died before he woke them.
-        held = [run for run in _active(app) if run.line == line.id and run.held == "pin"]
-        for run in held:
-            wake(app, run)
-        waited = f"; {', '.join(run.id for run in held)} goes on" if held else ""
-        return f"line {line.id} is {'not pinned any more' if line.pinned else 'not pinned'}{waited}"
-
-    return _again(attempt, f"line {line_id}")
-
-
-def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) -> str:
-    """Has a run serve `what` again, newer than `instead_of`; the same run if it is asked for twice."""
-    if not model_is_there(app, what.model):
-        raise Permanent(f"model {what.model} is gone: somebody deleted it; upload the dataset again")
-    run = again(app, line, what, instead_of, why)
-    other = held_by(app, line, run)
-    waits = f", after {other}" if other else ""
-    known = app.runs.load(run.id)
-    if known and not known[0].phase.ended:
-        wake(app, known[0])
-        return f"run {run.id} does that already; it is {known[0].phase}{waits}"
-    if known:
-        return f"{_another_attempt(app, *known, why)}{waits}"
-    app.runs.create(run)  # False: somebody asked for the same just now
-    wake(app, run)
-    return f"run {run.id} serves {what.model} again at endpoint {line.endpoint}{waits}"
-
-
 # Records -------------------------------------------------------------------------------------------------------------
 
 
-def _again(attempt: Callable[[], str], what: str) -> str:
-    """Tries a change until nobody else changes the record at the same time."""
-    for _ in range(TRIES):
-        try:
-            return attempt()
-        except Conflict:
-            log.info("%s changed meanwhile: read again", what)
-    raise Conflict(f"{what} changes all the time: try again in a minute")
-
-
 def _run(app: App, run_id: str) -> tuple[Run, str]:
-    loaded = app.runs.load(run_id) if _may_be_id(run_id) else None
+    loaded = app.runs.load(run_id) if may_be_id(run_id) else None
     if loaded is None:
         raise NotFound(f"there is no run {run_id}: droptune runs lists them")
     return loaded
-
-
-def _line(app: App, name: str) -> tuple[Line, str]:
-    """The line by its id, its endpoint's name, or its folder where that has one line only."""
-    loaded = app.lines.load(name) if _may_be_id(name) else None
-    if loaded:
-        return loaded
-    known = (naming.line_id(name, app.settings.base_model), *app.lines.standing())
-    lines = {line[0].id: line for key in known if (line := readable(app.lines, key))}
-    found = [line for line in lines.values() if name in (line[0].endpoint, line[0].folder)]
-    if not found:
-        raise NotFound(f"there is no line {name}: name one by its id, its endpoint or its dataset's folder")
-    if len(found) > 1:
-        each = ", ".join(f"{line.id} ({line.base_model})" for line, _ in found)
-        raise Permanent(f"{name} has several lines: name one of {each}")
-    return found[0]
-
-
-def _active(app: App) -> Iterator[Run]:
-    for run_id, _ in app.runs.active():
-        if loaded := readable(app.runs, run_id):
-            yield loaded[0]
 
 
 def _save(app: App, run: Run, etag: str) -> None:
@@ -341,14 +217,8 @@ def _save(app: App, run: Run, etag: str) -> None:
     wake(app, run)
 
 
-def _may_be_id(text: str) -> bool:
-    """Whether it is safe as a part of a record's name. What was asked for comes from outside."""
-    return text.isascii() and text.replace("-", "").replace("_", "").isalnum()
-
-
 def _ended(run: Run) -> str:
     return f"is ending as {run.ending}" if run.ending else f"has ended as {run.phase}"
 
 
 ON_RUNS: dict[str, Callable[..., str]] = {"retry": retry, "cancel": cancel, "approve": approve}
-ON_LINES: dict[str, Callable[..., str]] = {"rollback": rollback, "revive": revive, "pin": pin, "unpin": unpin}

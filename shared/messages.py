@@ -13,12 +13,13 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from shared.advance import advance
 from shared.app import App
-from shared.cleanup import tend
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records.run import CONTAINER
-from shared.turn import Turn
+from shared.line.teardown import tend
+from shared.records import layout
+from shared.records.layout import STATE
+from shared.run.loop import advance
+from shared.run.turn import Turn
 
 log = logging.getLogger("droptune.wakeups")
 
@@ -52,12 +53,12 @@ def step(app: App, body: bytes) -> None:
 
 def park(app: App, queue: str, message_id: str, body: bytes) -> None:
     """Keeps a poisoned message, and parks the run that it names: a person has to look."""
-    kept = f"poison/{queue}/{message_id}"
+    kept = layout.poisoned(queue, message_id)
     log.error("a message of queue %s failed too often: %r", queue, body[:200])
     try:
-        app.cloud.blobs.write(CONTAINER, kept, body)
+        app.cloud.blobs.write(STATE, kept, body)
         run_id = str(_parse(body).get("run", ""))
-        why = f"a step failed again and again; see the log, and the message in {CONTAINER}/{kept}"
+        why = f"a step failed again and again; see the log, and the message in {STATE}/{kept}"
         if not any(_parked(app, run_id, why) for _ in range(TRIES)):
             log.error("run %s changes all the time, and is not parked", run_id)
     except Exception:  # a poison queue has none of its own: what is raised here would come back for good

@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 
+from shared.api.asked import who
+from shared.api.line_commands import ON_LINES
+from shared.api.recover import recover
+from shared.api.run_commands import ON_RUNS
 from shared.app import App
-from shared.commands import ON_LINES, ON_RUNS, who
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.recover import recover
 
 log = logging.getLogger("droptune.requests")
 

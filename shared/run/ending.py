@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from uuid import uuid4
 
 from shared import naming
-from shared.again import again
-from shared.app import App
+from shared.app import App, arm, wake
 from shared.cloud.endpoints import Deployment
 from shared.errors import NotFound, Permanent, Transient
-from shared.lifecycle import ENDED, Phase
-from shared.lines import save_line
-from shared.records.run import CONTAINER, Line, Run, Wake, readable
-from shared.timers import free_slot, wake, wake_line
+from shared.lifecycle.phase import ENDED, Phase
+from shared.line.access import save_line
+from shared.records import layout
+from shared.records.layout import STATE
+from shared.records.line import Line
+from shared.records.run import Run
+from shared.records.store import readable
+from shared.run.restore import again
+from shared.run.slots import free_slot
 
 log = logging.getLogger("droptune.release")
 
@@ -87,12 +90,11 @@ def _brought_back(app: App, line: Line, run: Run) -> Run | None:
 
 def _let_go(app: App, line: Line, run: Run, etag: str) -> None:
     """The line is free for others; its timer ends the grace of what served before."""
-    timer = line.wake
+    free = replace(line, rollout="")
     if line.leaving:
-        timer = Wake(token=uuid4().hex, due=min(each.until for each in line.leaving))
-    save_line(app, replace(line, rollout="", wake=timer), etag)
-    if line.leaving and timer:
-        wake_line(app, line, after=timer.due - app.cloud.blobs.now(), token=timer.token)
+        arm(app, free, min(each.until for each in line.leaving), lambda line: save_line(app, line, etag))
+    else:
+        save_line(app, free, etag)
     _wake_next(app, line, run)
 
 
@@ -116,7 +118,7 @@ def _remove_own(app: App, run: Run, line: Line) -> str:
     deployment, endpoint = endpoints.deployment(line.endpoint, name), endpoints.get(line.endpoint)
     if deployment is None:
         unseen = run.phase is Phase.DEPLOYING and run.is_fresh(app.cloud.blobs.now())
-        if unseen and app.cloud.blobs.head(CONTAINER, _log_name(name)) is None:  # else it was seen, and is deleted
+        if unseen and app.cloud.blobs.head(STATE, layout.log_of(name)) is None:  # else it was seen, and is deleted
             return "the deployment to be seen"  # as for a job
         return ""
     if endpoint is None:
@@ -152,8 +154,4 @@ def _keep_log(app: App, endpoint: str, deployment: str) -> None:
         text = app.cloud.endpoints.logs(endpoint, deployment)
     except (NotFound, Permanent, Transient) as error:
         text = f"The log could not be read: {error}\n"
-    app.cloud.blobs.write(CONTAINER, _log_name(deployment), text.encode())
-
-
-def _log_name(deployment: str) -> str:
-    return f"logs/{deployment}.txt"
+    app.cloud.blobs.write(STATE, layout.log_of(deployment), text.encode())

@@ -18,27 +18,13 @@ from uuid import uuid4
 
 from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records.run import Claim, Line, Run
+from shared.records.outbox import tell
+from shared.records.run import Claim, Run
 
 log = logging.getLogger("droptune.turn")
 
 CLAIM = timedelta(minutes=3)
 RENEWED = CLAIM / 3
-TOLD_WITHIN = timedelta(days=1)
-"""Event Grid itself tries to deliver an event for so long, unless it is told otherwise."""
-
-
-def tell[T: (Run, Line)](app: App, record: T) -> T:
-    """Sends the events that the record has to tell; gives it with those that are left, which is still to be saved.
-
-    What a topic that is down did not take is left, for TOLD_WITHIN: a later turn, or the sweep, tries again.
-    """
-    young, up, left = app.cloud.blobs.now() - TOLD_WITHIN, True, []
-    for notice in record.untold:
-        up = up and app.tell(record, notice)
-        if not up and notice.at > young:
-            left.append(notice)
-    return replace(record, untold=tuple(left))
 
 
 class Turn:
@@ -115,5 +101,5 @@ class Turn:
         return run
 
     def _tell(self) -> None:
-        self.run = tell(self._app, self.run)
+        self.run = tell(self._app.cloud, self.run)
         self._sent = self.run != self._stored

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
 from shared import naming
 from shared.app import App
-from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records.run import CONTAINER, Leaving, Line, Run
-from shared.tags import RUN
+from shared.errors import Conflict, Permanent, Transient
+from shared.records.line import Line
+from shared.records.outbox import tell
+from shared.records.run import Run
+from shared.records.tags import RUN
 
 log = logging.getLogger("droptune.lines")
 
@@ -64,51 +65,10 @@ def reopen_line(app: App, line: Line, etag: str) -> None:
         raise Transient("the line changed meanwhile", after=timedelta(seconds=2)) from None
 
 
-def without_endpoint(line: Line, now: datetime) -> Line:
-    """The line once its endpoint is gone, and all that was on it."""
-    return replace(
-        line,
-        serving=None,
-        leaving=(),
-        strays=(),
-        noticed=None,
-        missing=None,
-        sidelined=None,
-        emptied=line.emptied or (now if line.serving else None),
-    )
-
-
-def newer_that_serves(line: Line, run: Run) -> str | None:
-    """The run that went live and is newer: this one need not any more.
-
-    What a run is to serve instead of is never that, even if it became newer meanwhile because its data were uploaded
-    once more: that is no word against a rollback.
-    """
-    latest = line.latest
-    return latest.run if latest and latest.order > run.order and latest.run != run.instead_of else None
-
-
 def serves(app: App, run: Run) -> bool:
     """Whether the line says that this run serves."""
     loaded = app.lines.load(run.line)
     return loaded is not None and loaded[0].serving is not None and loaded[0].serving.run == run.id
-
-
-def serves_same(line: Line, run: Run) -> bool:
-    """Whether the line serves, for longer than a teardown, what the run would make of its data and settings."""
-    serving = line.serving
-    return serving is not None and serving.fingerprint == run.fingerprint and not line.tearing_down
-
-
-def model_is_there(app: App, model: str) -> bool:
-    """Whether the workspace has the model `name:version`."""
-    name, _, version = model.rpartition(":")
-    return bool(name) and app.cloud.models.get(name, version) is not None
-
-
-def adoptable(line: Line, run: Run) -> Leaving | None:
-    """The deployment of the run's very model that served before and still stands: a rollback need not make another."""
-    return next((each for each in line.leaving if each.model == run.model and not each.going), None)
 
 
 def ours(app: App, endpoint: str) -> set[str]:
@@ -141,38 +101,6 @@ def remove_deployments(app: App, endpoint: str, names: Collection[str], *, used:
     return [each.name for each in going]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a run made that went live: the same data and settings need not be trained again."""
-
-    run: str
-    model: str
-
-
-def trained(app: App, run: Run) -> Trained | None:
-    """What was made of the run's data and settings before, and went live. None as well where they are not known yet."""
-    if not run.fingerprint:
-        return None
-    try:
-        data, _ = app.cloud.blobs.read(CONTAINER, _trained_name(run))
-    except NotFound:
-        return None
-    return msgspec.json.decode(data, type=Trained)
-
-
-def note_trained(app: App, run: Run, *, first: bool = False) -> None:
-    """Remembers the run as the one that made a model of its data and settings.
-
-    With `first` only where none is remembered yet: raises Conflict else.
-    """
-    made = Trained(run=run.id, model=run.model)
-    app.cloud.blobs.write(CONTAINER, _trained_name(run), msgspec.json.encode(made), if_none_match=first)
-
-
-def _trained_name(run: Run) -> str:
-    return f"trained/{run.line}/{run.fingerprint}.json"
-
-
 def held_by(app: App, line: Line, run: Run) -> str:
     """What else the endpoint is being changed for, to be told; "" if nothing. A run that has ended holds nothing.
 
@@ -193,3 +121,29 @@ def held_by(app: App, line: Line, run: Run) -> str:
         return what
     how = "is parked" if other[0].parked else "itself waits"
     return f"{what}, which {how} ({waits}); droptune cancel {line.rollout} ends it"
+
+
+def is_active(app: App, run_id: str) -> bool:
+    """Whether the run works; one whose record somebody broke by hand may, for all that is known."""
+    try:
+        loaded = app.runs.load(run_id) if run_id else None
+    except msgspec.MsgspecError:
+        log.exception("run %s can't be read, and is taken for one that works", run_id)
+        return True
+    return loaded is not None and not loaded[0].phase.ended
+
+
+def save_and_tell(app: App, line: Line, etag: str) -> tuple[Line, str]:
+    """Saves the line, then tells what it has to tell. Raises Conflict."""
+    return tell_and_save(app, line, app.lines.save(line, etag))
+
+
+def tell_and_save(app: App, line: Line, etag: str) -> tuple[Line, str]:
+    """Sends the line's events, and saves that they were sent; those that a crash left are the next one's who comes."""
+    if not line.untold:
+        return line, etag
+    told = tell(app.cloud, line)
+    for notice in line.untold:
+        if notice not in told.untold:
+            log.info("endpoint %s: %s (%s)", line.endpoint, notice.type, notice.why)
+    return told, etag if told == line else app.lines.save(told, etag)

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import json
 import logging
-from uuid import uuid4
 
 import msgspec
 
-from shared import events, naming
-from shared.app import App
+from shared import naming
+from shared.app import App, start_timer, wake
+from shared.counters import ignored
 from shared.dataset.folder import Contents, Dataset
 from shared.dataset.spec import FILE_NAME, Policy
-from shared.folders import DATASETS, Folder, datasets_of, read_folder, taken
-from shared.lifecycle import Phase
-from shared.records.run import CONTAINER, File, Run, Wake
+from shared.intake import events
+from shared.intake.folder import Folder, datasets_of, read_folder, taken
+from shared.lifecycle.phase import Phase
+from shared.records import layout
+from shared.records.base import Wake
+from shared.records.layout import DATASETS, STATE
+from shared.records.run import File, Run
 from shared.serving.gate import Promotion
-from shared.telemetry import ignored
-from shared.timers import wake
 
 log = logging.getLogger("droptune.intake")
-
-WAITING = "waiting/"
-"""Blobs in the container `state`: what an incomplete folder waits for, as a JSON list of file names."""
 
 
 def uploaded(app: App, body: bytes) -> None:
@@ -85,10 +84,10 @@ def look_into(app: App, name: str, *, cause: str = "") -> None:
     folder = read_folder(app, name)
     if not folder.files:
         ignored("empty_folder", f"{DATASETS}/{name} has no files (any more)")
-        app.cloud.blobs.delete(CONTAINER, f"{WAITING}{name}.json")
+        app.cloud.blobs.delete(STATE, layout.waiting(name))
         return
     if folder.problem:
-        app.cloud.blobs.delete(CONTAINER, f"{WAITING}{name}.json")
+        app.cloud.blobs.delete(STATE, layout.waiting(name))
         _reject(app, folder)
         return
     found = folder.contents
@@ -104,7 +103,6 @@ def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
     """Makes the run; False when it exists already."""
     now = app.cloud.blobs.now()
     model = folder.spec.model if folder.spec and folder.spec.model else app.settings.base_model
-    timer = Wake(token=uuid4().hex, due=max(dataset.newest + app.settings.settle, now))
     run = Run(
         id=run_id,
         folder=folder.name,
@@ -116,12 +114,12 @@ def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
         policy=folder.spec.policy if folder.spec else Policy(),
         promotion=folder.spec.promotion if folder.spec else Promotion(),
         hub=dataset.hub,
-        wake=timer,
+        wake=Wake.at(max(dataset.newest + app.settings.settle, now)),
         **taken(folder.name, dataset),
     ).told(now, f"received {dataset.told}")
     if not app.runs.create(run):
         return False
-    wake(app, run, after=timer.due - now, token=timer.token)
+    start_timer(app, run)
     log.info("run %s: received %s, %s", run_id, dataset.told, model)
     return True
 
@@ -149,9 +147,9 @@ def _reject(app: App, folder: Folder) -> None:
 
 def _note_waiting(app: App, name: str, found: Contents) -> None:
     """Keeps what an incomplete folder waits for where the page can show it."""
-    blob = f"{WAITING}{name}.json"
+    blob = layout.waiting(name)
     if found.waiting:
-        app.cloud.blobs.write(CONTAINER, blob, msgspec.json.encode(found.waiting.for_))
+        app.cloud.blobs.write(STATE, blob, msgspec.json.encode(found.waiting.for_))
         log.info("%s/%s waits for %s", DATASETS, name, ", ".join(found.waiting.for_))
     else:
-        app.cloud.blobs.delete(CONTAINER, blob)
+        app.cloud.blobs.delete(STATE, blob)

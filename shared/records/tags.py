@@ -17,7 +17,8 @@ from typing import Any
 
 import msgspec
 
-from shared.records.run import Line, Run
+from shared.records.line import Line
+from shared.records.run import Run
 
 LENGTH = 256
 """Characters of a tag's value: the limit of Azure Resource Manager, which is lower than that of jobs (1,000)."""

@@ -15,14 +15,8 @@ from shared.app import App
 from shared.dataset.folder import Contents, DataFile, Dataset, contents
 from shared.dataset.spec import FILE_NAME, SIZE_LIMIT, Spec, parse
 from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.records.layout import DATASETS
 from shared.records.run import File
-
-DATASETS = "datasets"
-PREPARED = "prepared"
-"""Container of the runs' immutable copies, below the run's `prepared`."""
-REPORT = "report.json"
-PAGE = "report.md"
-"""What became of the data, beside them. It is written last."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,179 +11,46 @@ the effects are at the end. Called by the looks, the effects, the release, the s
 from __future__ import annotations
 
 import logging
-import math
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
 
 from shared import naming
-from shared.app import App
+from shared.app import App, wake
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.lifecycle import ENDED, Phase
-from shared.records.run import CONTAINER, Run, readable
+from shared.lifecycle.phase import ENDED, Phase
+from shared.lifecycle.slots import (
+    TICK,
+    Limits,
+    Place,
+    Shortage,
+    Slots,
+    freed,
+    granted,
+    in_order,
+    place,
+    room,
+    taken,
+    upcoming,
+    waited_longer,
+)
+from shared.records.layout import SLOTS, STATE
+from shared.records.run import Run
+from shared.records.store import readable
 
 log = logging.getLogger("droptune.slots")
 
-BLOB = "slots.json"
-DAY = timedelta(hours=24)
-_TICK = timedelta(microseconds=1)
-"""The service tells its time in whole seconds, so those who come in the same second are told apart by this."""
 TRIES = 8
 """One of all who try at the same time succeeds each time, so to lose so often takes many hosts."""
 
 _turn = threading.Lock()  # the threads of a process need not lose against each other: one at a time
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How many may train at once (`active`), and how many may start in any 24 hours (`day`)."""
-
-    active: int
-    day: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slots:
-    """`holding`: runs with a slot, since when. `waiting`: runs without, since when. `started`: starts of the last day.
-
-    `short`: `phase/run/attempt` of those that found no quota, since when; who waits no more is passed over, and
-    forgotten by the sweep.
-    Times are the storage service's, UTC. A start counts even where the job failed right away: it may have cost money.
-    """
-
-    holding: Mapping[str, datetime] = field(default_factory=dict)
-    waiting: Mapping[str, datetime] = field(default_factory=dict)
-    started: tuple[datetime, ...] = ()
-    short: Mapping[str, datetime] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """What a run may do. `held`: it has a slot. If not, `why` is what it waits for, "" where it is to `take` one.
-
-    `room_in`: seconds until there is room without anybody's doing; None where somebody else wakes the run. `today`:
-    whether the day's limit would let it start.
-    """
-
-    held: bool = False
-    why: str = ""
-    room_in: float | None = None
-    today: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shortage:
-    """Where a run stands where quota is short. `queued`: it waits for some; `before`: who has waited for it longest."""
-
-    queued: bool = False
-    before: str = ""
-
-
 # Rules ---------------------------------------------------------------------------------------------------------------
-
-
-def in_order(slots: Slots) -> list[str]:
-    """Those who wait, oldest first."""
-    return sorted(slots.waiting, key=lambda run: (slots.waiting[run], run))
-
-
-def free_slots(slots: Slots, limits: Limits) -> int:
-    """Slots that nobody holds, whatever the day allows."""
-    return max(0, limits.active - len(slots.holding))
-
-
-def room(slots: Slots, limits: Limits, now: datetime) -> int:
-    """How many more may start at once."""
-    return min(free_slots(slots, limits), max(0, limits.day - len(_of_the_day(slots, now))))
-
-
-def taken(slots: Slots, run: str, limits: Limits, now: datetime) -> Slots:
-    """After `run` asked for a slot: it holds one if its turn has come, else it waits. The same if nothing changed."""
-    if run in slots.holding:
-        return slots
-    asking = slots
-    if run not in slots.waiting:
-        last = max(slots.waiting.values(), default=now - _TICK)
-        asking = replace(slots, waiting={**slots.waiting, run: max(now, last + _TICK)})
-    if run not in in_order(asking)[: room(asking, limits, now)]:
-        return asking
-    return replace(
-        asking,
-        holding={**asking.holding, run: now},
-        waiting={each: since for each, since in asking.waiting.items() if each != run},
-        started=(*_of_the_day(asking, now), now),
-    )
-
-
-def granted(slots: Slots, run: str, since: datetime) -> Slots:
-    """After `run` got a slot whatever the limits say. The same if it had one."""
-    if run in slots.holding:
-        return slots
-    left = freed(slots, {run})
-    # Its start may be known already, and count twice: rather a job too few in a day than one too many.
-    return replace(left, holding={**left.holding, run: since}, started=(*left.started, since))
-
-
-def freed(slots: Slots, runs: Collection[str]) -> Slots:
-    """After `runs` gave back their slots and their places among those who wait. The same if they had none."""
-    if not any(run in slots.holding or run in slots.waiting for run in runs):
-        return slots
-    return replace(
-        slots,
-        holding={run: since for run, since in slots.holding.items() if run not in runs},
-        waiting={run: since for run, since in slots.waiting.items() if run not in runs},
-    )
-
-
-def upcoming(slots: Slots, limits: Limits) -> list[str]:
-    """Those that no slot is wanting for, oldest first: they may start, or the day holds them up, which has an end."""
-    return in_order(slots)[: free_slots(slots, limits)]
-
-
-def place(slots: Slots, run: str, limits: Limits, now: datetime) -> Place:
-    """Where `run` stands."""
-    if run in slots.holding:
-        return Place(held=True)
-    if run not in slots.waiting:
-        return Place()
-    before, free = in_order(slots).index(run), free_slots(slots, limits)
-    if before < room(slots, limits, now):
-        return Place()
-    ahead = f", {before} {'run is' if before == 1 else 'runs are'} before it" if before else ""
-    starts = _of_the_day(slots, now)
-    if before >= free:
-        why = f"a free slot: {len(slots.holding)} of MAX_ACTIVE_JOBS={limits.active} are taken{ahead}"
-        return Place(why=why, today=len(starts) + before < limits.day)
-    index = len(starts) - limits.day + before
-    at = (starts[index] if index < len(starts) else now) + DAY  # the one that makes way for it may be yet to start
-    return Place(
-        why=(
-            f"its turn at {_minute(at)}: {len(starts)} of MAX_JOBS_PER_DAY={limits.day} jobs were started in the last "
-            f"24 h{ahead}"
-        ),
-        today=False,
-        room_in=float(math.ceil((at - now).total_seconds())),
-    )
-
-
-def waited_longer(slots: Slots, attempt: str) -> list[str]:
-    """Those of `short` that have waited longer than `attempt`; all of them where it is not in it. Oldest first."""
-    queue = sorted(slots.short, key=lambda each: (slots.short[each], each))
-    return queue[: queue.index(attempt)] if attempt in slots.short else queue
-
-
-def _of_the_day(slots: Slots, now: datetime) -> tuple[datetime, ...]:
-    """Starts that still count, oldest first."""
-    return tuple(sorted(start for start in slots.started if start > now - DAY))
-
-
-def _minute(at: datetime) -> str:
-    """A time to be told, never too early."""
-    return f"{at + timedelta(seconds=59):%Y-%m-%d %H:%M} UTC"
 
 
 # Effects -------------------------------------------------------------------------------------------------------------
@@ -217,8 +84,8 @@ def wait_for_quota(app: App, run: Run) -> None:
     """Has the run stand among those that wait for quota, behind all that do already. Raises Transient."""
 
     def queued(slots: Slots, now: datetime) -> Slots:
-        last = max(slots.short.values(), default=now - _TICK)
-        return replace(slots, short={_attempt(run): max(now, last + _TICK), **slots.short})
+        last = max(slots.short.values(), default=now - TICK)
+        return replace(slots, short={_attempt(run): max(now, last + TICK), **slots.short})
 
     _changed(app, queued)
 
@@ -324,11 +191,11 @@ def _limits(app: App) -> Limits:
 def _read(app: App) -> tuple[Slots, str]:
     """The record and its ETag. Where there is none it is made, and written at once: the next one need only read it."""
     try:
-        data, etag = app.cloud.blobs.read(CONTAINER, BLOB)
+        data, etag = app.cloud.blobs.read(STATE, SLOTS)
     except NotFound:
         made = _as_found(app)
         with suppress(Conflict):  # somebody else was faster
-            return made, app.cloud.blobs.write(CONTAINER, BLOB, msgspec.json.encode(made), if_none_match=True)
+            return made, app.cloud.blobs.write(STATE, SLOTS, msgspec.json.encode(made), if_none_match=True)
         return _read(app)
     return msgspec.json.decode(data, type=Slots), etag
 
@@ -366,8 +233,15 @@ def _changed(app: App, change: Callable[[Slots, datetime], Slots]) -> tuple[Slot
             if after == slots:
                 return slots, now, False
             try:
-                app.cloud.blobs.write(CONTAINER, BLOB, msgspec.json.encode(after), if_match=etag)
+                app.cloud.blobs.write(STATE, SLOTS, msgspec.json.encode(after), if_match=etag)
             except Conflict:
                 continue
             return after, now, True
-    raise Transient(f"{CONTAINER}/{BLOB} was changed by others {TRIES} times in a row", after=timedelta(seconds=2))
+    raise Transient(f"{STATE}/{SLOTS} was changed by others {TRIES} times in a row", after=timedelta(seconds=2))
+
+
+def free_slot(app: App, run: Run) -> None:
+    """Gives the run's place among those that train back, and wakes whom that makes room for."""
+    for run_id in free(app, run.id):
+        if loaded := readable(app.runs, run_id):
+            wake(app, loaded[0])

@@ -9,13 +9,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared import naming, slots
+from shared import naming
 from shared.app import App
-from shared.folders import DATASETS, PREPARED, REPORT, datasets_of, read_folder
-from shared.lifecycle import Check, Deployment, Job, Phase, Plan, Rollout, Seen, Upload, unseen
-from shared.lines import adoptable, held_by, model_is_there, newer_that_serves, ours, serves_same, trained
-from shared.records.run import Line, Run, readable
-from shared.slots import Shortage
+from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.phase import Phase
+from shared.lifecycle.rules import unseen
+from shared.lifecycle.seen import Check, Deployment, Job, Plan, Rollout, Seen, Upload
+from shared.lifecycle.slots import Shortage
+from shared.line.access import held_by, ours
+from shared.line.trained import model_is_there, trained
+from shared.records import layout
+from shared.records.layout import DATASETS, PREPARED
+from shared.records.line import Line, adoptable, newer_that_serves, serves_same
+from shared.records.run import Run
+from shared.records.store import readable
+from shared.run import slots
 from shared.training.compute import unusable
 
 READY = "Succeeded"
@@ -123,7 +131,7 @@ def _job(app: App, run: Run) -> Job:
 
 def _with_data(app: App, run: Run, seen: Job) -> Job:
     """The same, with what became of the data that the job has prepared itself."""
-    report = app.cloud.blobs.head(PREPARED, f"{run.prepared}/{REPORT}")
+    report = app.cloud.blobs.head(PREPARED, layout.report(run.prepared))
     changed = _changed(app, run, report.last_modified if report else None)
     if report is None:
         return replace(seen, report="missing", changed=changed)

@@ -9,13 +9,12 @@ from typing import Any
 import msgspec
 
 from shared.app import App, app
+from shared.counters import ignored_so_far
 from shared.errors import NotFound, Permanent, Transient
-from shared.folders import PREPARED, REPORT
-from shared.idle import money_saved
-from shared.intake import WAITING
-from shared.records.run import CONTAINER
+from shared.records import layout
+from shared.records.layout import PREPARED, STATE, WAITING
+from shared.serving.idle import money_saved
 from shared.settings import SettingError
-from shared.telemetry import ignored_so_far
 
 RECENT = 50
 
@@ -43,7 +42,7 @@ def run(app: App, run_id: str) -> bytes | None:
     record = loaded[0]
     body: dict[str, Any] = msgspec.to_builtins(record)
     try:
-        report, _ = app.cloud.blobs.read(PREPARED, f"{record.prepared}/{REPORT}")
+        report, _ = app.cloud.blobs.read(PREPARED, layout.report(record.prepared))
         body["report"] = msgspec.json.decode(report)
     except NotFound:
         body["report"] = None
@@ -58,10 +57,10 @@ def folders(app: App) -> bytes:
     """Folders whose finetune.yaml names files that are not there (yet): name to missing files."""
     blobs = app.cloud.blobs
     waiting = {}
-    for blob in blobs.list(CONTAINER, WAITING):
+    for blob in blobs.list(STATE, WAITING):
         with suppress(NotFound):  # it has just been completed
             name = blob.name.removeprefix(WAITING).removesuffix(".json")
-            waiting[name] = msgspec.Raw(blobs.read(CONTAINER, blob.name)[0])
+            waiting[name] = msgspec.Raw(blobs.read(STATE, blob.name)[0])
     return msgspec.json.encode(waiting)
 
 

@@ -15,19 +15,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from uuid import uuid4
 
-from shared import naming, slots, tags
-from shared.app import App
+from shared import naming
+from shared.app import App, start_timer, wake
 from shared.cloud.endpoints import Deployment, Endpoint
 from shared.cloud.jobs import JobView
 from shared.errors import Conflict
-from shared.events import folder_of
-from shared.folders import DATASETS, datasets_of, read_folder
-from shared.lifecycle import ENDED, Phase
-from shared.lines import note_trained
-from shared.records.run import Heading, Leaving, Line, Pinned, Run, Serving, Wake
-from shared.timers import wake, wake_line
+from shared.intake.events import folder_of
+from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.phase import ENDED, Phase
+from shared.line.trained import note_trained
+from shared.records import tags
+from shared.records.base import Wake
+from shared.records.layout import DATASETS
+from shared.records.line import Heading, Leaving, Line, Serving
+from shared.records.run import Pinned, Run
+from shared.run import slots
 
 log = logging.getLogger("droptune.recover")
 
@@ -159,8 +162,7 @@ def _recover_line(work: _Work, endpoint: Endpoint, deployments: list[Deployment]
     work.lines[line.id] = line
     if not app.lines.create(line):
         return
-    if line.wake:
-        wake_line(app, line, after=line.wake.due - work.now, token=line.wake.token)
+    start_timer(app, line)
     serves = f"serves {line.serving.model}" if line.serving else "serves nothing"
     work.done(f"line {line.id} ({line.folder}, {line.base_model}): endpoint {line.endpoint} {serves}")
     work.told.append(f"line {line.id}: whether it was pinned, and what it served before, is not known any more")
@@ -204,7 +206,7 @@ def _with_deployments(work: _Work, line: Line, endpoint: Endpoint, deployments: 
         heading=_heading(work, line),
         rollout=rollout,
         leaving=leaving,
-        wake=Wake(token=uuid4().hex, due=until) if leaving else None,
+        wake=Wake.at(until) if leaving else None,
         instances=work.app.settings.serving_instances,
     )
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from shared import naming
 from shared.app import App
-from shared.lifecycle import Phase
-from shared.records.run import Line, Run, Serving, readable
+from shared.lifecycle.phase import Phase
+from shared.records.line import Line, Serving
+from shared.records.run import Run
+from shared.records.store import readable
 
 _KEPT = (
     "train",

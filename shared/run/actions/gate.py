@@ -1,8 +1,8 @@
 """The effect of the gate: held-out rows are asked of a new version and of the one that serves, and the answers scored.
 
 Both are asked greedily, a row at a time, so that the one that serves has its instances for its callers. The answers are
-kept beside the run's data (ANSWERS): people read there why a version passed or not, and a redo asks only what was not
-answered before. `serving/gate.py` has the rules. Called by the loop, for a run in CHECKING that passed the smoke test.
+kept beside the run's data: people read there why a version passed or not, and a redo asks only what was not answered
+before. `serving/gate.py` has the rules. Called by the loop, for a run in CHECKING that passed the smoke test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import msgspec
 
 from shared.app import App
 from shared.errors import NotFound, Permanent, Transient
-from shared.folders import PREPARED
+from shared.records import layout
+from shared.records.layout import PREPARED
 from shared.records.run import Run
 from shared.serving.gate import Compared, Gate, Scores, score, verdict
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
@@ -28,7 +29,6 @@ from shared.serving.smoke import SILENCE, Silence, shuffled, unanswered
 
 log = logging.getLogger("droptune.compare")
 
-ANSWERS = "answers.json"
 ASKING = 10 * 60.0
 """Seconds of one turn: 200 rows may take longer than a function lives. The rest is asked in the next turns."""
 SAVED = 15.0
@@ -71,7 +71,7 @@ class _Noted:
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
-    """What ANSWERS holds. `new` and `live`: deployments of the endpoint, "" for none."""
+    """What the blob `layout.answers` holds. `new` and `live`: deployments of the endpoint, "" for none."""
 
     score: str
     new: str
@@ -104,7 +104,7 @@ def compare(app: App, run: Run) -> Run:
         notes += more
     sheet.save()
     if sheet.noted:
-        notes.append(f"answers: {PREPARED}/{run.prepared}/{ANSWERS}")
+        notes.append(f"answers: {PREPARED}/{layout.answers(run.prepared)}")
     elif gate.rows:
         notes.append("no held-out row is of text alone, so that none can be asked")
     if gate.rows and run.promotion.strategy == "replace":
@@ -120,7 +120,7 @@ def held_out(app: App, run: Run) -> Iterator[tuple[int, dict[str, Any]]]:
     They are those of the file's beginning: its first 4 MiB, and at least one row. Raises NotFound without the file.
     """
     read = b""
-    for chunk in app.cloud.blobs.stream(PREPARED, f"{run.prepared}/test.jsonl"):
+    for chunk in app.cloud.blobs.stream(PREPARED, layout.part_of(run.prepared, "test")):
         read += chunk
         if b"\n" in read:
             break
@@ -184,7 +184,7 @@ class _Sheet:
     def __init__(self, app: App, run: Run, rows: list[_Row]) -> None:
         """Takes what an earlier turn has left, as far as it is of the same rows and versions."""
         self._app, self._run, self._rows = app, run, rows
-        self._name = f"{run.prepared}/{ANSWERS}"
+        self._name = layout.answers(run.prepared)
         self._ends = time.monotonic() + ASKING
         self._saved = time.monotonic()
         self._changed = False

@@ -12,27 +12,24 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 import msgspec
 
-from shared.app import App
+from shared.app import App, wake
 from shared.cloud.endpoints import BUSY, Endpoint
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
-from shared.lines import remove_deployments, without_endpoint
-from shared.records.run import CONTAINER, FRESH, Leaving, Line, Stray, Wake
+from shared.line.access import is_active, save_and_tell, tell_and_save
+from shared.records.base import FRESH
+from shared.records.layout import DELETIONS, STATE
+from shared.records.line import Leaving, Line, Stray, without_endpoint
+from shared.records.tags import RUN
+from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
 from shared.settings import Settings
-from shared.tags import RUN
-from shared.timers import wake_line
-from shared.turn import tell
 
 log = logging.getLogger("droptune.cleanup")
 
-DELETIONS = "deletions.json"
 KEEP_TAG = "droptune.keep"
 LATE = timedelta(minutes=1)
-AGAIN = timedelta(seconds=5)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -63,18 +60,18 @@ def _judge(app: App, line_id: str) -> None:
     loaded = app.lines.load(line_id)
     if loaded is None:
         return
-    line, etag = _tell(app, *loaded)
+    line, etag = tell_and_save(app, *loaded)
     now = app.cloud.blobs.now()
     overdue = line.wake is None or line.wake.due + LATE < now
     if line.tearing_down or (line.leaving and overdue):
         if overdue:
-            wake_line(app, line)
+            wake(app, line)
         return
     if line.removed:
         app.lines.retire(line.id)  # whoever removed it died before that; while it has something to tell it stays open
         return
-    rolling_out = _is_active(app, line.rollout)
-    if line.serving is None and line.emptied is None and (rolling_out or _is_active(app, _heading(line))):
+    rolling_out = is_active(app, line.rollout)
+    if line.serving is None and line.emptied is None and (rolling_out or is_active(app, _heading(line))):
         return  # its first run is on its way
     endpoint = app.cloud.endpoints.get(line.endpoint)
     if endpoint is None:
@@ -85,9 +82,9 @@ def _judge(app: App, line_id: str) -> None:
     if not rolling_out and not endpoint.busy:
         seen = _with_strays(app, _with_changes_told(line, _seen(app, line, endpoint, now), now), endpoint, now)
     if seen != line:
-        seen, etag = _save(app, seen, etag)
+        seen, etag = save_and_tell(app, seen, etag)
         if seen.leaving != line.leaving:
-            wake_line(app, seen)
+            wake(app, seen)
     if seen.missing:
         return
     usage = _usage(app, seen, endpoint, now, rolling_out=rolling_out)
@@ -159,7 +156,7 @@ def _strays(app: App, line: Line) -> Iterator[tuple[str, str]]:
     owned = {each.deployment for each in line.leaving} | ({line.serving.deployment} if line.serving else set())
     for each in app.cloud.endpoints.deployments(line.endpoint):
         run = each.tags.get(RUN)
-        if run is not None and each.name not in owned and each.state != "Deleting" and not _is_active(app, run):
+        if run is not None and each.name not in owned and each.state != "Deleting" and not is_active(app, run):
             yield each.name, each.state
 
 
@@ -189,24 +186,14 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, rolling_o
     return replace(usage, requests=requests, control=min(halves))
 
 
-def _is_active(app: App, run_id: str) -> bool:
-    """Whether the run works; one whose record somebody broke by hand may, for all that is known."""
-    try:
-        loaded = app.runs.load(run_id) if run_id else None
-    except msgspec.MsgspecError:
-        log.exception("run %s can't be read, and is taken for one that works", run_id)
-        return True
-    return loaded is not None and not loaded[0].phase.ended
-
-
 def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) -> None:
     log.info("endpoint %s: %s", line.endpoint, judged)
     match judged:
         case Keep(why):
             if line.noticed:
-                _save(app, replace(line, noticed=None).to_tell(now, "Endpoint.NoticeWithdrawn", why), etag)
+                save_and_tell(app, replace(line, noticed=None).to_tell(now, "Endpoint.NoticeWithdrawn", why), etag)
         case Notice(why):
-            _save(app, replace(line, noticed=now).to_tell(now, "Endpoint.IdleNotice", why), etag)
+            save_and_tell(app, replace(line, noticed=now).to_tell(now, "Endpoint.IdleNotice", why), etag)
         case Pending():
             pass
         case Delete(why, endpoint):
@@ -217,7 +204,7 @@ def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) 
             elif _within_cap(app, line, now):
                 going = replace(line, tearing_down=True, remove_endpoint=endpoint, rollout="")
                 app.lines.save(going, etag)
-                wake_line(app, going)
+                wake(app, going)
 
 
 def _others(app: App, line: Line) -> list[str]:
@@ -229,7 +216,7 @@ def _others(app: App, line: Line) -> list[str]:
 def _within_cap(app: App, line: Line, now: datetime) -> bool:
     """Takes one of the deletions that the window allows. Raises Conflict when another tick takes one right now."""
     try:
-        data, etag = app.cloud.blobs.read(CONTAINER, DELETIONS)
+        data, etag = app.cloud.blobs.read(STATE, DELETIONS)
     except NotFound:
         data, etag = b"{}", None
     taken = msgspec.json.decode(data, type=dict[str, datetime])
@@ -241,99 +228,8 @@ def _within_cap(app: App, line: Line, now: datetime) -> bool:
         return False
     taken[line.id] = now
     body = msgspec.json.encode(taken)
-    app.cloud.blobs.write(CONTAINER, DELETIONS, body, if_match=etag, if_none_match=etag is None)
+    app.cloud.blobs.write(STATE, DELETIONS, body, if_match=etag, if_none_match=etag is None)
     return True
-
-
-def tend(app: App, line_id: str, token: str | None) -> None:
-    """Takes the upkeep of a line as far as it goes now: its teardown, or the end of what leaves."""
-    loaded = app.lines.load(line_id)
-    if loaded is None or (token is not None and (loaded[0].wake is None or loaded[0].wake.token != token)):
-        return
-    try:
-        line, etag = _tell(app, *loaded)
-        if line.tearing_down:
-            _tear_down(app, line, etag)
-        elif line.leaving and not _is_active(app, line.rollout):
-            _end_grace(app, line, etag)
-    except Conflict:
-        # If it was our own save, whose answer was lost, the record has a timer for which no message is on its way.
-        log.info("line %s changed meanwhile: looked at again", line_id)
-        wake_line(app, loaded[0], after=AGAIN)
-
-
-def _end_grace(app: App, line: Line, etag: str) -> None:
-    """Deletes what leaves, once its grace is over; looks again until it is gone."""
-    now = app.cloud.blobs.now()
-    due = [each.deployment for each in line.leaving if each.until <= now]
-    again = app.settings.poll_interval
-    if any(each.deployment in due and not each.going for each in line.leaving):  # from here on no rollback takes it
-        leaving = tuple(replace(each, going=each.going or each.deployment in due) for each in line.leaving)
-        line = replace(line, leaving=leaving)
-        etag = app.lines.save(line, etag)
-    try:
-        there = remove_deployments(app, line.endpoint, due, used=False) if due else ()
-    except Transient as error:
-        there, again = due, error.after
-    left = tuple(each for each in line.leaving if each.until > now or each.deployment in there)
-    timer = None
-    if left:
-        timer = Wake(token=uuid4().hex, due=now + again if there else min(each.until for each in left))
-    app.lines.save(replace(line, leaving=left, wake=timer), etag)
-    if timer:
-        wake_line(app, line, after=timer.due - now, token=timer.token)
-
-
-def _tear_down(app: App, line: Line, etag: str) -> None:
-    """Takes a line's teardown as far as it goes now, and has it tended again until nothing is left."""
-    after = app.settings.poll_interval
-    try:
-        finished = _step_of_teardown(app, line)
-    except Transient as error:
-        finished, after = False, error.after
-    except (Permanent, NotFound):
-        log.exception("endpoint %s can't be torn down now", line.endpoint)
-        finished, after = False, timedelta(minutes=15)
-    now = app.cloud.blobs.now()
-    if not finished:
-        timer = Wake(token=uuid4().hex, due=now + after)
-        app.lines.save(replace(line, wake=timer), etag)
-        wake_line(app, line, after=after, token=timer.token)
-        return
-    done = replace(
-        line,
-        tearing_down=False,
-        wake=None,
-        serving=None,
-        leaving=(),
-        strays=(),
-        noticed=None,
-        emptied=line.emptied or now,
-        removed=now if line.remove_endpoint else line.removed,
-    )
-    why = "the endpoint is deleted" if line.remove_endpoint else "the endpoint stays, empty"
-    _save(app, done.to_tell(now, "Endpoint.TornDown", why), etag)
-
-
-def _step_of_teardown(app: App, line: Line) -> bool:
-    """One look and one act. True when nothing is left to do."""
-    endpoints = app.cloud.endpoints
-    endpoint = endpoints.get(line.endpoint)
-    if endpoint is None:
-        return True
-    if endpoint.busy:
-        return False
-    if line.remove_endpoint:
-        endpoints.delete(line.endpoint)
-        return False
-    if any(endpoint.traffic.values()):
-        endpoints.set_traffic(line.endpoint, {})
-        return False
-    left = endpoints.deployments(line.endpoint)
-    for deployment in left:
-        if deployment.state != "Deleting":
-            endpoints.remove_deployment(line.endpoint, deployment.name)
-    return not left
 
 
 def _gone_by_hand(app: App, line: Line, etag: str, now: datetime) -> None:
@@ -346,20 +242,4 @@ def _gone_by_hand(app: App, line: Line, etag: str, now: datetime) -> None:
     if line.serving or line.emptied:  # else no run has come so far
         why = "somebody deleted the endpoint; it is not made again by itself"
         nothing = nothing.to_tell(now, "Endpoint.TornDown", why)
-    _save(app, nothing, etag)
-
-
-def _save(app: App, line: Line, etag: str) -> tuple[Line, str]:
-    """Saves the line, then tells what it has to tell. Raises Conflict."""
-    return _tell(app, line, app.lines.save(line, etag))
-
-
-def _tell(app: App, line: Line, etag: str) -> tuple[Line, str]:
-    """Sends the line's events, and saves that they were sent; those that a crash left are the next one's who comes."""
-    if not line.untold:
-        return line, etag
-    told = tell(app, line)
-    for notice in line.untold:
-        if notice not in told.untold:
-            log.info("endpoint %s: %s (%s)", line.endpoint, notice.type, notice.why)
-    return told, etag if told == line else app.lines.save(told, etag)
+    save_and_tell(app, nothing, etag)

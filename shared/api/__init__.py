@@ -1,0 +1,1 @@
+"""HTTP: what people and the command line ask for, and what they are answered."""

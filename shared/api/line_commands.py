@@ -1,0 +1,129 @@
+"""What a person asks of a line: roll back, revive, pin, unpin."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from shared import naming
+from shared.api.asked import may_be_id, until_unchanged, who
+from shared.api.run_commands import another_attempt
+from shared.app import App, wake
+from shared.errors import NotFound, Permanent
+from shared.line.access import held_by
+from shared.line.trained import model_is_there
+from shared.records.line import Line, Serving
+from shared.records.run import Run
+from shared.records.store import readable
+from shared.run.restore import again
+
+log = logging.getLogger("droptune.commands")
+
+
+def rollback(app: App, line_id: str, *, by: str = "") -> str:
+    """Serves again what the line served before, by a run of its own that begins with the deployment."""
+
+    def attempt() -> str:
+        line, _ = _line(app, line_id)
+        if line.before is None or line.latest is None:
+            raise Permanent(f"line {line.id} has served nothing before that: there is nothing to roll back to")
+        return _serve_again(app, line, line.before, line.latest, f"a rollback by {who(by)}")
+
+    return until_unchanged(attempt, f"line {line_id}")
+
+
+def revive(app: App, line_id: str, *, by: str = "") -> str:
+    """Serves again what a line that was torn down served last."""
+
+    def attempt() -> str:
+        line, _ = _line(app, line_id)
+        if line.serving and not line.tearing_down:
+            raise Permanent(f"line {line.id} serves {line.serving.model} at endpoint {line.endpoint}")
+        if line.latest is None:
+            raise Permanent(f"line {line.id} has served nothing yet: upload a dataset, or droptune retry a run of it")
+        return _serve_again(app, line, line.latest, line.latest, f"a revival by {who(by)}")
+
+    return until_unchanged(attempt, f"line {line_id}")
+
+
+def pin(app: App, line_id: str, *, by: str = "") -> str:
+    """Keeps a line at what it serves: newer versions are trained, and wait. Rolling back is still possible."""
+
+    def attempt() -> str:
+        line, etag = _line(app, line_id)
+        if line.serving is None:
+            raise Permanent(f"line {line.id} serves nothing: there is nothing to keep it at")
+        if line.pinned:
+            return f"line {line.id} is pinned to {line.serving.model} already, by {line.pinned}"
+        app.lines.save(replace(line, pinned=who(by)), etag)
+        rolling = app.runs.load(line.rollout) if line.rollout else None
+        under_way = (
+            f"; run {line.rollout} is being rolled out already: droptune cancel {line.rollout} stops it"
+            if rolling and not rolling[0].phase.ended
+            else ""
+        )
+        return f"line {line.id} is pinned to {line.serving.model}{under_way}"
+
+    return until_unchanged(attempt, f"line {line_id}")
+
+
+def unpin(app: App, line_id: str, *, by: str = "") -> str:
+    """Lets newer versions of a line go live again, and wakes those that waited for that."""
+
+    def attempt() -> str:
+        line, etag = _line(app, line_id)
+        if line.pinned:
+            app.lines.save(replace(line, pinned=""), etag)
+            log.info("line %s: unpinned by %s", line.id, who(by))
+        # Also where it was not pinned: whoever asked before may have died before he woke them.
+        held = [run for run in _active(app) if run.line == line.id and run.held == "pin"]
+        for run in held:
+            wake(app, run)
+        waited = f"; {', '.join(run.id for run in held)} goes on" if held else ""
+        return f"line {line.id} is {'not pinned any more' if line.pinned else 'not pinned'}{waited}"
+
+    return until_unchanged(attempt, f"line {line_id}")
+
+
+def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) -> str:
+    """Has a run serve `what` again, newer than `instead_of`; the same run if it is asked for twice."""
+    if not model_is_there(app, what.model):
+        raise Permanent(f"model {what.model} is gone: somebody deleted it; upload the dataset again")
+    run = again(app, line, what, instead_of, why)
+    other = held_by(app, line, run)
+    waits = f", after {other}" if other else ""
+    known = app.runs.load(run.id)
+    if known and not known[0].phase.ended:
+        wake(app, known[0])
+        return f"run {run.id} does that already; it is {known[0].phase}{waits}"
+    if known:
+        return f"{another_attempt(app, *known, why)}{waits}"
+    app.runs.create(run)  # False: somebody asked for the same just now
+    wake(app, run)
+    return f"run {run.id} serves {what.model} again at endpoint {line.endpoint}{waits}"
+
+
+def _line(app: App, name: str) -> tuple[Line, str]:
+    """The line by its id, its endpoint's name, or its folder where that has one line only."""
+    loaded = app.lines.load(name) if may_be_id(name) else None
+    if loaded:
+        return loaded
+    known = (naming.line_id(name, app.settings.base_model), *app.lines.standing())
+    lines = {line[0].id: line for key in known if (line := readable(app.lines, key))}
+    found = [line for line in lines.values() if name in (line[0].endpoint, line[0].folder)]
+    if not found:
+        raise NotFound(f"there is no line {name}: name one by its id, its endpoint or its dataset's folder")
+    if len(found) > 1:
+        each = ", ".join(f"{line.id} ({line.base_model})" for line, _ in found)
+        raise Permanent(f"{name} has several lines: name one of {each}")
+    return found[0]
+
+
+def _active(app: App) -> Iterator[Run]:
+    for run_id, _ in app.runs.active():
+        if loaded := readable(app.runs, run_id):
+            yield loaded[0]
+
+
+ON_LINES: dict[str, Callable[..., str]] = {"rollback": rollback, "revive": revive, "pin": pin, "unpin": unpin}

@@ -1,0 +1,1 @@
+"""What arrives: events, and the folders that they are about."""

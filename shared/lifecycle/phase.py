@@ -1,0 +1,45 @@
+"""The phases of a run, and the statuses of its job that are ends."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+type Held = Literal["", "slot", "quota", "approval", "pin"]
+
+
+class Phase(StrEnum):
+    """Where a run is. Those from REJECTED on are ends; within one attempt the phases form a DAG."""
+
+    RECEIVED = "received"
+    PREPARED = "prepared"
+    TRAINING = "training"
+    REGISTERED = "registered"
+    DEPLOYING = "deploying"
+    CHECKING = "checking"
+    LIVE = "live"
+    REJECTED = "rejected"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing happens any more to a run in this phase."""
+        return self not in WORK
+
+
+WORK = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
+
+
+JOB_FAILED = ("Failed", "Canceled", "NotResponding")
+
+
+ENDED = ("Completed", *JOB_FAILED)
+
+
+def refused(phase: Phase) -> Phase:
+    """How a run in `phase` ends when something that it takes is refused for good, so that no look will show it."""
+    return Phase.ROLLED_BACK if phase in (Phase.DEPLOYING, Phase.CHECKING) else Phase.FAILED

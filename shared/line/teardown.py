@@ -1,0 +1,105 @@
+"""Takes down what is to go, a look and an act at a time: an endpoint, or deployments whose grace is over."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+
+from shared.app import App, arm, wake
+from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.line.access import is_active, remove_deployments, save_and_tell, tell_and_save
+from shared.records.line import Line
+
+log = logging.getLogger("droptune.cleanup")
+
+
+AGAIN = timedelta(seconds=5)
+
+
+def tend(app: App, line_id: str, token: str | None) -> None:
+    """Takes the upkeep of a line as far as it goes now: its teardown, or the end of what leaves."""
+    loaded = app.lines.load(line_id)
+    if loaded is None or (token is not None and (loaded[0].wake is None or loaded[0].wake.token != token)):
+        return
+    try:
+        line, etag = tell_and_save(app, *loaded)
+        if line.tearing_down:
+            _tear_down(app, line, etag)
+        elif line.leaving and not is_active(app, line.rollout):
+            _end_grace(app, line, etag)
+    except Conflict:
+        # If it was our own save, whose answer was lost, the record has a timer for which no message is on its way.
+        log.info("line %s changed meanwhile: looked at again", line_id)
+        wake(app, loaded[0], after=AGAIN)
+
+
+def _end_grace(app: App, line: Line, etag: str) -> None:
+    """Deletes what leaves, once its grace is over; looks again until it is gone."""
+    now = app.cloud.blobs.now()
+    due = [each.deployment for each in line.leaving if each.until <= now]
+    again = app.settings.poll_interval
+    if any(each.deployment in due and not each.going for each in line.leaving):  # from here on no rollback takes it
+        leaving = tuple(replace(each, going=each.going or each.deployment in due) for each in line.leaving)
+        line = replace(line, leaving=leaving)
+        etag = app.lines.save(line, etag)
+    try:
+        there = remove_deployments(app, line.endpoint, due, used=False) if due else ()
+    except Transient as error:
+        there, again = due, error.after
+    left = tuple(each for each in line.leaving if each.until > now or each.deployment in there)
+    if left:
+        next_look = now + again if there else min(each.until for each in left)
+        arm(app, replace(line, leaving=left), next_look, lambda line: app.lines.save(line, etag))
+    else:
+        app.lines.save(replace(line, leaving=(), wake=None), etag)
+
+
+def _tear_down(app: App, line: Line, etag: str) -> None:
+    """Takes a line's teardown as far as it goes now, and has it tended again until nothing is left."""
+    after = app.settings.poll_interval
+    try:
+        finished = _step_of_teardown(app, line)
+    except Transient as error:
+        finished, after = False, error.after
+    except (Permanent, NotFound):
+        log.exception("endpoint %s can't be torn down now", line.endpoint)
+        finished, after = False, timedelta(minutes=15)
+    now = app.cloud.blobs.now()
+    if not finished:
+        arm(app, line, now + after, lambda line: app.lines.save(line, etag))
+        return
+    done = replace(
+        line,
+        tearing_down=False,
+        wake=None,
+        serving=None,
+        leaving=(),
+        strays=(),
+        noticed=None,
+        emptied=line.emptied or now,
+        removed=now if line.remove_endpoint else line.removed,
+    )
+    why = "the endpoint is deleted" if line.remove_endpoint else "the endpoint stays, empty"
+    save_and_tell(app, done.to_tell(now, "Endpoint.TornDown", why), etag)
+
+
+def _step_of_teardown(app: App, line: Line) -> bool:
+    """One look and one act. True when nothing is left to do."""
+    endpoints = app.cloud.endpoints
+    endpoint = endpoints.get(line.endpoint)
+    if endpoint is None:
+        return True
+    if endpoint.busy:
+        return False
+    if line.remove_endpoint:
+        endpoints.delete(line.endpoint)
+        return False
+    if any(endpoint.traffic.values()):
+        endpoints.set_traffic(line.endpoint, {})
+        return False
+    left = endpoints.deployments(line.endpoint)
+    for deployment in left:
+        if deployment.state != "Deleting":
+            endpoints.remove_deployment(line.endpoint, deployment.name)
+    return not left

@@ -1,0 +1,49 @@
+"""What was trained before, by content: the same data and settings need not be trained again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from shared.app import App
+from shared.errors import NotFound
+from shared.records import layout
+from shared.records.layout import STATE
+from shared.records.run import Run
+
+
+def model_is_there(app: App, model: str) -> bool:
+    """Whether the workspace has the model `name:version`."""
+    name, _, version = model.rpartition(":")
+    return bool(name) and app.cloud.models.get(name, version) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a run made that went live: the same data and settings need not be trained again."""
+
+    run: str
+    model: str
+
+
+def trained(app: App, run: Run) -> Trained | None:
+    """What was made of the run's data and settings before, and went live. None as well where they are not known yet."""
+    if not run.fingerprint:
+        return None
+    try:
+        data, _ = app.cloud.blobs.read(STATE, layout.trained(run.line, run.fingerprint))
+    except NotFound:
+        return None
+    return msgspec.json.decode(data, type=Trained)
+
+
+def note_trained(app: App, run: Run, *, first: bool = False) -> None:
+    """Remembers the run as the one that made a model of its data and settings.
+
+    With `first` only where none is remembered yet: raises Conflict else.
+    """
+    made = Trained(run=run.id, model=run.model)
+    app.cloud.blobs.write(
+        STATE, layout.trained(run.line, run.fingerprint), msgspec.json.encode(made), if_none_match=first
+    )

@@ -1,0 +1,106 @@
+"""Where everything lies in the storage account: each container, queue, prefix and blob that Droptune reads or writes.
+
+Whoever makes a blob's path makes it here. Paths below a run's data are made from `run.prepared`, `<run>/<attempt>`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+# Containers ----------------------------------------------------------------------------------------------------------
+
+DATASETS = "datasets"
+"""What people upload, as `<folder>/<file>`. Droptune only reads it."""
+PREPARED = "prepared"
+"""The runs' immutable copies of their data, and what is said of them; jobs read it through a datastore of that name."""
+STATE = "state"
+"""The records, and all else that Droptune remembers."""
+DEAD_LETTERS = "deadletter"
+"""What Event Grid could not deliver, under names of its own."""
+
+# Queues; what fails too often in one comes to `<queue>-poison` --------------------------------------------------------
+
+DATASET_EVENTS_QUEUE = "dataset-events"
+JOB_EVENTS_QUEUE = "job-events"
+PREPARE_QUEUE = "prepare"
+"""Runs whose data are to be checked and copied: a long dataset must not block the short steps."""
+STEPS_QUEUE = "run-steps"
+
+# In `state` ----------------------------------------------------------------------------------------------------------
+
+RUNS, ACTIVE_RUNS, ENDED_RUNS = "runs", "active", "ended"
+LINES, STANDING_LINES, REMOVED_LINES = "lines", "standing", "removed"
+"""Prefixes of records, of the markers of those that are open, and of the index of those that are over."""
+SLOTS = "slots.json"
+WATERMARK = "watermark.json"
+"""When the sweep did what last."""
+DELETIONS = "deletions.json"
+"""Which endpoints were torn down in CLEANUP_DELETION_WINDOW."""
+WAITING = "waiting/"
+"""Prefix of what incomplete folders wait for, each a JSON list of file names."""
+
+
+def waiting(folder: str) -> str:
+    """Blob in `state` with what an incomplete folder waits for."""
+    return f"{WAITING}{folder}.json"
+
+
+def trained(line: str, fingerprint: str) -> str:
+    """Blob in `state` that remembers which run made a model of these data and settings."""
+    return f"trained/{line}/{fingerprint}.json"
+
+
+def log_of(deployment: str) -> str:
+    """Blob in `state` with the last log of a deployment that was taken away."""
+    return f"logs/{deployment}.txt"
+
+
+def poisoned(source: str, name: str) -> str:
+    """Blob in `state` that keeps a message of a queue, or a dead letter, that could not be handled."""
+    return f"poison/{source}/{name}"
+
+
+# In `datasets` -------------------------------------------------------------------------------------------------------
+
+
+def dataset_file(folder: str, file: str = "") -> str:
+    """Blob in `datasets`; without a file, the prefix of the folder's."""
+    return f"{folder}/{file}"
+
+
+# In `prepared`, below a run's `prepared` -----------------------------------------------------------------------------
+
+
+def part_of(prepared: str, part: Literal["train", "validation", "test"]) -> str:
+    """A part of the data as the job reads it, and `test` as the gate does."""
+    return f"{prepared}/{part}.jsonl"
+
+
+def report(prepared: str) -> str:
+    """What became of the data, for the app. It is written last: where it is, all else is."""
+    return f"{prepared}/report.json"
+
+
+def report_page(prepared: str) -> str:
+    """The same for people."""
+    return f"{prepared}/report.md"
+
+
+def answers(prepared: str) -> str:
+    """What the gate asked, and what it was answered."""
+    return f"{prepared}/answers.json"
+
+
+def plan(prepared: str) -> str:
+    """What a job's first step is to do, where that prepares the data."""
+    return f"{prepared}/plan.json"
+
+
+def code(name: str) -> str:
+    """The code of a job's first step, by its content's name; shared by all runs."""
+    return f"code/{name}"
+
+
+def in_datastore(container: str, path: str) -> str:
+    """The address under which a job reads a blob of a container, through the datastore of the same name."""
+    return f"azureml://datastores/{container}/paths/{path}"

@@ -1,0 +1,128 @@
+"""Actions on a run's data: check and copy them, or take the report of the job that did."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.app import App
+from shared.dataset.rules import Facts
+from shared.dataset.split import Part
+from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.intake.folder import datasets_of, read_folder, taken
+from shared.records import layout
+from shared.records.layout import DATASETS, PREPARED
+from shared.records.run import File, Run
+
+if TYPE_CHECKING:
+    from shared.dataset.files import Source
+    from shared.dataset.report import Report
+    from shared.dataset.tables import Table
+
+log = logging.getLogger("droptune.effects")
+
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What a run's record keeps of a report."""
+
+    rejected: str
+    by_rule: dict[str, int]
+    splits: dict[str, int]
+    digest: str
+
+
+class _Rejected(Exception):
+    """Takes back what was written of a dataset that may not be trained on."""
+
+
+def prepare(app: App, run: Run) -> Run:
+    """Checks the dataset and copies it, split, to where the job reads it. The report comes last: it says all is there.
+
+    What is above INLINE_LIMIT_MB is left to the job's first step, untouched.
+    Takes the validation and test files that the folder has now. If-Match on every read: a file that changes meanwhile
+    is somebody's new upload, and the next look finds that out.
+    """
+    from shared.dataset.markdown import page
+    from shared.dataset.prepare import prepare
+    from shared.dataset.split import PARTS
+
+    dataset = datasets_of(read_folder(app, run.folder)).get(run.id)
+    if dataset is None:
+        raise Transient("the folder has just changed", after=timedelta(seconds=1))
+    run = replace(run, **taken(run.folder, dataset))
+    run, files = _inputs(app, run)
+    if sum(file.size for file in files.values()) > app.settings.inline_limit_mb * MIB:
+        return replace(run, in_job=True)
+    blobs = app.cloud.blobs
+    try:
+        with ExitStack() as stack:
+            sinks = {
+                part: stack.enter_context(blobs.writer(PREPARED, layout.part_of(run.prepared, part))) for part in PARTS
+            }
+            report = prepare(
+                files=files, sinks=sinks, policy=run.policy, facts=facts_of(app, run), told=app.settings.max_rows_shown
+            )
+            if report.rejected:
+                raise _Rejected  # noqa: TRY301 - it has to leave through the writers, so that none of them commits
+    except (Conflict, NotFound):
+        raise Transient("a file of the dataset was changed while it was read", after=timedelta(seconds=1)) from None
+    except _Rejected:
+        log.info("run %s: %s", run.id, report.summary)
+    blobs.write(PREPARED, layout.report_page(run.prepared), page(report).encode())
+    blobs.write(PREPARED, layout.report(run.prepared), msgspec.json.encode(report.as_dict()))
+    return _reported(run, report)
+
+
+def _inputs(app: App, run: Run) -> tuple[Run, dict[Part, Source | Table]]:
+    """What the run reads, by part; and the run, which remembers the commit that its hub's revision is at."""
+    if run.hub:
+        from shared.dataset.hub import tables
+
+        commit, found = tables(replace(run.hub, revision=run.hub_commit or run.hub.revision))
+        return replace(run, hub_commit=commit), dict(found)
+    parts: dict[Part, File | None] = {"train": run.train, "validation": run.validation, "test": run.test}
+    source = app.cloud.blobs.source
+    return run, {part: source(DATASETS, file.name, file.etag, file.size) for part, file in parts.items() if file}
+
+
+def facts_of(app: App, run: Run) -> Facts:
+    """What the rules ask of the base model; nothing is known of one that `pin` will refuse."""
+    try:
+        model = app.cloud.registry.model(run.base_model, run.pinned.model_version if run.pinned else None)
+    except Permanent:
+        return Facts()
+    return Facts(context=model.context, tools=model.takes_tools)
+
+
+def _reported(run: Run, report: Report | _Told) -> Run:
+    """The run with what its record keeps of a report."""
+    return replace(
+        run,
+        faults=sum(report.by_rule.values()) if report.rejected else 0,
+        rows=dict(report.splits),
+        fingerprint=_fingerprint(run, report.digest),
+        reason=report.rejected,
+    )
+
+
+def _fingerprint(run: Run, digest: str) -> str:
+    """Equal for runs that train the same model on the same rows in the same way."""
+    content = [digest, run.base_model, sorted(run.parameters.items())]
+    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:32]
+
+
+def take_report(app: App, run: Run) -> Run:
+    """Takes into the record what the job's first step says of the data that it prepared."""
+    return _reported(
+        run, msgspec.json.decode(app.cloud.blobs.read(PREPARED, layout.report(run.prepared))[0], type=_Told)
+    )
