@@ -68,9 +68,9 @@ def ours(processes: int) -> Callable[[Path, Path], Found]:
     """The engine as the pipeline's step runs it: all rules, three files, the report."""
 
     def run(path: Path, out: Path) -> Found:
-        from shared.dataset.files import LocalFile
-        from shared.dataset.parallel import prepare_files
-        from shared.dataset.spec import Policy
+        from shared.dataset.preparing.parallel import prepare_files
+        from shared.dataset.reading.files import LocalFile
+        from shared.dataset.spec.choices import Policy
 
         # The small file that is done before the clock starts holds a bad row of each kind: many for its size.
         policy = Policy(on_bad_rows="drop", max_bad_percent=100)
@@ -298,7 +298,7 @@ def memory(
 
 def duplicates(options: argparse.Namespace, scratch: Path) -> Iterator[tuple[str, float, Target | None]]:
     """What finding duplicates takes a row, and where it stops growing: files of millions of different rows."""
-    from shared.dataset.duplicates import ROW
+    from shared.dataset.preparing.duplicates import ROW
 
     counts = (options.tiny_rows // 60, options.tiny_rows // 6, options.tiny_rows)
     taken: dict[int, float] = {}

@@ -22,10 +22,10 @@ from cli.errors import CliError
 
 if TYPE_CHECKING:
     from cli.screen import Screen
-    from shared.dataset.files import LocalFile
     from shared.dataset.folder import Contents, DataFile
+    from shared.dataset.reading.files import LocalFile
     from shared.dataset.report import Report
-    from shared.dataset.spec import Policy, Spec
+    from shared.dataset.spec.choices import Policy, Spec
     from shared.dataset.split import Part
 
 BAD = 1
@@ -137,8 +137,8 @@ def _check(asked: Wanted) -> int:
 def _reports(asked: Wanted, plan: _Plan) -> list[Report]:
     from concurrent.futures.process import BrokenProcessPool
 
-    from shared.dataset.parallel import prepare_files
-    from shared.dataset.rules import Facts
+    from shared.dataset.judging.rules import Facts
+    from shared.dataset.preparing.parallel import prepare_files
 
     reports = []
     with _progress(sum(each.size for each in plan.sets)) as show:
@@ -168,7 +168,7 @@ def cores() -> int:
 def _progress(size: int) -> Iterator[Callable[[_Set], Callable[[int], None]]]:
     """A bar of bytes on standard error, if that is a terminal; gone when all is read."""
     from cli.screen import bytes_bar
-    from shared.dataset.markdown import visible
+    from shared.dataset.report_page import visible
 
     with bytes_bar(size) as bar:
         yield lambda each: bar(visible(each.name))
@@ -178,9 +178,10 @@ def _progress(size: int) -> Iterator[Callable[[_Set], Callable[[int], None]]]:
 
 
 def _of_file(asked: Wanted) -> _Plan:
-    from shared.dataset.files import KINDS, LocalFile, kind_of
-    from shared.dataset.markdown import visible
-    from shared.dataset.spec import FILE_NAME, Policy
+    from shared.dataset.kinds import KINDS, kind_of
+    from shared.dataset.reading.files import LocalFile
+    from shared.dataset.report_page import visible
+    from shared.dataset.spec.choices import FILE_NAME, Policy
 
     shown = visible(str(asked.path))
     if not asked.path.exists():
@@ -203,10 +204,10 @@ def _of_file(asked: Wanted) -> _Plan:
 
 
 def _of_folder(asked: Wanted) -> _Plan:
-    from shared.dataset.files import LocalFile
     from shared.dataset.folder import contents
-    from shared.dataset.markdown import visible
-    from shared.dataset.spec import FILE_NAME, Policy
+    from shared.dataset.reading.files import LocalFile
+    from shared.dataset.report_page import visible
+    from shared.dataset.spec.choices import FILE_NAME, Policy
 
     folder = asked.path
     place = asked.spec or (folder / FILE_NAME if (folder / FILE_NAME).is_file() else None)
@@ -240,7 +241,7 @@ def _of_folder(asked: Wanted) -> _Plan:
 
 
 def _why(found: Contents) -> str:
-    from shared.dataset.markdown import visible
+    from shared.dataset.report_page import visible
 
     ignored = sorted(found.ignored.items())
     told = [f"{visible(name)}: {why}" for name, why in ignored[:3]]
@@ -251,7 +252,7 @@ def _why(found: Contents) -> str:
 def _listed(folder: Path, spec: Path | None) -> list[DataFile]:
     """The folder as the app would list it, with `spec` as its finetune.yaml. Folders in it are named, not entered."""
     from shared.dataset.folder import DataFile
-    from shared.dataset.spec import FILE_NAME
+    from shared.dataset.spec.choices import FILE_NAME
 
     found = []
     for path in sorted(folder.iterdir()):
@@ -270,8 +271,9 @@ def _time(seconds: float) -> datetime:
 
 def _spec(path: Path) -> Spec:
     """What a finetune.yaml says. Raises CliError with all that is wrong with it, OSError."""
-    from shared.dataset.markdown import visible
-    from shared.dataset.spec import SIZE_LIMIT, parse
+    from shared.dataset.report_page import visible
+    from shared.dataset.spec.choices import SIZE_LIMIT
+    from shared.dataset.spec.finetune import parse
     from shared.errors import Permanent
 
     with path.open("rb") as file:
@@ -287,8 +289,8 @@ def _spec(path: Path) -> Spec:
 
 def _tell(screen: Screen, asked: Wanted, plan: _Plan, reports: list[Report], seconds: float) -> None:
     from cli.report import View, show
-    from shared.dataset.files import size_text
-    from shared.dataset.markdown import visible
+    from shared.dataset.reading.files import size_text
+    from shared.dataset.report_page import visible
 
     for each, report in zip(plan.sets, reports, strict=True):
         if len(plan.sets) > 1:

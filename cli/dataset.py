@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.errors import CliError
-from shared.dataset.files import KINDS, kind_of
 from shared.dataset.folder import use_of
-from shared.dataset.spec import FILE_NAME as SPEC
+from shared.dataset.kinds import KINDS, kind_of
+from shared.dataset.spec.choices import FILE_NAME as SPEC
 
 DEFAULT_MODEL = "Phi-3-mini-4k-instruct"
 TINY = {

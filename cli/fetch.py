@@ -21,7 +21,7 @@ from cli.errors import CliError
 
 if TYPE_CHECKING:
     from cli.screen import Bar
-    from shared.dataset.hub import Dataset, HubTable
+    from shared.dataset.reading.hub import Dataset, HubTable
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -83,7 +83,7 @@ def wanted(options: argparse.Namespace) -> Wanted:
 
 def fetch(asked: Wanted) -> int:
     """Writes DIR/SPLIT.jsonl for each split, and shows what is in them. Returns the exit code. Raises CliError."""
-    from shared.dataset.files import FileFault
+    from shared.dataset.reading.files import FileFault
     from shared.errors import Permanent, Transient
 
     for library in ("datasets", "huggingface_hub", "fsspec"):  # what they would say is said in the error
@@ -99,7 +99,7 @@ def fetch(asked: Wanted) -> int:
 
 def _fetch(asked: Wanted) -> int:
     from cli.screen import Screen
-    from shared.dataset.hub import open_dataset
+    from shared.dataset.reading.hub import open_dataset
 
     if not 0 < asked.percent <= 100:
         raise CliError(f"--percent {asked.percent:g}: it must be above 0 and at most 100")
@@ -149,7 +149,7 @@ def _write(table: HubTable, file: BinaryIO, first: list[str], bar: Bar) -> int:
     """Writes the rows as JSON Lines. Returns how many; the first few are also shown in `first`. Raises CliError."""
     import msgspec
 
-    from shared.dataset.files import Broken, Limits
+    from shared.dataset.reading.files import Broken, Limits
 
     encoder = msgspec.json.Encoder()
     limits = Limits(row=_ROW_LIMIT, decompressed=sys.maxsize)

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.dataset import report_page
+
 if TYPE_CHECKING:
     from cli.screen import Screen
+    from shared.dataset.judging.rules import Fault
     from shared.dataset.report import Report
-    from shared.dataset.rules import Fault
 
 TOLD = 20
 """How many faults are told, if not all were asked for."""
@@ -32,15 +34,20 @@ class View:
 
 def show(screen: Screen, report: Report, view: View) -> None:
     """The whole report: files, verdict, what is wrong and where, the split, how long the rows are, the first ones."""
-    from shared.dataset import markdown
-    from shared.dataset.files import size_text
+    from shared.dataset.reading.files import size_text
     from shared.dataset.report import counted
 
     screen.columns(
-        (markdown.visible(name), part, report.formats.get(part, "-"), counted(rows, "row"), size_text(view.sizes[part]))
-        for part, name, rows, _ in markdown.files_of(report)
+        (
+            report_page.visible(name),
+            part,
+            report.formats.get(part, "-"),
+            counted(rows, "row"),
+            size_text(view.sizes[part]),
+        )
+        for part, name, rows, _ in report_page.files_of(report)
     )
-    screen.verdict(good=not report.rejected, text=markdown.visible(report.summary))
+    screen.verdict(good=not report.rejected, text=report_page.visible(report.summary))
     if report.by_rule:
         screen.heading("What is wrong" if report.rejected else "Bad rows, which are left out")
         _counts(screen, report.by_rule)
@@ -55,20 +62,20 @@ def show(screen: Screen, report: Report, view: View) -> None:
         _faults(screen, shown, of=sum(report.warnings.values()), kept=len(report.warned))
     if not report.rejected:
         screen.heading("Split")
-        screen.columns(markdown.splits_of(report), right=(1, 2))
+        screen.columns(report_page.splits_of(report), right=(1, 2))
     for title, lines in (
-        ("Messages a row", markdown.turns_of(report)),
-        ("Tokens a row, by estimate", markdown.tokens_of(report)),
+        ("Messages a row", report_page.turns_of(report)),
+        ("Tokens a row, by estimate", report_page.tokens_of(report)),
     ):
         if lines:
             screen.heading(title)
-            for line in markdown.bars(lines, _BAR, screen.block):
+            for line in report_page.bars(lines, _BAR, screen.block):
                 screen.text(line, indent=2)
     if report.longest:
         screen.text(f"The longest row has about {report.longest:,} tokens.", indent=2)
     if report.duplicates:
         screen.heading("Duplicates")
-        screen.text(f"{markdown.copies_of(report)} in the same file.", indent=2)
+        screen.text(f"{report_page.copies_of(report)} in the same file.", indent=2)
     if report.first_rows:
         screen.heading("First rows")
         for row in report.first_rows:
@@ -79,7 +86,6 @@ def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
     """A few lines on the report that the app's API gave."""
     import msgspec
 
-    from shared.dataset import markdown
     from shared.dataset.report import Report, counted
 
     try:
@@ -87,32 +93,32 @@ def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
     except msgspec.ValidationError:
         yield "data      the report is of another version of Droptune; --json shows it"
         return
-    for part, name, rows, good in markdown.files_of(found):
+    for part, name, rows, good in report_page.files_of(found):
         bad = f", {rows - good:,} of them bad" if good < rows else ""
         shape = found.formats.get(part, "no known format")
-        yield f"data      {markdown.visible(name)}: {part}, {shape}, {counted(rows, 'row')}{bad}"
+        yield f"data      {report_page.visible(name)}: {part}, {shape}, {counted(rows, 'row')}{bad}"
     if not found.rejected:
         yield "split     " + ", ".join(f"{rows:,} {part}" for part, rows in found.splits.items())
     if found.duplicates:
-        yield f"copies    {markdown.copies_of(found)}"
+        yield f"copies    {report_page.copies_of(found)}"
     for title, counts in (("wrong", found.by_rule), ("warnings", found.warnings)):
         if counts:
             yield f"{title:<9} " + ", ".join(f"{count:,} {rule}" for rule, count in counts.items())
     for fault in found.faults[:told]:
-        yield f"  {_place(fault)}  {fault.rule}  {markdown.visible(fault.reason)}"
+        yield f"  {_place(fault)}  {fault.rule}  {report_page.visible(fault.reason)}"
     more = sum(found.by_rule.values()) - min(told, len(found.faults))
     if more:
         yield f"  and {more:,} more; --json shows the first {len(found.faults):,}"
 
 
 def _counts(screen: Screen, counts: Mapping[str, int]) -> None:
-    from shared.dataset.rules import RULES
+    from shared.dataset.judging.rules import RULES
 
     screen.columns(((rule, f"{count:,}", RULES[rule].cure) for rule, count in counts.items()), right=(1,))
 
 
 def _faults(screen: Screen, faults: Sequence[Fault], *, of: int, kept: int) -> None:
-    from shared.dataset.markdown import visible
+    from shared.dataset.report_page import visible
 
     for fault in faults:
         screen.text(f"{_place(fault)}  {fault.rule}  {visible(fault.reason)}", indent=2)
@@ -134,7 +140,7 @@ def _some(faults: Iterable[Fault], count: int) -> Iterator[Fault]:
 
 def _place(fault: Fault) -> str:
     """file:line, which editors and terminals open; in words where there are no lines."""
-    from shared.dataset.markdown import place_of, visible
+    from shared.dataset.report_page import place_of, visible
 
     line, words = place_of(fault)
     name = visible(fault.file)
@@ -144,7 +150,7 @@ def _place(fault: Fault) -> str:
 
 
 def _short(text: str, length: int) -> str:
-    from shared.dataset.markdown import visible
+    from shared.dataset.report_page import visible
 
     shown = visible(text)
     return shown if len(shown) <= length else shown[: length - 1] + "…"

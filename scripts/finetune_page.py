@@ -1,6 +1,6 @@
-"""Writes docs/finetune.md and docs/finetune.schema.json from the table of keys in shared/dataset/spec.py.
+"""Writes docs/finetune.md and docs/finetune.schema.json from the table of keys in shared/dataset/spec/finetune.py.
 
-`.venv/bin/python -m scripts.finetune_page`; tests/dataset/test_schema.py fails when one of them is stale.
+`.venv/bin/python -m scripts.finetune_page`; tests/dataset/spec/test_schema.py fails when one of them is stale.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shared.dataset.files import KINDS
 from shared.dataset.folder import ABOUT
-from shared.dataset.schema import TEXT_LIMIT, Key, json_schema
-from shared.dataset.spec import FILE_NAME, KEYS, SIZE_LIMIT
+from shared.dataset.kinds import KINDS
+from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT
+from shared.dataset.spec.keys import KEYS
+from shared.dataset.spec.schema import TEXT_LIMIT, Key, json_schema
 from shared.serving.gate import LONGEST
 from shared.serving.payload import GREEDY
 
@@ -25,7 +26,7 @@ HEAD = f"""# {FILE_NAME}
 A file of this name in a dataset's folder says what to make of the data beside it. It is optional: without it the
 folder's files are told apart by their names (see below), and everything has its default. It may come before or after
 the files; a changed one is a new run. What the rows must be is in [rules.md](rules.md). Made from
-`shared/dataset/spec.py` by `scripts/finetune_page.py`.
+`shared/dataset/spec/finetune.py` by `scripts/finetune_page.py`.
 
 With files of the folder:
 

@@ -1,4 +1,4 @@
-"""Writes docs/rules.md from the rules in shared/dataset/rules.py, with an example of a bad row where one helps.
+"""Writes docs/rules.md from the rules in shared/dataset/judging/rules.py, with an example of a bad row where one helps.
 
 `.venv/bin/python -m scripts.rules_page`; tests/dataset/test_rules_page.py fails when the page is stale, and when an
 example does not break the rule that it stands at.
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.dataset.files import KINDS
-from shared.dataset.rules import RULES, Rule
+from shared.dataset.judging.rules import RULES, Rule
+from shared.dataset.kinds import KINDS
 
 PAGE = Path(__file__).parents[1] / "docs" / "rules.md"
 
@@ -63,7 +63,7 @@ EXAMPLES: Mapping[str, Example] = {
 HEAD = f"""# The rules
 
 What Droptune asks of a chat dataset. Each rule has a stable id, under which reports count what breaks it;
-`./droptune check FILE|DIR` says the same before anything is uploaded. Made from `shared/dataset/rules.py` by
+`./droptune check FILE|DIR` says the same before anything is uploaded. Made from `shared/dataset/judging/rules.py` by
 `scripts/rules_page.py`.
 
 An **error** of a row makes it a bad row. What bad rows mean is up to `on_bad_rows` in

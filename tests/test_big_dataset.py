@@ -115,7 +115,7 @@ def test_a_step_that_is_killed_is_a_failed_job_and_no_rejection(small: App, fold
     def process() -> psutil.Process | None:
         for each in psutil.process_iter(["cmdline"]):
             line = each.info["cmdline"] or []
-            if "shared.dataset.step" in line and any(f"/jobs/{run.job}/" in argument for argument in line):
+            if "shared.dataset.job_step" in line and any(f"/jobs/{run.job}/" in argument for argument in line):
                 return each
         return None
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from cli.__main__ import main
-from shared.dataset.files import LocalFile
-from shared.dataset.parallel import prepare_files
-from shared.dataset.prepare import prepare
+from shared.dataset.preparing.parallel import prepare_files
+from shared.dataset.preparing.scan import prepare
+from shared.dataset.reading.files import LocalFile
 from tests.dataset.conversations import USER, of, row
 
 ROOT = Path(__file__).parents[1]

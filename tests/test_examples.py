@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from examples import make_broken, make_chitchat, make_facts
-from shared.dataset import spec
-from shared.dataset.checker import Checker
-from shared.dataset.files import Limits
-from shared.dataset.rules import Facts
+from shared.dataset.judging.checker import Checker
+from shared.dataset.judging.rules import Facts
+from shared.dataset.reading.files import Limits
+from shared.dataset.spec import finetune
 
 EXAMPLES = Path(make_facts.__file__).parent
 
@@ -78,7 +78,7 @@ def test_small_talk_becomes_rows_and_a_spec(tmp_path: Path) -> None:
     assert [message["role"] for message in row["messages"]] == ["system", *("user", "assistant") * 2]
     make_chitchat.write(tmp_path, [row, row], 1)
     assert faults(tmp_path / "train.jsonl") == faults(tmp_path / "test.jsonl") == {}
-    read = spec.parse((tmp_path / "finetune.yaml").read_bytes())
+    read = finetune.parse((tmp_path / "finetune.yaml").read_bytes())
     assert (read.model, read.files) == ("SmolLM2-135M-Instruct", ("train.jsonl", "test.jsonl"))
 
 

@@ -25,7 +25,7 @@ STEPS = """
 import os, sys
 from datetime import timedelta
 from dataclasses import replace
-from shared.advance import advance
+from shared.run.loop import advance
 from shared.app import App
 from shared.settings import Settings
 

@@ -10,7 +10,7 @@ from shared import naming
 from shared.api import views
 from shared.app import App
 from shared.counters import ignored_so_far
-from shared.dataset.spec import Hub, Policy
+from shared.dataset.spec.choices import Hub, Policy
 from shared.intake.arrivals import job_changed, look_into, uploaded
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase

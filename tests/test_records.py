@@ -13,7 +13,7 @@ import pytest
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared.app import App
-from shared.dataset.spec import Hub, Policy
+from shared.dataset.spec.choices import Hub, Policy
 from shared.errors import Conflict
 from shared.lifecycle.phase import Phase
 from shared.records.base import Wake

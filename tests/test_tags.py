@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.dataset.spec import Hub, Policy
+from shared.dataset.spec.choices import Hub, Policy
 from shared.records import tags
 from shared.records.line import Line
 from shared.records.run import File, Run

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from shared.dataset.files import KINDS, kind_of
-from shared.dataset.spec import FILE_NAME, Hub, Spec
+from shared.dataset.kinds import KINDS, kind_of
+from shared.dataset.spec.choices import FILE_NAME, Hub, Spec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from shared.dataset.rules import RULES, Fault
+from shared.dataset.judging.rules import RULES, Fault
 
 
 def counted(count: int, what: str) -> str:

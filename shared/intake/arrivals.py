@@ -16,7 +16,7 @@ from shared import naming
 from shared.app import App, start_timer, wake
 from shared.counters import ignored
 from shared.dataset.folder import Contents, Dataset
-from shared.dataset.spec import FILE_NAME, Policy
+from shared.dataset.spec.choices import FILE_NAME, Policy
 from shared.intake import events
 from shared.intake.folder import Folder, datasets_of, read_folder, taken
 from shared.lifecycle.phase import Phase

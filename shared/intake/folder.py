@@ -13,7 +13,8 @@ from typing import Any
 from shared import naming
 from shared.app import App
 from shared.dataset.folder import Contents, DataFile, Dataset, contents
-from shared.dataset.spec import FILE_NAME, SIZE_LIMIT, Spec, parse
+from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT, Spec
+from shared.dataset.spec.finetune import parse
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.records.layout import DATASETS
 from shared.records.run import File

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.dataset.spec import Hub, Policy
+from shared.dataset.spec.choices import Hub, Policy
 from shared.lifecycle.phase import Held, Phase
 from shared.records.base import FRESH, Notice, Wake
 from shared.serving.gate import Promotion, Scores

@@ -34,7 +34,7 @@ FEEDS = {"train": "train_file_path", "validation": "validation_file_path", "test
 INPUTS = {"code": "uri_file", "plan": "uri_file", "source": "uri_folder"}
 COMMAND = " ".join(
     (
-        'PYTHONPATH="${{inputs.code}}" python -m shared.dataset.step --plan "${{inputs.plan}}"',
+        'PYTHONPATH="${{inputs.code}}" python -m shared.dataset.job_step --plan "${{inputs.plan}}"',
         '--source "${{inputs.source}}"',
         *(f'--{name} "${{{{outputs.{name}}}}}"' for name in (*PARTS, *PAGES)),
     )
@@ -78,7 +78,7 @@ def code_files(root: Path = _ROOT) -> dict[str, Path]:
     files = [
         root / "shared" / "__init__.py",
         root / "shared" / "errors.py",
-        *(root / "shared" / "dataset").glob("*.py"),
+        *(root / "shared" / "dataset").rglob("*.py"),
         *(root / "shared" / "serving").glob("*.py"),  # finetune.yaml speaks of the gate, too
     ]
     return {file.relative_to(root).as_posix(): file for file in sorted(files)}

@@ -13,8 +13,8 @@ from pyarrow import parquet as pq
 from localcloud.stack import Stack
 from shared.cloud import Cloud
 from shared.cloud.clients import CHUNK
-from shared.dataset.columns import parquet
-from shared.dataset.files import Limits
+from shared.dataset.reading.files import Limits
+from shared.dataset.reading.parquet import parquet
 from shared.errors import Conflict, NotFound, Permanent
 
 BOX = "state"

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from shared.dataset import formats
-from shared.dataset.formats import Format
-from shared.dataset.rules import Conversation, Facts, judge, kind, parse
+from shared.dataset.judging import formats
+from shared.dataset.judging.formats import Format
+from shared.dataset.judging.rules import Conversation, Facts, judge, kind, parse
 
 
 def messages(prompt: str = "Hi", answer: str = "Hello") -> list[dict[str, Any]]:

@@ -30,10 +30,10 @@ from random import Random
 from types import FrameType
 from typing import Any
 
-from shared.dataset.files import Limits
-from shared.dataset.prepare import prepare
-from shared.dataset.rules import Facts
-from shared.dataset.spec import Policy
+from shared.dataset.judging.rules import Facts
+from shared.dataset.preparing.scan import prepare
+from shared.dataset.reading.files import Limits
+from shared.dataset.spec.choices import Policy
 from shared.dataset.split import Part
 from tests.dataset import mutations, oracle
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.dataset.folder import Contents, DataFile, Dataset, Waiting, contents
-from shared.dataset.spec import Hub, Spec
+from shared.dataset.spec.choices import Hub, Spec
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 

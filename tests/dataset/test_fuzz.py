@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
-from shared.dataset import parallel
-from shared.dataset.files import LocalFile
-from shared.dataset.spec import Policy
+from shared.dataset.preparing import parallel
+from shared.dataset.reading.files import LocalFile
+from shared.dataset.spec.choices import Policy
 from tests.dataset import conversations, fuzz, oracle
 
 SAMPLE = {"parquet": 60, "json": 80}

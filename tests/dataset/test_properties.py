@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.dataset import parallel
-from shared.dataset.files import LocalFile
-from shared.dataset.prepare import prepare
+from shared.dataset.preparing import parallel
+from shared.dataset.preparing.scan import prepare
+from shared.dataset.reading.files import LocalFile
 from shared.dataset.report import Report
-from shared.dataset.spec import Policy
+from shared.dataset.spec.choices import Policy
 from tests.dataset import fuzz, mutations
 
 LONG = bool(os.environ.get("DROPTUNE_LONG"))

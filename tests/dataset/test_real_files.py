@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.dataset.columns import parquet
-from shared.dataset.files import Limits
+from shared.dataset.reading.files import Limits
+from shared.dataset.reading.parquet import parquet
 from tests.dataset import fuzz, oracle, real
 
 ORIGINAL, CONVERSATIONS = real.chitchat()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from shared.dataset.judging.rules import RULES, Fault
 from shared.dataset.report import Report
-from shared.dataset.rules import RULES, Fault
 
 BAD = Fault(file="a.jsonl", part="train", rule="not_json", reason="cut off", line=3, offset=99, excerpt='{"mess')
 WARNED = Fault(file="a.parquet", part="test", rule="duplicate_row", reason="the same", line=9, row_group=1, row=2)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from scripts import rules_page
-from shared.dataset.files import LocalFile
-from shared.dataset.formats import FORMATS
-from shared.dataset.prepare import prepare
-from shared.dataset.rules import RULES
+from shared.dataset.judging.formats import FORMATS
+from shared.dataset.judging.rules import RULES
+from shared.dataset.preparing.scan import prepare
+from shared.dataset.reading.files import LocalFile
 from tests.dataset.conversations import row
 
 PAGE = rules_page.PAGE.read_text(encoding="utf-8")

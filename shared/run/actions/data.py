@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.app import App
-from shared.dataset.rules import Facts
+from shared.dataset.judging.rules import Facts
 from shared.dataset.split import Part
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.intake.folder import datasets_of, read_folder, taken
@@ -21,9 +21,8 @@ from shared.records.layout import DATASETS, PREPARED
 from shared.records.run import File, Run
 
 if TYPE_CHECKING:
-    from shared.dataset.files import Source
+    from shared.dataset.reading.files import Source, Table
     from shared.dataset.report import Report
-    from shared.dataset.tables import Table
 
 log = logging.getLogger("droptune.effects")
 
@@ -52,8 +51,8 @@ def prepare(app: App, run: Run) -> Run:
     Takes the validation and test files that the folder has now. If-Match on every read: a file that changes meanwhile
     is somebody's new upload, and the next look finds that out.
     """
-    from shared.dataset.markdown import page
-    from shared.dataset.prepare import prepare
+    from shared.dataset.preparing.scan import prepare
+    from shared.dataset.report_page import page
     from shared.dataset.split import PARTS
 
     dataset = datasets_of(read_folder(app, run.folder)).get(run.id)
@@ -86,7 +85,7 @@ def prepare(app: App, run: Run) -> Run:
 def _inputs(app: App, run: Run) -> tuple[Run, dict[Part, Source | Table]]:
     """What the run reads, by part; and the run, which remembers the commit that its hub's revision is at."""
     if run.hub:
-        from shared.dataset.hub import tables
+        from shared.dataset.reading.hub import tables
 
         commit, found = tables(replace(run.hub, revision=run.hub_commit or run.hub.revision))
         return replace(run, hub_commit=commit), dict(found)

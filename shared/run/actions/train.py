@@ -126,7 +126,7 @@ def _addresses(run: Run) -> dict[str, str]:
 
 def _first_step(app: App, run: Run) -> Step:
     """The step that prepares the data; its code and its plan are put where it reads them."""
-    from shared.dataset.step import Given, Plan
+    from shared.dataset.job_step import Given, Plan
 
     blobs = app.cloud.blobs
     name, data = code()

@@ -1,0 +1,399 @@
+"""Checks the rows of one file: what is plainly good passes fast, anything else is judged by `rules`, in full.
+
+A file's rows nearly all have the same keys. A decoder made for just those keys (see `shapes`) leaves texts as the
+bytes they are, and a few looks at a whole block of rows (see `look`, also for what must hold of a row) tell which rows
+need a closer one. The fast way never accepts what the exact one would not: when in doubt it asks. Called by `prepare`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import xxhash
+
+from shared.dataset.judging import formats
+from shared.dataset.judging.block import QUOTE, UNUSUAL_ESCAPE, VISIBLE, Look, larger, unusual_rows
+from shared.dataset.judging.formats import MESSAGES, Format
+from shared.dataset.judging.rules import (
+    USUAL,
+    Bad,
+    Conversation,
+    Facts,
+    Fault,
+    Message,
+    ToolMessage,
+    has_control,
+    judge,
+    judge_roles,
+    kind,
+    parse,
+    usual_roles,
+)
+from shared.dataset.judging.shapes import Shape, keys_of, shape_of
+from shared.dataset.reading.files import EXCERPT, Broken, Elements, Limits, Records
+from shared.dataset.split import position, position_in_json
+
+BLOCK = 512 * 1024
+"""Bytes of rows looked at together: more would leave the processor's cache, less would cost more calls a row."""
+MOST_SHAPES = 8
+
+type _Messages = list[Message | ToolMessage]
+
+_encode = msgspec.json.Encoder().encode
+_text = msgspec.json.Decoder(str).decode
+_hash = xxhash.xxh3_64_intdigest
+_PLAIN_ROLES = frozenset(("system", "user", "assistant"))
+
+
+@dataclass(slots=True)
+class Checked:
+    """A batch of rows.
+
+    `rows`, `hashes` (of what is written), `positions` (of the first prompt, see `split`), `turns` and `numbers` are of
+    the good ones, `faults` of the others, of each rule the first in full, and the rest counted in `more`. `count`: of
+    all; `lines`: of the file, where it has such. `groups`: number of a row group's first row -> the group's index.
+    """
+
+    rows: list[bytes] = field(default_factory=list)
+    hashes: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    more: Counter[str] = field(default_factory=Counter)
+    count: int = 0
+    lines: int = 0
+    format: str = ""
+    groups: dict[int, int] = field(default_factory=dict)
+    where: Callable[[int], dict[str, Any]] = lambda _: {}
+    """Where a good row is, by its index here, as fields of a Fault."""
+
+
+class Checker:
+    """Checks the rows of one file. `format` is found out when it is not given. `told`: faults of a rule in full."""
+
+    def __init__(
+        self,
+        *,
+        file: str,
+        part: str,
+        facts: Facts,
+        limits: Limits,
+        seed: int,
+        chosen: Format | None = None,
+        told: int = 1000,
+    ) -> None:
+        self.format = chosen
+        self._file = file
+        self._part = part
+        self._facts = facts
+        self._limits = limits
+        self._seed = seed
+        self._shapes: list[Shape] = []
+        self._learned: set[tuple[frozenset[str], ...]] = set()
+        self._told = max(told, 1)  # the first of a rule is always wanted: it may be one of the file
+        self._refused: Counter[str] = Counter()
+
+    def lines(self, chunks: Iterable[bytes], *, offset: int = 0) -> Iterator[Checked]:
+        """Rows of JSON Lines, in chunks of any size; empty lines are none. Lines count from 1, bytes from `offset`."""
+        line = 1
+        held = bytearray()  # the beginning of a line whose end has not come
+        size = 0  # of a line that is too large to be held
+        for chunk in chunks:
+            for start in range(0, len(chunk), BLOCK):
+                piece = chunk[start : start + BLOCK]
+                if size:
+                    newline = piece.find(b"\n")
+                    size += len(piece) if newline < 0 else newline
+                    if newline < 0:
+                        continue
+                    yield self._too_large(line, offset, size, bytes(held))
+                    line, offset, size = line + 1, offset + size + 1, 0
+                    held.clear()
+                    piece = piece[newline + 1 :]
+                end = piece.rfind(b"\n") + 1
+                if end:
+                    block = bytes(held) + piece[:end] if held else piece[:end]
+                    held[:] = piece[end:]
+                    checked = self._block(block, line, offset)
+                    yield checked
+                    line, offset = line + checked.lines, offset + len(block)
+                else:
+                    held += piece
+                if len(held) > self._limits.row:
+                    size = len(held)
+                    del held[4 * EXCERPT :]
+        if size:
+            yield self._too_large(line, offset, size, bytes(held))
+        elif held:
+            yield self._block(bytes(held) + b"\n", line, offset)
+
+    def elements(self, batch: Elements) -> Checked:
+        """Rows of a JSON array."""
+        # A line break is white space there and nothing else; a tab says the same within a line.
+        block = b"".join(each.replace(b"\n", b"\t") + b"\n" for each in batch.data)
+        numbers, offsets = batch.numbers, batch.offsets
+        look = Look(block)
+        checked, kept = self._rows(block, look, lambda at: {"line": numbers[at], "offset": offsets[at]})
+        checked.numbers = [numbers[at] for at in kept]
+        return checked
+
+    def records(self, batch: Records) -> Checked:
+        """Rows that come as objects."""
+        checked = Checked(count=len(batch.rows))
+        numbers, offsets, group, first = batch.numbers, batch.offsets, batch.row_group, batch.first_of_group
+        kept: list[int] = []
+
+        def where(at: int) -> dict[str, Any]:
+            found: dict[str, Any] = {"line": numbers[at]}
+            if offsets is not None:
+                found["offset"] = offsets[at]
+            if group is not None:
+                found |= {"row_group": group, "row": numbers[at] - first + 1}
+            return found
+
+        def refuse(at: int, bad: Bad, beginning: str | None = None) -> None:
+            if beginning is None:
+                beginning = _beginning(batch.rows[at])
+            self._refuse(checked, bad, beginning, where(at))
+
+        made: list[tuple[int, bytes, _Messages]] = []
+        for at, row in enumerate(batch.rows):
+            if isinstance(row, Broken):
+                refuse(at, (row.rule, row.reason), row.excerpt)
+                continue
+            messages = self._plain_messages(row) or self._judge(row)
+            if isinstance(messages, tuple):
+                refuse(at, messages)
+                continue
+            try:
+                data = _encode(Conversation(messages))
+            except UnicodeEncodeError:
+                refuse(at, ("not_utf8", "a text has half of a surrogate pair"))
+                continue
+            if len(data) > self._limits.row:  # as what is written would be refused, if it were read again
+                refuse(at, _size(len(data)))
+                continue
+            made.append((at, data, messages))
+        unsure = unusual_rows([data for _, data, _ in made])
+        for index, (at, data, messages) in enumerate(made):
+            if index in unsure and isinstance(bad := self._judge(batch.rows[at]), tuple):
+                refuse(at, bad)
+                checked.faults.sort(key=lambda fault: fault.line)
+                continue
+            kept.append(at)
+            checked.numbers.append(numbers[at])
+            self._keep(checked, data, _prompt(messages), len(messages))
+        checked.where = lambda index: where(kept[index])
+        checked.format = self.format.name if self.format else ""
+        if group is not None:
+            checked.groups[first] = group
+        return checked
+
+    def _block(self, block: bytes, line: int, offset: int) -> Checked:
+        """The rows of a block of whole lines."""
+        if offset == 0 and block.startswith(b"\xef\xbb\xbf"):
+            block, offset = block[3:], offset + 3
+        look = Look(block)
+
+        def where(at: int) -> dict[str, Any]:
+            return {"line": line + at, "offset": offset + (look.ends[at - 1] + 1 if at else 0)}
+
+        checked, kept = self._rows(block, look, where)
+        checked.numbers = [line + at for at in kept]
+        checked.lines = len(look.ends)
+        return checked
+
+    def _rows(self, block: bytes, look: Look, where: Callable[[int], dict[str, Any]]) -> tuple[Checked, list[int]]:
+        """The rows of a block, and which of its lines are good. `where` tells of a line where it is."""
+        checked = Checked(count=len(look.ends))
+        rows, hashes, positions, turns = checked.rows, checked.hashes, checked.positions, checked.turns
+        kept: list[int] = []
+        ascii_only = block.isascii()
+        seed, shapes = self._seed, {shape.type: shape for shape in self._shapes}
+        large = larger(look.ends, self._limits.row) if len(block) > self._limits.row else frozenset()
+        for at, row in enumerate(self._decode(block, look)):
+            if row is not None and at not in large:
+                shape = shapes[type(row)]
+                try:
+                    if not ascii_only:
+                        line = block[look.ends[at - 1] + 1 if at else 0 : look.ends[at]]
+                        if not line.isascii():
+                            line.decode()  # the decoder looks at no text, kept or not
+                    messages = shape.turns(row)
+                    sure = (
+                        look.keys[at] == shape.keys + shape.keys_a_turn * len(messages)
+                        and at not in look.doubtful
+                        and _plain_roles(roles := tuple([message.role for message in messages]))
+                        and (
+                            (at not in look.unusual and look.others[at] == shape.lists)
+                            or _closely(messages, control=at in look.controls)
+                        )
+                    )
+                except (LookupError, ValueError):  # UnicodeDecodeError and DecodeError are ValueErrors
+                    sure = False
+                if sure:
+                    data = _encode(Conversation(messages))
+                    rows.append(data)
+                    hashes.append(_hash(data))
+                    first = roles.index("user") if "user" in roles else 0
+                    prompt = bytes(messages[first].content)
+                    positions.append(position_in_json(prompt, seed))
+                    turns.append(len(messages))
+                    kept.append(at)
+                    continue
+            begin = look.ends[at - 1] + 1 if at else 0
+            data = block[begin : look.ends[at]]
+            if len(data) > self._limits.row:  # also of white space: nobody holds so much to look whether it ends
+                self._refuse(checked, _size(len(data)), excerpt(data), where(at))
+            elif not data.strip(b" \t\r"):
+                checked.count -= 1
+            elif self._slow(checked, data, where, at):
+                kept.append(at)
+        checked.where = lambda index: where(kept[index])
+        checked.format = self.format.name if self.format else ""
+        return checked, kept
+
+    def _decode(self, block: bytes, look: Look) -> Sequence[Any]:
+        """Each line's row in one of the shapes; None where none fits."""
+        none = [None] * len(look.ends)
+        if not self._shapes:
+            return none
+        if look.objects:
+            try:
+                rows: list[Any] = self._shapes[0].decode_lines(block)
+                if len(rows) == len(none):
+                    return rows
+            except (ValueError, RecursionError):  # DecodeError is a ValueError
+                pass
+        return [self._decode_line(line) for line in block.split(b"\n")[:-1]]
+
+    def _decode_line(self, line: bytes) -> Any:
+        for at, shape in enumerate(self._shapes):
+            try:
+                row = shape.decode(line)
+            except (ValueError, RecursionError):
+                continue
+            if at:
+                self._shapes.insert(0, self._shapes.pop(at))
+            return row
+        return None
+
+    def _slow(self, checked: Checked, data: bytes, where: Callable[[int], dict[str, Any]], at: int) -> bool:
+        """Judges a line exactly; whether it is good."""
+        parsed = parse(data)
+        bad: Bad
+        if len(parsed) == 2:
+            bad = parsed
+        else:
+            row = parsed[0]
+            messages = self._judge(row)
+            if not isinstance(messages, tuple):
+                self._keep(checked, _encode(Conversation(messages)), _prompt(messages), len(messages))
+                self._learn(row)
+                return True
+            bad = messages
+        rule = bad[0]
+        self._refused[rule] += 1
+        if self._refused[rule] > self._told:  # a block may hold a quarter of a million of them
+            checked.more[rule] += 1
+        else:
+            self._refuse(checked, bad, excerpt(data), where(at))
+        return False
+
+    def _judge(self, row: object) -> _Messages | Bad:
+        if not isinstance(row, dict):
+            return "not_object", f"the row is {kind(row)}"
+        if self.format is None:
+            self.format = formats.shown(row)
+        found = formats.conversation(row, self.format)
+        return found if isinstance(found, tuple) else judge(found, self._facts)
+
+    def _plain_messages(self, row: dict[str, Any]) -> _Messages | None:
+        """The messages of a row that is an object, if they are plainly good but for control characters."""
+        if self.format is not MESSAGES:
+            return None
+        made: _Messages = []
+        try:
+            for message in row["messages"]:
+                content = message["content"]
+                if len(message) != 2 or type(content) is not str or not content or content.isspace():
+                    return None
+                made.append(Message(message["role"], content))
+            return made if _plain_roles(tuple([message.role for message in made])) else None
+        except (LookupError, TypeError):
+            return None
+
+    def _learn(self, row: dict[str, Any]) -> None:
+        """Makes a decoder for rows like this one, which is good."""
+        if not self.format or len(self._learned) >= MOST_SHAPES:
+            return
+        keys = keys_of(row, self.format)
+        if keys not in self._learned:
+            self._learned.add(keys)
+            if shape := shape_of(row, self.format):
+                self._shapes.insert(0, shape)
+
+    def _keep(self, checked: Checked, data: bytes, prompt: str, turns: int) -> None:
+        checked.rows.append(data)
+        checked.hashes.append(_hash(data))
+        checked.positions.append(position(prompt, self._seed))
+        checked.turns.append(turns)
+
+    def _refuse(self, checked: Checked, bad: Bad, excerpt: str, place: dict[str, Any]) -> None:
+        rule, reason = bad
+        fault = Fault(file=self._file, part=self._part, rule=rule, reason=reason, excerpt=excerpt, **place)
+        checked.faults.append(fault)
+
+    def _too_large(self, line: int, offset: int, size: int, beginning: bytes) -> Checked:
+        checked = Checked(count=1, lines=1)
+        self._refuse(checked, _size(size), excerpt(beginning), {"line": line, "offset": offset})
+        return checked
+
+
+def _plain_roles(roles: tuple[str, ...]) -> bool:
+    known = _PLAIN_ROLES.issuperset(roles)  # looked at first: the cache is to keep no text of a dataset
+    return known and (usual_roles if len(roles) <= USUAL else judge_roles)(roles) is None
+
+
+def _closely(messages: Sequence[Any], *, control: bool) -> bool:
+    """Whether the contents, in JSON, are texts that are not blank and, if `control`, have no control characters.
+
+    Writes them the usual way. Raises DecodeError, a ValueError, where one is no text.
+    """
+    for message in messages:
+        data = bytes(message.content)
+        if data[0] == QUOTE and VISIBLE[data[1]] and not control and not UNUSUAL_ESCAPE.search(data):
+            continue
+        content = _text(data)
+        if not content or content.isspace() or (control and has_control(content)):
+            return False
+        message.content = msgspec.Raw(_encode(content))
+    return True
+
+
+def _prompt(messages: _Messages) -> str:
+    """The first user's message, or the first message where there is none of a user."""
+    found = next((message for message in messages if message.role == "user"), messages[0])
+    return found.content or ""
+
+
+def _size(size: int) -> Bad:
+    return "row_too_large", f"the row has {size:,} bytes"
+
+
+def _beginning(row: object) -> str:
+    """How a row that came as an object begins, as JSON; nothing where JSON can't say it (half a surrogate pair)."""
+    try:
+        return excerpt(_encode(row))
+    except (UnicodeEncodeError, TypeError, OverflowError, RecursionError):
+        return ""
+
+
+def excerpt(data: bytes) -> str:
+    """How a row begins."""
+    return data[: 4 * EXCERPT].decode(errors="replace")[:EXCERPT]

@@ -1,0 +1,386 @@
+"""Checks a dataset, splits what nobody split, and writes the good rows: one pass over each file, in bounded memory.
+
+Called by the function that prepares, by `droptune check` and by the pipeline's step; `parallel` does the same with
+several processes, each with a Tally of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from operator import itemgetter
+from typing import Any, Protocol
+
+import numpy as np
+
+from shared.dataset import split
+from shared.dataset.judging.checker import Checked, Checker, excerpt
+from shared.dataset.judging.formats import BY_NAME
+from shared.dataset.judging.rules import RULES, Facts, Fault
+from shared.dataset.kinds import kind_of
+from shared.dataset.preparing.duplicates import Duplicates
+from shared.dataset.preparing.tally import Good, Tally
+from shared.dataset.reading import parquet
+from shared.dataset.reading.csv import csv
+from shared.dataset.reading.files import FileFault, Limits, Source, Table, decompressed
+from shared.dataset.reading.json_array import json_array
+from shared.dataset.report import Report, counted
+from shared.dataset.spec.choices import Policy
+from shared.dataset.split import PARTS, Cut, Part
+
+# Held-out files come first: their prompts are then known when those of the training file pass.
+ORDER: tuple[Part, ...] = ("test", "validation", "train")
+HELD_ROWS = 10_000
+HELD_BYTES = 16 * 1024 * 1024
+MANY_DUPLICATES = 0.1
+LONG = 100
+
+type Input = Source | Table
+
+
+class Sink(Protocol):
+    """Takes bytes: a file, a blob writer."""
+
+    def write(self, data: bytes, /) -> object:
+        """Takes `data`, whole."""
+
+
+def prepare(
+    *,
+    files: Mapping[Part, Input],
+    sinks: Mapping[Part, Sink] | None,
+    policy: Policy | None = None,
+    facts: Facts | None = None,
+    limits: Limits | None = None,
+    told: int = 1000,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Streams the good rows of the given files to `sinks` as JSON Lines (None: only checks), and reports on all rows.
+
+    There must be a file for train; a part without one is cut from it (see `split`). What was written counts only if the
+    report is not `rejected`. `progress` is told how many bytes were read, now and then. Raises only what reading or
+    writing raises.
+    """
+    policy = policy or Policy()
+    keep_memory()
+    tallies: dict[Part, Tally] = {}
+    for part in ORDER:
+        if part in files:
+            scan = Scan.of(part, files, tallies, policy=policy, facts=facts, limits=limits, told=told)
+            with Duplicates() as duplicates:
+                tallies[part] = tally = scan.run(scan.batches(files[part], progress), sinks, duplicates)
+                finish(tally, scan, duplicates)
+    return summed(tallies, files, policy, told)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """How a file, or a piece of it, is to be read: everything but its bytes. Can be sent to another process.
+
+    `cut`: the zones cut from it for the parts without files. `known`: sorted positions of the prompts of the files
+    before. `chosen`: the name of its format, where that is known already.
+    """
+
+    part: Part
+    file: str
+    policy: Policy
+    facts: Facts
+    limits: Limits
+    told: int
+    cut: Cut | None
+    known: Mapping[Part, np.ndarray]
+    chosen: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        part: Part,
+        files: Mapping[Part, Input],
+        before: Mapping[Part, Tally],
+        *,
+        policy: Policy,
+        facts: Facts | None,
+        limits: Limits | None,
+        told: int,
+    ) -> Scan:
+        """The scan of one of a dataset's files, when those `before` it have been read."""
+        percents: dict[Part, int] = {"validation": policy.validation_percent, "test": policy.test_percent}
+        missing = tuple(each for each in percents if each not in files)
+        return cls(
+            part=part,
+            file=files[part].name,
+            policy=policy,
+            facts=facts or Facts(),
+            limits=limits or Limits(),
+            told=told,
+            cut=split.fixed(missing, tuple(percents[each] for each in missing))
+            if part == "train" and missing
+            else None,
+            known={other: np.sort(np.concatenate(tally.prompts)) for other, tally in before.items() if tally.prompts},
+        )
+
+    def checker(self) -> Checker:
+        """A checker for its rows."""
+        return Checker(
+            file=self.file,
+            part=self.part,
+            facts=self.facts,
+            limits=self.limits,
+            seed=self.policy.seed,
+            chosen=BY_NAME[self.chosen] if self.chosen else None,
+            told=self.told,
+        )
+
+    def batches(self, file: Input, progress: Callable[[int], None] | None = None) -> Iterator[Checked]:
+        """The rows of a whole file, checked. Raises FileFault, and what the source raises."""
+        checker = self.checker()
+        if not isinstance(file, Source):
+            yield from map(checker.records, file.records(self.limits))
+            return
+        file = watched(file, progress)
+        match kind_of(file.name):
+            case ".parquet":
+                yield from map(checker.records, parquet.parquet(file, self.limits))
+            case ".csv":
+                yield from map(checker.records, csv(file.chunks(), self.limits))
+            case ".json":
+                yield from map(checker.elements, json_array(file.chunks(), self.limits))
+            case ".jsonl.gz":
+                yield from checker.lines(decompressed(file.chunks(), self.limits, file.size))
+            case _:
+                yield from checker.lines(file.chunks())
+
+    def run(
+        self,
+        batches: Iterator[Checked],
+        sinks: Mapping[Part, Sink] | None,
+        duplicates: Duplicates,
+        *,
+        hold: bool = True,
+    ) -> Tally:
+        """Writes and counts the rows. `hold`: a small set is held back, to fit the cuts to it."""
+        tally = Tally(self.told)
+        writer = _Writer(tally, sinks, self.cut)
+        held: list[Good] = []
+        holding = hold and self.cut is not None
+        rows = size = 0
+        try:
+            for batch in batches:
+                good = Good(batch)
+                tally.count(batch, good, tell=self.fault, context=self.facts.context, known=self.known)
+                if not batch.rows:
+                    continue
+                duplicates.add(good.hashes, np.array(batch.numbers, np.uint64))
+                if self.part != "train":
+                    tally.prompts.append(good.positions)
+                if self.cut is None:
+                    writer.write(self.part, good.rows, good.hashes)
+                elif not holding:
+                    writer.cut(good)
+                else:
+                    held.append(good)
+                    rows, size = rows + len(good.rows), size + good.bytes
+                    if rows > HELD_ROWS or size > HELD_BYTES:
+                        holding = False
+                        for each in held:
+                            writer.cut(each)
+                        held.clear()
+        except FileFault as fault:
+            tally.broken = True
+            line = max(fault.line, tally.lines + 1)  # who unpacks a file knows nothing of its lines
+            tally.fault(self.fault(fault.rule, fault.reason, {"line": line, "offset": fault.offset}))
+        if holding and self.cut:
+            positions = {position for good in held for position in good.positions.tolist()}
+            fitted = split.fitted(self.cut, positions)
+            tally.adjusted = fitted is not None and any(fitted.part(each) != self.cut.part(each) for each in positions)
+            writer.zones = fitted or Cut(parts=(), ends=())
+            for good in held:
+                writer.cut(good)
+        return tally
+
+    def fault(self, rule: str, reason: str, where: Mapping[str, Any], row: bytes = b"") -> Fault:
+        """A fault of a good row."""
+        return Fault(file=self.file, part=self.part, rule=rule, reason=reason, excerpt=excerpt(row), **where)
+
+
+class _Writer:
+    """Writes rows to their parts, and counts them there."""
+
+    def __init__(self, tally: Tally, sinks: Mapping[Part, Sink] | None, zones: Cut | None) -> None:
+        self.zones = zones or Cut(parts=(), ends=())
+        self._tally = tally
+        self._sinks = sinks
+
+    def cut(self, good: Good) -> None:
+        """Writes each row to the zone that it is in."""
+        zones = np.searchsorted(np.array(self.zones.ends, np.uint64), good.positions, side="right")
+        parts = (*self.zones.parts, "train")
+        rows: list[list[bytes]] = [[] for _ in parts]
+        for row, zone in zip(good.rows, zones.tolist(), strict=True):
+            rows[zone].append(row)
+        for zone, part in enumerate(parts):
+            self.write(part, rows[zone], good.hashes[zones == zone])
+
+    def write(self, part: Part, rows: list[bytes], hashes: np.ndarray) -> None:
+        """Writes rows to a part."""
+        if rows:
+            self._tally.wrote(part, rows, hashes)
+            if self._sinks is not None:
+                self._sinks[part].write(b"\n".join(rows) + b"\n")
+
+
+def finish(tally: Tally, scan: Scan, duplicates: Duplicates) -> None:
+    """Judges a file as a whole, once all of it was read."""
+    if not tally.rows and not tally.counts:
+        tally.fault(scan.fault("empty_file", "the file has no rows", {"line": 1, "offset": 0}))
+    elif scan.part != "train" and not tally.good:
+        reason = f"not one row of the {scan.part} file is good"
+        tally.fault(scan.fault("no_test_rows", reason, {"line": 1, "offset": 0}))
+    found: list[tuple[int, int]] = []
+    groups = sorted(tally.groups.items())
+    for numbers, firsts in duplicates.find():
+        tally.duplicates += len(numbers)
+        first = np.argsort(numbers)[: scan.told]
+        found = sorted([*found, *zip(numbers[first].tolist(), firsts[first].tolist(), strict=True)])[: scan.told]
+    if tally.duplicates:
+        tally.counts["duplicate_row"] += tally.duplicates
+        for number, before in found[: max(0, scan.told - len(tally.warned))]:
+            same = scan.fault("duplicate_row", "", _place(groups, before))
+            reason = f"the same row as {same.place}"
+            tally.warned.append(scan.fault("duplicate_row", reason, _place(groups, number)))
+    if tally.duplicates > MANY_DUPLICATES * tally.good:
+        reason = f"{tally.duplicates:,} of {tally.good:,} good rows are copies of others"
+        tally.fault(scan.fault("too_many_duplicates", reason, {"line": 1}))
+    size, longest = tally.longest
+    half = int(np.searchsorted(np.cumsum(tally.tokens), tally.good / 2))  # half of the rows have below 2^half tokens
+    if longest and size > LONG << half:
+        tally.fault(
+            replace(longest, reason=f"about {size:,} tokens, where half of the rows have less than {1 << half:,}")
+        )
+
+
+def _place(groups: Sequence[tuple[int, int]], number: int) -> dict[str, Any]:
+    """Where the row with this number is. `groups`: number of each row group's first row, and the group's index."""
+    at = bisect_right(groups, number, key=itemgetter(0))
+    if not at:
+        return {"line": number}
+    first, group = groups[at - 1]
+    return {"line": number, "row_group": group, "row": number - first + 1}
+
+
+def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Input], policy: Policy, told: int) -> Report:
+    """The report on a dataset, from what was counted of its files."""
+    total = Tally(told)
+    for part in PARTS:
+        if part in tallies:
+            total.join(tallies[part], 0)
+    train = tallies["train"]
+    cut = tuple(part for part in PARTS if part not in tallies)
+    broken = [rule for rule in total.counts if RULES[rule].severity == "error"]
+    # A dataset is judged as a whole once its rows are in order: a bad row is enough to be told.
+    if not broken or (policy.on_bad_rows == "drop" and all(RULES[rule].scope == "row" for rule in broken)):
+        reason, rule = "", "too_few_rows"
+        if train.good < policy.min_rows:
+            reason = f"{counted(train.good, 'good row')} to train on; min_rows is {policy.min_rows:,}"
+        elif cut and not all(train.splits[part] for part in ("train", *cut)):
+            rule = "too_few_prompts"
+            reason = f"the rows have too few different first prompts to cut {' and '.join(cut)} from them"
+        if reason:
+            total.fault(Fault(file=files["train"].name, part="train", rule=rule, reason=reason, line=1))
+    errors = {rule: count for rule, count in total.counts.most_common() if RULES[rule].severity == "error"}
+    bad_rows = sum(count for rule, count in errors.items() if _of_rows(rule))
+    rejected = _rejected(total, errors, bad_rows, policy)
+    digest = [(each.rows, each.value) for each in total.digests.values()]
+    return Report(
+        rejected=rejected,
+        rows=total.rows,
+        bad_rows=bad_rows,
+        by_rule=errors,
+        faults=(*total.faults, *(each for each in total.whole.values() if each not in total.faults)),
+        warnings={rule: count for rule, count in total.counts.most_common() if rule not in errors},
+        warned=tuple(total.warned),
+        dropped=0 if rejected else bad_rows,
+        rows_of={part: tallies[part].rows for part in PARTS if part in tallies},
+        splits={part: total.splits[part] for part in PARTS},
+        cut=cut,
+        adjusted=total.adjusted,
+        files={part: files[part].name for part in PARTS if part in files},
+        formats={part: tally.format for part, tally in tallies.items() if tally.format},
+        turns={turns: rows for turns, rows in enumerate(total.turns.tolist()) if rows},
+        tokens={1 << power: rows for power, rows in enumerate(total.tokens.tolist()) if rows},
+        longest=total.longest[0],
+        duplicates=total.duplicates,
+        first_rows=tuple(total.first),
+        digest=hashlib.blake2b(repr(digest).encode(), digest_size=16).hexdigest(),
+    )
+
+
+def _rejected(total: Tally, errors: Mapping[str, int], bad_rows: int, policy: Policy) -> str:
+    """Why a dataset with these errors is not to be trained on; empty if it may be."""
+    if not errors:
+        return ""
+    whole = list(total.whole.values())
+    if whole and not bad_rows:
+        return "; ".join(f"{fault.place}: {fault.reason}. {fault.cure}" for fault in whole[:3])
+    percent = 100 * bad_rows / max(total.rows, 1)
+    # Rows may be dropped where nothing but rows is bad, and all of them were read.
+    drops = policy.on_bad_rows == "drop" and not whole and not total.broken
+    if drops and percent <= policy.max_bad_percent:
+        return ""
+    of_rows = [rule for rule in errors if _of_rows(rule)]
+    rules = ", ".join(f"{errors[rule]:,} {rule}" for rule in of_rows)
+    over = ""
+    if drops:
+        over = f"; {percent:.3g} % is more than max_bad_percent ({policy.max_bad_percent:g} %)"
+    first = "".join(
+        f"; {'first: ' if each.rule in of_rows else ''}{each.place}: {each.reason}. {each.cure}"
+        for each in (whole or total.faults)[:1]
+    )
+    are = "is" if bad_rows == 1 else "are"
+    return f"{bad_rows:,} of {counted(total.rows, 'row')} {are} bad ({rules}){over}{first}"
+
+
+def _of_rows(rule: str) -> bool:
+    """Whether each fault of the rule is a bad row; formats are mixed by rows, though it is the file that is judged."""
+    return RULES[rule].scope == "row" or rule == "mixed_formats"
+
+
+def watched(source: Source, progress: Callable[[int], None] | None) -> Source:
+    """The source, telling `progress` of what is read of it."""
+    return _Watched(source, progress) if progress else source
+
+
+class _Watched:
+    """A source that tells of what is read of it."""
+
+    def __init__(self, source: Source, progress: Callable[[int], None]) -> None:
+        self.name = source.name
+        self.size = source.size
+        self._source = source
+        self._progress = progress
+
+    def chunks(self) -> Iterator[bytes]:
+        """The source's chunks."""
+        for chunk in self._source.chunks():
+            yield chunk
+            self._progress(len(chunk))
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The bytes there."""
+        data = self._source.read_at(offset, size)
+        self._progress(len(data))
+        return data
+
+
+@cache
+def keep_memory() -> None:
+    """Has the C library keep memory that is used again at once: a block's rows come and go a thousand times.
+
+    glibc gives the top of its heap back to the system whenever it is free, and the pages are new again each time; after
+    the first large piece of memory was returned it keeps twice that, for the life of the process. Elsewhere this does
+    nothing.
+    """
+    bytes(16 * 1024 * 1024)

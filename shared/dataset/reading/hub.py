@@ -1,0 +1,411 @@
+"""Datasets of the Hugging Face Hub, read as a stream by the package `datasets`: nothing of them is kept on disk.
+
+What is read is one commit: a branch or tag is resolved to its commit first, so that all splits, and a run that is tried
+again, see the same rows. No code of a dataset is ever run. `datasets` costs a second and 170 MB to import, so it is
+imported when a dataset is opened. HF_TOKEN and HF_ENDPOINT are honoured by the library. Used by `prepare` (a run whose
+finetune.yaml names a `source`) and by `droptune fetch`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache, partial
+from importlib import import_module
+from itertools import batched
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from shared.dataset.reading.files import MIB, FileFault, Limits, Records, size_text
+from shared.dataset.reading.parquet import pieces
+from shared.dataset.spec.choices import Hub
+from shared.dataset.split import Part
+from shared.errors import Permanent, Transient
+
+BATCH = 64
+"""Rows of a batch."""
+
+type Counted = Literal["card", "parquet", "rows"]
+"""What a split's number of rows is known from: the dataset's card, its parquet files' metadata, or by counting them."""
+
+_BLOCK = 2 * MIB  # of a parquet file, in one request
+_BLOCKS = 16  # kept in memory
+_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_DETAIL = 300
+_TIMEOUT = 30  # seconds, for what is asked of the hub before rows are read
+_cards = threading.Lock()
+
+
+def resolve(hub: Hub) -> str:
+    """The commit that `hub.revision` is at now: 40 hex digits. Raises Permanent and Transient."""
+    return _look(hub.name, hub.revision)[1]
+
+
+def tables(hub: Hub) -> tuple[str, dict[Part, HubTable]]:
+    """The commit that `hub` is at now, and the rows of its splits at that commit, ready for `prepare`.
+
+    To read the same rows later, give the commit as `hub.revision`. Raises Permanent and Transient.
+    """
+    dataset = open_dataset(hub.name, revision=hub.revision, config=hub.config)
+    return dataset.commit, {part: dataset.table(split, hub.percent) for part, split in hub.splits.items()}
+
+
+def open_dataset(name: str, *, revision: str = "main", config: str | None = None) -> Dataset:
+    """The dataset `name` (OWNER/NAME) at the commit that `revision` is at now.
+
+    Reads its card and its list of files, no data. Without `config`: the default one. Raises Permanent where somebody
+    has to correct something, and Transient where the hub is out of reach or busy.
+    """
+    name, commit = _look(name, revision)
+    library = _library()
+    with _explained(name):
+        builder = _builder(library, name, commit, config)
+        if builder.config.data_files is None:
+            raise Permanent(f"{name}: it has no data files that can be read as a stream; export it to files first")
+    # What the library's own readers would do beyond giving the rows as they are.
+    if hasattr(builder.config, "parse_agent_traces"):
+        builder.config.parse_agent_traces = False
+    if hasattr(builder.config, "fragment_scan_options"):
+        builder._generate_tables = partial(_parquet_tables, builder)
+    return Dataset(name=name, commit=commit, builder=builder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A dataset at one commit, in one of its configurations. `name` is the hub's own spelling of it."""
+
+    name: str
+    commit: str
+    builder: Any
+    """datasets.DatasetBuilder"""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of its splits, in its own order."""
+        return tuple(str(split) for split in self.builder.config.data_files)
+
+    def table(self, split: str, percent: float = 100.0) -> HubTable:
+        """The first `percent` (above 0, up to 100) of a split, rounded to rows as `split[:5%]` is by `datasets`.
+
+        Reads parquet files' metadata where the card doesn't tell the number of rows. Raises Permanent and Transient.
+        """
+        if not 0 < percent <= 100:
+            raise Permanent(f"{self.name}: percent is {percent:g}; it must be above 0 and at most 100")
+        if split not in self.splits:
+            raise Permanent(f"{self.name} has no split {split!r}{_meant(split, self.splits)}")
+        rows, counted = self._rows(split, needed=percent < 100)
+        return HubTable(
+            name=f"{self.name}/{split}",
+            size=round(self._size(split) * percent / 100),
+            rows=None if rows is None else _first(rows, percent),
+            counted=counted,
+            percent=percent,
+            dataset=self,
+            split=split,
+        )
+
+    def batches(self, split: str) -> Generator[Any]:
+        """All rows of a split in batches of up to 64: pyarrow.RecordBatch, or lists of rows where it has JSON columns.
+
+        Raises Permanent and Transient.
+        """
+        with _explained(f"{self.name}/{split}"):
+            stream = self.builder.as_streaming_dataset(split)
+            # Columns of mixed types are kept as JSON text, which the reader of single rows alone turns into values.
+            if stream.features is None or "Json" in _kinds(stream.features.to_dict()):
+                with closing(iter(stream)) as rows:
+                    yield from map(list, batched(rows, BATCH, strict=False))
+                return
+            with closing(stream.with_format("arrow").iter(BATCH)) as tables:
+                for table in tables:
+                    yield from table.to_batches()
+
+    def _rows(self, split: str, *, needed: bool) -> tuple[int | None, Counted]:
+        """How many rows a split has and what that is known from; None where they would have to be read."""
+        told = (self.builder.info.splits or {}).get(split)
+        if told is not None and told.num_examples:
+            return int(told.num_examples), "card"
+        files = self._files(split)
+        if needed and all(file.endswith(".parquet") for file in files):
+            import pyarrow.parquet
+
+            rows = 0
+            with _explained(f"{self.name}/{split}"):
+                for file in files:
+                    with _file_system().open(file, "rb", block_size=MIB // 4) as opened:
+                        rows += pyarrow.parquet.read_metadata(opened).num_rows
+            return rows, "parquet"
+        return None, "rows"
+
+    def _size(self, split: str) -> int:
+        """Bytes of a split's rows as its card tells them, or else of its files as stored."""
+        told = (self.builder.info.splits or {}).get(split)
+        if told is not None and told.num_bytes:
+            return int(told.num_bytes)
+        with _explained(f"{self.name}/{split}"):
+            return sum(_file_system().info(file)["size"] for file in self._files(split))
+
+    def _files(self, split: str) -> list[str]:
+        """Its files' addresses, hf://datasets/OWNER/NAME@COMMIT/PATH."""
+        return [str(file) for file in self.builder.config.data_files[split]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubTable:
+    """The first `percent` of a split, to be read as often as wanted. `size` in bytes, an estimate.
+
+    `rows`: how many that will be; None where it isn't known before they are read. `counted`: what that is known from.
+    """
+
+    name: str
+    size: int
+    rows: int | None
+    counted: Counted
+    percent: float
+    dataset: Dataset
+    split: str
+
+    def records(self, limits: Limits) -> Iterator[Records]:
+        """The rows in batches, numbered from 1 within the split. Raises Permanent, Transient and FileFault.
+
+        Where nothing tells how many rows the split has, and not all are wanted, it is read once just to count them.
+        """
+        left = None  # all that there are, whatever the card says
+        if self.percent < 100:
+            left = self.rows
+            if left is None:
+                left = _first(sum(map(len, self.dataset.batches(self.split))), self.percent)
+        number = 1
+        unpacked = 0
+        with closing(self.dataset.batches(self.split)) as batches:
+            for batch in batches:
+                wanted = batch if left is None else batch[:left]
+                unpacked += getattr(batch, "nbytes", 0)
+                if unpacked > limits.decompressed:
+                    reason = f"its rows have more than {size_text(limits.decompressed)}"
+                    raise FileFault("too_large_decompressed", reason, line=number)
+                for rows in [wanted] if isinstance(wanted, list) else pieces(wanted, limits):
+                    if rows:
+                        yield Records(rows=rows, numbers=range(number, number + len(rows)))
+                    number += len(rows)
+                if left is not None and (left := left - len(wanted)) <= 0:
+                    return
+
+
+# The library ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Library:
+    datasets: Any
+    huggingface_hub: Any
+
+
+@cache
+def _library() -> _Library:
+    """`datasets` and what it stands on, told to be quiet: no progress bars, no telemetry, no counting of downloads."""
+    # Read when they are imported, and by one of them as it is.
+    if endpoint := os.environ.pop("HF_ENDPOINT", "").rstrip("/"):
+        os.environ["HF_ENDPOINT"] = endpoint
+    import datasets
+    import huggingface_hub
+    import huggingface_hub.constants
+    import huggingface_hub.errors
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    datasets.disable_progress_bars()
+    disable_progress_bars()
+    import_module("tqdm").tqdm.monitor_interval = 0  # it would watch over the bars in threads, shown or not
+    huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    # It would go on trying for nine minutes; whoever called tries again when the hub is back.
+    datasets.config.STREAMING_OPEN_MAX_RETRIES = datasets.config.STREAMING_READ_MAX_RETRIES = 3
+    return _Library(datasets=datasets, huggingface_hub=huggingface_hub)
+
+
+def _look(name: str, revision: str) -> tuple[str, str]:
+    """The hub's own spelling of a dataset's name, and the commit of a revision."""
+    if not _NAME.fullmatch(name):
+        raise Permanent(f"{name!r} is not a dataset's name: write it as the hub does, OWNER/NAME")
+    library = _library()
+    api = library.huggingface_hub.HfApi()
+    with _explained(name):
+        try:
+            found = api.dataset_info(name, revision=revision, timeout=_TIMEOUT)
+            if found.gated:  # anybody may look at it, but not read it
+                api.auth_check(found.id, repo_type="dataset")
+        except library.huggingface_hub.errors.RevisionNotFoundError:
+            refs = api.list_repo_refs(name, repo_type="dataset")
+            names = [ref.name for ref in (*refs.branches, *refs.tags)] + [ref.ref for ref in refs.converts]
+            raise Permanent(
+                f"{name} has no revision {revision!r}{_meant(revision, names)}, or a commit's full id"
+            ) from None
+        if not found.sha:
+            raise Transient(f"{name}: the hub doesn't tell the commit of {revision!r} now", timedelta(minutes=1))
+        return found.id, found.sha
+
+
+def _builder(library: _Library, name: str, commit: str, config: str | None) -> Any:
+    """The library's reader for a dataset. Raises what the library raises, and Permanent for the configuration."""
+    with _scratch(library) as folder:
+        # With hf:// it is never a folder of this machine, or a reader of the library, that has the same name.
+        path = f"hf://datasets/{name}"
+        try:
+            return library.datasets.load_dataset_builder(path, config, revision=commit, cache_dir=folder)
+        except ValueError as error:
+            if not re.match(r"BuilderConfig .* not found|Config name is missing", str(error)):
+                raise
+            names = library.datasets.get_dataset_config_names(path, revision=commit)
+            if config is None:
+                raise Permanent(f"{name} has several configurations: choose one of {_listed(names)}") from None
+            raise Permanent(f"{name} has no configuration {config!r}{_meant(config, names)}") from None
+
+
+@contextmanager
+def _scratch(library: _Library) -> Iterator[str]:
+    """A folder for the cards and lists that the library keeps, gone afterwards. It knows just one at a time."""
+    constants = library.huggingface_hub.constants
+    with _cards, TemporaryDirectory(prefix="droptune-hub-") as folder:
+        kept, constants.HF_HUB_CACHE = constants.HF_HUB_CACHE, folder
+        try:
+            yield folder
+        finally:
+            constants.HF_HUB_CACHE = kept
+
+
+def _file_system() -> Any:
+    """The hub as a file system: the one that the library uses too in this thread, with its listings."""
+    library = _library()
+    return library.huggingface_hub.HfFileSystem(endpoint=library.datasets.config.HF_ENDPOINT, token=None)
+
+
+def _parquet_tables(builder: Any, files: Sequence[str], row_groups_list: Sequence[object]) -> Iterator[tuple[Any, Any]]:
+    """What the library's reader of parquet files does, page by page and in this thread.
+
+    Its own one unpacks whole row groups, and reads ahead in threads of Arrow's that crash the process when it ends
+    before the file has (github.com/apache/arrow/issues/45214): taking a few percent does just that.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    del row_groups_list  # they are given only to what distributes them
+    key = import_module("datasets.builder").Key
+    # Columns lie apart: blocks are kept until all of them have been read.
+    blocks = {"block_size": _BLOCK, "cache_type": "blockcache", "cache_options": {"maxblocks": _BLOCKS}}
+    for number, name in enumerate(files):
+        with _file_system().open(name, "rb", **blocks) as file:
+            opened = parquet.ParquetFile(file, pre_buffer=False, buffer_size=MIB)
+            for at, batch in enumerate(opened.iter_batches(BATCH, use_threads=False)):
+                yield key(number, at), builder._cast_table(pa.Table.from_batches([batch]))
+
+
+def _kinds(features: Any) -> set[str]:
+    """The kinds of columns and of what is inside them: `Value`, `List`, `Json`, `Image`."""
+    if isinstance(features, Mapping):
+        own = {features["_type"]} if isinstance(features.get("_type"), str) else set()
+        return own.union(*map(_kinds, features.values()))
+    return set().union(*map(_kinds, features)) if isinstance(features, list) else set()
+
+
+def _first(rows: int, percent: float) -> int:
+    """As `datasets` rounds `split[:5%]`."""
+    return round(percent * rows / 100.0)
+
+
+# What goes wrong -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """What the library raises, as Permanent or Transient with a sentence that says what to do."""
+    try:
+        yield
+    except (Permanent, Transient, FileFault):
+        raise
+    except Exception as error:
+        told = _explanation(what, error)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _explanation(what: str, error: Exception) -> Permanent | Transient | None:
+    library = _library()
+    errors = library.huggingface_hub.errors
+    where = library.huggingface_hub.constants.ENDPOINT
+    name = "/".join(what.split("/")[:2])
+    chain = list(_chain(error))
+    for each in chain:
+        status = getattr(getattr(each, "response", None), "status_code", 0)
+        if isinstance(each, errors.OfflineModeIsEnabled):
+            return Permanent(f"{what}: the hub may not be asked while HF_HUB_OFFLINE is set; unset it")
+        if isinstance(each, errors.GatedRepoError):
+            token = "the token in HF_TOKEN may not read it" if status == 403 else "it is read with a token only"
+            return Permanent(
+                f"{what}: the dataset is gated and {token}; accept its terms at {where}/datasets/{name}, "
+                "and set HF_TOKEN to a token of that account"
+            )
+        if isinstance(each, errors.RepositoryNotFoundError) or status == 404:
+            return Permanent(
+                f"{what}: there is no such dataset at {where}, or it is private; check its name (OWNER/NAME), "
+                "or set HF_TOKEN to a token that may read it"
+            )
+        if status in (401, 403):
+            return Permanent(f"{what}: {where} refuses the token in HF_TOKEN; set a valid one, or none")
+        if status == 429 or status >= 500:
+            return Transient(f"{what}: {where} is busy (HTTP {status}); try again later", timedelta(minutes=2))
+    unreachable = (ConnectionError, TimeoutError, errors.LocalEntryNotFoundError)
+    if any(isinstance(each, unreachable) or _network(each) for each in chain):
+        return Transient(
+            f"{what}: {where} can't be reached ({_text(chain[-1])}); check the network, the proxy and HF_ENDPOINT",
+            timedelta(minutes=2),
+        )
+    if "scripts are no longer supported" in str(error):
+        return Permanent(
+            f"{what}: the dataset is made by a script, and Droptune runs no code of a dataset; "
+            "the revision refs/convert/parquet may have its rows as files"
+        )
+    if isinstance(error, errors.HFValidationError):
+        return Permanent(f"{what} is not a dataset's name: write it as the hub does, OWNER/NAME")
+    import pyarrow as pa
+
+    if isinstance(error, FileNotFoundError):
+        return Permanent(f"{what}: it has no data files that can be read ({_text(error)})")
+    if isinstance(error, library.datasets.exceptions.DatasetsError | pa.ArrowException | ValueError | OSError):
+        return Permanent(f"{what}: it can't be read: {_text(error)}")
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _network(error: BaseException) -> bool:
+    """Whether the HTTP client could not do its work. By name: the library changes its client from time to time."""
+    return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
+
+
+def _text(error: BaseException) -> str:
+    """The first line of an error's text."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:_DETAIL]
+
+
+def _meant(given: str, names: Iterable[str]) -> str:
+    names = list(names)
+    close = difflib.get_close_matches(given, names, n=1)
+    return (f"; did you mean {close[0]!r}?" if close else ";") + f" It has {_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -1,0 +1,1 @@
+"""finetune.yaml: its keys, and how a document is held against them."""

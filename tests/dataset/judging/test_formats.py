@@ -1,0 +1,271 @@
+"""Every chat format and its variants, as messages; how a format is found out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.dataset.judging.formats import BY_NAME, FORMATS, SAYINGS, SHAREGPT_ROLES, SPEAKERS, conversation, shown
+from tests.dataset.conversations import ASSISTANT, SYSTEM, USER, messages
+
+ASKED = {"user": "Hi", "assistant": "Hello"}
+
+
+def turns(row: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """Who says what in a row of whatever format."""
+    found = conversation(row, shown(row))
+    assert not isinstance(found, tuple), found
+    return [(each.get("role"), each.get("content")) if isinstance(each, dict) else (None, each) for each in found]
+
+
+def refused(row: dict[str, Any], chosen: str | None = None) -> tuple[str, str]:
+    """The rule that it breaks, and what is said of it."""
+    found = conversation(row, BY_NAME[chosen] if chosen else shown(row))
+    assert isinstance(found, tuple)
+    return found
+
+
+# One row of each format, all of them the same conversation.
+SAME: dict[str, dict[str, Any]] = {
+    "messages": {"messages": messages()},
+    "sharegpt": {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
+    "alpaca": {"instruction": "Hi", "input": "", "output": "Hello"},
+    "prompt_completion": {"prompt": "Hi", "completion": "Hello"},
+    "prompt_response": {"prompt": "Hi", "response": "Hello"},
+    "question_answer": {"question": "Hi", "answer": "Hello"},
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_format_is_known_by_its_keys_and_becomes_messages(name: str) -> None:
+    found = shown(SAME[name])
+    assert found is not None
+    assert found.name == name
+    assert turns(SAME[name]) == [("user", "Hi"), ("assistant", "Hello")]
+
+
+def test_all_formats_are_here() -> None:
+    assert [each.name for each in FORMATS] == list(SAME)
+
+
+# ShareGPT
+
+
+@pytest.mark.parametrize(("speaker", "role"), SHAREGPT_ROLES.items())
+def test_names_of_speakers(speaker: str, role: str) -> None:
+    assert turns({"conversations": [{"from": speaker, "value": "x"}]}) == [(role, "x")]
+
+
+def test_the_spellings_that_are_around() -> None:
+    assert {"human", "gpt", "chatgpt", "bing", "bard", "system", "tool", "function", "observation"} <= set(
+        SHAREGPT_ROLES
+    )
+
+
+@pytest.mark.parametrize("key", ["conversations", "conversation"])
+@pytest.mark.parametrize("speaker", SPEAKERS)
+@pytest.mark.parametrize("saying", SAYINGS)
+def test_names_of_keys(key: str, speaker: str, saying: str) -> None:
+    assert turns({key: [{speaker: "human", saying: "a", "weight": 1}]}) == [("user", "a")]
+
+
+def test_of_two_keys_the_one_that_is_there_counts() -> None:
+    turn = {"from": None, "role": "gpt", "value": None, "text": "a"}
+    assert turns({"conversations": None, "conversation": [turn]}) == [("assistant", "a")]
+
+
+def test_an_unknown_speaker_keeps_its_name_for_the_report() -> None:
+    assert turns({"conversations": [{"from": "narrator", "value": "a"}, {"from": 1, "value": "b"}]}) == [
+        ("narrator", "a"),
+        (1, "b"),
+    ]
+
+
+def test_what_a_turn_lacks_the_message_lacks() -> None:
+    said = conversation({"conversations": [{"value": "a"}, {"from": "gpt"}, {"from": "gpt", "value": None}]}, None)
+    assert isinstance(said, tuple)  # no format was chosen
+    found = conversation(row := {"conversations": [{"value": "a"}, {"from": "gpt"}]}, shown(row))
+    assert list(found) == [{"content": "a"}, {"role": "assistant"}]
+    assert turns({"conversations": ["x", None]}) == [(None, "x"), (None, None)]
+
+
+def test_tool_calls_come_along() -> None:
+    row = {"conversations": [{"from": "gpt", "value": "", "tool_calls": [1]}, {"from": "tool", "tool_call_id": "7"}]}
+    assert list(conversation(row, shown(row))) == [
+        {"role": "assistant", "content": "", "tool_calls": [1]},
+        {"role": "tool", "tool_call_id": "7"},
+    ]
+
+
+def test_a_system_text_beside_the_list() -> None:
+    both = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    assert turns({"system": "Be kind.", "conversations": both})[0] == ("system", "Be kind.")
+    assert turns({"system": "", "conversations": both})[0] == ("user", "a")
+    assert turns({"system": None, "conversations": both})[0] == ("user", "a")
+    own = [{"from": "system", "value": "own"}, *both]
+    assert turns({"system": "Be kind.", "conversations": own})[0] == ("system", "own")
+    assert len(turns({"system": "Be kind.", "conversations": own})) == 3
+
+
+# Alpaca
+
+
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [
+        ({}, "Add."),
+        ({"input": ""}, "Add."),
+        ({"input": None}, "Add."),
+        ({"input": "1, 2"}, "Add.\n\n1, 2"),
+        ({"input": "1,\n2"}, "Add.\n\n1,\n2"),
+        ({"input": 5}, 5),  # and is then told to be no text
+        ({"text": "Below is an instruction"}, "Add."),
+    ],
+)
+def test_an_instruction_and_its_input(more: dict[str, Any], asked: Any) -> None:
+    assert turns({"instruction": "Add.", "output": "3"} | more) == [("user", asked), ("assistant", "3")]
+
+
+def test_of_a_question_without_an_answer_that_is_told() -> None:
+    chosen = BY_NAME["prompt_completion"]
+    assert conversation({"prompt": "a", "completion": None}, chosen) == ("no_messages", "completion has no value")
+    assert conversation({"id": 1}, chosen) == ("no_messages", "prompt and completion have no value")
+
+
+def test_all_that_is_asked_may_be_in_the_input() -> None:
+    assert turns({"instruction": "", "input": "2 + 2?", "output": "4"}) == [("user", "2 + 2?"), ("assistant", "4")]
+
+
+def test_system_and_history_come_first() -> None:
+    row = {
+        "instruction": "And now?",
+        "output": "Now.",
+        "system": "Be brief.",
+        "history": [["When?", "Soon."], ["Why?", "So."]],
+    }
+    assert turns(row) == [
+        ("system", "Be brief."),
+        ("user", "When?"),
+        ("assistant", "Soon."),
+        ("user", "Why?"),
+        ("assistant", "So."),
+        ("user", "And now?"),
+        ("assistant", "Now."),
+    ]
+
+
+@pytest.mark.parametrize("history", [[], None, ""])
+def test_no_history(history: Any) -> None:
+    assert turns({"instruction": "a", "output": "b", "history": history}) == [("user", "a"), ("assistant", "b")]
+
+
+def test_a_history_as_json_in_a_text() -> None:
+    row = {"instruction": "a", "output": "b", "history": '[["When?", "Soon."]]'}
+    assert turns(row)[:2] == [("user", "When?"), ("assistant", "Soon.")]
+
+
+@pytest.mark.parametrize(
+    ("history", "found"),
+    [
+        ([["only one"], "text"], [["only one"], "text"]),
+        ("When? Soon.", ["When? Soon."]),
+        ({"When?": "Soon."}, [{"When?": "Soon."}]),
+        (5, [5]),
+        ("null", [None]),
+    ],
+)
+def test_a_history_of_something_else_is_not_passed_over(history: Any, found: list[Any]) -> None:
+    row = {"instruction": "a", "output": "b", "history": history}
+    assert list(conversation(row, shown(row)))[:-2] == found
+
+
+# Two texts
+
+
+@pytest.mark.parametrize("keys", [("prompt", "completion"), ("prompt", "response"), ("question", "answer")])
+def test_a_system_text_goes_before_a_pair(keys: tuple[str, str]) -> None:
+    assert turns({keys[0]: "a", keys[1]: "b", "system": "s"}) == [("system", "s"), ("user", "a"), ("assistant", "b")]
+
+
+@pytest.mark.parametrize("keys", [("prompt", "completion"), ("prompt", "response"), ("question", "answer")])
+def test_both_sides_may_be_messages(keys: tuple[str, str]) -> None:
+    assert turns({keys[0]: [SYSTEM, USER], keys[1]: [ASSISTANT]}) == [
+        ("system", "system"),
+        ("user", "user"),
+        ("assistant", "assistant"),
+    ]
+
+
+def test_one_side_as_messages_is_no_text() -> None:
+    assert turns({"prompt": [USER], "completion": "b"}) == [("user", [USER]), ("assistant", "b")]
+
+
+# Lists that were written into a cell
+
+
+@pytest.mark.parametrize("name", ["messages", "sharegpt"])
+def test_a_list_as_json_in_a_text(name: str) -> None:
+    ((key, value),) = SAME[name].items()
+    assert turns({key: json.dumps(value)}) == [("user", "Hi"), ("assistant", "Hello")]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "{}", "[", "[{'role': 'user'}]", '[{"a": 1, "a": 2}]', '["\\ud800"]', "\ud800"]
+)
+def test_a_text_that_is_no_list(text: str) -> None:
+    assert refused({"messages": text}) == (
+        "no_messages",
+        "messages is a text" if text != "{}" else "messages is an object",
+    )
+
+
+# Which format
+
+
+@pytest.mark.parametrize("first", SAME)
+@pytest.mark.parametrize("second", SAME)
+def test_of_two_formats_in_a_row_the_first_of_the_list_is_shown(first: str, second: str) -> None:
+    found = shown({**SAME[second], **SAME[first]})
+    assert found is not None
+    assert found.name == min(first, second, key=list(SAME).index)
+
+
+@pytest.mark.parametrize("first", SAME)
+@pytest.mark.parametrize("second", SAME)
+def test_a_row_in_another_format_than_those_before_it(first: str, second: str) -> None:
+    if first == second:
+        return
+    rule, reason = refused(SAME[second], first)
+    assert rule == "mixed_formats"
+    assert reason == f"the row is in the format {second}, the rows before it are in {first}"
+    both = SAME[second] | SAME[first]  # nothing is missing: it is read as those before it
+    assert conversation(both, BY_NAME[first]) == conversation(SAME[first], BY_NAME[first])
+
+
+def test_a_null_is_not_there() -> None:
+    row = {"messages": None, "conversations": None, "prompt": "a", "completion": None, "response": "b"}
+    found = shown(row)
+    assert found is not None
+    assert found.name == "prompt_response"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, "its keys are: -"),
+        ({"text": "a", "label": 1}, "its keys are: text, label"),
+        ({"prompt": "a", "completion": None}, "its keys are: prompt, completion"),
+        ({"messages": None}, "messages is null"),
+        ({"messages": {}}, "messages is an object"),
+        ({"messages": 7}, "messages is a number"),
+        ({"conversations": True}, "conversations is a boolean"),
+    ],
+)
+def test_a_row_without_a_conversation(row: dict[str, Any], reason: str) -> None:
+    assert refused(row) == ("no_messages", reason)
+
+
+def test_many_and_long_keys_are_shortened() -> None:
+    assert len(refused({f"{number}{'x' * 1000}": 1 for number in range(1000)})[1]) < 500

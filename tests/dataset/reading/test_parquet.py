@@ -1,0 +1,380 @@
+"""Parquet: the rows that were written, however they were written, in memory that the file can't raise."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import decimal
+import random
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet as pq
+
+from shared.dataset.judging.formats import FORMATS
+from shared.dataset.reading.files import MIB, Broken, FileFault, Limits, LocalFile, Records
+from shared.dataset.reading.parquet import COLUMNS, parquet, pieces, row_groups
+from tests.dataset import peak
+
+CHAT = [
+    [{"role": "user", "content": "é?"}, {"role": "assistant", "content": "yes"}],
+    None,
+    [],
+    [None, {"role": None, "content": ""}],
+]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "train.parquet"
+
+
+def records(path: Path, limits: Limits | None = None, groups: range | None = None) -> list[Records]:
+    return list(parquet(LocalFile(path), limits or Limits(), groups))
+
+
+def rows(path: Path, limits: Limits | None = None) -> list[dict[str, Any] | Broken]:
+    return [row for batch in records(path, limits) for row in batch.rows]
+
+
+def fault(path: Path, limits: Limits | None = None) -> FileFault:
+    with pytest.raises(FileFault) as told:
+        records(path, limits)
+    return told.value
+
+
+def test_conversations_come_back_as_they_went_in(file: Path) -> None:
+    table = pa.table({"messages": CHAT, "prompt": ["é?", None, "", "x"]})
+    pq.write_table(table, file)
+    assert rows(file) == table.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.large_string(), ["a", None, "é" * 300]),
+        (pa.string_view(), ["a", None, "é" * 300]),
+        (pa.dictionary(pa.int8(), pa.string()), ["a", None, "a"]),
+        (pa.int64(), [1, None, -(2**60)]),
+        (pa.float64(), [0.5, None, 1e300]),
+        (pa.bool_(), [True, None, False]),
+        (pa.large_list(pa.string()), [["a"], None, []]),
+        (pa.list_(pa.list_(pa.int32())), [[[1], None], None, []]),
+        (pa.list_(pa.string(), 2), [["a", "b"], None, [None, "c"]]),
+        (pa.struct([("from", pa.string()), ("weight", pa.float32())]), [{"from": "gpt", "weight": 1.0}, None]),
+        (pa.null(), [None, None]),
+    ],
+)
+def test_values_are_what_json_would_give(file: Path, kind: pa.DataType, values: list[Any]) -> None:
+    pq.write_table(pa.table({"input": pa.array(values, kind)}), file)
+    assert rows(file) == [{"input": value} for value in values]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "told"),
+    [
+        (pa.timestamp("ns"), 1_700_000_000_123_456_789, "2023-11-14 22:13:20.123456789"),
+        (pa.timestamp("us", "UTC"), 3 * 10**17, "11476-08-15 05:20:00.000000Z"),
+        (pa.date32(), datetime.date(2024, 2, 29), "2024-02-29"),
+        (pa.decimal128(5, 2), decimal.Decimal("1.50"), "1.50"),
+        (pa.binary(), b"text \xff", "text \\xff"),
+        (pa.list_(pa.binary()), [b"text"], ["text"]),
+        (pa.list_(pa.date32()), [datetime.date(2024, 2, 29)], ["2024-02-29"]),
+        (pa.map_(pa.string(), pa.string()), [("role", "user")], {"role": "user"}),
+        (pa.struct([("at", pa.time64("us")), ("x", pa.int8())]), {"at": datetime.time(1, 2), "x": 1}, None),
+    ],
+)
+def test_what_json_has_no_type_for_becomes_text(file: Path, kind: pa.DataType, value: Any, told: Any) -> None:
+    pq.write_table(pa.table({"input": pa.array([value, None], kind)}), file)
+    assert rows(file) == [{"input": told or {"at": "01:02:00", "x": 1}}, {"input": None}]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(
+    chats=st.lists(
+        st.none()
+        | st.lists(
+            st.none()
+            | st.fixed_dictionaries({"role": st.none() | st.sampled_from(["user", "system"]), "content": st.text()})
+        ),
+        min_size=1,
+    ),
+    group=st.integers(1, 20),
+    dictionary=st.booleans(),
+    version=st.sampled_from(["1.0", "2.0"]),
+    compression=st.sampled_from(["none", "snappy", "gzip", "zstd", "brotli", "lz4"]),
+)
+def test_whatever_was_written_is_read(
+    file: Path, chats: list[Any], group: int, dictionary: bool, version: str, compression: str
+) -> None:
+    kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    table = pa.table({"messages": pa.array(chats, kind)})
+    options = {"row_group_size": group, "use_dictionary": dictionary, "data_page_version": version}
+    pq.write_table(table, file, compression=compression, data_page_size=64, **options)
+    assert rows(file) == table.to_pylist()
+    assert rows(file, Limits(row=10_000)) == table.to_pylist()
+
+
+def test_where_rows_are_is_told(file: Path) -> None:
+    pq.write_table(pa.table({"prompt": [str(n) for n in range(1, 11)]}), file, row_group_size=4)
+    seen = [
+        (row["prompt"], str(number), batch.row_group, batch.first_of_group)
+        for batch in records(file)
+        for row, number in zip(batch.rows, batch.numbers, strict=True)
+        if isinstance(row, dict)
+    ]
+    assert [(told, number) for told, number, _, _ in seen] == [(str(n), str(n)) for n in range(1, 11)]
+    assert [(group, first) for _, _, group, first in seen] == [(0, 1)] * 4 + [(1, 5)] * 4 + [(2, 9)] * 2
+
+
+def test_row_groups_can_be_read_apart(file: Path) -> None:
+    pq.write_table(pa.table({"prompt": [str(n) for n in range(1, 11)]}), file, row_group_size=4)
+    assert [count for count, _ in row_groups(LocalFile(file))] == [4, 4, 2]
+    apart = [records(file, groups=range(at, at + 1)) for at in range(3)]
+    assert [batch for part in apart for batch in part] == records(file)
+    assert records(file, groups=range(1, 3)) == records(file)[1:]
+
+
+def test_only_columns_that_a_chat_format_reads_are_read(file: Path) -> None:
+    pq.write_table(pa.table({"id": [1], "Question": ["q"], "answer": ["a"], "image": [b"\xff" * 100]}), file)
+    assert rows(file) == [{"Question": "q", "answer": "a"}]
+
+
+def test_the_columns_that_are_read_have_all_that_some_format_reads() -> None:
+    assert {"system", "history"} <= COLUMNS
+    for each in FORMATS:
+        assert {*each.list_keys, each.question, each.more, each.answer} - {""} <= COLUMNS
+
+
+def test_without_any_of_them_the_first_columns_show_what_the_file_is(file: Path) -> None:
+    pq.write_table(pa.table({f"c{n}": [n] for n in range(30)}), file)
+    assert rows(file) == [{f"c{n}": n for n in range(10)}]
+
+
+def test_no_rows_and_no_columns(file: Path) -> None:
+    pq.write_table(pa.table({"prompt": pa.array([], pa.string())}), file)
+    assert rows(file) == []
+    pq.write_table(pa.table({}), file)
+    assert rows(file) == []
+
+
+def test_a_text_that_is_not_utf8_breaks_its_row_alone(file: Path) -> None:
+    texts = [b"good", b"b\xffd", None, b"good"]
+    table = pa.table({"prompt": pa.array(texts, pa.binary()), "completion": ["a"] * 4})
+    pq.write_table(table.set_column(0, "prompt", table["prompt"].combine_chunks().view(pa.string())), file)
+    told = records(file)
+    read = [row for batch in told for row in batch.rows]
+    assert [isinstance(row, Broken) for row in read] == [False, True, False, False]
+    assert read[1] == Broken(rule="not_utf8", reason="byte 2 of a text is not UTF-8", excerpt="b\ufffdd")
+    assert [number for batch in told for number in batch.numbers] == [1, 2, 3, 4]
+
+
+def test_a_row_over_the_limit_breaks_alone(file: Path) -> None:
+    messages = [[{"role": "user", "content": "x" * size}] for size in (10, 3000, 20, 900)]
+    pq.write_table(pa.table({"messages": messages}), file)
+    read = rows(file, Limits(row=1000))
+    assert [row if isinstance(row, dict) else row.rule for row in read] == [
+        {"messages": messages[0]},
+        "row_too_large",
+        {"messages": messages[2]},
+        {"messages": messages[3]},
+    ]
+    assert isinstance(read[1], Broken)
+    assert read[1].reason.startswith("the row has 2.9")
+    assert read[1].excerpt == "x" * 160
+
+
+def test_two_columns_of_one_name(file: Path) -> None:
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], ["prompt", "prompt"]), file)
+    assert fault(file).reason == "two of its columns are named 'prompt'"
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], ["x" * 10_000] * 2), file)
+    assert len(fault(file).reason) < 200
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: b"", "it has 0 bytes, too few for a parquet file"),
+        (lambda data: data[: len(data) // 2], "it does not end as a parquet file does, at byte .*: it was cut off"),
+        (lambda data: b'{"a": 1}\n' * 9, "it does not begin as a parquet file does"),
+        (lambda data: data[:-4] + b"PARE", "it is encrypted"),
+        (lambda data: data[:-8] + struct.pack("<I", 10**9) + b"PAR1", "its footer says that it has 953.7 MiB"),
+        (lambda data: data[:-40] + b"\xff" * 32 + data[-8:], "its footer can't be read: .+"),
+    ],
+)
+def test_what_is_not_parquet(file: Path, damage: Callable[[bytes], bytes], reason: str) -> None:
+    pq.write_table(pa.table({"prompt": ["a" * 1000]}), file)
+    file.write_bytes(damage(file.read_bytes()))
+    told = fault(file)
+    assert told.rule == "not_parquet"
+    with pytest.raises(FileFault, match=reason):
+        raise told
+    with pytest.raises(FileFault):
+        row_groups(LocalFile(file))
+
+
+def test_values_that_are_not_in_their_dictionary() -> None:
+    for place in (1, -1):
+        column = pa.DictionaryArray.from_arrays(pa.array([0, place], pa.int32()), pa.array(["a"]), safe=False)
+        with pytest.raises(pa.ArrowInvalid, match="not in the column's dictionary"):
+            list(pieces(pa.record_batch([column], ["prompt"]), Limits()))
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_damage_anywhere_is_told_or_does_no_harm(file: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    table = pa.table({"messages": CHAT * 20, "prompt": [chance.choice(["a", "long " * 30]) for _ in range(80)]})
+    pq.write_table(table, file, row_group_size=30, compression=chance.choice(["none", "snappy", "zstd"]))
+    data = bytearray(file.read_bytes())
+    for _ in range(chance.choice([1, 3, 30])):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    file.write_bytes(data)
+    with contextlib.suppress(FileFault):
+        assert len(rows(file)) < 1000
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A source that fails in the middle."""
+
+    data: bytes
+    name: str = "a.parquet"
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def chunks(self) -> Any:
+        raise NotImplementedError
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        if offset < self.size // 2:
+            raise ConnectionError("the line is dead")
+        return self.data[offset : offset + size]
+
+
+def test_what_the_source_raises_is_not_the_files_fault(file: Path) -> None:
+    pq.write_table(pa.table({"prompt": [random.Random(1).randbytes(1000).hex()] * 10}), file, use_dictionary=False)
+    data = file.read_bytes()
+    with pytest.raises(ConnectionError, match="the line is dead"):
+        list(parquet(Gone(data=data), Limits()))
+
+
+def repeated(text: str, count: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([text]))
+
+
+def test_a_text_that_is_repeated_a_little_is_fine(file: Path) -> None:
+    texts = [random.Random(n).randbytes(1000).hex() for n in range(5000)]
+    table = pa.table({"system": repeated("Be helpful. " * 500, 5000), "prompt": texts})
+    pq.write_table(table, file, store_schema=False)
+    read = rows(file)
+    assert [row["prompt"] for row in read if isinstance(row, dict)] == texts
+    assert all(isinstance(row, dict) and row["system"] == "Be helpful. " * 500 for row in read)
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "lz4"])
+def test_long_texts_are_fine_whatever_they_make_of_a_dictionary(file: Path, compression: str) -> None:
+    text = random.Random(1).randbytes(MIB // 2).hex()
+    texts = [text[at : at + MIB // 4] for at in range(300)]
+    pq.write_table(pa.table({"prompt": texts}), file, compression=compression)
+    assert pq.ParquetFile(file).metadata.row_group(0).column(0).has_dictionary_page
+    assert [row["prompt"] for row in rows(file) if isinstance(row, dict)] == texts
+
+
+BOMBS: dict[str, tuple[Callable[[], pa.Table], dict[str, Any], str]] = {
+    "one text, a million times": (lambda: pa.table({"prompt": repeated("x" * MIB, 10**6)}), {}, "too_compressed"),
+    "one text in a million messages": (
+        lambda: pa.table(
+            {
+                "messages": pa.ListArray.from_arrays(
+                    pa.array(range(0, 10**6 + 1, 2), pa.int32()),
+                    pa.StructArray.from_arrays(
+                        [repeated("user", 10**6), repeated("x" * MIB, 10**6)], ["role", "content"]
+                    ),
+                )
+            }
+        ),
+        {},
+        "too_compressed",
+    ),
+    "one row of a million texts": (
+        lambda: pa.table({"messages": pa.ListArray.from_arrays([0, 10**6], repeated("x" * MIB, 10**6))}),
+        {},
+        "row_too_large",
+    ),
+    "pages that compress too well": (
+        lambda: pa.table({"prompt": ["x" * (MIB + n) for n in range(64)]}),
+        {"compression": "zstd", "use_dictionary": False},
+        "too_compressed",
+    ),
+    "ten million rows of nothing": (
+        lambda: pa.table({"prompt": pa.nulls(10**7, pa.string())}),
+        {"row_group_size": 10**7},
+        "too_compressed",
+    ),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bombs_are_refused_in_little_memory(file: Path, bomb: str) -> None:
+    table, options, rule = BOMBS[bomb]
+    pq.write_table(table(), file, store_schema=False, **options)
+    assert file.stat().st_size < MIB
+    printed, mib = peak.run(READ, file)
+    assert printed.split()[0] == rule
+    assert mib < 300
+
+
+READ = """
+import sys
+from pathlib import Path
+from shared.dataset.reading.parquet import parquet
+from shared.dataset.reading.files import FileFault, Limits, LocalFile
+count = 0
+try:
+    for batch in parquet(LocalFile(Path(sys.argv[1])), Limits()):
+        count += len(batch.rows)
+except FileFault as fault:
+    print(fault.rule, fault.reason)
+print(count)
+"""
+
+
+def test_long_values_of_a_fixed_length_are_decoded_a_few_at_a_time(file: Path) -> None:
+    values = pa.array([b"x" * MIB] * 300, pa.binary(MIB))
+    pq.write_table(pa.table({"prompt": values}), file, store_schema=False)
+    assert file.stat().st_size < 2 * MIB
+    printed, mib = peak.run(READ, file)
+    assert printed.split()[0] == "too_compressed"
+    assert mib < 300
+
+
+def test_what_the_whole_file_unpacks_to_is_bounded_too(file: Path) -> None:
+    table = pa.table({"prompt": [random.Random(n).randbytes(1000).hex() for n in range(100)]})
+    pq.write_table(table, file, row_group_size=10)
+    told = fault(file, Limits(decompressed=150_000))
+    assert (told.rule, told.reason) == ("too_large_decompressed", "it unpacks to more than 146.5 KiB")
+    assert len(rows(file, Limits(decompressed=250_000))) == 100
+
+
+def test_a_row_group_of_any_size_is_read_in_the_same_memory(file: Path) -> None:
+    text = random.Random(1).randbytes(MIB // 2).hex()
+    peaks = []
+    for count in (10_000, 60_000):
+        starts = [at * 7919 % (MIB - 4000) for at in range(count)]
+        messages = [[{"role": "user", "content": text[at : at + 4000]}] for at in starts]
+        pq.write_table(pa.table({"messages": messages}), file, use_dictionary=False, compression=None)
+        assert pq.ParquetFile(file).num_row_groups == 1
+        printed, mib = peak.run(READ, file)
+        assert int(printed) == count
+        peaks.append(mib)
+    assert peaks[1] < peaks[0] + 40
+    assert peaks[1] < 220

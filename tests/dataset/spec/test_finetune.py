@@ -1,0 +1,264 @@
+"""finetune.yaml: what is taken, and how each mistake is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.dataset.spec.choices import SIZE_LIMIT, Hub, Policy, Spec
+from shared.dataset.spec.finetune import parse
+from shared.errors import Permanent
+from shared.serving.gate import Bounds, Gate, Promotion
+
+
+def test_a_full_spec() -> None:
+    spec = parse(
+        b"""\xef\xbb\xbfmodel: Phi-4
+train: train.jsonl
+validation: validation.PARQUET
+test: test.jsonl.gz
+on_bad_rows: drop
+max_bad_percent: 1
+min_rows: 100.0
+split:
+  validation: 5
+  test: 20
+  seed: 7
+parameters:
+  num_train_epochs: 1
+  learning_rate: 5e-6
+  apply_lora: true
+gate:
+  rows: 50
+  score: exact
+  min_score: 80
+  max_drop: 0
+  metrics:
+    eval_loss: {most: 1.5}
+    "train/acc": {least: 0, most: }
+    seen: {}
+    nothing:
+approve: auto
+strategy: replace
+"""
+    )
+    assert spec == Spec(
+        model="Phi-4",
+        train="train.jsonl",
+        validation="validation.PARQUET",
+        test="test.jsonl.gz",
+        policy=Policy(
+            on_bad_rows="drop", max_bad_percent=1.0, min_rows=100, validation_percent=5, test_percent=20, seed=7
+        ),
+        promotion=Promotion(
+            approve="auto",
+            strategy="replace",
+            gate=Gate(
+                rows=50,
+                score="exact",
+                min_score=80.0,
+                max_drop=0.0,
+                metrics={"eval_loss": Bounds(most=1.5), "train/acc": Bounds(least=0.0), "seen": Bounds()},
+            ),
+        ),
+        parameters={"num_train_epochs": 1, "learning_rate": "5e-6", "apply_lora": True},
+    )
+    assert spec.files == ("train.jsonl", "validation.PARQUET", "test.jsonl.gz")
+    assert type(spec.policy.min_rows) is int
+
+
+def test_a_source_on_the_hub() -> None:
+    spec = parse(
+        b"""source: HuggingFaceH4/ultrachat_200k
+revision: refs/convert/parquet
+config: default
+splits: {train: train_sft, test: test_sft, validation: }
+percent: 5
+"""
+    )
+    assert spec == Spec(
+        hub=Hub(
+            name="HuggingFaceH4/ultrachat_200k",
+            revision="refs/convert/parquet",
+            config="default",
+            splits={"train": "train_sft", "test": "test_sft"},
+            percent=5.0,
+        )
+    )
+    assert spec.files == ()
+
+
+def test_train_alone_or_a_source_alone_is_enough() -> None:
+    assert parse(b"train: a.jsonl\nparameters:\nmodel:\nsplit:\nsource:\n") == Spec(train="a.jsonl")
+    assert parse(b"source: squad\nsplits:\ntrain:\n") == Spec(hub=Hub(name="squad", splits={"train": "train"}))
+
+
+def test_without_other_wishes_a_bad_row_refuses_the_dataset() -> None:
+    assert parse(b"train: a.csv").policy == Policy(
+        on_bad_rows="reject", max_bad_percent=5, min_rows=10, validation_percent=10, test_percent=10, seed=0
+    )
+
+
+def test_without_other_wishes_a_version_goes_live_by_itself_unless_it_is_worse() -> None:
+    expected = Promotion(
+        approve="auto",
+        strategy="blue_green",
+        gate=Gate(rows=20, score="chrf", min_score=0, max_drop=5, metrics={}),
+    )
+    assert parse(b"train: a.csv").promotion == expected
+    assert parse(b"train: a.csv\ngate:\napprove:\nstrategy:\n").promotion == expected
+    assert parse(b"train: a.csv\napprove: manual").promotion == replace(expected, approve="manual")
+    assert parse(b"train: a.csv\ngate: {rows: , metrics: , score: }").promotion == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "not nothing"),
+        ("- train", "not a list"),
+        ("model: Phi-4", "train or source is missing"),
+        ("test: a.csv", "train is missing .train: the name of a .jsonl"),
+        ("percent: 5", "source is missing .source: owner/name"),
+        ("trian: a.jsonl\ntrain: a.jsonl", "'trian' is not a key; did you mean train?"),
+        ("train: a.jsonl\nzzz: 1", r"'zzz' is not a key \(model, train"),
+        ("train: 7", "train is 7, a number"),
+        ("train: [a.jsonl]", "train is .'a.jsonl'., a list"),
+        ("train: other/a.jsonl", "in the same folder"),
+        ("train: a.txt", "name of a .jsonl, .jsonl.gz, .parquet, .json or .csv file"),
+        ("train: a.jsonl.bz2", "name of a .jsonl"),
+        ('train: "a.jsonl\\n"', "name of a .jsonl"),
+        ("train: ''", "1 to 256 characters"),
+        ("model: ' '\ntrain: a.csv", "model must have 1 to 256 characters"),
+        ('model: "a\\tb"\ntrain: a.csv', "not blank, in one line"),
+        ("train: a.csv\nvalidation: b.csv\nsource: b", "train, validation and source exclude each other"),
+        ("train: a.csv\nrevision: b", "train and revision exclude each other: train for files of the folder or source"),
+        ("source: a/b/c", "source is 'a/b/c'; it must be owner/name or name of a dataset"),
+        ("source: 'https://hub/datasets/a/b'", "it must be owner/name"),
+        ("source: a/..", "it must be owner/name"),
+        ("source: a--b", "it must be owner/name"),
+        ("source: a\nconfig: no", "config is False, true or false; it must be text"),
+        ("source: a\nsplits: train", "splits is text; it must hold keys and values .train, validation, test"),
+        ("source: a\nsplits: {}", "splits.train is missing"),
+        ("source: a\nsplits: {test: b}", "splits.train is missing"),
+        ("source: a\nsplits: {train: 'train[:10%]'}", "splits.train is .*name of a split"),
+        ("source: a\nsplits: {train: b, test: b}", "splits.train, validation and test must be different splits"),
+        ("source: a\nsplits: {train: b, tset: c}", "'tset' is not a key of splits; did you mean splits.test?"),
+        ("source: a\npercent: 0", "percent is 0; it must be above 0, at most 100"),
+        ("source: a\npercent: 100.5", "percent is 100.5; it must be above 0, at most 100"),
+        ("source: a\npercent: '5'", "percent is '5', text; it must be a number, .* .write 5, without quotes"),
+        ("source: a\npercent: 5e-1", "percent is '5e-1', text; .*write 0.5"),
+        ("source: a\npercent: 5 %", "percent is '5 %', text; it must be a number, above 0, at most 100$"),
+        ("source: a\npercent: true", "percent is True, true or false; it must be a number"),
+        ("source: a\npercent: .nan", "percent is nan; it must be a number"),
+        ("source: a\npercent: .inf", "percent is inf; it must be a number"),
+        ("train: a.csv\nmin_rows: 0", "min_rows is 0; it must be 1 to 1,000,000,000"),
+        ("train: a.csv\nmin_rows: 10.5", "min_rows is 10.5; it must be a whole number"),
+        ("train: a.csv\nmin_rows: yes", "min_rows is True, true or false; it must be a whole number"),
+        ("train: a.csv\nmin_rows: " + "9" * 4000, "it must be 1 to"),
+        ("train: a.csv\nmax_bad_percent: -1", "max_bad_percent is -1; it must be 0 to 100"),
+        ("train: a.csv\non_bad_rows: keep", "on_bad_rows is 'keep'; it must be reject or drop"),
+        ("train: a.csv\non_bad_rows: Dropp", "on_bad_rows is 'Dropp'; did you mean drop?"),
+        ("train: a.csv\non_bad_rows: no", "on_bad_rows is False, true or false; it must be text"),
+        ("train: a.csv\nsplit: {test: 0, validation: 51}", "split.validation is 51; .* split.test is 0; .* 1 to 50"),
+        ("train: a.csv\nsplit: {test: 50, validation: 50}", "split.validation and split.test leave nothing"),
+        ("train: a.csv\nsplit: {sed: 1}", "'sed' is not a key of split; did you mean split.seed?"),
+        ("train: a.csv\nsplit: 10", "split is a number; it must hold keys"),
+        ("train: a.csv\nseed: 1", "'seed' is not a key; did you mean split.seed?"),
+        ("train: a.csv\nvalidation_percent: 1", "'validation_percent' is not a key; did you mean split.validation?"),
+        ("dataset: a/b", "'dataset' is not a key; did you mean source?"),
+        ("train: a.csv\nOn-Bad-Rows: drop", "'On-Bad-Rows' is not a key; did you mean on_bad_rows?"),
+        (
+            "train: a.csv\nnum_train_epochs: 1",
+            "'num_train_epochs' .*a parameter of the training belongs below parameters",
+        ),
+        ("train: a.csv\n1: 2", "1 is not a key"),
+        ("train: a.csv\napproval: manual", "'approval' is not a key; did you mean approve?"),
+        ("train: a.csv\npromote: auto", "'promote' is not a key; did you mean approve?"),
+        ("train: a.csv\napprove: yes", "approve is True, true or false; it must be text"),
+        ("train: a.csv\napprove: manuel", "approve is 'manuel'; did you mean manual?"),
+        ("train: a.csv\nstrategy: blue-green", "strategy is 'blue-green'; did you mean blue_green?"),
+        ("train: a.csv\nstrategy: replace\napprove: manual", "manual does not go with strategy: replace: nothing"),
+        ("train: a.csv\nstrategy: canary", "strategy is 'canary'; it must be blue_green or replace"),
+        ("train: a.csv\nmin_score: 5", "'min_score' is not a key; did you mean gate.min_score?"),
+        ("train: a.csv\ngate: 5", "gate is a number; it must hold keys and values .rows, score, min_score"),
+        ("train: a.csv\ngate: {rows: 201}", "gate.rows is 201; it must be 0 to 200"),
+        ("train: a.csv\ngate: {rows: 1.5}", "gate.rows is 1.5; it must be a whole number, 0 to 200"),
+        ("train: a.csv\ngate: {score: rouge}", "gate.score is 'rouge'; it must be chrf or exact"),
+        ("train: a.csv\ngate: {score: chrF}", "gate.score is 'chrF'; did you mean chrf?"),
+        ("train: a.csv\ngate: {max_drop: -1, min_score: 101}", "gate.min_score is 101; .* gate.max_drop is -1"),
+        ("train: a.csv\ngate: {margin: 1}", "'margin' is not a key of gate; did you mean gate.max_drop?"),
+        ("train: a.csv\ngate: {rows: 0, min_score: 1}", "gate.min_score counts for nothing where gate.rows is 0"),
+        ("train: a.csv\ngate: {metrics: [a]}", "gate.metrics is a list; it must hold names"),
+        ("train: a.csv\ngate: {metrics: {eval_loss: 1}}", "gate.metrics.eval_loss is a number; .* .least, most."),
+        ("train: a.csv\ngate: {metrics: {1: {most: 1}}}", "gate.metrics: the key 1 is a number; put it in quotes"),
+        ("train: a.csv\ngate: {metrics: {' ': {most: 1}}}", "gate.metrics: the key ' ' must be text"),
+        (
+            "train: a.csv\ngate: {metrics: {eval_loss: {max: 1}}}",
+            "'max' is not a key of gate.metrics.eval_loss; did you mean gate.metrics.eval_loss.most?",
+        ),
+        ("train: a.csv\ngate: {metrics: {a: {most: '1'}}}", "gate.metrics.a.most is '1', text; .* .write 1, without"),
+        ("train: a.csv\ngate: {metrics: {a: {most: .nan}}}", "gate.metrics.a.most is nan; it must be a number"),
+        ("train: a.csv\ngate: {metrics: {a: {least: -1000000001}}}", "it must be -1,000,000,000 to 1,000,000,000"),
+        ("train: a.csv\ngate: {metrics: {a: {least: 2, most: 1}}}", "gate.metrics.a: least is above most"),
+        ("train: a.csv\n<<: {model: b}", "line 2, column 1: << is not taken"),
+        ("train: a.csv\nparameters: {seed: .nan}", "parameters.seed is nan; it must be a finite number"),
+        ("train: a.csv\nparameters: {seed: -.inf}", "parameters.seed is -inf"),
+        ("train: a.jsonl\ntest: a.jsonl", "different files"),
+        ("train: a.jsonl\nmodel: 4", "model is 4, a number; it must be text"),
+        ("train: a.jsonl\nparameters: [1]", "parameters is a list"),
+        ("train: a.jsonl\nparameters: {lora_r: [8]}", "parameters.lora_r is a list"),
+        ("train: a.jsonl\nparameters: {lora_r: }", "parameters.lora_r is nothing"),
+        ("train: a.jsonl\nparameters: {x: 2026-01-01}", "parameters.x is a date"),
+        ("train: a.jsonl\nparameters: {1: 2}", "the key 1 is a number"),
+        ("train: a.jsonl\n  test: b.jsonl", "line 2, column 7"),
+        ("train: a.jsonl\nmodel: 'x", "line 2, column 10"),
+        ("train: a.jsonl\ntrain: b.jsonl", "line 2, column 1: the key train is there twice"),
+        ("train: &a x.jsonl\ntest: *a", "line 2, column 7: aliases and tags are not taken"),
+        ("train: !!python/object/apply:os.getcwd []", "line 1, column 8: aliases and tags"),
+        ("train: !!int ''", "line 1, column 8: aliases and tags"),
+        ("train: " + "[" * 20_000, "can't be read as YAML"),
+        ("train: " + "9" * 5_000, "can't be read as YAML"),
+        ("? {a: b}\n: c", "line 1"),
+    ],
+)
+def test_mistakes_are_told(text: str, told: str) -> None:
+    with pytest.raises(Permanent, match=r"^finetune\.yaml.*" + told):
+        parse(text.encode())
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    with pytest.raises(Permanent) as told:
+        parse(b"modle: x\ntest: 3\nsplit: {sed: 1, test: '5'}\nmin_rows: 0\nparameters: {a: [1], b: .nan}")
+    wrong = (
+        "modle",
+        "train is missing",
+        "test is 3",
+        "'sed'",
+        "split.test",
+        "min_rows",
+        "parameters.a",
+        "parameters.b",
+    )
+    assert [word for word in wrong if word not in str(told.value)] == []
+
+
+def test_bytes_that_are_no_text() -> None:
+    with pytest.raises(Permanent, match="line 2: it is not UTF-8"):
+        parse(b"train: a.jsonl\nmodel: \xff")
+
+
+def test_a_huge_file_is_not_even_read() -> None:
+    with pytest.raises(Permanent, match="it may have 65536"):
+        parse(b"#" * (SIZE_LIMIT + 1))
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_anything_is_a_spec_or_told(data: bytes) -> None:
+    try:
+        spec = parse(data)
+    except Permanent:
+        return
+    assert bool(spec.train) != bool(spec.hub)
