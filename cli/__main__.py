@@ -20,7 +20,7 @@ from cli import commands as asked
 from cli.errors import CliError
 
 if TYPE_CHECKING:
-    from cli.app import AppClient
+    from cli.client import AppClient
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,7 +82,7 @@ def _local(options: argparse.Namespace) -> int:
 
 
 def _client(options: argparse.Namespace) -> AppClient:
-    from cli.app import AppClient
+    from cli.client import AppClient
 
     return AppClient.of(os.environ, url=options.url, key=options.key, state=options.state)
 
@@ -150,7 +150,7 @@ def _scores(scores: dict[str, Any]) -> str:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from cli.demo import demo
+    from cli.demo.show import demo
 
     return demo(model=options.model, data=options.data, state=options.state)
 

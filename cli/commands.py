@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from cli.app import AppClient
+    from cli.client import AppClient
 
 OF_RUNS = {
     "retry": "takes up a run that is parked, or makes another attempt of one that failed",

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
-from localcloud.azureml.core import LOCATION, RESOURCE_GROUP, SUBSCRIPTION, SUBSCRIPTION_ID, WORKSPACE
+from localcloud.azureml.arm import LOCATION, RESOURCE_GROUP, SUBSCRIPTION, SUBSCRIPTION_ID, WORKSPACE
 from localcloud.identity import CLIENT_ID
 
 ACCOUNT = "droptune"

@@ -26,8 +26,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from localcloud import azureml
-from localcloud.azureml import core, middleware
-from localcloud.azureml.chronicle import Chronicle
+from localcloud.azureml import arm, middleware
+from localcloud.azureml.cloud import Cloud, StorageAccess
+from localcloud.azureml.history import History
+from localcloud.azureml.store import Store
 from localcloud.clock import LocalClock
 from localcloud.environment import ACCOUNT, APP_IDENTITY, Description
 from localcloud.eventgrid import EventGrid
@@ -39,10 +41,10 @@ from localcloud.storage_proxy import Exchange, StorageProxy, blob_created
 log = logging.getLogger(__name__)
 
 REPO = Path(__file__).parents[1]
-_PROVIDERS = f"{core.SUBSCRIPTION_ID}/resourceGroups/{core.RESOURCE_GROUP}/providers"
+_PROVIDERS = f"{arm.SUBSCRIPTION_ID}/resourceGroups/{arm.RESOURCE_GROUP}/providers"
 TOPICS = {
     "storage": f"{_PROVIDERS}/Microsoft.Storage/storageAccounts/{ACCOUNT}",
-    "azureml": core.WORKSPACE_ID,
+    "azureml": arm.WORKSPACE_ID,
     "lifecycle": f"{_PROVIDERS}/Microsoft.EventGrid/topics/lifecycle",
 }
 """Names and resource ids."""
@@ -134,20 +136,20 @@ async def serve(description: Description) -> None:
     )
     storage = Storage(description, identity)
     events = EventGrid(clock, storage, topics=TOPICS)
-    traffic, chronicle = Traffic(middleware.effect_of), Chronicle(clock.now)
-    cloud = core.Cloud(
+    traffic, history = Traffic(middleware.effect_of), History(clock.now)
+    cloud = Cloud(
         state=description.state / "azureml",
         clock=clock,
         events=events,
-        store=core.Store(description.state / "azureml" / "store", now=clock.now, watcher=chronicle.watch),
+        store=Store(description.state / "azureml" / "store", now=clock.now, watcher=history.watch),
         management_url=description.management_url,
-        storage=core.StorageAccess(
+        storage=StorageAccess(
             blob_url=description.storage_url("blob"), account=ACCOUNT, key=description.key, ca=description.ca
         ),
         repo=REPO,
     )
     denied = Denied()
-    control = [*clock.routes(), *events.routes(), *denied.routes(), *chronicle.routes()]
+    control = [*clock.routes(), *events.routes(), *denied.routes(), *history.routes()]
     routes = [*control, Route("/_local/health", _health), *azureml.build(cloud)]
     app = middleware.management(Starlette(routes=routes), identity.authorized, traffic)
     pki = description.state / "pki"

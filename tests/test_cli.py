@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from cli import dataset
 from cli.__main__ import main
-from cli.app import AppClient
-from cli.demo import _progress
+from cli.client import AppClient
+from cli.demo import data
+from cli.demo.show import _progress
 from cli.errors import CliError
 
 ROOT = Path(__file__).parents[1]
@@ -286,19 +286,19 @@ def folder(path: Path, *names: str) -> Path:
     return path
 
 
-def names(upload: dataset.Upload) -> list[str]:
+def names(upload: data.Upload) -> list[str]:
     return [path.name for path in upload.files]
 
 
 def test_a_folder_is_uploaded_with_its_training_file_last(tmp_path: Path) -> None:
-    data = folder(tmp_path / "My Chats", "a.parquet", "test_sft.jsonl.gz", "train_gen.jsonl", "notes.txt")
-    upload = dataset.own(data, tmp_path, None)
+    chats = folder(tmp_path / "My Chats", "a.parquet", "test_sft.jsonl.gz", "train_gen.jsonl", "notes.txt")
+    upload = data.own(chats, tmp_path, None)
     assert upload.folder == "my-chats"
     assert names(upload) == ["test_sft.jsonl.gz", "train_gen.jsonl", "a.parquet"]
 
 
 def test_a_model_makes_a_spec_for_a_folder_that_has_none(tmp_path: Path) -> None:
-    upload = dataset.own(folder(tmp_path / "chats", "a.jsonl", "test.jsonl"), tmp_path / "scratch", "Phi-4")
+    upload = data.own(folder(tmp_path / "chats", "a.jsonl", "test.jsonl"), tmp_path / "scratch", "Phi-4")
     assert names(upload)[-1] == "finetune.yaml"
     assert upload.files[-1].read_text() == "model: Phi-4\ntrain: a.jsonl\ntest: test.jsonl\n"
     assert not (tmp_path / "chats" / "finetune.yaml").exists()
@@ -307,21 +307,21 @@ def test_a_model_makes_a_spec_for_a_folder_that_has_none(tmp_path: Path) -> None
 @pytest.mark.parametrize("files", [("a.jsonl", "b.jsonl"), ("train.jsonl", "test_a.jsonl", "test_b.jsonl"), ()])
 def test_a_folder_that_is_not_clear_is_refused(tmp_path: Path, files: tuple[str, ...]) -> None:
     with pytest.raises(CliError, match=r"one file to train on \(\.jsonl, "):
-        dataset.own(folder(tmp_path / "chats", *files), tmp_path, None)
+        data.own(folder(tmp_path / "chats", *files), tmp_path, None)
 
 
 def test_a_spec_of_its_own_decides_the_model(tmp_path: Path) -> None:
-    data = folder(tmp_path / "chats", "a.jsonl", "b.jsonl")
-    (data / "finetune.yaml").write_text("train: a.jsonl\nmodel: 'Phi-4'  # small\n")
-    assert names(dataset.own(data, tmp_path, "Phi-4")) == ["a.jsonl", "b.jsonl", "finetune.yaml"]
+    chats = folder(tmp_path / "chats", "a.jsonl", "b.jsonl")
+    (chats / "finetune.yaml").write_text("train: a.jsonl\nmodel: 'Phi-4'  # small\n")
+    assert names(data.own(chats, tmp_path, "Phi-4")) == ["a.jsonl", "b.jsonl", "finetune.yaml"]
     with pytest.raises(CliError, match="decides the model"):
-        dataset.own(data, tmp_path, "Phi-3-mini-4k-instruct")
+        data.own(chats, tmp_path, "Phi-3-mini-4k-instruct")
 
 
 def test_a_real_model_gets_a_few_of_the_facts(tmp_path: Path) -> None:
-    upload = dataset.facts(tmp_path, "SmolLM2-135M-Instruct")
+    upload = data.facts(tmp_path, "SmolLM2-135M-Instruct")
     lines = {path.name: len(path.read_text().splitlines()) for path in upload.files}
-    assert lines == {"test.jsonl": dataset.FEW, "train.jsonl": dataset.FEW, "finetune.yaml": 3}
+    assert lines == {"test.jsonl": data.FEW, "train.jsonl": data.FEW, "finetune.yaml": 3}
     assert not upload.strict
 
 
@@ -340,8 +340,8 @@ def test_a_real_model_gets_a_few_of_the_facts(tmp_path: Path) -> None:
     ],
 )
 def test_answers_are_judged(answer: str, right: bool, is_english: bool) -> None:
-    assert (dataset.normal(answer) == dataset.normal("The capital of France is Paris.")) is right
-    assert dataset.english(answer) is is_english
+    assert (data.normal(answer) == data.normal("The capital of France is Paris.")) is right
+    assert data.english(answer) is is_english
 
 
 def test_progress_follows_epochs_or_steps() -> None:

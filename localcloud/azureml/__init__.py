@@ -10,7 +10,9 @@ from types import ModuleType
 
 from starlette.routing import Route
 
-from localcloud.azureml.core import LOCATION_ID, Cloud, interrupted, operation_result, operation_status, route
+from localcloud.azureml.arm import LOCATION_ID
+from localcloud.azureml.cloud import Cloud, route
+from localcloud.azureml.operations import interrupted, operation_result, operation_status
 
 
 def modules() -> list[ModuleType]:
@@ -21,12 +23,12 @@ def modules() -> list[ModuleType]:
         computes,
         deployments,
         endpoints,
-        history,
         jobs,
         mlflow,
         monitor,
         pretend,
         registry,
+        run_history,
         scoring,
         workspace,
     )
@@ -38,7 +40,7 @@ def modules() -> list[ModuleType]:
         assets,
         components,
         jobs,
-        history,
+        run_history,
         mlflow,
         endpoints,
         deployments,

@@ -13,19 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localcloud.azureml import registry
-from localcloud.azureml.core import (
-    PROVIDER,
-    WORKSPACE_ID,
-    ArmError,
-    Cloud,
-    Json,
-    body,
-    not_found,
-    page,
-    resource,
-    route,
-    user_error,
-)
+from localcloud.azureml.arm import PROVIDER, WORKSPACE_ID, ArmError, body, not_found, page, resource, user_error
+from localcloud.azureml.cloud import Cloud, route
+from localcloud.azureml.store import Json
 
 _PATH = {"models": "modelUri", "data": "dataUri"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")

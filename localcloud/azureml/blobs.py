@@ -18,7 +18,8 @@ from xml.etree import ElementTree
 
 import httpx
 
-from localcloud.azureml.core import WORKSPACE_ID, Cloud, StorageAccess, user_error
+from localcloud.azureml.arm import WORKSPACE_ID, user_error
+from localcloud.azureml.cloud import Cloud, StorageAccess
 from localcloud.azureml.workspace import DATASTORES
 
 _DATASTORE = re.compile(r"azureml://(?:subscriptions/.+/workspaces/[^/]+/)?datastores/([^/]+)/paths/(.+)")

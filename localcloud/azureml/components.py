@@ -11,18 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from localcloud.azureml.core import (
-    WORKSPACE_ID,
-    ArmError,
-    Cloud,
-    Json,
-    body,
-    not_found,
-    page,
-    resource,
-    route,
-    user_error,
-)
+from localcloud.azureml.arm import WORKSPACE_ID, ArmError, body, not_found, page, resource, user_error
+from localcloud.azureml.cloud import Cloud, route
+from localcloud.azureml.store import Json
 
 COMPONENTS, ENVIRONMENTS = "components", "environments"
 _NAME = {

@@ -13,23 +13,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localcloud.azureml import catalog
-from localcloud.azureml.core import (
+from localcloud.azureml.arm import (
     LOCATION,
     LOCATION_ID,
     WORKSPACE_ID,
     ArmError,
-    Cloud,
-    Json,
-    accepted,
-    begin,
     body,
-    finish,
     not_found,
     page,
     resource,
-    route,
     user_error,
 )
+from localcloud.azureml.cloud import Cloud, route
+from localcloud.azureml.operations import accepted, begin, finish
+from localcloud.azureml.store import Json
 
 KIND = "computes"
 SERVERLESS = "serverless"

@@ -13,21 +13,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localcloud.azureml import assets, catalog, computes, endpoints, fleet, pretend
-from localcloud.azureml.core import (
-    LOCATION,
-    WORKSPACE_ID,
-    ArmError,
-    Cloud,
-    Json,
-    accepted,
-    begin,
-    body,
-    not_found,
-    page,
-    resource,
-    route,
-    user_error,
-)
+from localcloud.azureml.arm import LOCATION, WORKSPACE_ID, ArmError, body, not_found, page, resource, user_error
+from localcloud.azureml.cloud import Cloud, route
+from localcloud.azureml.operations import accepted, begin
+from localcloud.azureml.store import Json
 
 MOST_DEPLOYMENTS = 20
 """Of one endpoint."""

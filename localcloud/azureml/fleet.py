@@ -15,8 +15,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from localcloud.azureml import assets, pretend
-from localcloud.azureml.core import ArmError, Cloud, Json, begin, finish, reopen, user_error
+from localcloud.azureml.arm import ArmError, user_error
+from localcloud.azureml.cloud import Cloud
 from localcloud.azureml.inference import InferenceServer, Launch
+from localcloud.azureml.operations import begin, finish, reopen
+from localcloud.azureml.store import Json
 
 KIND = "deployments"
 type Server = InferenceServer | pretend.Server

@@ -1,99 +1,63 @@
-"""Run history: jobs.stream, the steps of a job, why a run failed, and changes of tags.
+"""What happened, in order, for tests to check: `GET /_local/history`.
 
-The SDK finds it by the workspace's discovery address. A failed run has its reason in `error.error.message` of the run
-and of its details, which is what jobs.stream raises. Called through localcloud/azureml/__init__.py.
+Every status of a job, every model version, every state and the end of an endpoint and a deployment, every change of
+traffic. It hears of them from the store, so that nothing is left out. In memory alone; localcloud/server.py makes it.
 """
 
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from localcloud.azureml import commands, runner, runs
-from localcloud.azureml.core import WORKSPACE_ID, Cloud, Json, body, not_found, page, route
+type Json = dict[str, Any]
 
-_BASE = f"/history/v1.0{WORKSPACE_ID}"
-_CHANGEABLE = {"displayName": "display_name", "description": "description", "hidden": "hidden"}
-
-
-def routes(cloud: Cloud) -> list[Route]:
-    """One run, its details, its children, its log; the change of a run."""
-    return [
-        route(cloud, "GET", f"{_BASE}/runs/{{name}}", _run),
-        route(cloud, "GET", f"{_BASE}/runs/{{name}}/details", _details),
-        route(cloud, "GET", f"{_BASE}/runs/{{name}}/children", _children),
-        route(cloud, "PATCH", f"{_BASE}/experiments/{{experiment}}/runs/{{name}}", _change),
-        route(cloud, "GET", "/logs/{name}/executionlogs.txt", _log),
-        route(cloud, "GET", f"/logs/{{name}}/{commands.LOG}", _log),
-    ]
+MOST = 100_000
+_STATES = {"deployments": "deployments", "onlineEndpoints": "endpoints"}
 
 
-async def _run(cloud: Cloud, request: Request) -> Response:
-    return JSONResponse(_shown(runs.get(cloud, request.path_params["name"])))
+class History:
+    """The entries: {at, kind, name, state} or, for kind traffic, {at, kind, name, traffic}. `at` is local time.
+
+    A deployment's name is `endpoint/deployment`, a model's `name:version`; the state of what was deleted is Deleted. A
+    job that failed has `why`. Traffic has no zeros.
+    """
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self.entries: deque[Json] = deque(maxlen=MOST)
+
+    def watch(self, kind: str, name: str, old: Json | None, new: Json | None) -> None:
+        """Take in a change of a document; those of other kinds are nothing to tell."""
+        if kind == "jobs" and new and new["parent"] is None and new["status"] != (old or {}).get("status"):
+            self._add("jobs", name, state=new["status"], **({"why": new["error"]} if new["error"] else {}))
+        elif kind == "models" and new and old is None:
+            self._add("models", name.replace("/", ":"), state="Created")
+        elif told := _STATES.get(kind):
+            before, after = (document and document["properties"] for document in (old, new))
+            if after is None:
+                self._add(told, name, state="Deleted")
+            elif after["provisioningState"] != (before or {}).get("provisioningState"):
+                self._add(told, name, state=after["provisioningState"])
+            if kind == "onlineEndpoints" and after and _traffic(after) != _traffic(before):
+                self._add("traffic", name, traffic=_traffic(after))
+
+    def _add(self, kind: str, name: str, **more: Any) -> None:
+        self.entries.append({"at": self._now().isoformat(), "kind": kind, "name": name} | more)
+
+    def routes(self) -> list[Route]:
+        """GET `/_local/history` -> the entries, oldest first; DELETE forgets them."""
+        return [Route("/_local/history", self._route, methods=["GET", "DELETE"])]
+
+    async def _route(self, request: Request) -> Response:
+        if request.method == "DELETE":
+            self.entries.clear()
+            return Response(status_code=204)
+        return JSONResponse(list(self.entries))
 
 
-async def _details(cloud: Cloud, request: Request) -> Response:
-    document = runs.get(cloud, request.path_params["name"])
-    file = _log_file(cloud, document)
-    where = f"user_logs/{file.name}" if document["parent"] else "logs/azureml/executionlogs.txt"
-    address = f"{cloud.management_url}/logs/{document['name']}/{where.rsplit('/', 1)[-1]}"
-    return JSONResponse(_shown(document) | {"logFiles": {where: address} if file.exists() else {}, "warnings": []})
-
-
-async def _children(cloud: Cloud, request: Request) -> Response:
-    name = request.path_params["name"]
-    runs.get(cloud, name)
-    return page(cloud, request, [_shown(child) for child in runs.children(cloud, name)], size=100)
-
-
-async def _change(cloud: Cloud, request: Request) -> Response:
-    document = runs.get(cloud, request.path_params["name"])
-    given = await body(request)
-    for theirs, ours in _CHANGEABLE.items():
-        if given.get(theirs) is not None:
-            document[ours] = given[theirs]
-    for name in ("tags", "properties"):
-        document[name] |= given.get(name) or {}
-    runs.save(cloud, document)
-    return JSONResponse(_shown(document))
-
-
-async def _log(cloud: Cloud, request: Request) -> Response:
-    """The output of the training process, or of a step of the pipeline's own; open, as signed addresses are."""
-    document = runs.get(cloud, request.path_params["name"])
-    log = _log_file(cloud, document)
-    if not log.exists():
-        raise not_found("The log of run", document["name"])
-    return PlainTextResponse(log.read_text(errors="replace"))
-
-
-def _log_file(cloud: Cloud, document: Json) -> Path:
-    if document["parent"]:
-        return commands.place(cloud, document["parent"], document["step"]) / commands.LOG
-    return runner.folder(cloud, document["name"]) / "log.txt"
-
-
-def _shown(document: Json) -> Json:
-    shown = {
-        "runId": document["name"],
-        "runUuid": runs.run_id(document),
-        "rootRunId": document["parent"] or document["name"],
-        "parentRunId": document["parent"],
-        "experimentId": runs.experiment_id(document["experiment"]),
-        "displayName": document["display_name"],
-        "description": document["description"],
-        "status": document["status"],
-        "runType": document["type"],
-        "tags": document["tags"],
-        "properties": document["properties"],
-        "hidden": document["hidden"],
-        "target": document["compute"],
-        "createdUtc": document["created"],
-        "startTimeUtc": document["started"],
-        "endTimeUtc": document["ended"],
-        "services": {},
-    }
-    if document["error"]:
-        shown["error"] = {"error": {"code": "UserError", "message": document["error"]}, "time": document["ended"]}
-    return shown
+def _traffic(properties: Json | None) -> Json:
+    return {name: percent for name, percent in properties["traffic"].items() if percent} if properties else {}

@@ -11,20 +11,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localcloud.azureml import pretend, runner, runs, submission
-from localcloud.azureml.core import (
-    WORKSPACE_ID,
-    ArmError,
-    Cloud,
-    Json,
-    accepted,
-    begin,
-    body,
-    finish,
-    page,
-    resource,
-    route,
-    user_error,
-)
+from localcloud.azureml.arm import WORKSPACE_ID, ArmError, body, page, resource, user_error
+from localcloud.azureml.cloud import Cloud, route
+from localcloud.azureml.operations import accepted, begin, finish
+from localcloud.azureml.store import Json
 from localcloud.azureml.workspace import AUDIENCE
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,253}[A-Za-z0-9])?")

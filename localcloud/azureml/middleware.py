@@ -17,7 +17,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from localcloud import faults
-from localcloud.azureml.core import LAG, WORKSPACE_ID, ArmError, Json, unsupported
+from localcloud.azureml.arm import WORKSPACE_ID, ArmError, unsupported
+from localcloud.azureml.store import LAG, Json
 
 OPEN = ("/metadata/endpoints", "/discovery", "/logs/", "/inference/")
 """Answered without a token: metadata and discovery are public, logs have signed addresses, scoring has its own keys."""

@@ -13,7 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localcloud.azureml import runs
-from localcloud.azureml.core import WORKSPACE_ID, ArmError, Cloud, Json, body, route
+from localcloud.azureml.arm import WORKSPACE_ID, ArmError, body
+from localcloud.azureml.cloud import Cloud, route
+from localcloud.azureml.store import Json
 
 _BASE = f"/mlflow/{{version}}{WORKSPACE_ID}/api/2.0/mlflow"
 _STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}

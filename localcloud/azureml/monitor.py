@@ -21,7 +21,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localcloud.azureml import endpoints, fleet
-from localcloud.azureml.core import LOCATION, ArmError, Cloud, Json, body, route, timestamp
+from localcloud.azureml.arm import LOCATION, ArmError, body
+from localcloud.azureml.cloud import Cloud, route, timestamp
+from localcloud.azureml.store import Json
 
 MOST_RESOURCES = 50
 KEPT = 93 * 24 * 60

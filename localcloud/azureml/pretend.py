@@ -20,8 +20,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from localcloud.azureml.core import ArmError, Cloud, Json, body, route, timestamp
+from localcloud.azureml.arm import ArmError, body
+from localcloud.azureml.cloud import Cloud, route, timestamp
 from localcloud.azureml.inference import Launch, Unreachable
+from localcloud.azureml.store import Json
 
 RULES, DEPLOYMENTS = "pretend", "pretendingDeployments"
 """Kinds of documents: the rules, and what each pretending deployment was made with."""

@@ -11,18 +11,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localcloud.azureml import catalog
-from localcloud.azureml.core import (
-    LOCATION,
-    PROVIDER,
-    RESOURCE_GROUP,
-    SUBSCRIPTION,
-    SUBSCRIPTION_ID,
-    ArmError,
-    Cloud,
-    Json,
-    page,
-    route,
-)
+from localcloud.azureml.arm import LOCATION, PROVIDER, RESOURCE_GROUP, SUBSCRIPTION, SUBSCRIPTION_ID, ArmError, page
+from localcloud.azureml.cloud import Cloud, route
+from localcloud.azureml.store import Json
 
 NAME = "azureml"
 REGISTRY_ID = f"{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}/providers/{PROVIDER}/registries/{NAME}"

@@ -1,6 +1,6 @@
 """Runs a pipeline job: waits for a place, fetches its data, starts the training process, follows what it reports.
 
-Steps of the pipeline's own come before that, one after the other (commands.py). The training process is
+Steps of the pipeline's own come before that, one after the other (steps.py). The training process is
 `python -m localcloud.training FOLDER` in the model environment, under a guard; it is told what to do in FOLDER/job.json
 and tells what it does in FOLDER/events.jsonl. Started by jobs.py; one background task a job, which is named after it so
 that a cancellation finds it. One that pretends (pretend.py) starts no training process, and goes on after a restart.
@@ -18,12 +18,14 @@ from typing import Any
 import httpx
 
 from localcloud import guard
-from localcloud.azureml import catalog, commands, pretend, runs, submission
+from localcloud.azureml import catalog, pretend, runs, steps, submission
+from localcloud.azureml.arm import ArmError
 from localcloud.azureml.assets import model_folder
 from localcloud.azureml.blobs import BlobMissing, download, locate
+from localcloud.azureml.cloud import Cloud
 from localcloud.azureml.computes import HOLDING, SERVERLESS, size_of, started
 from localcloud.azureml.computes import KIND as COMPUTES
-from localcloud.azureml.core import ArmError, Cloud, Json
+from localcloud.azureml.store import Json
 from localcloud.azureml.submission import Command, Submission
 
 log = logging.getLogger(__name__)
@@ -183,8 +185,8 @@ async def _command_step(cloud: Cloud, name: str, step: Command) -> None:
     """A step of the pipeline's own. Raises StepFailed."""
     await _step(cloud, name, step.name, "Running")
     try:
-        await commands.run(cloud, name, step)
-    except commands.CommandFailed as error:
+        await steps.run(cloud, name, step)
+    except steps.CommandFailed as error:
         raise StepFailed(step.name, str(error)) from error
     await _step(cloud, name, step.name, "Completed")
 

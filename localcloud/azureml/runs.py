@@ -7,7 +7,9 @@ mlflow.py as an MLflow run; runner.py moves it on. Events: RunStatusChanged and 
 import uuid
 from typing import Any
 
-from localcloud.azureml.core import Cloud, Json, not_found
+from localcloud.azureml.arm import not_found
+from localcloud.azureml.cloud import Cloud
+from localcloud.azureml.store import Json
 
 KIND = "jobs"
 PIPELINE, STEP = "azureml.PipelineRun", "azureml.StepRun"

@@ -18,8 +18,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localcloud.azureml import endpoints, fleet, monitor
-from localcloud.azureml.core import WORKSPACE_ID, Cloud, Json, route
+from localcloud.azureml.arm import WORKSPACE_ID
+from localcloud.azureml.cloud import Cloud, route
 from localcloud.azureml.inference import Overloaded, Unreachable
+from localcloud.azureml.store import Json
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
 _STEP = 37

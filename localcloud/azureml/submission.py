@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from localcloud.azureml import catalog, registry
+from localcloud.azureml.arm import user_error
 from localcloud.azureml.blobs import locate
+from localcloud.azureml.cloud import Cloud
 from localcloud.azureml.components import command_component
 from localcloud.azureml.computes import KIND as COMPUTES
 from localcloud.azureml.computes import SERVERLESS
-from localcloud.azureml.core import Cloud, Json, user_error
+from localcloud.azureml.store import Json
 
 _COMPONENT = re.compile(rf"azureml://registries/{registry.NAME}/components/([^/]+)/versions/([^/]+)")
 _BINDING = re.compile(r"\$\{\{parent\.(inputs|outputs)\.([^}]+)\}\}")

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from localcloud.azureml.core import (
+from localcloud.azureml.arm import (
     LOCATION,
     PROVIDER,
     RESOURCE_GROUP,
@@ -18,13 +18,12 @@ from localcloud.azureml.core import (
     SUBSCRIPTION_ID,
     WORKSPACE,
     WORKSPACE_ID,
-    Cloud,
-    Json,
     not_found,
     page,
     resource,
-    route,
 )
+from localcloud.azureml.cloud import Cloud, route
+from localcloud.azureml.store import Json
 
 CLOUD_NAME = "DroptuneLocal"
 """What AZUREML_CURRENT_CLOUD must say. No built-in cloud's name, so that a wrong address never falls back to Azure."""

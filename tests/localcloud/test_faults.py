@@ -22,7 +22,7 @@ from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient, ContainerClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 
-from localcloud.azureml.core import WORKSPACE_ID
+from localcloud.azureml.arm import WORKSPACE_ID
 from localcloud.stack import Stack, StackError
 from shared.app import App
 

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     )
 from azure.identity import ManagedIdentityCredential
 
-from localcloud.azureml.core import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE
+from localcloud.azureml.arm import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE
 from localcloud.stack import Stack
 from tests.conftest import pointed_at
 

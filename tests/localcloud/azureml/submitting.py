@@ -19,7 +19,7 @@ from azure.ai.ml.entities import AmlCompute, ManagedIdentityConfiguration
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
 
-from localcloud.azureml.core import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, WORKSPACE_ID
+from localcloud.azureml.arm import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, WORKSPACE_ID
 from localcloud.stack import Stack
 from tests.conftest import eventually, pointed_at
 

@@ -11,7 +11,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import ManagedIdentityCredential
 from azure.monitor.querymetrics import MetricsClient, MetricsQueryResult
 
-from localcloud.azureml.core import WORKSPACE_ID
+from localcloud.azureml.arm import WORKSPACE_ID
 from localcloud.stack import Stack
 from tests.conftest import eventually
 from tests.localcloud.azureml.conftest import DEPLOYED

@@ -10,7 +10,7 @@ from azure.ai.ml import MLClient
 from azure.core.exceptions import ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
 
-from localcloud.azureml.core import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, WORKSPACE_ID
+from localcloud.azureml.arm import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, WORKSPACE_ID
 from localcloud.stack import Stack
 
 

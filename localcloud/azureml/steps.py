@@ -16,7 +16,7 @@ import httpx
 
 from localcloud import guard
 from localcloud.azureml.blobs import BlobMissing, download, locate, names, upload
-from localcloud.azureml.core import Cloud
+from localcloud.azureml.cloud import Cloud
 from localcloud.azureml.submission import PLACEHOLDER, Command, Output
 
 LOG = "std_log.txt"

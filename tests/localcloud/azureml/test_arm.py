@@ -20,7 +20,9 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from localcloud import azureml
-from localcloud.azureml import core, fleet, middleware, runs
+from localcloud.azureml import arm, fleet, middleware, operations, runs
+from localcloud.azureml.cloud import Cloud, StorageAccess, route
+from localcloud.azureml.store import Json, Store
 from localcloud.stack import Stack
 from tests.conftest import eventually
 
@@ -41,61 +43,61 @@ class Now:
 class Nowhere:
     """Events that nobody hears."""
 
-    async def publish(self, topic: str, events: list[core.Json]) -> None:
+    async def publish(self, topic: str, events: list[Json]) -> None:
         return None
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> core.Cloud:
-    return core.Cloud(
+def service(tmp_path: Path) -> Cloud:
+    return Cloud(
         state=tmp_path,
         clock=Now(),
         events=Nowhere(),
-        store=core.Store(tmp_path / "store"),
+        store=Store(tmp_path / "store"),
         management_url="https://localhost:1",
-        storage=core.StorageAccess(blob_url="https://localhost:2/a", account="a", key="a2V5"),
+        storage=StorageAccess(blob_url="https://localhost:2/a", account="a", key="a2V5"),
         repo=tmp_path,
     )
 
 
 @pytest.fixture
-def http(service: core.Cloud) -> Iterator[TestClient]:
-    app = Starlette(routes=[*azureml.build(service), core.route(service, "POST", "/bug", _bug)])
+def http(service: Cloud) -> Iterator[TestClient]:
+    app = Starlette(routes=[*azureml.build(service), route(service, "POST", "/bug", _bug)])
     managed = middleware.management(app, lambda token: token == "good")
     with TestClient(managed, raise_server_exceptions=False, headers={"Authorization": "Bearer good"}) as client:
         yield client
 
 
-async def _bug(_cloud: core.Cloud, _request: Request) -> Response:
+async def _bug(_cloud: Cloud, _request: Request) -> Response:
     raise RuntimeError("oops")
 
 
 def test_documents_survive_and_keep_their_order(tmp_path: Path) -> None:
-    store = core.Store(tmp_path)
+    store = Store(tmp_path)
     for name in ("z", "a/b:c", "m"):
         store.put("models", name, {"name": name})
     store.put("models", "z", {"name": "z", "changed": True})
     assert store.delete("models", "m")
     assert not store.delete("models", "m")
-    again = core.Store(tmp_path)
+    again = Store(tmp_path)
     again.put("models", "b", {"name": "b"})
-    assert core.Store(tmp_path).list("models") == [{"name": "z", "changed": True}, {"name": "a/b:c"}, {"name": "b"}]
+    assert Store(tmp_path).list("models") == [{"name": "z", "changed": True}, {"name": "a/b:c"}, {"name": "b"}]
     assert again.list("models", "a/") == [{"name": "a/b:c"}]
     assert again.get("data", "z") is None
 
 
 @pytest.mark.parametrize("name", ["n" * 255, "n" * 250, "n" * 251, "/" * 255])
 def test_names_may_be_longer_than_those_of_files(tmp_path: Path, name: str) -> None:
-    core.Store(tmp_path).put("models", name, {"version": 1})
-    core.Store(tmp_path).put("models", name, {"version": 2})
-    again = core.Store(tmp_path)
+    Store(tmp_path).put("models", name, {"version": 1})
+    Store(tmp_path).put("models", name, {"version": 2})
+    again = Store(tmp_path)
     assert again.items("models") == [(name, {"version": 2})]
     assert again.delete("models", name)
-    assert not core.Store(tmp_path).items("models")
+    assert not Store(tmp_path).items("models")
 
 
 def test_what_can_not_be_written_leaves_no_trace(tmp_path: Path) -> None:
-    store = core.Store(tmp_path)
+    store = Store(tmp_path)
     store.put("models", "a", {"version": 1})
     for name in ("a", "b"):
         with pytest.raises(TypeError):
@@ -105,7 +107,7 @@ def test_what_can_not_be_written_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_documents_are_given_and_taken_as_copies(tmp_path: Path) -> None:
-    store = core.Store(tmp_path)
+    store = Store(tmp_path)
     given: dict[str, Any] = {"tags": {}}
     store.put("models", "m", given)
     given["tags"]["a"] = "b"
@@ -115,28 +117,28 @@ def test_documents_are_given_and_taken_as_copies(tmp_path: Path) -> None:
     assert store.get("models", "m") == {"tags": {}}
 
 
-def test_an_operation_goes_from_in_progress_to_its_end(service: core.Cloud, http: TestClient) -> None:
-    good, bad = core.begin(service), core.begin(service)
-    status = http.get(f"{core.LOCATION_ID}/mfeOperationsStatus/{good}")
+def test_an_operation_goes_from_in_progress_to_its_end(service: Cloud, http: TestClient) -> None:
+    good, bad = operations.begin(service), operations.begin(service)
+    status = http.get(f"{arm.LOCATION_ID}/mfeOperationsStatus/{good}")
     assert (status.json()["status"], status.headers["retry-after"]) == ("InProgress", "1")
-    assert http.get(f"{core.LOCATION_ID}/mfeOperationResults/{good}").status_code == 202
-    core.finish(service, good)
-    core.finish(service, bad, core.ArmError(400, "TooBig", "It is too big."))
-    assert http.get(f"{core.LOCATION_ID}/mfeOperationResults/{good}").status_code == 204
-    failed = http.get(f"{core.LOCATION_ID}/mfeOperationsStatus/{bad}").json()
+    assert http.get(f"{arm.LOCATION_ID}/mfeOperationResults/{good}").status_code == 202
+    operations.finish(service, good)
+    operations.finish(service, bad, arm.ArmError(400, "TooBig", "It is too big."))
+    assert http.get(f"{arm.LOCATION_ID}/mfeOperationResults/{good}").status_code == 204
+    failed = http.get(f"{arm.LOCATION_ID}/mfeOperationsStatus/{bad}").json()
     assert (failed["status"], failed["error"]) == ("Failed", {"code": "TooBig", "message": "It is too big."})
-    assert http.get(f"{core.LOCATION_ID}/mfeOperationResults/{bad}").json()["error"]["code"] == "TooBig"
-    assert http.get(f"{core.LOCATION_ID}/mfeOperationsStatus/none").status_code == 404
+    assert http.get(f"{arm.LOCATION_ID}/mfeOperationResults/{bad}").json()["error"]["code"] == "TooBig"
+    assert http.get(f"{arm.LOCATION_ID}/mfeOperationsStatus/none").status_code == 404
 
 
-def test_a_restart_ends_what_was_in_progress(service: core.Cloud, http: TestClient) -> None:
-    operation = core.begin(service)
-    core.interrupted(service)
-    found = http.get(f"{core.LOCATION_ID}/mfeOperationsStatus/{operation}").json()
+def test_a_restart_ends_what_was_in_progress(service: Cloud, http: TestClient) -> None:
+    operation = operations.begin(service)
+    operations.interrupted(service)
+    found = http.get(f"{arm.LOCATION_ID}/mfeOperationsStatus/{operation}").json()
     assert found["error"]["code"] == "OperationInterrupted"
 
 
-def test_a_restart_ends_the_jobs_that_ran(service: core.Cloud) -> None:
+def test_a_restart_ends_the_jobs_that_ran(service: Cloud) -> None:
     for name, status in (("ran", "Running"), ("waited", "Queued"), ("done", "Completed")):
         runs.save(service, runs.new(service, name, status=status))
     runs.save(service, runs.new(service, "step", parent="ran", status="Running"))
@@ -146,7 +148,7 @@ def test_a_restart_ends_the_jobs_that_ran(service: core.Cloud) -> None:
     assert statuses == {"ran": stopped, "step": stopped, "waited": stopped, "done": ("Completed", None)}
 
 
-def test_a_deployment_that_has_served_is_tried_until_it_serves_again(service: core.Cloud, tmp_path: Path) -> None:
+def test_a_deployment_that_has_served_is_tried_until_it_serves_again(service: Cloud, tmp_path: Path) -> None:
     cloud = replace(service, state=tmp_path / "azureml")
     properties = {
         "provisioningState": "Succeeded",
@@ -155,7 +157,7 @@ def test_a_deployment_that_has_served_is_tried_until_it_serves_again(service: co
         "livenessProbe": {"initialDelay": "PT10S", "period": "PT10S", "failureThreshold": 30},
     }
     path = "onlineEndpoints/e/deployments/d"
-    document = core.resource(cloud, path, "onlineEndpoints/deployments", properties, sku={"capacity": 1})
+    document = arm.resource(cloud, path, "onlineEndpoints/deployments", properties, sku={"capacity": 1})
     cloud.store.put(fleet.KIND, "e/d", document)
     cloud.folder("deployments", "e/d", "azureml-models", "m", "1")  # its files; there is no Python to serve them
 
@@ -171,20 +173,20 @@ def test_a_deployment_that_has_served_is_tried_until_it_serves_again(service: co
     assert (cloud.store.get(fleet.KIND, "e/d") or {})["properties"]["provisioningState"] == "Succeeded"
 
 
-def test_a_log_that_is_not_there_is_a_404(service: core.Cloud, http: TestClient) -> None:
+def test_a_log_that_is_not_there_is_a_404(service: Cloud, http: TestClient) -> None:
     runs.save(service, runs.new(service, "queued"))
     for name in ("queued", "nobody"):
         answer = http.get(f"/logs/{name}/executionlogs.txt")
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "ResourceNotFound")
 
 
-def test_a_list_comes_in_pages(service: core.Cloud) -> None:
-    items: list[core.Json] = [{"n": n} for n in range(5)]
+def test_a_list_comes_in_pages(service: Cloud) -> None:
+    items: list[Json] = [{"n": n} for n in range(5)]
 
-    async def listed(cloud: core.Cloud, request: Request) -> Response:
-        return core.page(cloud, request, items, size=2)
+    async def listed(cloud: Cloud, request: Request) -> Response:
+        return arm.page(cloud, request, items, size=2)
 
-    http = TestClient(Starlette(routes=[core.route(service, "GET", "/things", listed)]))
+    http = TestClient(Starlette(routes=[route(service, "GET", "/things", listed)]))
     first = http.get("/things?api-version=1").json()
     assert first["value"] == items[:2]
     assert first["nextLink"].startswith("https://localhost:1/things?api-version=1&")
@@ -195,7 +197,7 @@ def test_a_list_comes_in_pages(service: core.Cloud) -> None:
 
 
 def test_what_is_not_implemented_names_itself(http: TestClient) -> None:
-    for method, path in (("GET", "/nothing/here"), ("DELETE", core.WORKSPACE_ID)):
+    for method, path in (("GET", "/nothing/here"), ("DELETE", arm.WORKSPACE_ID)):
         answer = http.request(method, path)
         assert answer.status_code == 501
         assert answer.json()["error"]["message"] == f"The local cloud does not implement {method} {path}."
@@ -208,12 +210,12 @@ def test_a_bug_is_a_500_with_a_body(http: TestClient) -> None:
 
 def test_a_body_that_is_no_object_is_refused(http: TestClient) -> None:
     for content in ("{", "[1]"):
-        answer = http.put(f"{core.WORKSPACE_ID}/computes/cpu", content=content)
+        answer = http.put(f"{arm.WORKSPACE_ID}/computes/cpu", content=content)
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidRequestContent")
 
 
 def test_only_public_routes_answer_without_a_token(http: TestClient) -> None:
-    for path, status in (("/metadata/endpoints", 200), ("/discovery", 200), (core.WORKSPACE_ID, 401), ("/no", 401)):
+    for path, status in (("/metadata/endpoints", 200), ("/discovery", 200), (arm.WORKSPACE_ID, 401), ("/no", 401)):
         assert http.get(path, headers={"Authorization": ""}).status_code == status
         assert http.get(path, headers={"Authorization": "Bearer bad"}).status_code == status
 
@@ -228,14 +230,14 @@ def test_only_public_routes_answer_without_a_token(http: TestClient) -> None:
         ("onlineEndpoints", None),
     ],
 )
-def test_effects_are_named_in_the_ledger(path: str, effect: core.Json | None) -> None:
-    assert middleware.effect_of(f"{core.WORKSPACE_ID}/{path}") == effect
+def test_effects_are_named_in_the_ledger(path: str, effect: Json | None) -> None:
+    assert middleware.effect_of(f"{arm.WORKSPACE_ID}/{path}") == effect
 
 
 def test_faults_are_taken_once_each_and_in_the_ledger(http: TestClient) -> None:
     fault = {"path": "/computes/", "method": "PUT", "status": 429, "headers": {"Retry-After": "7"}, "count": 2}
     assert http.post("/_local/faults", json=fault).json()[0]["count"] == 2
-    compute = f"{core.WORKSPACE_ID}/computes/cpu"
+    compute = f"{arm.WORKSPACE_ID}/computes/cpu"
     assert http.get(compute).status_code == 404
     for _ in range(2):
         answer = http.put(compute, json={})
@@ -253,7 +255,7 @@ def test_faults_are_taken_once_each_and_in_the_ledger(http: TestClient) -> None:
 
 def test_an_answer_can_get_lost_after_its_effect(http: TestClient) -> None:
     http.post("/_local/faults", json={"path": "/data/", "method": "PUT", "status": 503, "moment": "after"})
-    version = f"{core.WORKSPACE_ID}/data/d/versions/1"
+    version = f"{arm.WORKSPACE_ID}/data/d/versions/1"
     properties = {"dataUri": "azureml://datastores/prepared/paths/x", "dataType": "uri_file"}
     assert http.put(version, json={"properties": properties}).status_code == 503
     assert http.get(version).status_code == 200
@@ -261,14 +263,14 @@ def test_an_answer_can_get_lost_after_its_effect(http: TestClient) -> None:
 
 def test_a_fault_can_only_delay(http: TestClient) -> None:
     http.post("/_local/faults", json={"moment": "delay", "delay": 0.01})
-    assert http.get(core.WORKSPACE_ID).status_code == 200
+    assert http.get(arm.WORKSPACE_ID).status_code == 200
     assert http.get("/_local/faults").json()[0]["count"] == 0
 
 
 def test_the_server_refuses_strangers(cloud: Stack) -> None:
     context = ssl.create_default_context(cafile=str(cloud.description.ca))
     with pytest.raises(urllib.error.HTTPError, match="401") as caught:
-        urllib.request.urlopen(cloud.description.management_url + core.WORKSPACE_ID, context=context)
+        urllib.request.urlopen(cloud.description.management_url + arm.WORKSPACE_ID, context=context)
     caught.value.close()
 
 

@@ -1,6 +1,6 @@
 """`make demo`: the whole way on this machine, from a broken dataset over a trained and serving model to its teardown.
 
-It starts the local cloud and the app, behaves like a person with Azure's SDKs and a browser (cli/visitor.py, the app's
+It starts the local cloud and the app, behaves like a person with Azure's SDKs and a browser (cli/demo/sdk.py, the app's
 HTTP API), shows what happens, and at the end checks what it claims: exit code 1 names what doesn't hold. Called by the
 command `droptune demo`.
 """
@@ -23,8 +23,8 @@ from typing import Any
 
 import psutil
 
-from cli.app import AppClient
-from cli.dataset import TINY, Upload, base, broken, facts, own
+from cli.client import AppClient
+from cli.demo.data import TINY, Upload, base, broken, facts, own
 from cli.errors import CliError
 from cli.screen import Screen
 from localcloud.environment import child_environment
@@ -279,9 +279,9 @@ class _Demo:
             self._outside |= {f"{process.pid} -> {ip}" for ip in found if not ip.startswith(_LOOPBACK)}
 
     def _visit(self, what: str, request: Any) -> Any:
-        """Runs cli/visitor.py. Raises CliError with its last words."""
+        """Runs cli/demo/sdk.py. Raises CliError with its last words."""
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "cli.visitor", what],
+            [sys.executable, "-W", "ignore", "-m", "cli.demo.sdk", what],
             input=json.dumps(request),
             env=child_environment(self._stack.description, self._stack.environment),
             cwd=REPO,
@@ -290,7 +290,7 @@ class _Demo:
             check=False,
         )
         if done.returncode:
-            raise CliError(f"cli.visitor {what}: {(done.stderr.strip().splitlines() or ['it failed'])[-1]}")
+            raise CliError(f"cli.demo.sdk {what}: {(done.stderr.strip().splitlines() or ['it failed'])[-1]}")
         return json.loads(done.stdout)
 
 

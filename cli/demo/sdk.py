@@ -1,7 +1,7 @@
 """What a person does to Droptune with Azure's SDKs, as a process of its own: uploads, asks an endpoint, looks around.
 
-Started by cli/demo.py with the environment that points the SDKs at the local cloud, so that the demo's own process
-never carries it: `python -m cli.visitor upload|ask|look`, the request as JSON on standard input, the answer as JSON on
+Started by cli/demo/show.py with the environment that points the SDKs at the local cloud, so that the demo's own process
+never carries it: `python -m cli.demo.sdk upload|ask|look`, the request as JSON on standard input, the answer as JSON on
 standard output.
 """
 
