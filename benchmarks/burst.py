@@ -230,7 +230,7 @@ def settled(app: App, uploads: int, ledger: Ledger) -> list[Run]:
             print(file=sys.stderr)
             return found
         if time.monotonic() > late:
-            stuck = [loaded[0] for key in active if (loaded := app.runs.load(key))]
+            stuck = [loaded.record for key in active if (loaded := app.runs.load(key))]
             raise Wrong("\n".join([f"not settled, {len(active)} runs are active:", *map(told, stuck)]))
 
 
@@ -302,11 +302,13 @@ def check_lines(app: App, runs: list[Run], history: list[dict[str, Any]]) -> Ite
     for key in sorted({run.line for run in runs}):
         loaded, own = app.lines.load(key), [run for run in runs if run.line == key]
         newest = max(run.order for run in own)
-        serving = next((run for run in own if loaded and loaded[0].serving and loaded[0].serving.run == run.id), None)
+        serving = next(
+            (run for run in own if loaded and loaded.record.serving and loaded.record.serving.run == run.id), None
+        )
         if loaded is None or serving is None or serving.phase is not Phase.LIVE or serving.order != newest:
             yield f"line {key}: it serves {serving and told(serving)}, the newest of {', '.join(map(told, own))}"
             continue
-        line = loaded[0]
+        line = loaded.record
         there = {name for name in standing if name.startswith(f"{line.endpoint}/")}
         if there != {f"{line.endpoint}/{serving.deployment}"} or traffic.get(line.endpoint) != {
             serving.deployment: 100

@@ -119,10 +119,6 @@ class Stack:
         """SIGKILL, as a crash would be."""
         self._end("server", at_once=True)
 
-    def stop_server(self) -> None:
-        """Stop the cloud server."""
-        self._end("server")
-
     def start_host(self) -> None:
         """Start the Functions host and wait until it has indexed the app."""
         if "host" in self._children:
@@ -144,10 +140,6 @@ class Stack:
     def kill_host(self) -> None:
         """SIGKILL, as a crash would be."""
         self._end("host", at_once=True)
-
-    def stop_host(self) -> None:
-        """Stop the Functions host."""
-        self._end("host")
 
     def stop(self) -> None:
         """Stop everything and wait for it. The state stays, and start() takes it up again."""

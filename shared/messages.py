@@ -18,12 +18,11 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.line.teardown import tend
 from shared.records import layout
 from shared.records.layout import STATE
+from shared.records.store import compare_and_swap
 from shared.run.loop import advance
 from shared.run.turn import Turn
 
-log = logging.getLogger("droptune.wakeups")
-
-TRIES = 5
+log = logging.getLogger("droptune.messages")
 
 
 def deliver(app: App, queue: str, body: bytes, handle: Callable[[App, bytes], None]) -> None:
@@ -59,24 +58,19 @@ def park(app: App, queue: str, message_id: str, body: bytes) -> None:
         app.cloud.blobs.write(STATE, kept, body)
         run_id = str(_parse(body).get("run", ""))
         why = f"a step failed again and again; see the log, and the message in {STATE}/{kept}"
-        if not any(_parked(app, run_id, why) for _ in range(TRIES)):
-            log.error("run %s changes all the time, and is not parked", run_id)
+        compare_and_swap(lambda: _park_run(app, run_id, why), f"run {run_id}")
     except Exception:  # a poison queue has none of its own: what is raised here would come back for good
         log.exception("that message can't be kept, or its run not be parked")
 
 
-def _parked(app: App, run_id: str, why: str) -> bool:
-    """Parks the run, where there is one that has not ended. False when somebody else changed it meanwhile."""
+def _park_run(app: App, run_id: str, why: str) -> None:
+    """Parks the run, where there is one that has not ended. Raises Conflict when somebody else changed it meanwhile."""
     loaded = app.runs.load(run_id)
-    if loaded and not loaded[0].phase.ended:
+    if loaded and not loaded.record.phase.ended:
         turn = Turn(app, *loaded)
-        try:
-            turn.save(turn.run.park(app.cloud.blobs.now(), why))
-        except Conflict:
-            return False
+        turn.save(turn.run.park(app.cloud.blobs.now(), why))
         with suppress(Conflict):  # it is parked; what was sent is told again, as the same event
             turn.close()
-    return True
 
 
 def _parse(body: bytes) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Mapping
 
-ID_LENGTH = 16
 ASSET_LENGTH = 255
 ENDPOINT_LENGTH = 32
 _HASH_LENGTH = 10

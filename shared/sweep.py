@@ -165,10 +165,10 @@ def _cancel_if_stray(app: App, job: JobView, overdue: datetime) -> None:
             return
         if loaded is None:
             why = "the record of its run is lost, and it takes longer than MAX_TRAINING_HOURS"
-        elif loaded[0].phase.ended:
-            why = f"its run has ended as {loaded[0].phase}"
-        elif job.name != naming.job_name(loaded[0].id, loaded[0].attempt):
-            why = f"its run is at attempt {loaded[0].attempt}"
+        elif loaded.record.phase.ended:
+            why = f"its run has ended as {loaded.record.phase}"
+        elif job.name != naming.job_name(loaded.record.id, loaded.record.attempt):
+            why = f"its run is at attempt {loaded.record.attempt}"
         else:
             return
         app.cloud.jobs.cancel(job.name)

@@ -75,7 +75,7 @@ def received(app: App, folder: str, data: bytes = b"", spec: bytes = b"") -> Run
 def reload(app: App, run_id: str) -> Run:
     loaded = app.runs.load(run_id)
     assert loaded
-    return loaded[0]
+    return loaded.record
 
 
 def driven(app: App, run: Run, until: Callable[[Run], Any], timeout: float = 30) -> Run:
@@ -207,7 +207,7 @@ def test_a_deployment_that_fails_is_rolled_back_and_its_log_kept(quick: App, fol
     )
     quick.cloud.clients.ml.online_deployments.begin_create_or_update(broken)
     quick.lines.create(Line(id=run.line, folder=folder, base_model=run.base_model, endpoint=folder, rollout=run.id))
-    quick.runs.save(replace(run, phase=Phase.DEPLOYING, endpoint=folder, deployment=name), loaded[1])
+    quick.runs.save(replace(run, phase=Phase.DEPLOYING, endpoint=folder, deployment=name), loaded.etag)
 
     ended = driven(quick, run, lambda r: r.phase.ended, 60)
     assert ended.phase is Phase.ROLLED_BACK
@@ -216,7 +216,7 @@ def test_a_deployment_that_fails_is_rolled_back_and_its_log_kept(quick: App, fol
     eventually(lambda: endpoints.deployments(folder) == [])
     line = quick.lines.load(run.line)
     assert line
-    assert line[0].rollout == ""
+    assert line.record.rollout == ""
 
 
 def test_a_stale_timer_does_nothing(quick: App, folder: str) -> None:
@@ -231,7 +231,7 @@ def test_a_run_that_somebody_works_on_is_left_to_them_until_the_claim_runs_out(q
     assert loaded
     now = quick.cloud.blobs.now()
     claimed = replace(run, claim=Claim(action="prepare", until=now + timedelta(minutes=1)))
-    etag = quick.runs.save(claimed, loaded[1])
+    etag = quick.runs.save(claimed, loaded.etag)
     advance(quick, run.id, None)
     assert reload(quick, run.id) == claimed
     quick.runs.save(replace(claimed, claim=Claim(action="prepare", until=now - timedelta(seconds=1))), etag)
@@ -292,7 +292,7 @@ def test_a_bug_is_counted_by_the_queue_and_holds_nothing_back(quick: App, folder
     model = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
     quick.cloud.endpoints.deploy(folder, "d-1", model, "Standard_DS3_v2", 1)
     timer = Wake(token="due", due=quick.cloud.blobs.now())
-    quick.runs.save(replace(run, phase=Phase.CHECKING, endpoint=folder, deployment="d-1", wake=timer), loaded[1])
+    quick.runs.save(replace(run, phase=Phase.CHECKING, endpoint=folder, deployment="d-1", wake=timer), loaded.etag)
     for _ in range(3):
         with pytest.raises(msgspec.DecodeError):
             advance(quick, run.id, "due")
@@ -309,7 +309,7 @@ def test_what_always_dies_in_the_middle_is_parked(quick: App, folder: str) -> No
     loaded = quick.runs.load(run.id)
     assert loaded
     past = quick.cloud.blobs.now() - timedelta(seconds=1)
-    quick.runs.save(replace(run, claim=Claim(action="prepare", until=past), crashes=5), loaded[1])
+    quick.runs.save(replace(run, claim=Claim(action="prepare", until=past), crashes=5), loaded.etag)
     advance(quick, run.id, None)
     parked = reload(quick, run.id)
     assert "never came to an end" in parked.parked
@@ -329,6 +329,6 @@ def test_a_timer_that_was_lost_does_not_stop_the_run(quick: App, folder: str) ->
     loaded = quick.runs.load(run.id)
     assert loaded
     past = quick.cloud.blobs.now() - timedelta(hours=1)
-    quick.runs.save(replace(run, wake=Wake(token="lost", due=past)), loaded[1])
+    quick.runs.save(replace(run, wake=Wake(token="lost", due=past)), loaded.etag)
     advance(quick, run.id, None)
     assert reload(quick, run.id).phase is Phase.PREPARED

@@ -150,7 +150,7 @@ def test_data_that_change_before_the_job_has_read_them_end_the_run(
     loaded = small.runs.load(run.id)
     assert loaded
     started = ACTIONS["train"](small, run)  # as if the last look had been just before
-    small.runs.save(replace(started, phase=Phase.TRAINING), loaded[1])
+    small.runs.save(replace(started, phase=Phase.TRAINING), loaded.etag)
     ended = driven(small, run, lambda r: r.phase.ended, 60)
     assert ended.phase is Phase.SUPERSEDED
     assert f"{folder}/train.jsonl" in ended.reason
@@ -203,8 +203,8 @@ def test_a_source_on_the_hub_is_read_by_the_step_at_the_run_s_commit(small: App,
         (run_id,) = datasets_of(read_folder(app, folder))
         loaded = app.runs.load(run_id)
         assert loaded
-        big = replace(loaded[0], in_job=True, hub_commit=commit, phase=Phase.PREPARED)
-        app.runs.save(big, loaded[1])
+        big = replace(loaded.record, in_job=True, hub_commit=commit, phase=Phase.PREPARED)
+        app.runs.save(big, loaded.etag)
         done = driven(app, big, trained, 60)
     assert sum(done.rows.values()) == 40
     assert b"Question" in prepared(app, done, "test.jsonl")

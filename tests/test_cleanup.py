@@ -19,7 +19,7 @@ from shared.app import App
 from shared.errors import Transient
 from shared.lifecycle.phase import Phase
 from shared.lifecycle.seen import Rollout
-from shared.line.cleanup import cleanup
+from shared.line.cleanup import KEEP_TAG, cleanup
 from shared.line.teardown import tend
 from shared.records.base import FRESH
 from shared.records.layout import DELETIONS, STATE
@@ -43,9 +43,9 @@ def make_line(app: App, cloud: Stack) -> Iterator[MakeLine]:
     cloud.control("POST", "/_local/pretend", {"deployments": {"match": "^clean-"}})
     made: list[Line] = []
 
-    def make(**fields: object) -> Line:
+    def make(*, kept: bool = False, **fields: object) -> Line:
         name = f"clean-{uuid4().hex[:8]}"
-        app.cloud.endpoints.create(name, tags={"droptune.line": name})
+        app.cloud.endpoints.create(name, tags={"droptune.line": name} | ({KEEP_TAG: "yes"} if kept else {}))
         settled(app, name)
         line = replace(Line(id=name, folder=name, base_model="Phi-4", endpoint=name), **fields)  # type: ignore[arg-type]
         if line.serving:
@@ -62,7 +62,7 @@ def make_line(app: App, cloud: Stack) -> Iterator[MakeLine]:
         app.cloud.endpoints.delete(line.endpoint)
         loaded = app.lines.load(line.id)
         assert loaded
-        app.lines.save(replace(loaded[0], rollout="", removed=app.cloud.blobs.now()), loaded[1])
+        app.lines.save(replace(loaded.record, rollout="", removed=app.cloud.blobs.now()), loaded.etag)
 
 
 def settled(app: App, endpoint: str) -> None:
@@ -113,7 +113,7 @@ def serving(app: App, days: int) -> Serving:
 def now_of(app: App, line: Line) -> Line:
     loaded = app.lines.load(line.id)
     assert loaded
-    return loaded[0]
+    return loaded.record
 
 
 def torn_down(app: App, line: Line) -> Line:
@@ -154,7 +154,7 @@ def test_a_notice_is_told_once(app: App, cloud: Stack, make_line: MakeLine) -> N
 
 def test_a_notice_is_taken_back_when_the_line_is_kept(app: App, make_line: MakeLine) -> None:
     now = app.cloud.blobs.now()
-    line = make_line(serving=serving(app, 9), noticed=now - DAY, kept_until=now + DAY)
+    line = make_line(serving=serving(app, 9), noticed=now - DAY, kept=True)
     cleanup(app)
     assert now_of(app, line).noticed is None
 
@@ -385,7 +385,7 @@ def test_one_that_stays_all_the_same_is_told_once(app: App, cloud: Stack, make_l
 
 def test_what_a_dying_host_had_to_tell_is_told_by_the_next_tick(app: App, cloud: Stack, make_line: MakeLine) -> None:
     now = app.cloud.blobs.now()
-    kept = make_line(serving=serving(app, 9), noticed=now - DAY, kept_until=now + DAY)
+    kept = make_line(serving=serving(app, 9), noticed=now - DAY, kept=True)
     gone = make_line(emptied=now - 40 * DAY, tearing_down=True, remove_endpoint=True)
     with dying(app, "before"), pytest.raises(HostDied):
         cleanup(app)
@@ -403,7 +403,7 @@ def test_what_a_dying_host_had_to_tell_is_told_by_the_next_tick(app: App, cloud:
 
 def test_what_is_told_again_after_a_crash_is_the_same_event(app: App, cloud: Stack, make_line: MakeLine) -> None:
     now = app.cloud.blobs.now()
-    line = make_line(serving=serving(app, 9), noticed=now - DAY, kept_until=now + DAY)
+    line = make_line(serving=serving(app, 9), noticed=now - DAY, kept=True)
     with dying(app, "after"), pytest.raises(HostDied):
         cleanup(app)
     later(app, cloud, timedelta(minutes=1))
@@ -457,7 +457,7 @@ def a_run(app: App, phase: Phase, **changes: Any) -> Run:
 def ended(app: App, run: Run) -> None:
     loaded = app.runs.load(run.id)
     assert loaded
-    app.runs.save(replace(loaded[0], phase=Phase.FAILED), loaded[1])
+    app.runs.save(replace(loaded.record, phase=Phase.FAILED), loaded.etag)
     app.runs.retire(run.id)
 
 

@@ -476,4 +476,4 @@ def test_what_finetune_yaml_demands_is_in_the_runs_record(app: App) -> None:
         (run_id,) = datasets_of(read_folder(app, folder))
         loaded = app.runs.load(run_id)
         assert loaded
-        assert loaded[0].promotion == wanted
+        assert loaded.record.promotion == wanted

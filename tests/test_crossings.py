@@ -64,7 +64,7 @@ def a_line(app: App, key: str, **changes: Any) -> Line:
 def line_now(app: App, key: str) -> Line:
     loaded = app.lines.load(f"l{key}")
     assert loaded
-    return loaded[0]
+    return loaded.record
 
 
 def serving(app: App, run: str, model: str) -> Serving:
@@ -125,7 +125,7 @@ def test_an_end_waits_until_what_was_just_made_can_be_seen(app: App, key: str, p
     assert waiting.wake
     loaded = app.runs.load(run.id)
     assert loaded
-    app.runs.save(replace(waiting, since=run.since - timedelta(minutes=6)), loaded[1])
+    app.runs.save(replace(waiting, since=run.since - timedelta(minutes=6)), loaded.etag)
     advance(app, run.id, None)
     assert reload(app, run.id).phase is Phase.CANCELLED
 
@@ -166,7 +166,7 @@ def test_a_poisoned_message_parks_its_run_although_somebody_changes_that_meanwhi
         eventually(lambda: cloud.control("GET", "/_local/faults")[0]["taken"])  # from here on it is on its way
         loaded = app.runs.load(run.id)
         assert loaded
-        app.runs.save(replace(loaded[0], notes=("somebody was here",)), loaded[1])
+        app.runs.save(replace(loaded.record, notes=("somebody was here",)), loaded.etag)
     finally:
         worker.join()
         cloud.control("DELETE", "/_local/faults")
@@ -192,7 +192,7 @@ def test_a_pin_does_not_stop_a_rollout_that_has_begun(app: App, key: str) -> Non
     assert seen.pinned == "ann"
     loaded = app.lines.load(line.id)
     assert loaded
-    app.lines.save(replace(line, rollout=run.id), loaded[1])
+    app.lines.save(replace(line, rollout=run.id), loaded.etag)
     seen = OBSERVE[Phase.REGISTERED](app, run)
     assert isinstance(seen, Rollout)
     assert seen.pinned == ""

@@ -33,7 +33,7 @@ app = App.of(Settings.read(os.environ))
 app = replace(app, settings=replace(app.settings, settle=timedelta(0)))
 for _ in range(3):
     advance(app, sys.argv[1], None)
-    run = app.runs.load(sys.argv[1])[0]
+    run = app.runs.load(sys.argv[1]).record
     if run.phase != "received":
         break
 """

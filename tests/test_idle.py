@@ -25,7 +25,6 @@ usages = st.builds(
     since=times,
     emptied=times,
     noticed=times,
-    kept_until=times | st.just(NOW + DAY),
     kept_by_tag=st.booleans(),
     rolling_out=st.booleans(),
     requests=st.none() | st.floats(min_value=0, max_value=100),
@@ -68,7 +67,6 @@ def test_nothing_goes_without_a_notice_that_ran_out_proven_silence_and_age(usage
 def test_a_kept_endpoint_and_one_in_mid_rollout_stay(usage: Usage) -> None:
     for spared in (
         replace(usage, kept_by_tag=True),
-        replace(usage, kept_until=NOW + DAY),
         replace(usage, rolling_out=True),
     ):
         assert isinstance(verdict(spared, POLICY, NOW), Keep)

@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import function_app
+from shared.records.layout import DATASET_EVENTS_QUEUE, JOB_EVENTS_QUEUE, PREPARE_QUEUE, STEPS_QUEUE
+
 REPO = Path(__file__).parents[1]
 HEAVY = (
     "azure.ai.ml",
@@ -57,3 +60,14 @@ def test_indexing_yields_exactly_the_functions_and_loads_nothing_heavy() -> None
         m for m in index["modules"] if m.split(".")[0] in HEAVY or any(m == h or m.startswith(h + ".") for h in HEAVY)
     ]
     assert loaded == []
+
+
+def test_the_triggers_listen_to_the_queues_of_the_layout() -> None:
+    queues = [
+        binding["queueName"]
+        for function in function_app.app.get_functions()
+        for binding in function.get_dict_repr()["bindings"]
+        if binding["type"] == "queueTrigger"
+    ]
+    ours = (DATASET_EVENTS_QUEUE, JOB_EVENTS_QUEUE, PREPARE_QUEUE, STEPS_QUEUE)
+    assert sorted(queues) == sorted([*ours, *(f"{queue}-poison" for queue in ours)])

@@ -58,7 +58,7 @@ def put(app: App, folder: str, **files: bytes) -> None:
 
 def runs_of(app: App, folder: str) -> list[Run]:
     found = (app.runs.load(run_id) for run_id in datasets_of(read_folder(app, folder)))
-    return [loaded[0] for loaded in found if loaded]
+    return [loaded.record for loaded in found if loaded]
 
 
 def only_run(app: App, folder: str) -> Run:
@@ -159,8 +159,8 @@ def rejected(app: App, folder: str) -> Run:
     advance(app, run.id, None)
     loaded = app.runs.load(run.id)
     assert loaded
-    assert loaded[0].phase is Phase.REJECTED
-    return loaded[0]
+    assert loaded.record.phase is Phase.REJECTED
+    return loaded.record
 
 
 def test_a_source_beside_files_is_a_rejected_run_that_says_why(app: App, folder: str) -> None:

@@ -44,7 +44,7 @@ def test_a_record_comes_back_as_it_was_saved(app: App) -> None:
     assert app.runs.create(run)
     loaded = app.runs.load(run.id)
     assert loaded
-    assert loaded[0] == run
+    assert loaded.record == run
 
 
 def test_what_a_run_needs_of_its_spec_is_kept(app: App) -> None:
@@ -57,7 +57,7 @@ def test_what_a_run_needs_of_its_spec_is_kept(app: App) -> None:
         assert app.runs.create(run)
         loaded = app.runs.load(run.id)
         assert loaded
-        assert loaded[0] == run
+        assert loaded.record == run
 
 
 def test_a_record_of_an_older_version_is_read() -> None:
@@ -88,7 +88,7 @@ def test_a_run_is_made_once(app: App) -> None:
     assert not app.runs.create(replace(run, folder="other"))
     loaded = app.runs.load(run.id)
     assert loaded
-    assert loaded[0].folder == "faq"
+    assert loaded.record.folder == "faq"
 
 
 def test_of_two_who_read_the_same_record_the_second_to_save_loses(app: App) -> None:
@@ -102,7 +102,7 @@ def test_of_two_who_read_the_same_record_the_second_to_save_loses(app: App) -> N
         app.runs.save(replace(first, reason="theirs"), etag)
     loaded = app.runs.load(run.id)
     assert loaded
-    assert loaded[0].reason == "mine"
+    assert loaded.record.reason == "mine"
 
 
 def test_what_does_not_exist_is_none(app: App) -> None:
@@ -114,8 +114,8 @@ def changed(app: App, run: Run, **changes: object) -> Run:
     """The run, saved with these changes as the loop would."""
     loaded = app.runs.load(run.id)
     assert loaded
-    after = replace(loaded[0], **changes)  # type: ignore[arg-type]
-    app.runs.save(after, loaded[1])
+    after = replace(loaded.record, **changes)  # type: ignore[arg-type]
+    app.runs.save(after, loaded.etag)
     return after
 
 
@@ -173,7 +173,9 @@ def test_a_run_that_is_taken_up_again_works_and_is_shown_once_and_later_at_its_n
         app.runs.create(each)
     loaded = app.runs.load(run.id)
     assert loaded
-    app.runs.reopen(replace(loaded[0], phase=Phase.PREPARED, attempt=2, since=now + timedelta(hours=2)), loaded[1])
+    app.runs.reopen(
+        replace(loaded.record, phase=Phase.PREPARED, attempt=2, since=now + timedelta(hours=2)), loaded.etag
+    )
     assert is_active(app, run)
     assert shown(app).count(run.id) == 1
     app.runs.retire(run.id)  # by somebody who had read the older record
@@ -195,7 +197,7 @@ def test_a_run_that_is_taken_up_again_while_its_old_end_is_put_away_stays_active
     def reopen() -> None:
         loaded = app.runs.load(run.id)
         assert loaded
-        app.runs.reopen(replace(loaded[0], phase=Phase.PREPARED), loaded[1])
+        app.runs.reopen(replace(loaded.record, phase=Phase.PREPARED), loaded.etag)
 
     with behind_request(app, between, reopen):
         app.runs.retire(run.id)
@@ -211,7 +213,7 @@ def test_a_run_whose_old_end_is_put_away_while_it_is_taken_up_again_stays_active
     loaded = app.runs.load(run.id)
     assert loaded
     with behind_request(app, between, lambda: app.runs.retire(run.id)):
-        app.runs.reopen(replace(loaded[0], phase=Phase.PREPARED), loaded[1])
+        app.runs.reopen(replace(loaded.record, phase=Phase.PREPARED), loaded.etag)
     assert is_active(app, run)
 
 
@@ -262,10 +264,10 @@ def a_line(**changes: object) -> Line:
 def relined(app: App, line: Line, **changes: object) -> Line:
     loaded = app.lines.load(line.id)
     assert loaded
-    app.lines.save(replace(loaded[0], **changes), loaded[1])  # type: ignore[arg-type]
+    app.lines.save(replace(loaded.record, **changes), loaded.etag)  # type: ignore[arg-type]
     loaded = app.lines.load(line.id)
     assert loaded
-    return loaded[0]
+    return loaded.record
 
 
 def test_a_line_stands_until_its_endpoint_is_removed_and_again_when_it_is_rolled_out_to(app: App) -> None:

@@ -79,7 +79,7 @@ def lose(app: App, *records: Run | Line) -> None:
 def line_of(app: App, run: Run) -> Line:
     loaded = app.lines.load(run.line)
     assert loaded
-    return loaded[0]
+    return loaded.record
 
 
 def of(found: Recovered, key: str) -> list[str]:
@@ -119,7 +119,7 @@ def test_what_serves_is_known_again(quick: App, folder: str) -> None:
     loaded = quick.lines.load(line.id)
     assert loaded
     pinned = replace(back, pinned="ada")
-    quick.lines.save(pinned, loaded[1])
+    quick.lines.save(pinned, loaded.etag)
     lose(quick, run)
     recover(quick)
     assert line_of(quick, run) == pinned, "a record that is there is not written over"

@@ -38,6 +38,7 @@ from shared.lifecycle.slots import (
 from shared.records import layout
 from shared.records.layout import STATE
 from shared.records.run import Claim, Run
+from shared.records.store import TRIES
 from shared.run import slots
 from tests.conftest import forget
 from tests.test_sweep import submitted
@@ -362,7 +363,7 @@ def test_somebody_faster_is_met_by_trying_again_and_then_later(two: App, names: 
     slots.take(two, names[1])
     with pytest.raises(Transient, match=r"slots\.json was changed by others") as caught:
         slots._changed(two, meddle)
-    assert calls == slots.TRIES
+    assert calls == TRIES
     assert caught.value.after == timedelta(seconds=2)
     assert not slots.look(two, names[0]).held
 
@@ -473,13 +474,13 @@ def test_quota_is_waited_for_in_line_by_phase_and_attempt_and_forgotten_with_it(
 def run_of(app: App, run_id: str) -> Run:
     loaded = app.runs.load(run_id)
     assert loaded
-    return loaded[0]
+    return loaded.record
 
 
 def changed(app: App, run_id: str, **changes: Any) -> None:
     loaded = app.runs.load(run_id)
     assert loaded
-    app.runs.save(replace(loaded[0], **changes), loaded[1])
+    app.runs.save(replace(loaded.record, **changes), loaded.etag)
 
 
 def test_a_record_that_somebody_broke_keeps_its_slot(two: App, names: list[str]) -> None:

@@ -185,7 +185,7 @@ def test_of_those_who_wait_for_a_slot_it_wakes_whose_turn_it_is(app: App, folder
     assert woken(one) == []
     loaded = one.runs.load(holder.id)
     assert loaded
-    one.runs.save(replace(loaded[0], phase=Phase.FAILED), loaded[1])  # and dies before it gives its slot back
+    one.runs.save(replace(loaded.record, phase=Phase.FAILED), loaded.etag)  # and dies before it gives its slot back
     one.runs.retire(holder.id)
     sweep(one)
     assert woken(one) == [first.id]

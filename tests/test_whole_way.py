@@ -117,7 +117,7 @@ def run_in(app: App, folder: str, phase: Phase) -> Run | None:
 
 def emptied_line(app: App, run: Run) -> Line | None:
     loaded = app.lines.load(run.line)
-    return loaded[0] if loaded and loaded[0].emptied else None
+    return loaded.record if loaded and loaded.record.emptied else None
 
 
 def effects(stack: Stack) -> list[str]:

@@ -255,4 +255,4 @@ def line_of(app: App, run: Run) -> Any:
     loaded, endpoint = app.lines.load(run.line), app.cloud.endpoints.get(run.endpoint)
     assert loaded
     assert endpoint
-    return loaded[0].serving, loaded[0].latest, loaded[0].before, loaded[0].leaving, endpoint.traffic
+    return loaded.record.serving, loaded.record.latest, loaded.record.before, loaded.record.leaving, endpoint.traffic

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.app import App
-from shared.records.layout import DATASETS
+from shared.records.layout import DATASETS, PREPARED, part_of
 from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.settings import Settings
 
@@ -31,7 +31,7 @@ def upload(app: App, files: dict[str, str]) -> dict[str, str]:
 def ask(app: App, run: dict[str, Any]) -> dict[str, Any]:
     """Asks the endpoint of `run`, greedily, a question that it was not trained on: one of the run's test rows."""
     prepared = run["data_of"] or f"{run['id']}/{run['attempt']}"
-    first = next(app.cloud.blobs.stream("prepared", f"{prepared}/test.jsonl"))
+    first = next(app.cloud.blobs.stream(PREPARED, part_of(prepared, "test")))
     lines = first.splitlines()[: None if first.endswith(b"\n") else -1]
     row = json.loads(random.Random(run["id"]).choice(lines))  # noqa: S311
     conversation = conversation_of(row)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from shared import naming
-from shared.api.asked import may_be_id, until_unchanged, who
+from shared.api.asked import may_be_id, who
 from shared.api.run_commands import another_attempt
 from shared.app import App, wake
 from shared.errors import NotFound, Permanent
@@ -15,10 +15,10 @@ from shared.line.access import held_by
 from shared.line.trained import model_is_there
 from shared.records.line import Line, Serving
 from shared.records.run import Run
-from shared.records.store import readable
+from shared.records.store import compare_and_swap, readable
 from shared.run.restore import again
 
-log = logging.getLogger("droptune.commands")
+log = logging.getLogger("droptune.api.line_commands")
 
 
 def rollback(app: App, line_id: str, *, by: str = "") -> str:
@@ -30,7 +30,7 @@ def rollback(app: App, line_id: str, *, by: str = "") -> str:
             raise Permanent(f"line {line.id} has served nothing before that: there is nothing to roll back to")
         return _serve_again(app, line, line.before, line.latest, f"a rollback by {who(by)}")
 
-    return until_unchanged(attempt, f"line {line_id}")
+    return compare_and_swap(attempt, f"line {line_id}")
 
 
 def revive(app: App, line_id: str, *, by: str = "") -> str:
@@ -44,7 +44,7 @@ def revive(app: App, line_id: str, *, by: str = "") -> str:
             raise Permanent(f"line {line.id} has served nothing yet: upload a dataset, or droptune retry a run of it")
         return _serve_again(app, line, line.latest, line.latest, f"a revival by {who(by)}")
 
-    return until_unchanged(attempt, f"line {line_id}")
+    return compare_and_swap(attempt, f"line {line_id}")
 
 
 def pin(app: App, line_id: str, *, by: str = "") -> str:
@@ -60,12 +60,12 @@ def pin(app: App, line_id: str, *, by: str = "") -> str:
         rolling = app.runs.load(line.rollout) if line.rollout else None
         under_way = (
             f"; run {line.rollout} is being rolled out already: droptune cancel {line.rollout} stops it"
-            if rolling and not rolling[0].phase.ended
+            if rolling and not rolling.record.phase.ended
             else ""
         )
         return f"line {line.id} is pinned to {line.serving.model}{under_way}"
 
-    return until_unchanged(attempt, f"line {line_id}")
+    return compare_and_swap(attempt, f"line {line_id}")
 
 
 def unpin(app: App, line_id: str, *, by: str = "") -> str:
@@ -83,7 +83,7 @@ def unpin(app: App, line_id: str, *, by: str = "") -> str:
         waited = f"; {', '.join(run.id for run in held)} goes on" if held else ""
         return f"line {line.id} is {'not pinned any more' if line.pinned else 'not pinned'}{waited}"
 
-    return until_unchanged(attempt, f"line {line_id}")
+    return compare_and_swap(attempt, f"line {line_id}")
 
 
 def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) -> str:
@@ -94,9 +94,9 @@ def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: 
     other = held_by(app, line, run)
     waits = f", after {other}" if other else ""
     known = app.runs.load(run.id)
-    if known and not known[0].phase.ended:
-        wake(app, known[0])
-        return f"run {run.id} does that already; it is {known[0].phase}{waits}"
+    if known and not known.record.phase.ended:
+        wake(app, known.record)
+        return f"run {run.id} does that already; it is {known.record.phase}{waits}"
     if known:
         return f"{another_attempt(app, *known, why)}{waits}"
     app.runs.create(run)  # False: somebody asked for the same just now
@@ -110,8 +110,8 @@ def _line(app: App, name: str) -> tuple[Line, str]:
     if loaded:
         return loaded
     known = (naming.line_id(name, app.settings.base_model), *app.lines.standing())
-    lines = {line[0].id: line for key in known if (line := readable(app.lines, key))}
-    found = [line for line in lines.values() if name in (line[0].endpoint, line[0].folder)]
+    lines = {line.record.id: line for key in known if (line := readable(app.lines, key))}
+    found = [line for line in lines.values() if name in (line.record.endpoint, line.record.folder)]
     if not found:
         raise NotFound(f"there is no line {name}: name one by its id, its endpoint or its dataset's folder")
     if len(found) > 1:
@@ -123,7 +123,7 @@ def _line(app: App, name: str) -> tuple[Line, str]:
 def _active(app: App) -> Iterator[Run]:
     for run_id, _ in app.runs.active():
         if loaded := readable(app.runs, run_id):
-            yield loaded[0]
+            yield loaded.record
 
 
 ON_LINES: dict[str, Callable[..., str]] = {"rollback": rollback, "revive": revive, "pin": pin, "unpin": unpin}

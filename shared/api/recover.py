@@ -32,7 +32,7 @@ from shared.records.line import Heading, Leaving, Line, Serving
 from shared.records.run import Pinned, Run
 from shared.run import slots
 
-log = logging.getLogger("droptune.recover")
+log = logging.getLogger("droptune.api.recover")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +150,7 @@ def _pinned(found: Mapping[str, str]) -> Pinned | None:
 def _recover_line(work: _Work, endpoint: Endpoint, deployments: list[Deployment]) -> None:
     app, line_id = work.app, endpoint.tags[tags.LINE]
     if loaded := app.lines.load(line_id):
-        work.lines[line_id] = loaded[0]
+        work.lines[line_id] = loaded.record
         return
     line = tags.line_of(endpoint.tags) or _line_by_runs(work, line_id)
     if line is None or line.id != line_id:
@@ -226,7 +226,7 @@ def _run_of(work: _Work, deployment: Deployment) -> Run | None:
     """The run of a deployment: its record, else what the tags say of it."""
     run = tags.run_of(deployment.tags, since=work.now)
     loaded = work.app.runs.load(run.id) if run else None
-    return loaded[0] if loaded else run
+    return loaded.record if loaded else run
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
@@ -235,11 +235,11 @@ def _run_of(work: _Work, deployment: Deployment) -> Run | None:
 def _recover_run(work: _Work, trace: _Trace) -> None:
     app, run = work.app, trace.run
     if loaded := app.runs.load(run.id):
-        if not loaded[0].phase.ended and app.cloud.blobs.head("state", f"active/{run.id}") is None:
+        if not loaded.record.phase.ended and not app.runs.is_marked(run.id):
             with suppress(Conflict):
                 app.runs.reopen(*loaded)
             work.done(f"run {run.id} is among those that work again")
-        _recover_rest(work, loaded[0])
+        _recover_rest(work, loaded.record)
         return
     recovered = _as_found(work, trace)
     if not app.runs.create(recovered):

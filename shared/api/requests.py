@@ -19,7 +19,7 @@ from shared.api.run_commands import ON_RUNS
 from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent, Transient
 
-log = logging.getLogger("droptune.requests")
+log = logging.getLogger("droptune.api.requests")
 
 PRINCIPAL = "x-ms-client-principal-name"
 """Who is signed in, where App Service's authentication stands before the app, which sets it itself."""

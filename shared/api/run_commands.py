@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from shared.api.asked import may_be_id, until_unchanged, who
+from shared.api.asked import may_be_id, who
 from shared.app import App, wake
 from shared.errors import Conflict, NotFound, Permanent
 from shared.intake.folder import datasets_of, read_folder
@@ -20,9 +20,9 @@ from shared.lifecycle.phase import Phase
 from shared.line.trained import model_is_there, trained
 from shared.records.line import newer_that_serves, serves_same
 from shared.records.run import Run
-from shared.records.store import readable
+from shared.records.store import compare_and_swap, readable
 
-log = logging.getLogger("droptune.commands")
+log = logging.getLogger("droptune.api.run_commands")
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def retry(app: App, run_id: str, *, by: str = "") -> str:
         _save(app, replace(told, parked="", parked_at=None, crashes=0, resumed=now), etag)
         return f"run {run.id} is not parked any more, and goes on where it was: {run.phase}"
 
-    return until_unchanged(attempt, f"run {run_id}")
+    return compare_and_swap(attempt, f"run {run_id}")
 
 
 def cancel(app: App, run_id: str, *, by: str = "") -> str:
@@ -61,7 +61,7 @@ def cancel(app: App, run_id: str, *, by: str = "") -> str:
             wake(app, run)
             return f"run {run.id} is ending already, as {run.ending}: {run.reason}"
         line = app.lines.load(run.line)
-        if line and line[0].serving and line[0].serving.run == run.id:
+        if line and line.record.serving and line.record.serving.run == run.id:
             raise Permanent(f"run {run.id} serves already: droptune rollback {run.line} serves what served before")
         reason = f"cancelled by {who(by)}"
         told = run.told(app.cloud.blobs.now(), reason)
@@ -71,7 +71,7 @@ def cancel(app: App, run_id: str, *, by: str = "") -> str:
         held[Phase.CHECKING] = held[Phase.DEPLOYING]
         return f"run {run.id} ends as cancelled" + (f"; {held[run.phase]}" if run.phase in held else "")
 
-    return until_unchanged(attempt, f"run {run_id}")
+    return compare_and_swap(attempt, f"run {run_id}")
 
 
 def approve(app: App, run_id: str, *, by: str = "") -> str:
@@ -99,7 +99,7 @@ def approve(app: App, run_id: str, *, by: str = "") -> str:
         _save(app, replace(told, approved=who(by), resumed=now, passed=None, waiting="", held=""), etag)
         return f"run {run.id} is approved: if it still answers, it gets the traffic of endpoint {run.endpoint}"
 
-    return until_unchanged(attempt, f"run {run_id}")
+    return compare_and_swap(attempt, f"run {run_id}")
 
 
 def another_attempt(app: App, run: Run, etag: str, by: str) -> str:
@@ -170,7 +170,7 @@ def _with_twin(app: App, run: Run) -> Run:
     are the same; the run has a copy of its own. Raises Permanent where the line serves it.
     """
     line = app.lines.load(run.line)
-    if line and serves_same(line[0], run):
+    if line and serves_same(line.record, run):
         raise Permanent(f"run {run.id} is {run.phase}, {run.reason}: there is nothing to train, nor to deploy")
     twin = trained(app, run)
     if twin is None:
@@ -178,7 +178,9 @@ def _with_twin(app: App, run: Run) -> Run:
     loaded = readable(app.runs, twin.run)
     if loaded is None:
         return replace(run, model=twin.model)
-    return replace(run, model=twin.model, job=loaded[0].job, data_of=loaded[0].prepared, pinned=loaded[0].pinned)
+    return replace(
+        run, model=twin.model, job=loaded.record.job, data_of=loaded.record.prepared, pinned=loaded.record.pinned
+    )
 
 
 def _make_way(app: App, run: Run) -> None:
@@ -192,10 +194,9 @@ def _make_way(app: App, run: Run) -> None:
     if line.heading is None or line.heading.order <= run.order:
         return
     heading = app.runs.load(line.heading.run)
-    if heading and not heading[0].phase.ended:
-        raise Permanent(
-            f"run {heading[0].id} is newer and is {heading[0].phase}: cancel it first, or upload the dataset again"
-        )
+    if heading and not heading.record.phase.ended:
+        newer, phase = heading.record.id, heading.record.phase
+        raise Permanent(f"run {newer} is newer and is {phase}: cancel it first, or upload the dataset again")
     app.lines.save(replace(line, heading=None), etag)
 
 

@@ -39,7 +39,7 @@ def run(app: App, run_id: str) -> bytes | None:
     loaded = app.runs.load(run_id)
     if loaded is None:
         return None
-    record = loaded[0]
+    record = loaded.record
     body: dict[str, Any] = msgspec.to_builtins(record)
     try:
         report, _ = app.cloud.blobs.read(PREPARED, layout.report(record.prepared))

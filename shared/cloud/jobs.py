@@ -35,7 +35,6 @@ class JobView:
     status: str
     why: str = ""
     created: datetime | None = None
-    studio_url: str = ""
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -239,6 +238,5 @@ def _view(found: Any) -> JobView:
         name=found.name,
         status=plain(found.status),
         created=created.replace(tzinfo=created.tzinfo or UTC).astimezone(UTC) if created else None,
-        studio_url=found.studio_url or "",
         tags=dict(found.tags or {}),
     )

@@ -19,7 +19,7 @@ from shared.cloud.failures import translated
 from shared.errors import NotFound, Permanent, Transient
 from shared.training.compute import Allowance, instances_counted, lacking
 
-log = logging.getLogger("droptune.quota")
+log = logging.getLogger("droptune.cloud.quota")
 
 TOTAL = "TotalDedicatedCores"
 _ROLE = "a role with */read on the subscription (Monitoring Reader)"

@@ -26,7 +26,7 @@ from shared.records.layout import DATASETS, STATE
 from shared.records.run import File, Run
 from shared.serving.gate import Promotion
 
-log = logging.getLogger("droptune.intake")
+log = logging.getLogger("droptune.intake.arrivals")
 
 
 def uploaded(app: App, body: bytes) -> None:
@@ -49,12 +49,15 @@ def job_changed(app: App, body: bytes) -> None:
         ignored("job_event", event.reason)
         return
     loaded = app.runs.load(event.run_id.rpartition("-")[0])
-    if loaded is None or naming.job_name(loaded[0].id, loaded[0].attempt) != event.run_id:
+    if loaded is None or naming.job_name(loaded.record.id, loaded.record.attempt) != event.run_id:
         ignored("unknown_job", f"job {event.run_id} is not the job of any run")
-    elif loaded[0].phase not in (Phase.PREPARED, Phase.TRAINING):  # it may have been submitted without being noted yet
-        ignored("over_job", f"job {event.run_id}, whose run is {loaded[0].phase} already")
+    elif loaded.record.phase not in (
+        Phase.PREPARED,
+        Phase.TRAINING,
+    ):  # it may have been submitted without being noted yet
+        ignored("over_job", f"job {event.run_id}, whose run is {loaded.record.phase} already")
     else:
-        wake(app, loaded[0])
+        wake(app, loaded.record)
 
 
 def undelivered(app: App, body: bytes) -> None:
@@ -127,7 +130,7 @@ def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
 def _reject(app: App, folder: Folder) -> None:
     """A finetune.yaml that can't be followed is a run that ends first thing: its owner has to hear of it."""
     spec, now = folder.files[FILE_NAME], app.cloud.blobs.now()
-    path = f"{folder.name}/{FILE_NAME}"
+    path = layout.dataset_file(folder.name, FILE_NAME)
     run = Run(
         id=naming.run_id(path, {}, spec.etag, 0),
         folder=folder.name,

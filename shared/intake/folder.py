@@ -16,7 +16,7 @@ from shared.dataset.folder import Contents, DataFile, Dataset, contents
 from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT, Spec
 from shared.dataset.spec.finetune import parse
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records.layout import DATASETS
+from shared.records.layout import DATASETS, dataset_file
 from shared.records.run import File
 
 
@@ -42,20 +42,20 @@ class Folder:
 
 def read_folder(app: App, name: str) -> Folder:
     """Lists the folder and reads its finetune.yaml. Raises Transient when that changes under the reader's hands."""
-    files = {
-        blob.name.removeprefix(f"{name}/"): DataFile(
-            name=blob.name.removeprefix(f"{name}/"), etag=blob.etag, size=blob.size, modified=blob.last_modified
-        )
-        for blob in app.cloud.blobs.list(DATASETS, f"{name}/")
+    prefix = dataset_file(name)
+    found = [
+        DataFile(name=blob.name.removeprefix(prefix), etag=blob.etag, size=blob.size, modified=blob.last_modified)
+        for blob in app.cloud.blobs.list(DATASETS, prefix)
         if not blob.name.endswith("/")
-    }
+    ]
+    files = {file.name: file for file in found}
     if FILE_NAME not in files:
         return Folder(name=name, files=files)
     file = files[FILE_NAME]
     if file.size > SIZE_LIMIT:
         return Folder(name=name, files=files, problem=f"{FILE_NAME}: {file.size} bytes; it may have {SIZE_LIMIT}")
     try:
-        data, _ = app.cloud.blobs.read(DATASETS, f"{name}/{FILE_NAME}", if_match=file.etag)
+        data, _ = app.cloud.blobs.read(DATASETS, dataset_file(name, FILE_NAME), if_match=file.etag)
     except (NotFound, Conflict):
         raise Transient(f"{name}/{FILE_NAME} has just changed", after=timedelta(seconds=1)) from None
     try:
@@ -88,7 +88,7 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
 def taken(folder: str, dataset: Dataset) -> dict[str, Any]:
     """The fields of a run that say which blobs it takes."""
     return {
-        role: File(name=f"{folder}/{file.name}", etag=file.etag, size=file.size) if file else None
+        role: File(name=dataset_file(folder, file.name), etag=file.etag, size=file.size) if file else None
         for role, file in (
             ("train", dataset.train),
             ("validation", dataset.validation),

@@ -20,7 +20,7 @@ from shared.records.outbox import tell
 from shared.records.run import Run
 from shared.records.tags import RUN
 
-log = logging.getLogger("droptune.lines")
+log = logging.getLogger("droptune.line.access")
 
 WHOLE = 100
 """Percent of an endpoint's traffic."""
@@ -68,7 +68,7 @@ def reopen_line(app: App, line: Line, etag: str) -> None:
 def serves(app: App, run: Run) -> bool:
     """Whether the line says that this run serves."""
     loaded = app.lines.load(run.line)
-    return loaded is not None and loaded[0].serving is not None and loaded[0].serving.run == run.id
+    return loaded is not None and loaded.record.serving is not None and loaded.record.serving.run == run.id
 
 
 def ours(app: App, endpoint: str) -> set[str]:
@@ -114,12 +114,14 @@ def held_by(app: App, line: Line, run: Run) -> str:
         other = app.runs.load(line.rollout)
     except msgspec.MsgspecError:
         return f"{what}, whose record can't be read"
-    if other is None or other[0].phase.ended:
+    if other is None or other.record.phase.ended:
         return ""
-    waits = other[0].parked or (other[0].waiting if other[0].held or "quota" in other[0].waiting else "")
-    if not waits or other[0].ending:
+    waits = other.record.parked or (
+        other.record.waiting if other.record.held or "quota" in other.record.waiting else ""
+    )
+    if not waits or other.record.ending:
         return what
-    how = "is parked" if other[0].parked else "itself waits"
+    how = "is parked" if other.record.parked else "itself waits"
     return f"{what}, which {how} ({waits}); droptune cancel {line.rollout} ends it"
 
 
@@ -130,7 +132,7 @@ def is_active(app: App, run_id: str) -> bool:
     except msgspec.MsgspecError:
         log.exception("run %s can't be read, and is taken for one that works", run_id)
         return True
-    return loaded is not None and not loaded[0].phase.ended
+    return loaded is not None and not loaded.record.phase.ended
 
 
 def save_and_tell(app: App, line: Line, etag: str) -> tuple[Line, str]:

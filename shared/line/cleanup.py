@@ -26,7 +26,7 @@ from shared.records.tags import RUN
 from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
 from shared.settings import Settings
 
-log = logging.getLogger("droptune.cleanup")
+log = logging.getLogger("droptune.line.cleanup")
 
 KEEP_TAG = "droptune.keep"
 LATE = timedelta(minutes=1)
@@ -169,7 +169,6 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, rolling_o
         since=line.serving.since if line.serving else None,
         emptied=line.emptied,
         noticed=line.noticed,
-        kept_until=line.kept_until,
         kept_by_tag=KEEP_TAG in endpoint.tags,
         rolling_out=rolling_out,
     )

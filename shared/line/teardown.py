@@ -11,7 +11,7 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.line.access import is_active, remove_deployments, save_and_tell, tell_and_save
 from shared.records.line import Line
 
-log = logging.getLogger("droptune.cleanup")
+log = logging.getLogger("droptune.line.teardown")
 
 
 AGAIN = timedelta(seconds=5)
@@ -20,7 +20,7 @@ AGAIN = timedelta(seconds=5)
 def tend(app: App, line_id: str, token: str | None) -> None:
     """Takes the upkeep of a line as far as it goes now: its teardown, or the end of what leaves."""
     loaded = app.lines.load(line_id)
-    if loaded is None or (token is not None and (loaded[0].wake is None or loaded[0].wake.token != token)):
+    if loaded is None or (token is not None and (loaded.record.wake is None or loaded.record.wake.token != token)):
         return
     try:
         line, etag = tell_and_save(app, *loaded)
@@ -31,7 +31,7 @@ def tend(app: App, line_id: str, token: str | None) -> None:
     except Conflict:
         # If it was our own save, whose answer was lost, the record has a timer for which no message is on its way.
         log.info("line %s changed meanwhile: looked at again", line_id)
-        wake(app, loaded[0], after=AGAIN)
+        wake(app, loaded.record, after=AGAIN)
 
 
 def _end_grace(app: App, line: Line, etag: str) -> None:

@@ -19,6 +19,7 @@ DEAD_LETTERS = "deadletter"
 """What Event Grid could not deliver, under names of its own."""
 
 # Queues; what fails too often in one comes to `<queue>-poison` --------------------------------------------------------
+# functions/ spells them once more: the index of the app loads nothing of shared/. A test holds the two together.
 
 DATASET_EVENTS_QUEUE = "dataset-events"
 JOB_EVENTS_QUEUE = "job-events"

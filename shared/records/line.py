@@ -103,7 +103,6 @@ class Line:
     emptied: datetime | None = None
     removed: datetime | None = None
     instances: int = 0
-    kept_until: datetime | None = None
     untold: tuple[Notice, ...] = ()
 
     def to_tell(self, at: datetime, kind: str, why: str) -> Line:

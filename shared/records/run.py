@@ -21,7 +21,7 @@ from shared.serving.smoke import Silence
 if TYPE_CHECKING:
     pass
 
-log = logging.getLogger("droptune.records")
+log = logging.getLogger("droptune.records.run")
 
 HISTORY_LIMIT = 200
 

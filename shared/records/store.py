@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,7 @@ from shared.records.run import Run
 if TYPE_CHECKING:
     from shared.cloud.blobs import Blobs
 
-log = logging.getLogger("droptune.records")
+log = logging.getLogger("droptune.records.store")
 
 
 STILLBORN = timedelta(minutes=15)
@@ -27,6 +27,30 @@ STILLBORN = timedelta(minutes=15)
 
 
 _DIGITS = 16
+
+
+TRIES = 8
+"""One of all who try at the same time succeeds each time, so to lose so often takes many."""
+
+
+def compare_and_swap[R](attempt: Callable[[], R], what: str) -> R:
+    """What `attempt` gives, which reads, changes and saves: done again as long as somebody else is faster.
+
+    Raises Conflict when that happens TRIES times in a row.
+    """
+    for _ in range(TRIES):
+        try:
+            return attempt()
+        except Conflict:
+            log.info("%s changed meanwhile: read again", what)
+    raise Conflict(f"{what} changes all the time: try again in a minute")
+
+
+class Loaded[T: (Run, Line)](NamedTuple):
+    """A record as it was read. Whoever saves it names the ETag, and loses if somebody else was faster."""
+
+    record: T
+    etag: str
 
 
 class Records[T: (Run, Line)]:
@@ -54,13 +78,13 @@ class Records[T: (Run, Line)]:
         """Since when the record is over, None while it is open."""
         raise NotImplementedError
 
-    def load(self, key: str) -> tuple[T, str] | None:
-        """The record and its ETag, or None. Raises msgspec.ValidationError when somebody broke it by hand."""
+    def load(self, key: str) -> Loaded[T] | None:
+        """The record, or None. Raises msgspec.ValidationError when somebody broke it by hand."""
         try:
             data, etag = self._blobs.read(STATE, self._name(key))
         except NotFound:
             return None
-        return msgspec.json.decode(data, type=self._kind), etag
+        return Loaded(msgspec.json.decode(data, type=self._kind), etag)
 
     def save(self, record: T, etag: str) -> str:
         """Replaces the record that was read with `etag`; answers with the new ETag. Raises Conflict."""
@@ -79,6 +103,10 @@ class Records[T: (Run, Line)]:
             self.retire(record.id)
         return True
 
+    def is_marked(self, key: str) -> bool:
+        """Whether the record counts as open: one that is, and is not marked, is looked at by nobody."""
+        return self._blobs.head(STATE, f"{self._open}{key}") is not None
+
     def marked(self) -> Iterator[tuple[str, datetime]]:
         """Ids of the records that are open, with the time that the marker of each was made."""
         for blob in self._blobs.list(STATE, self._open):
@@ -93,7 +121,7 @@ class Records[T: (Run, Line)]:
         marker = self._blobs.head(STATE, f"{self._open}{key}")
         loaded = self.load(key)
         if loaded:
-            at = self._ended(loaded[0])
+            at = self._ended(loaded.record)
             if at is None:
                 return
             self._blobs.write(STATE, f"{self._over}{_newest_first(at)}-{key}", b"")
@@ -123,12 +151,12 @@ class Records[T: (Run, Line)]:
         """
         marked = sorted(self.marked(), key=lambda each: each[1], reverse=True)[:limit]
         keys = [key for key, _ in marked]
-        found = [loaded[0] for key in keys if (loaded := readable(self, key))]
+        found = [loaded.record for key in keys if (loaded := readable(self, key))]
         seen = set(keys)
         for blob in self._blobs.list(STATE, self._over, page=limit):
             key = blob.name[len(self._over) + _DIGITS + 1 :]
             if key not in seen and (loaded := readable(self, key)):
-                found.append(loaded[0])
+                found.append(loaded.record)
             seen.add(key)
             if len(seen) == len(keys) + limit:
                 break
@@ -138,7 +166,7 @@ class Records[T: (Run, Line)]:
         self._blobs.write(STATE, f"{self._open}{key}", b"")
 
 
-def readable[T: (Run, Line)](records: Records[T], key: str) -> tuple[T, str] | None:
+def readable[T: (Run, Line)](records: Records[T], key: str) -> Loaded[T] | None:
     """As `load`; None as well where somebody broke the record by hand: the others are not to suffer from that."""
     try:
         return records.load(key)

@@ -23,7 +23,7 @@ from shared.records.store import readable
 from shared.run.restore import again
 from shared.run.slots import free_slot
 
-log = logging.getLogger("droptune.release")
+log = logging.getLogger("droptune.run.ending")
 
 
 def release(app: App, run: Run) -> str:
@@ -79,7 +79,7 @@ def _brought_back(app: App, line: Line, run: Run) -> Run | None:
         return None  # it was torn down before, for other reasons; or it is the one that could not be brought back
     back = again(app, line, latest, latest, f"brought back, since run {run.id} did not go live")
     known = app.runs.load(back.id)
-    if known and known[0].phase.ended:
+    if known and known.record.phase.ended:
         before, etag = known
         back = replace(back, attempt=before.attempt + 1, history=(*before.history, *back.history))
         app.runs.reopen(back, etag)
@@ -101,8 +101,8 @@ def _let_go(app: App, line: Line, run: Run, etag: str) -> None:
 def _wake_next(app: App, line: Line, run: Run) -> None:
     """Wakes the line's newest run if it waits for the end of this one's rollout; others, or a crash: their timers."""
     newest = readable(app.runs, line.heading.run) if line.heading and line.heading.run != run.id else None
-    if newest and newest[0].phase is Phase.REGISTERED:
-        wake(app, newest[0])
+    if newest and newest.record.phase is Phase.REGISTERED:
+        wake(app, newest.record)
 
 
 def _take_for_newest(app: App, run: Run, line: Line, etag: str) -> None:

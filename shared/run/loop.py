@@ -28,7 +28,7 @@ from shared.run.ending import release
 from shared.run.observe import OBSERVE
 from shared.run.turn import Turn
 
-log = logging.getLogger("droptune.advance")
+log = logging.getLogger("droptune.run.loop")
 
 STEPS_AT_MOST = 20
 POLL_AT_MOST = timedelta(minutes=5)
@@ -90,7 +90,7 @@ def _advance(app: App, turn: Turn) -> None:
         match step:
             case Wait(seconds, why, held, wakes):
                 if other := readable(app.runs, wakes) if wakes else None:
-                    wake(app, other[0])
+                    wake(app, other.record)
                 _sleep(app, turn, None if seconds is None else timedelta(seconds=seconds), why, held)
                 return
             case Poll(why):
@@ -201,7 +201,7 @@ def _sleep(app: App, turn: Turn, after: timedelta | None, why: str, held: Held =
 def _look_again(app: App, run_id: str, after: timedelta) -> None:
     """Arms the run's timer after somebody else, or storage, came in between."""
     loaded = app.runs.load(run_id)
-    if loaded is None or loaded[0].phase.ended:
+    if loaded is None or loaded.record.phase.ended:
         return
     run, etag = loaded
     now = app.cloud.blobs.now()

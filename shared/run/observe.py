@@ -110,13 +110,13 @@ def _newer(line: Line | None, run: Run) -> str | None:
 def _trains(app: App, line: Line) -> bool:
     """Whether the newest run of the line has a job by now."""
     loaded = readable(app.runs, line.heading.run) if line.heading else None
-    return loaded is not None and loaded[0].phase is Phase.TRAINING
+    return loaded is not None and loaded.record.phase is Phase.TRAINING
 
 
 def _went_further(app: App, run_id: str) -> bool:
     """Whether a run has its model, and is on its way to the traffic: what is older need not be deployed any more."""
     loaded = readable(app.runs, run_id)
-    return loaded is not None and not loaded[0].ending and loaded[0].phase in ROLLOUT
+    return loaded is not None and not loaded.record.ending and loaded.record.phase in ROLLOUT
 
 
 def _job(app: App, run: Run) -> Job:
@@ -243,7 +243,7 @@ def _first_look(run: Run, what: str) -> bool:
 
 def _line(app: App, run: Run) -> Line | None:
     loaded = app.lines.load(run.line)
-    return loaded[0] if loaded else None
+    return loaded.record if loaded else None
 
 
 OBSERVE: dict[Phase, Callable[[App, Run], Seen]] = {

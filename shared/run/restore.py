@@ -39,7 +39,7 @@ def again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) ->
     rivals = [each for each in (line.serving, line.latest, line.heading) if each]
     ordinal = 1 + max(each.ordinal for each in rivals if each.uploaded == instead_of.uploaded)
     loaded, now = readable(app.runs, what.run), app.cloud.blobs.now()
-    base = loaded[0] if loaded else None
+    base = loaded.record if loaded else None
     origin = base.origin or what.run if base else what.run
     return Run(
         id=naming.again_id(line.id, instead_of.uploaded.isoformat(), what.model, ordinal),

@@ -40,12 +40,10 @@ from shared.lifecycle.slots import (
 )
 from shared.records.layout import SLOTS, STATE
 from shared.records.run import Run
-from shared.records.store import readable
+from shared.records.store import TRIES, compare_and_swap, readable
 
-log = logging.getLogger("droptune.slots")
+log = logging.getLogger("droptune.run.slots")
 
-TRIES = 8
-"""One of all who try at the same time succeeds each time, so to lose so often takes many hosts."""
 
 _turn = threading.Lock()  # the threads of a process need not lose against each other: one at a time
 
@@ -145,9 +143,9 @@ def _trains(app: App, run_id: str) -> bool:
         loaded = app.runs.load(run_id)
     except msgspec.MsgspecError:
         return True
-    if loaded is None or loaded[0].phase not in (Phase.PREPARED, Phase.TRAINING):
+    if loaded is None or loaded.record.phase not in (Phase.PREPARED, Phase.TRAINING):
         return False
-    return not loaded[0].parked or _job_may_run(app, loaded[0])
+    return not loaded.record.parked or _job_may_run(app, loaded.record)
 
 
 def _job_may_run(app: App, run: Run) -> bool:
@@ -166,7 +164,7 @@ def _job_may_run(app: App, run: Run) -> bool:
 def _waits(app: App, run_id: str) -> bool:
     """Whether the run comes when its turn has come. One that is parked gets a new place once it goes on."""
     loaded = readable(app.runs, run_id)
-    return loaded is not None and loaded[0].phase is Phase.PREPARED and not loaded[0].parked
+    return loaded is not None and loaded.record.phase is Phase.PREPARED and not loaded.record.parked
 
 
 def _attempt(run: Run) -> str:
@@ -177,7 +175,7 @@ def _attempt(run: Run) -> str:
 def _of(app: App, attempt: str) -> Run | None:
     """The run that stands in `short` as this; None where it is somewhere else by now."""
     loaded = readable(app.runs, attempt.split("/")[1])
-    return loaded[0] if loaded and _attempt(loaded[0]) == attempt else None
+    return loaded.record if loaded and _attempt(loaded.record) == attempt else None
 
 
 def _is_short(run: Run) -> bool:
@@ -206,7 +204,7 @@ def _as_found(app: App) -> Slots:
     Who has a job, or was about to submit it, holds a slot. What can't be seen any more is the starts of runs that have
     ended.
     """
-    runs = [loaded[0] for run_id, _ in app.runs.active() if (loaded := readable(app.runs, run_id))]
+    runs = [loaded.record for run_id, _ in app.runs.active() if (loaded := readable(app.runs, run_id))]
     holding = {run.id: run.since for run in runs if _has_begun(app, run)}
     waiting = {run.id: run.since for run in runs if run.held == "slot"}
     short = {_attempt(run): run.since for run in runs if run.held == "quota"}
@@ -225,23 +223,26 @@ def _changed(app: App, change: Callable[[Slots, datetime], Slots]) -> tuple[Slot
     `change` is asked again when somebody else was faster. So is one whose own write was answered with Conflict although
     it was done (see Blobs): changes are such that doing them twice is doing them once.
     """
-    with _turn:
-        for _ in range(TRIES):
-            slots, etag = _read(app)
-            now = app.cloud.blobs.now()
-            after = change(slots, now)
-            if after == slots:
-                return slots, now, False
-            try:
-                app.cloud.blobs.write(STATE, SLOTS, msgspec.json.encode(after), if_match=etag)
-            except Conflict:
-                continue
-            return after, now, True
-    raise Transient(f"{STATE}/{SLOTS} was changed by others {TRIES} times in a row", after=timedelta(seconds=2))
+
+    def attempt() -> tuple[Slots, datetime, bool]:
+        slots, etag = _read(app)
+        now = app.cloud.blobs.now()
+        after = change(slots, now)
+        if after != slots:
+            app.cloud.blobs.write(STATE, SLOTS, msgspec.json.encode(after), if_match=etag)
+        return after, now, after != slots
+
+    try:
+        with _turn:
+            return compare_and_swap(attempt, f"{STATE}/{SLOTS}")
+    except Conflict:
+        raise Transient(
+            f"{STATE}/{SLOTS} was changed by others {TRIES} times in a row", after=timedelta(seconds=2)
+        ) from None
 
 
 def free_slot(app: App, run: Run) -> None:
     """Gives the run's place among those that train back, and wakes whom that makes room for."""
     for run_id in free(app, run.id):
         if loaded := readable(app.runs, run_id):
-            wake(app, loaded[0])
+            wake(app, loaded.record)

@@ -21,7 +21,7 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.records.outbox import tell
 from shared.records.run import Claim, Run
 
-log = logging.getLogger("droptune.turn")
+log = logging.getLogger("droptune.run.turn")
 
 CLAIM = timedelta(minutes=3)
 RENEWED = CLAIM / 3

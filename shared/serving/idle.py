@@ -2,7 +2,7 @@
 
 Two phases, as people expect it of a tool that deletes: first a notice, then, after the grace time and if still nobody
 called, the deletion. Silence counts only where a positive control shows that the metrics would have told otherwise.
-`cleanup.py` gathers what is seen and carries out the verdict.
+`line/cleanup.py` gathers what is seen and carries out the verdict.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ class Usage:
     since: datetime | None
     emptied: datetime | None = None
     noticed: datetime | None = None
-    kept_until: datetime | None = None
     kept_by_tag: bool = False
     rolling_out: bool = False
     requests: float | None = None
@@ -70,7 +69,7 @@ type Verdict = Keep | Notice | Pending | Delete
 
 def verdict(usage: Usage, policy: Policy, now: datetime) -> Verdict:
     """What the cleanup owes this endpoint at `now`. Anything in doubt is kept: deleting is never a guess."""
-    if usage.kept_by_tag or (usage.kept_until and now < usage.kept_until):
+    if usage.kept_by_tag:
         return Keep("it is marked to be kept")
     if usage.rolling_out:
         return Keep("a rollout is under way")

@@ -145,7 +145,7 @@ def emptied(world: World) -> None:
         app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
     for run_id, _ in list(app.runs.active()):
         if loaded := app.runs.load(run_id):
-            app.runs.save(replace(loaded[0], phase=Phase.CANCELLED, claim=None, wake=None), loaded[1])
+            app.runs.save(replace(loaded.record, phase=Phase.CANCELLED, claim=None, wake=None), loaded.etag)
         app.runs.retire(run_id)
     app.cloud.blobs.delete("state", "slots.json")
 

@@ -251,7 +251,7 @@ class Machine(RuleBasedStateMachine):
     def _behind(self, run: Run) -> bool:
         """Whether a run waits for the rollout of one that waits for a person, which it says."""
         line = self._read(partial(self.world.app.lines.load, run.line))
-        first = self._run(line[0].rollout) if line and line[0].rollout != run.id else None
+        first = self._run(line.record.rollout) if line and line.record.rollout != run.id else None
         return first is not None and self._held(first) and f"droptune cancel {first.id}" in run.waiting
 
     def _nothing_forgotten(self) -> None:
@@ -297,14 +297,14 @@ class Machine(RuleBasedStateMachine):
 
     def _run(self, run_id: str) -> Run | None:
         loaded = self._read(lambda: self.world.app.runs.load(run_id)) if run_id else None
-        return loaded[0] if loaded else None
+        return loaded.record if loaded else None
 
     def _runs(self) -> list[Run]:
         return [run for run_id in self.world.known if (run := self._run(run_id))]
 
     def _lines(self) -> list[Line]:
         ids = dict.fromkeys(run.line for run in self._runs())
-        return [loaded[0] for line_id in ids if (loaded := self._read(partial(self.world.app.lines.load, line_id)))]
+        return [loaded.record for line_id in ids if (loaded := self._read(partial(self.world.app.lines.load, line_id)))]
 
     @staticmethod
     def _read[T](load: Callable[[], T]) -> T:

@@ -273,13 +273,13 @@ class World:
         """The record as it stands."""
         loaded = self.app.runs.load(run_id)
         assert loaded, f"there is no run {run_id}"
-        return loaded[0]
+        return loaded.record
 
     def line(self, line_id: str) -> Line:
         """The record as it stands."""
         loaded = self.app.lines.load(line_id)
         assert loaded, f"there is no line {line_id}"
-        return loaded[0]
+        return loaded.record
 
     def newest(self) -> Run | None:
         """The run that was made last."""

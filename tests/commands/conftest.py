@@ -75,19 +75,19 @@ def serving(run: str, model: str = "m:1", **changes: Any) -> Serving:
 def run_of(app: App, run: str | Run) -> Run:
     loaded = app.runs.load(run if isinstance(run, str) else run.id)
     assert loaded
-    return loaded[0]
+    return loaded.record
 
 
 def etag_of(app: App, run_id: str) -> str:
     loaded = app.runs.load(run_id)
     assert loaded
-    return loaded[1]
+    return loaded.etag
 
 
 def line_of(app: App, line: Line) -> Line:
     loaded = app.lines.load(line.id)
     assert loaded
-    return loaded[0]
+    return loaded.record
 
 
 def woken(app: App, run: str | Run, queue: str = STEPS_QUEUE) -> int:

@@ -57,7 +57,7 @@ def test_a_failed_run_begins_anew_with_its_data(app: App, key: str) -> None:
     loaded = app.runs.load(run_id)
     assert loaded
     failed = replace(
-        loaded[0],
+        loaded.record,
         phase=Phase.FAILED,
         reason="the job failed",
         job="j",
@@ -66,7 +66,7 @@ def test_a_failed_run_begins_anew_with_its_data(app: App, key: str) -> None:
         in_job=True,
         wake=None,
     )
-    app.runs.save(failed, loaded[1])
+    app.runs.save(failed, loaded.etag)
     app.runs.retire(run_id)
     run_commands.retry(app, run_id, by="ada")
     now = run_of(app, run_id)
@@ -108,7 +108,7 @@ def test_what_was_trained_is_not_trained_again(
     assert woken(app, run) == 1
     loaded = app.runs.load(run.id)
     assert loaded
-    app.runs.save(replace(now, phase=Phase.FAILED), loaded[1])
+    app.runs.save(replace(now, phase=Phase.FAILED), loaded.etag)
     run_commands.retry(app, run.id)
     assert run_of(app, run).attempt == 3
     assert run_of(app, run).prepared == f"{run.id}/1"

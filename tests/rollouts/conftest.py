@@ -318,7 +318,7 @@ class Stage:
         self.quiet()
         assert not [run_id for run_id, _ in self.app.runs.active()]
         loaded = self.app.lines.load(self.line_id)
-        assert loaded is None or not loaded[0].rollout
+        assert loaded is None or not loaded.record.rollout
         slots = json.loads(self.app.cloud.blobs.read("state", "slots.json")[0]) if self._has_slots() else {}
         assert not slots.get("holding")
         assert not slots.get("waiting")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shared.dataset.reading.files import Source, Table
     from shared.dataset.report import Report
 
-log = logging.getLogger("droptune.effects")
+log = logging.getLogger("droptune.run.actions.data")
 
 
 MIB = 1024 * 1024

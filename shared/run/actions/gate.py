@@ -27,7 +27,7 @@ from shared.serving.gate import Compared, Gate, Scores, score, verdict
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
 from shared.serving.smoke import SILENCE, Silence, shuffled, unanswered
 
-log = logging.getLogger("droptune.compare")
+log = logging.getLogger("droptune.run.actions.gate")
 
 ASKING = 10 * 60.0
 """Seconds of one turn: 200 rows may take longer than a function lives. The rest is asked in the next turns."""
@@ -203,7 +203,7 @@ class _Sheet:
     def _live(self) -> str:
         """The deployment to compare with."""
         loaded = self._app.lines.load(self._run.line) if self._rows else None
-        serving = loaded[0].serving if loaded and self._run.promotion.strategy != "replace" else None
+        serving = loaded.record.serving if loaded and self._run.promotion.strategy != "replace" else None
         return serving.deployment if serving and serving.deployment != self._run.deployment else ""
 
     def _read(self) -> _File | None:

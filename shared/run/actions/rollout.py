@@ -21,7 +21,7 @@ from shared.serving.smoke import SILENCE, Silence, Verdict, judge, unanswered
 if TYPE_CHECKING:
     pass
 
-log = logging.getLogger("droptune.effects")
+log = logging.getLogger("droptune.run.actions.rollout")
 
 
 class Unanswered(Transient):

@@ -27,7 +27,7 @@ from shared.training.step import Step, code, step
 if TYPE_CHECKING:
     pass
 
-log = logging.getLogger("droptune.effects")
+log = logging.getLogger("droptune.run.actions.train")
 
 
 def pin(app: App, run: Run) -> Run:
@@ -76,8 +76,8 @@ def lead(app: App, run: Run) -> Run:
     if before and before.order >= run.order:
         return run  # the next look finds that out
     save_line(app, replace(line, heading=Heading(run=run.id, uploaded=run.uploaded, ordinal=run.ordinal)), etag)
-    if before and before.run != run.id and (other := readable(app.runs, before.run)) and not other[0].phase.ended:
-        wake(app, other[0])
+    if before and before.run != run.id and (other := readable(app.runs, before.run)) and not other.record.phase.ended:
+        wake(app, other.record)
     return run
 
 
