@@ -18,8 +18,6 @@ from localcloud.azureml.cloud import Cloud
 from localcloud.azureml.store import Json
 
 log = logging.getLogger(__name__)
-
-
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 RESOURCE_GROUP = "local"
 WORKSPACE = "local"

@@ -14,20 +14,12 @@ from typing import Any
 from urllib.parse import quote
 
 type Json = dict[str, Any]
-
-
 LAG: ContextVar[timedelta | None] = ContextVar("LAG", default=None)
 """Set while a request is to be answered as if the service had not heard yet of the last changes."""
-
-
 _LONGEST_FILE_NAME = 255
 """Bytes, on every file system that matters here."""
-
-
 _KEPT_CHANGES, _KEPT_FOR = 20, timedelta(hours=1)
 """Of each document, for stale reads."""
-
-
 type Watcher = Callable[[str, str, Json | None, Json | None], None]
 """Hears of each change: kind, name, and the document before and after it."""
 

@@ -1,4 +1,7 @@
-"""What a person asks of a line: roll back, revive, pin, unpin."""
+"""What a person asks of a line: roll back, revive, pin and unpin.
+
+run_commands.py, which has those of a run, says how they answer.
+"""
 
 from __future__ import annotations
 

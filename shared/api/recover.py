@@ -1,11 +1,13 @@
-"""Lost records made again, from the tags of jobs, deployments and endpoints (see tags.py), and from what Azure shows.
+"""Lost records made again, from the tags of jobs, deployments and endpoints, and from what Azure shows.
+
+records/tags.py has what the tags tell.
 
 A record that exists is never written over, so it may be done again. A run whose job runs gets a slot, whatever the
-limits say (see slots.py); what went live is remembered, so that the same data are not trained again. What has no record
-and tells no way to it is named.
-Where Azure can't show what was meant, nothing is promoted and no money spent: a deployment that stands without traffic
-beside one that has it may have been about to serve, or may have served before, so its run asks for an approval; a model
-that nothing serves waits for `retry`. Called by the HTTP functions, for a person.
+limits say (see run/slots.py); what went live is remembered, so that the same data are not trained again. What has no
+record and tells no way to it is named. Where Azure can't show what was meant, nothing is promoted and no money spent: a
+deployment that stands without traffic beside one that has it may have been about to serve, or may have served before,
+so its run asks for an approval; a model that nothing serves waits for `retry`. Called by the HTTP functions, for a
+person.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a person asks for: retry, cancel and approve a run; roll back, revive, pin and unpin a line.
+"""What a person asks of a run: retry, cancel and approve it.
 
 Each is a function `(app, id, *, by)` that changes records under If-Match, wakes whom that concerns, and says in a
 sentence what happens next; the loop does the work. Raises NotFound when there is no such run or line, Permanent when it

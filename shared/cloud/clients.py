@@ -53,7 +53,7 @@ class _Once[T]:
 
 
 class Clients:
-    """What the effects send their requests with. `close` ends the connections; tokens are gone with the object."""
+    """What the adapters send their requests with. `close` ends the connections; tokens are gone with the object."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -1,7 +1,7 @@
 """What an SDK raises, said in the app's four errors.
 
 Every call in this package runs under `translated`, so that whoever reads a run's record learns what failed, where, in
-the service's own words, and what to do; and so that `advance` only ever decides between stopping and coming back.
+the service's own words, and what to do; and so that the loop only ever decides between stopping and coming back.
 The mapping is one function of plain facts; SDK modules are imported only once something was raised.
 """
 

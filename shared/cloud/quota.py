@@ -1,8 +1,8 @@
 """Whether Azure ML's quota has room for the nodes of a job, or for the instances of a deployment.
 
-Called by the looks, before a run trains and before it deploys: one call of the service each. Doubt is no objection.
-What the service does not tell, or can't tell now, it decides itself when it is asked for the machines, and its refusal
-for want of quota is a Transient too (see failures.py).
+Called by the looks at a run (run/observe.py), before a run trains and before it deploys: one call of the service each.
+Doubt is no objection. What the service does not tell, or can't tell now, it decides itself when it is asked for the
+machines, and its refusal for want of quota is a Transient too (see failures.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which runs the files in a dataset's folder give, and what a folder still waits for.
 
 An upload wakes; what it means is decided here, from the whole folder as it is listed, so that the order in which files
-arrive, and how often their events do, makes no difference. Called by the intake and the sweep.
+arrive, and how often their events do, makes no difference. Called by intake/folder.py and by `droptune check`.
 """
 
 from __future__ import annotations
@@ -162,8 +162,6 @@ ABOUT = ("report", "readme", "dataset_info", "dataset_infos", "finetune.schema")
 """Stems of files that lie beside data and tell about it."""
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})$", re.ASCII)
 """How datasets that are published in pieces number them."""
-
-
 _REASONS = {
     "validation": "a validation file is never trained on",
     "test": "a test file is never trained on",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 type Kind = Literal[".jsonl", ".jsonl.gz", ".parquet", ".json", ".csv"]
-
-
 KINDS: tuple[Kind, ...] = get_args(Kind.__value__)
 
 

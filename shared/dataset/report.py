@@ -1,6 +1,7 @@
 """What became of a dataset: how many rows, which are bad and why, how it was split, and whether it may be trained on.
 
-Written once by `prepare`, stored beside the run's data as report.json and report.md, shown on the page and by the CLI.
+Written once by `scan.prepare`, stored beside the run's data as report.json and report.md, shown on the page and by the
+CLI.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Where a row goes depends on its first prompt alone: normalised (Unicode NFKC, case, no white space), hashed with the
 split's seed to a position on a line, and the line cut in zones: validation, test, and what is trained on. So the split
 is the same whatever the rows' order, a row stays where it is when others come, and no prompt is on two sides. Called by
-`prepare` and `checker`.
+`scan` and `checker`.
 
 In a small set a zone may have caught nothing. `fitted` then moves the cuts, by as little as it takes, along the
 prompts' positions in their order, until each part has a prompt, training included: the prompts nearest to an empty zone

@@ -1,7 +1,7 @@
 """A dataset's folder in blob storage, as it stands now: its files, its finetune.yaml, and the runs that they yield.
 
 Read when an upload's event comes, and again when the run that it made is about to start: what counts is what stands
-there then. Called by the intake, and by the look at a run that was received.
+there then. Called when something arrives (arrivals.py), and by the look at a run that was received.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The phases of a run, and the statuses of its job that are ends."""
+"""The phases of a run, and which statuses of a job are ends.
+
+Spelled here alone; records, rules and looks read them.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,7 @@ class Phase(StrEnum):
 
 
 WORK = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
-
-
 JOB_FAILED = ("Failed", "Canceled", "NotResponding")
-
-
 ENDED = ("Completed", *JOB_FAILED)
 
 

@@ -2,7 +2,7 @@
 
 A run is one uploaded dataset on its way to an endpoint. `next_step` gets the phase that its record says and what one
 cheap look at Azure has shown, and answers with the step to take. It knows nothing of time, storage or Azure; the loop
-in `advance.py` looks, asks here, acts and remembers. Events never decide anything: they only cause a look.
+in run/loop.py looks, asks here, acts and remembers. Events never decide anything: they only cause a look.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from dataclasses import dataclass
 
 from shared.lifecycle.phase import ENDED, JOB_FAILED, Held, Phase
 from shared.lifecycle.seen import Check, Deployment, Job, Plan, Rollout, Seen, Upload
-
-# What a look can show ------------------------------------------------------------------------------------------------
-
 
 # What to do about it -------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""What one look at Azure can show of a run, a dataclass for each phase."""
+"""What one look at Azure can show of a run: plain data, a dataclass for each phase.
+
+Made by run/observe.py, judged by `rules`.
+"""
 
 from __future__ import annotations
 

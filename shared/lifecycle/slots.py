@@ -1,4 +1,7 @@
-"""Who may train now: the limits on jobs at once and in a day, as functions of plain data."""
+"""Who may train now, and who waits: the limits on jobs at once and in a day, as functions of plain data.
+
+The record `state/slots.json` is a `Slots`; run/slots.py reads and changes it by these functions.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 DAY = timedelta(hours=24)
-
-
 TICK = timedelta(microseconds=1)
 """The service tells its time in whole seconds, so those who come in the same second are told apart by this."""
 

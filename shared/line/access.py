@@ -1,7 +1,7 @@
 """The line of a run: who may change its endpoint now.
 
-A run takes its line's place before it deploys, and gives it back when it ends. Used by the looks, the effects and the
-release; the cleanup takes the line by marking a teardown.
+A run takes its line's place before it deploys, and gives it back when it ends. Used by the run's looks,
+actions and end; the cleanup takes the line by marking a teardown.
 """
 
 from __future__ import annotations

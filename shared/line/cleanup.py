@@ -1,9 +1,8 @@
-"""Endpoints that nobody uses, and deployments that nothing owns: gathers what is seen, decides, and carries it out.
+"""Endpoints that nobody uses, and deployments that nothing owns: gathers what is seen, and marks what is to go.
 
-Called by the timer (`cleanup`) and by the queue (`tend`: Azure takes the traffic away before it lets a deployment be
-deleted, so that a teardown is a few looks long). Touches lines that Droptune made, never other endpoints. A line's
-record changes before its endpoint does, under If-Match, so that a rollout that begins meanwhile wins or loses whole.
-What is to be told of it waits in the record, like a run's events.
+Called by the timer. serving/idle.py has the rule of idleness; teardown.py takes down what is marked. Touches lines that
+Droptune made, never other endpoints. A line's record changes before its endpoint does, under If-Match, so that a
+rollout that begins meanwhile wins or loses whole. What is to be told of it waits in the record, like a run's events.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Takes down what is to go, a look and an act at a time: an endpoint, or deployments whose grace is over."""
+"""Takes down what is to go, a look and an act at a time: an endpoint, or deployments whose grace is over.
+
+Azure takes the traffic away before it lets a deployment be deleted, so that this is a few messages long. Called by the
+queue (`tend`), for a line that the cleanup or the end of a run has marked.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,6 @@ from shared.line.access import is_active, remove_deployments, save_and_tell, tel
 from shared.records.line import Line
 
 log = logging.getLogger("droptune.line.teardown")
-
-
 AGAIN = timedelta(seconds=5)
 
 

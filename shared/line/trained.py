@@ -1,4 +1,7 @@
-"""What was trained before, by content: the same data and settings need not be trained again."""
+"""What was trained before, by content: the same data and settings need not be trained again.
+
+Noted when a run goes live; read when an upload turns out to be the same.
+"""
 
 from __future__ import annotations
 

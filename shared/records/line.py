@@ -1,16 +1,15 @@
-"""The record of a line: what its endpoint serves, what served before, and what is being done to it."""
+"""The record of a line: what its endpoint serves, what served before, and what is being done to it.
+
+Plain data, and questions about it; `store` reads and writes it, `shared/line/` changes it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from shared.records.base import Notice, Wake
 from shared.records.run import Run
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,6 @@
-"""What Droptune remembers: runs and lines, as JSON blobs that change under If-Match only.
+"""The record of a run, one uploaded dataset on its way to an endpoint, and what becomes of it with each event.
 
-A record is never locked. Whoever changes one has read it, and loses (`Conflict`) when somebody else was faster. Markers
-stand beside what is open, an index holds what is over, so that ticks and pages pay for what is active and not for all
-that ever ran. Called by the loop, the intake, the timers and the web page.
+Plain data, and functions that give a changed copy; `store` reads and writes it.
 """
 
 from __future__ import annotations
@@ -10,16 +8,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared.dataset.spec.choices import Hub, Policy
 from shared.lifecycle.phase import Held, Phase
 from shared.records.base import FRESH, Notice, Wake
 from shared.serving.gate import Promotion, Scores
 from shared.serving.smoke import Silence
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("droptune.records.run")
 
@@ -89,10 +84,10 @@ class Run:
     Its data are files, `train` at least, or `hub`; `hub_commit` is what that one's revision was when it was read first.
     `in_job`: they are too big for a function, and the first step of the run's job prepares them. `origin`: the run
     whose model this one serves again, where a person asked for that (rollback, revive); it begins at REGISTERED.
-    `data_of`: see `prepared`, where that is another run's or attempt's. `held`: see lifecycle.Wait. `approved`: who let
-    it have traffic; `asked`: when people were told that it waits for that. `resumed`: when a person last had it go on,
-    see `begun`. `rollback`: `origin`'s model serves in the place of a newer one, that of the run `instead_of`.
-    `silence`: while its deployment does not answer the smoke test. `scores`: what the gate was shown and
+    `data_of`: see `prepared`, where that is another run's or attempt's. `held`: see lifecycle/rules.py, Wait.
+    `approved`: who let it have traffic; `asked`: when people were told that it waits for that. `resumed`: when a person
+    last had it go on, see `begun`. `rollback`: `origin`'s model serves in the place of a newer one, that of the run
+    `instead_of`. `silence`: while its deployment does not answer the smoke test. `scores`: what the gate was shown and
     said (see serving/gate.py). `untold`: events to send.
     """
 

@@ -1,4 +1,9 @@
-"""The records as JSON blobs that change under If-Match only, and the listings that spare reading all of them."""
+"""Reads and writes the records, as JSON blobs that change under If-Match only.
+
+A record is never locked. Whoever changes one has read it, and loses (`Conflict`) when somebody else was faster. Markers
+stand beside what is open, an index holds what is over, so that ticks and pages pay for what is active and not for all
+that ever ran. Used by every room above.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +25,9 @@ if TYPE_CHECKING:
     from shared.cloud.blobs import Blobs
 
 log = logging.getLogger("droptune.records.store")
-
-
 STILLBORN = timedelta(minutes=15)
 """A marker so old without its record: whoever made it died before the first save."""
-
-
 _DIGITS = 16
-
-
 TRIES = 8
 """One of all who try at the same time succeeds each time, so to lose so often takes many."""
 

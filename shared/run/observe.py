@@ -1,6 +1,6 @@
 """What one cheap look at Azure shows of a run, a function for each phase: `OBSERVE[phase](app, run)`.
 
-Only reads, but for a record of slots that is lost. What it returns is plain data for `lifecycle.next_step`.
+Only reads, but for a record of slots that is lost. What it returns is plain data for `next_step` in lifecycle/rules.py.
 """
 
 from __future__ import annotations

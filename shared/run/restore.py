@@ -1,7 +1,7 @@
 """A run that serves again what was trained before: it begins with the deployment of a model that is there.
 
 Made for a person (rollback, revive), and where a rollout that did without spare instances has failed, after it had
-taken away what served. Called by the commands and the release.
+taken away what served. Called by the commands, and at the end of a run (ending.py).
 """
 
 from __future__ import annotations

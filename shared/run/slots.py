@@ -1,11 +1,11 @@
-"""Who may train now: at most MAX_ACTIVE_JOBS runs at once, at most MAX_JOBS_PER_DAY starts in any 24 hours.
+"""The slots of those that train: at most MAX_ACTIVE_JOBS runs at once, MAX_JOBS_PER_DAY starts in any 24 hours.
 
 And whose turn it is when there is quota again, to train or to deploy: theirs who have waited for it longest.
+lifecycle/slots.py has the rules.
 
 One blob, `state/slots.json`, changed under If-Match only, so that two hosts can't both take the last slot. A run takes
 a slot before it submits its job and gives it back when it trains no more; whoever gives one back wakes those whose turn
-it is, oldest first. A record that is lost is made again, of the runs that work. The rules are functions of the record;
-the effects are at the end. Called by the looks, the effects, the release, the sweep and `recover`.
+it is, oldest first. A record that is lost is made again, of the runs that work.
 """
 
 from __future__ import annotations
@@ -43,8 +43,6 @@ from shared.records.run import Run
 from shared.records.store import TRIES, compare_and_swap, readable
 
 log = logging.getLogger("droptune.run.slots")
-
-
 _turn = threading.Lock()  # the threads of a process need not lose against each other: one at a time
 
 

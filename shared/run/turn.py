@@ -3,7 +3,7 @@
 All saves of the loop go through here. Each is under If-Match; what a person changed in the meantime (a cancellation) is
 joined to what the turn has done, anybody else's change ends the turn with Conflict. While an action lasts, a thread
 renews the claim: one that lives keeps it for as long as it takes, one that died loses it after CLAIM. Called by
-`advance`; `tell` by the cleanup as well, since lines keep what they have to tell as runs do.
+the loop.
 """
 
 from __future__ import annotations

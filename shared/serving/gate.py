@@ -1,7 +1,7 @@
 """Whether a new version may take the traffic: what its owner demands of it, and what became of that. Pure rules.
 
 The spec (`gate`, `approve`, `strategy` in finetune.yaml) becomes a Promotion; what was measured becomes Scores. Called
-by the spec, which reads the demands, and by the effect `compare`, which measures.
+by the spec, which reads the demands, and by the action `compare`, which measures.
 """
 
 from __future__ import annotations

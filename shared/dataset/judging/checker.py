@@ -2,7 +2,7 @@
 
 A file's rows nearly all have the same keys. A decoder made for just those keys (see `shapes`) leaves texts as the
 bytes they are, and a few looks at a whole block of rows (see `look`, also for what must hold of a row) tell which rows
-need a closer one. The fast way never accepts what the exact one would not: when in doubt it asks. Called by `prepare`.
+need a closer one. The fast way never accepts what the exact one would not: when in doubt it asks. Called by `scan`.
 """
 
 from __future__ import annotations

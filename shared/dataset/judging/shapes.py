@@ -2,7 +2,7 @@
 
 Such a decoder takes objects with just these keys, each of them at least once, and leaves texts as the bytes they are:
 they are written as they were read, and no strings are made of them. It judges nothing: it is made of a row that `rules`
-found good, a row that fits it is good only if the looks say so too (see `look`), and one that doesn't is judged by
+found good, a row that fits it is good only if the looks say so too (see `block`), and one that doesn't is judged by
 `rules`. Called by `checker`.
 """
 

@@ -1,7 +1,7 @@
 """Finds rows that are there twice, in 16 bytes a row, on disk where that gets too much.
 
 A row is known by a 64-bit hash of what is written of it, and by its number. Two different rows of ten million share a
-hash by chance about three times in a million datasets, and what comes of it is a warning too many. Called by `prepare`.
+hash by chance about three times in a million datasets, and what comes of it is a warning too many. Called by `scan`.
 """
 
 from __future__ import annotations

@@ -115,9 +115,9 @@ def prepare_files(
     piece: int = PIECE,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Prepares files as `prepare` does. `out`: a folder, which gets train.jsonl, validation.jsonl and test.jsonl if the
-    dataset is not rejected, and nothing else, also in a crash; None: the files are only checked. `piece`: how many
-    bytes of a file are worth another process.
+    """Prepares files as `scan.prepare` does. `out`: a folder, which gets train.jsonl, validation.jsonl and test.jsonl
+    if the dataset is not rejected, and nothing else, also in a crash; None: the files are only checked. `piece`: how
+    many bytes of a file are worth another process.
 
     Raises only what reading or writing raises.
     """

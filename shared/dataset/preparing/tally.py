@@ -1,7 +1,7 @@
 """What is counted of a file: rows, faults, tokens, turns, and a digest of what was written to each part.
 
 Every count can be joined: a file is read in pieces, by one process or by several, each with a Tally of its own, and
-their sum is the same as if the file had been read at once. Filled by `prepare`, joined by `prepare` and `parallel`.
+their sum is the same as if the file had been read at once. Filled by `scan`, joined by `scan` and `parallel`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""CSV as rows, with where each begins."""
+"""CSV, as rows in their order with where each begins.
+
+Holds no more than a row's limit. A row that can't be read is a Broken in its place; what breaks the file off is a
+FileFault, raised after the rows before it were handed out. Read by `preparing/scan.py`.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +26,8 @@ from shared.dataset.reading.files import (
 )
 
 _BATCH_ROWS = 1024
-
-
 _BATCH_BYTES = 2 * MIB
-
-
 _LINE_END = re.compile(rb"[\r\n]")
-
-
 _QUOTED = re.compile(r'"[^"]*"')
 
 

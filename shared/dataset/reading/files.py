@@ -2,7 +2,7 @@
 
 A Source is a file, wherever it lies: on disk (LocalFile), in blob storage (Blobs.source). What can't be read on ends in
 a FileFault, what is only one bad row in a Broken in its place. Decompression is bounded here, so that a file made to
-fill memory or disk ends in a sentence. Used by `prepare` and by the readers in `tables`.
+fill memory or disk ends in a sentence. Used by `preparing/scan.py` and the other readers.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ MIB = 1024 * 1024
 CHUNK = 4 * MIB  # the most that a source hands out at once
 PAGE = MIB // 2  # of a file on disk: what is worked on next is then still in the processor's cache
 RATIO_FROM = 16 * MIB  # decompressed bytes from which on the ratio is looked at: small files may be very regular
-
-
 _PIECE = 4 * 1024  # compressed bytes handed to zlib at once: at first, and at most
 _PIECE_MOST = 256 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -224,11 +222,7 @@ def size_text(count: int) -> str:
 
 
 EXCERPT = 160
-
-
 BOM = b"\xef\xbb\xbf"
-
-
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 

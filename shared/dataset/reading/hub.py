@@ -2,8 +2,8 @@
 
 What is read is one commit: a branch or tag is resolved to its commit first, so that all splits, and a run that is tried
 again, see the same rows. No code of a dataset is ever run. `datasets` costs a second and 170 MB to import, so it is
-imported when a dataset is opened. HF_TOKEN and HF_ENDPOINT are honoured by the library. Used by `prepare` (a run whose
-finetune.yaml names a `source`) and by `droptune fetch`.
+imported when a dataset is opened. HF_TOKEN and HF_ENDPOINT are honoured by the library. Used by the action `prepare` (a
+run whose finetune.yaml names a `source`) and by `droptune fetch`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def resolve(hub: Hub) -> str:
 
 
 def tables(hub: Hub) -> tuple[str, dict[Part, HubTable]]:
-    """The commit that `hub` is at now, and the rows of its splits at that commit, ready for `prepare`.
+    """The commit that `hub` is at now, and the rows of its splits at that commit, ready for `scan.prepare`.
 
     To read the same rows later, give the commit as `hub.revision`. Raises Permanent and Transient.
     """

@@ -1,8 +1,7 @@
 """A JSON array of rows, as it comes, an element at a time.
 
-Each reader takes a file as it comes, yields batches in the file's order with where each row begins, and holds no more
-than a row's limit. A row that can't be read is a Broken in its place; what breaks the file off is a FileFault, raised
-after the rows before it were handed out. What the rows say is judged by who reads them: `prepare`.
+Yields batches in the file's order with where each element begins, and holds no more than a row's limit. What breaks the
+file off is a FileFault, raised after the rows before it were handed out. Read by `preparing/scan.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Writers put a million rows into one row group, a gigabyte of text, so pages are read as they are needed and rows are
 made a few megabytes at a time. A file that says one size and unpacks to another is stopped: by what its footer says, by
-how long the values of its dictionaries are before they are repeated, and by what came out. Used through `tables`.
+how long the values of its dictionaries are before they are repeated, and by what came out. Read by `preparing/scan.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 pyarrow ends the process, with no exception to catch, where it is asked for the metadata of a column whose footer
 contradicts itself. So they are read here, from thrift's compact protocol, and before pyarrow sees them: it would take
-gigabytes to hold a footer that was made for it. Used by `columns`.
+gigabytes to hold a footer that was made for it. Used by `parquet`.
 """
 
 from __future__ import annotations

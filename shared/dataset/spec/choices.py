@@ -11,8 +11,6 @@ from shared.dataset.split import Part
 from shared.serving.gate import Promotion
 
 FILE_NAME = "finetune.yaml"
-
-
 SIZE_LIMIT = 64 * 1024
 
 

@@ -8,7 +8,7 @@
 
 All its keys are in the table KEYS, from which docs/finetune.md and its JSON Schema are made. A misspelt key must not
 cost a training: what isn't known is an error that guesses what was meant. The file is written by others, so it is
-small, has no aliases or tags, and its values are never trusted. Called by the intake.
+small, has no aliases or tags, and its values are never trusted. Called by intake/folder.py.
 """
 
 from __future__ import annotations

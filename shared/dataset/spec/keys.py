@@ -8,32 +8,14 @@ from shared.dataset.spec.schema import CLEAN, Key, ending
 from shared.serving.gate import Gate, Promotion
 
 _FILES, _HUB = "files of the folder", "a dataset of the Hugging Face Hub"
-
-
 _FILE = CLEAN + r"[^/\\]*" + ending(KINDS)
-
-
 _A_FILE = f"the name of a {', '.join(KINDS[:-1])} or {KINDS[-1]} file in the same folder"
-
-
 _WORD = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
-
-
 _SOURCE = CLEAN + rf"(?!.*(?:--|[.][.]|[.]git$))(?:{_WORD}/)?{_WORD}$"
-
-
 _A_SOURCE = "owner/name or name of a dataset on the Hugging Face Hub"
-
-
 _SPLIT = CLEAN + r"[A-Za-z0-9_]+(?:[.][A-Za-z0-9_]+)*$"
-
-
 _A_SPLIT = "the name of a split (letters, digits, _ and .)"
-
-
 LARGE = 10**9
-
-
 KEYS = (
     Key(
         name="model",

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from shared.dataset.report import Report
 
 log = logging.getLogger("droptune.run.actions.data")
-
-
 MIB = 1024 * 1024
 
 

@@ -1,4 +1,4 @@
-"""The effect of the gate: held-out rows are asked of a new version and of the one that serves, and the answers scored.
+"""The action `compare`: held-out rows are asked of a new version and of the one that serves, and the answers scored.
 
 Both are asked greedily, a row at a time, so that the one that serves has its instances for its callers. The answers are
 kept beside the run's data: people read there why a version passed or not, and a redo asks only what was not answered

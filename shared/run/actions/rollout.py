@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from shared import naming
 from shared.app import App
@@ -17,9 +16,6 @@ from shared.records.tags import tags_of, tags_of_line
 from shared.run.actions.gate import held_out
 from shared.serving.payload import answer_of, conversation_of, expected_of, opening_of, scoring_payload
 from shared.serving.smoke import SILENCE, Silence, Verdict, judge, unanswered
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("droptune.run.actions.rollout")
 

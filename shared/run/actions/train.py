@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from shared import naming
 from shared.app import App, wake
@@ -23,9 +22,6 @@ from shared.training.compute import gpus_per_node
 from shared.training.job import Data, Machines, Purpose, Recipe, job_request
 from shared.training.parameters import resolve
 from shared.training.step import Step, code, step
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("droptune.run.actions.train")
 
