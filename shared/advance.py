@@ -21,7 +21,7 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle import Do, Go, Held, Phase, Poll, Step, Stop, Wait, next_step, refused
 from shared.lines import serves
 from shared.looks import OBSERVE
-from shared.records import Run, Wake, readable
+from shared.records import CLOCKS, Run, Wake, readable
 from shared.release import release
 from shared.timers import queue_of, wake
 from shared.turn import Turn
@@ -31,8 +31,6 @@ log = logging.getLogger("droptune.advance")
 STEPS_AT_MOST = 20
 POLL_AT_MOST = timedelta(minutes=5)
 CRASHES_AT_MOST = 5
-CLOCKS = timedelta(seconds=5)
-"""More than the clocks of a service's machines differ by."""
 PAID = (Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 """Phases in which something of the run costs money: a look that is refused must not end them."""
 
@@ -56,7 +54,8 @@ def advance(app: App, run_id: str, token: str | None) -> None:
     if run.claim and run.claim.until > now:
         wake(app, run, after=run.claim.until - now + timedelta(seconds=1), token=token)
         return
-    timer = run.wake
+    taken = run.taken_up(now)
+    timer = taken.wake
     if timer and token is not None:
         # Its time has come, whatever the clocks say. The token stays: should this end in a crash or a bug, the same
         # message comes again, is not taken for a stale one, and is counted. What is due only now might be taken for a
@@ -64,7 +63,7 @@ def advance(app: App, run_id: str, token: str | None) -> None:
         timer = replace(timer, due=min(timer.due, now - CLOCKS))
     try:
         turn = Turn(app, run, etag)
-        turn.run = replace(turn.run, wake=timer, parked="")
+        turn.run = replace(turn.run, wake=timer, resumed=taken.resumed, parked="")
         _advance(app, turn)
     except Conflict:
         log.info("run %s: somebody else was faster", run_id)

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
@@ -16,7 +18,7 @@ from shared.app import App
 from shared.dataset.spec import Hub, Policy
 from shared.errors import Conflict
 from shared.lifecycle import Phase
-from shared.records import CONTAINER, HISTORY_LIMIT, Claim, File, Line, Run, Wake, expired
+from shared.records import CLOCKS, CONTAINER, HISTORY_LIMIT, Claim, Entry, File, Line, Run, Wake, expired
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -288,6 +290,64 @@ def test_a_new_phase_begins_now_and_waits_for_nothing() -> None:
     run = a_run(waiting="the job").told(NOW + timedelta(hours=1), "on", phase=Phase.PREPARED)
     assert (run.phase, run.since, run.waiting) == (Phase.PREPARED, NOW + timedelta(hours=1), "")
     assert run.told(NOW + timedelta(hours=2), "same").since == NOW + timedelta(hours=1)
+
+
+def minutes(count: float) -> timedelta:
+    return timedelta(minutes=count)
+
+
+DAY = 24 * 60
+KNOWN: dict[str, dict[str, Any]] = {
+    "its phase began": {},
+    "its timer was due": {"wake": Wake(token="t", due=NOW + minutes(7))},
+    "its claim ran out": {"wake": Wake(token="t", due=NOW), "claim": Claim(action="check", until=NOW + minutes(7))},
+    "it was changed": {"history": (Entry(at=NOW + minutes(7), phase=Phase.CHECKING, what="check"),)},
+    "it was parked": {"parked": "a bug", "parked_at": NOW + minutes(7)},
+    "a person had it go on": {"resumed": NOW + minutes(7)},
+}
+
+
+@pytest.mark.parametrize("phase", [Phase.DEPLOYING, Phase.CHECKING])
+@pytest.mark.parametrize("known", KNOWN)
+def test_a_time_in_which_nobody_looked_is_none_of_its_phases_and_is_found_once(phase: Phase, known: str) -> None:
+    run = a_run(phase=phase, **KNOWN[known])
+    counted = NOW + minutes(7) - run.begun if KNOWN[known] else timedelta(0)
+    soon, late = NOW + minutes(7 + 9), NOW + minutes(7 + DAY)
+    assert run.taken_up(soon) == run or not KNOWN[known]
+    taken = run.taken_up(late)
+    assert late - taken.begun == counted
+    assert (taken.since, taken.wake and taken.wake.token) == (run.since, run.wake.token if run.wake else "")
+    assert taken.wake
+    assert taken.wake.due < late, "it is not taken for a timer that is yet to come"
+    assert taken.taken_up(late + minutes(9)) == taken, "a host that died made another one do it again"
+    assert late + minutes(DAY) - taken.taken_up(late + minutes(DAY)).begun <= counted + CLOCKS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"phase": Phase.TRAINING},
+        {"phase": Phase.CHECKING, "held": "approval"},
+        {"phase": Phase.CHECKING, "wake": Wake(token="t", due=NOW + minutes(DAY + 1))},
+        {"phase": Phase.CHECKING, "wake": Wake(token="t", due=NOW), "resumed": NOW + minutes(DAY)},
+    ],
+)
+def test_a_time_in_which_nobody_was_to_look_is_left_as_it_is(changes: dict[str, Any]) -> None:
+    run = a_run(**changes)
+    assert run.taken_up(NOW + minutes(DAY)) == run
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3 * 60)), min_size=1))
+def test_what_counts_of_its_phase_is_what_was_waited_for_between_looks(looks: list[tuple[int, int]]) -> None:
+    """Each look is to come so many minutes after the one before, and comes so many minutes late."""
+    run, now, counted = a_run(phase=Phase.CHECKING), NOW, 0
+    for wait, late in looks:
+        now += minutes(wait)
+        run = replace(run, wake=Wake(token="t", due=now))
+        now += minutes(late)
+        run = run.taken_up(now)
+        counted += wait + (late if late < 10 else 0)
+        assert now - run.begun == minutes(counted)
 
 
 @pytest.mark.parametrize(
