@@ -62,6 +62,10 @@ class LocalClock:
                 return datetime.fromtimestamp(local + (at - since) * rate, UTC)
         return real
 
+    def changed_in(self, second: datetime) -> bool:
+        """Whether it jumped, or got another rate, since that real second began: it was different times then."""
+        return self.moved and self._real > second.timestamp()
+
     def real(self, delta: timedelta) -> float:
         """Seconds of real time that a local duration takes at today's rate."""
         return max(0.0, delta.total_seconds() / self._rate)

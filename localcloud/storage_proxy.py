@@ -16,6 +16,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -32,6 +33,8 @@ IDLE = 3.0
 """Seconds after which an idle connection to Azurite isn't used again: Azurite itself closes it after 5."""
 GRACE = 0.5
 """Seconds that the observer has to finish when the proxy is closed."""
+_KEPT = 10_000
+"""Changes whose local time is remembered, since Azurite's does not tell it."""
 _PIECE = 256 * 1024
 _HEAD = 64 * 1024
 _LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILINE)
@@ -40,7 +43,8 @@ _CLOSE = re.compile(rb"^connection:.*\bclose\b", re.IGNORECASE | re.MULTILINE)
 _EXPECT = re.compile(rb"^expect:[ \t]*100-continue", re.IGNORECASE | re.MULTILINE)
 _DATE = re.compile(rb"^date:[^\r\n]*", re.IGNORECASE | re.MULTILINE)
 _MODIFIED = re.compile(rb"(?<=^last-modified: )[^\r\n]{29}", re.IGNORECASE | re.MULTILINE)
-_LISTED = re.compile(rb"(?<=<Last-Modified>)[^<]{29}(?=</Last-Modified>)")
+_ETAG = re.compile(rb'^etag: "?([^"\r\n]+)', re.IGNORECASE | re.MULTILINE)
+_LISTED = re.compile(rb"(?<=<Last-Modified>)[^<]{29}(?=</Last-Modified>(?:<Etag>([^<]*)</Etag>)?)")
 _LISTING = re.compile(rb"^GET [^ ]*[?&]comp=list\b")
 _UNAVAILABLE = (
     b"HTTP/1.1 503 Server Busy\r\nx-ms-error-code: ServerBusy\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
@@ -96,6 +100,7 @@ class StorageProxy:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._observing: set[asyncio.Future[None]] = set()
+        self._changes: dict[bytes, datetime] = {}
 
     async def start(self, port: int) -> None:
         """Listen on 127.0.0.1. Raises OSError when the port is taken."""
@@ -218,7 +223,7 @@ class StorageProxy:
                 self._record(head, int(answer[9:12]))
             if self._observer is not None and answer[9:10] == b"2" and head.startswith(b"PUT "):
                 self._observe(self._observer(_parsed(head, answer)))
-            sink.write(_MODIFIED.sub(self._then, _DATE.sub(b"Date: " + self._date(), answer, count=1)))
+            sink.write(self._in_local_time(head, _DATE.sub(b"Date: " + self._date(), answer, count=1)))
             if _LISTING.match(head) and self._clock.moved:
                 await self._listing(azurite.reader, sink, answer)
             elif not head.startswith(b"HEAD ") and answer[9:12] not in (b"204", b"304"):
@@ -249,13 +254,28 @@ class StorageProxy:
         """Pass a list on with local times in it. They are as long as the real ones, so that nothing else changes."""
         buffer = _Buffer()
         await _body(source, buffer, answer)
-        sink.write(_LISTED.sub(self._then, bytes(buffer.data)))
+        sink.write(_LISTED.sub(lambda found: self._then(found[0], found[1]), bytes(buffer.data)))
 
-    def _then(self, found: re.Match[bytes]) -> bytes:
+    def _in_local_time(self, head: bytes, answer: bytes) -> bytes:
+        """The head of an answer with the local time of the blob's last change.
+
+        Azurite tells whole seconds of real time. Where the clock jumped in such a second, what was written behind the
+        jump would be as old as what was written before it: its local time is remembered, by the ETag that it got.
+        """
+        modified, found = _MODIFIED.search(answer), _ETAG.search(answer)
+        if modified is None or not self._clock.moved:
+            return answer
+        etag, second = found[1] if found else b"", parsedate_to_datetime(modified[0].decode())
+        if head.startswith(b"PUT ") and answer[9:10] == b"2" and self._clock.changed_in(second):
+            self._changes.setdefault(etag, self._clock.now())
+            if len(self._changes) > _KEPT:
+                del self._changes[next(iter(self._changes))]
+        return _MODIFIED.sub(lambda told: self._then(told[0], etag), answer)
+
+    def _then(self, told: bytes, etag: bytes | None) -> bytes:
         """The local time of a change that Azurite tells in real time."""
-        if not self._clock.moved:
-            return found[0]
-        return format_datetime(self._clock.then(parsedate_to_datetime(found[0].decode())), usegmt=True).encode()
+        local = self._changes.get(etag or b"") or self._clock.then(parsedate_to_datetime(told.decode()))
+        return format_datetime(local, usegmt=True).encode()
 
     def _date(self) -> bytes:
         return format_datetime(self._clock.now(), usegmt=True).encode()

@@ -13,9 +13,11 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared import naming
 from shared.app import App
+from shared.cloud import blobs
 from shared.intake.arrivals import look_into
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
@@ -262,6 +264,43 @@ def test_an_end_is_an_end(quick: App, folder: str) -> None:
     ended = driven(quick, received(quick, folder, b"oops\n"), lambda r: r.phase.ended)
     advance(quick, ended.id, None)
     assert reload(quick, ended.id) == ended
+
+
+@pytest.mark.parametrize("token", ["t", None])
+def test_a_standstill_is_none_of_a_runs_time_whoever_ends_it_and_costs_nothing(
+    app: App, monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
+    """Its timer, which comes late, or an event."""
+    monkeypatch.setattr(blobs, "_FRESH_SECONDS", 3600)  # a slow machine asks no more often what time it is
+
+    def turn(late: timedelta) -> tuple[Run, Run, int]:
+        now = app.cloud.blobs.now()
+        before = Run(
+            id=f"r{uuid4().hex[:15]}",
+            folder="none",
+            line="none",
+            base_model="Phi-4",
+            uploaded=now,
+            since=now - timedelta(days=2),
+            phase=Phase.CHECKING,
+            endpoint="none",
+            deployment="none",
+            wake=Wake(token="t", due=now - late),
+        )
+        app.runs.create(before)
+        with requests_of(app) as counted:
+            advance(app, before.id, token)
+        return before, reload(app, before.id), counted.requests
+
+    app.cloud.endpoints.get("none")  # clients are made
+    turn(timedelta(0))
+    before, after, usual = turn(timedelta(0))
+    assert after.begun == before.begun
+    before, after, late = turn(timedelta(days=1))
+    assert abs(after.begun - before.begun - timedelta(days=1)) < timedelta(minutes=1)
+    assert late == usual
+    advance(app, before.id, "t")
+    assert reload(app, before.id) == after, "the same message once more is a stale one"
 
 
 @pytest.mark.parametrize("body", [b"", b"no json", b"[]", b'{"run": 3}', b'{"run": "r1"}'])

@@ -9,19 +9,37 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared.app import App
+from shared.cloud.blobs import Blobs
 from shared.dataset.spec.choices import Hub, Policy
 from shared.errors import Conflict
 from shared.lifecycle.phase import Phase
-from shared.records.base import Wake
+from shared.records.base import CLOCKS, Wake
 from shared.records.layout import STATE
 from shared.records.line import Line
-from shared.records.run import HISTORY_LIMIT, Claim, File, Run, expired
+from shared.records.run import HISTORY_LIMIT, Claim, Entry, File, Run, expired
+from shared.records.store import Records, Runs
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class _Own(Runs):
+    """Runs in a place where no other test's are."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        own = f"own-{uuid4().hex[:8]}"
+        Records.__init__(self, blobs, f"{own}/runs", Run, open_=f"{own}/active", over=f"{own}/ended")
+
+
+@pytest.fixture
+def alone(app: App) -> App:
+    """What of all runs is shown first is not for chance to say: other tests leave runs behind, of any time."""
+    return replace(app, runs=_Own(app.cloud.blobs))
 
 
 def a_run(**changes: object) -> Run:
@@ -141,50 +159,49 @@ def test_active_are_the_runs_that_have_not_ended(app: App) -> None:
     assert not is_active(app, working)
 
 
-def test_the_runs_that_ended_last_are_shown_behind_those_that_work_each_once(app: App) -> None:
-    now = app.cloud.blobs.now()
+def test_the_runs_that_ended_last_are_shown_behind_those_that_work_each_once(alone: App) -> None:
+    now = alone.cloud.blobs.now()
     runs = [a_run(phase=Phase.FAILED, since=now - timedelta(minutes=minutes)) for minutes in (3, 1, 2)]
     working = a_run()
     for run in (*runs, working):
-        app.runs.create(run)
-        app.runs.retire(run.id)  # as whoever meets an ended run does
+        alone.runs.create(run)
+        alone.runs.retire(run.id)  # as whoever meets an ended run does
     first, second, third = runs[1], runs[2], runs[0]
-    mine = {run.id for run in (*runs, working)}
-    assert [run_id for run_id in shown(app) if run_id in mine] == [working.id, first.id, second.id, third.id]
+    assert shown(alone) == [working.id, first.id, second.id, third.id]
 
 
-def test_no_more_than_a_page_is_read(app: App) -> None:
-    now = app.cloud.blobs.now()
-    runs = [a_run(phase=Phase.FAILED, since=now + timedelta(seconds=number)) for number in range(5)]
-    for run in runs:
-        app.runs.create(run)
-    newest = [run.id for run in reversed(runs)]
-    ended = [run.id for run in app.runs.recent(3) if run.phase.ended]
-    assert [run_id for run_id in ended if run_id in newest] == newest[:3]
-    with requests_of(app) as counted:
-        app.runs.recent(3)
-    assert counted.requests <= 2 + 3 + 3, "two listings, three that work, three that ended"
+def test_no_more_than_a_page_is_read(alone: App) -> None:
+    now = alone.cloud.blobs.now()
+    working = [a_run() for _ in range(5)]
+    ended = [a_run(phase=Phase.FAILED, since=now + timedelta(seconds=number)) for number in range(5)]
+    for run in (*working, *ended):
+        alone.runs.create(run)
+    with requests_of(alone) as counted:
+        found = [run.id for run in alone.runs.recent(3)]
+    assert len({run.id for run in working} & set(found[:3])) == 3
+    assert found[3:] == [run.id for run in reversed(ended)][:3]
+    assert counted.requests == 2 + 3 + 3, "two listings, three that work, three that ended"
 
 
-def test_a_run_that_is_taken_up_again_works_and_is_shown_once_and_later_at_its_new_end(app: App) -> None:
-    now = app.cloud.blobs.now()
+def test_a_run_that_is_taken_up_again_works_and_is_shown_once_and_later_at_its_new_end(alone: App) -> None:
+    now = alone.cloud.blobs.now()
     run, other = (a_run(phase=Phase.FAILED, since=now + timedelta(hours=1, seconds=number)) for number in range(2))
     for each in (run, other):
-        app.runs.create(each)
-    loaded = app.runs.load(run.id)
+        alone.runs.create(each)
+    loaded = alone.runs.load(run.id)
     assert loaded
-    app.runs.reopen(
+    alone.runs.reopen(
         replace(loaded.record, phase=Phase.PREPARED, attempt=2, since=now + timedelta(hours=2)), loaded.etag
     )
-    assert is_active(app, run)
-    assert shown(app).count(run.id) == 1
-    app.runs.retire(run.id)  # by somebody who had read the older record
-    assert is_active(app, run)
-    changed(app, run, phase=Phase.LIVE, since=now + timedelta(hours=3))
-    app.runs.retire(run.id)
-    app.runs.retire(run.id)
-    assert not is_active(app, run)
-    assert [run_id for run_id in shown(app) if run_id in (run.id, other.id)] == [run.id, other.id]
+    assert is_active(alone, run)
+    assert shown(alone).count(run.id) == 1
+    alone.runs.retire(run.id)  # by somebody who had read the older record
+    assert is_active(alone, run)
+    changed(alone, run, phase=Phase.LIVE, since=now + timedelta(hours=3))
+    alone.runs.retire(run.id)
+    alone.runs.retire(run.id)
+    assert not is_active(alone, run)
+    assert shown(alone) == [run.id, other.id]
 
 
 @pytest.mark.parametrize("between", range(1, 4))
@@ -293,6 +310,64 @@ def test_a_new_phase_begins_now_and_waits_for_nothing() -> None:
     run = a_run(waiting="the job").told(NOW + timedelta(hours=1), "on", phase=Phase.PREPARED)
     assert (run.phase, run.since, run.waiting) == (Phase.PREPARED, NOW + timedelta(hours=1), "")
     assert run.told(NOW + timedelta(hours=2), "same").since == NOW + timedelta(hours=1)
+
+
+def minutes(count: float) -> timedelta:
+    return timedelta(minutes=count)
+
+
+DAY = 24 * 60
+KNOWN: dict[str, dict[str, Any]] = {
+    "its phase began": {},
+    "its timer was due": {"wake": Wake(token="t", due=NOW + minutes(7))},
+    "its claim ran out": {"wake": Wake(token="t", due=NOW), "claim": Claim(action="check", until=NOW + minutes(7))},
+    "it was changed": {"history": (Entry(at=NOW + minutes(7), phase=Phase.CHECKING, what="check"),)},
+    "it was parked": {"parked": "a bug", "parked_at": NOW + minutes(7)},
+    "a person had it go on": {"resumed": NOW + minutes(7)},
+}
+
+
+@pytest.mark.parametrize("phase", [Phase.DEPLOYING, Phase.CHECKING])
+@pytest.mark.parametrize("known", KNOWN)
+def test_a_time_in_which_nobody_looked_is_none_of_its_phases_and_is_found_once(phase: Phase, known: str) -> None:
+    run = a_run(phase=phase, **KNOWN[known])
+    counted = NOW + minutes(7) - run.begun if KNOWN[known] else timedelta(0)
+    soon, late = NOW + minutes(7 + 9), NOW + minutes(7 + DAY)
+    assert run.taken_up(soon) == run or not KNOWN[known]
+    taken = run.taken_up(late)
+    assert late - taken.begun == counted
+    assert (taken.since, taken.wake and taken.wake.token) == (run.since, run.wake.token if run.wake else "")
+    assert taken.wake
+    assert taken.wake.due < late, "it is not taken for a timer that is yet to come"
+    assert taken.taken_up(late + minutes(9)) == taken, "a host that died made another one do it again"
+    assert late + minutes(DAY) - taken.taken_up(late + minutes(DAY)).begun <= counted + CLOCKS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"phase": Phase.TRAINING},
+        {"phase": Phase.CHECKING, "held": "approval"},
+        {"phase": Phase.CHECKING, "wake": Wake(token="t", due=NOW + minutes(DAY + 1))},
+        {"phase": Phase.CHECKING, "wake": Wake(token="t", due=NOW), "resumed": NOW + minutes(DAY)},
+    ],
+)
+def test_a_time_in_which_nobody_was_to_look_is_left_as_it_is(changes: dict[str, Any]) -> None:
+    run = a_run(**changes)
+    assert run.taken_up(NOW + minutes(DAY)) == run
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3 * 60)), min_size=1))
+def test_what_counts_of_its_phase_is_what_was_waited_for_between_looks(looks: list[tuple[int, int]]) -> None:
+    """Each look is to come so many minutes after the one before, and comes so many minutes late."""
+    run, now, counted = a_run(phase=Phase.CHECKING), NOW, 0
+    for wait, late in looks:
+        now += minutes(wait)
+        run = replace(run, wake=Wake(token="t", due=now))
+        now += minutes(late)
+        run = run.taken_up(now)
+        counted += wait + (late if late < 10 else 0)
+        assert now - run.begun == minutes(counted)
 
 
 @pytest.mark.parametrize(

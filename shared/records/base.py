@@ -8,6 +8,8 @@ from uuid import uuid4
 
 FRESH = timedelta(minutes=5)
 """What was just made may not be seen by all of Azure yet (azure-dev#4037)."""
+CLOCKS = timedelta(seconds=5)
+"""More than the clocks of a service's machines differ by."""
 
 
 @dataclass(frozen=True, kw_only=True)

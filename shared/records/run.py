@@ -12,13 +12,17 @@ from typing import Any
 
 from shared.dataset.spec.choices import Hub, Policy
 from shared.lifecycle.phase import Held, Phase
-from shared.records.base import FRESH, Notice, Wake
+from shared.records.base import CLOCKS, FRESH, Notice, Wake
 from shared.serving.gate import Promotion, Scores
 from shared.serving.smoke import Silence
 
 log = logging.getLogger("droptune.records.run")
 
 HISTORY_LIMIT = 200
+LATE = timedelta(minutes=10)
+"""Who comes so much later than somebody was to finds that all hosts stood still: a sweep makes up for a lost timer."""
+LIMITED = (Phase.DEPLOYING, Phase.CHECKING)
+"""Phases whose limit counts the time in which somebody looked. That of TRAINING is the job's, which goes on anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +89,10 @@ class Run:
     `in_job`: they are too big for a function, and the first step of the run's job prepares them. `origin`: the run
     whose model this one serves again, where a person asked for that (rollback, revive); it begins at REGISTERED.
     `data_of`: see `prepared`, where that is another run's or attempt's. `held`: see lifecycle/rules.py, Wait.
-    `approved`: who let it have traffic; `asked`: when people were told that it waits for that. `resumed`: when a person
-    last had it go on, see `begun`. `rollback`: `origin`'s model serves in the place of a newer one, that of the run
-    `instead_of`. `silence`: while its deployment does not answer the smoke test. `scores`: what the gate was shown and
-    said (see serving/gate.py). `untold`: events to send.
+    `approved`: who let it have traffic; `asked`: when people were told that it waits for that. `resumed`: see `begun`.
+    `rollback`: `origin`'s model serves in the place of a newer one, that of the run `instead_of`. `silence`: while its
+    deployment does not answer the smoke test. `scores`: what the gate was shown and said (see serving/gate.py).
+    `untold`: events to send.
     """
 
     id: str
@@ -166,8 +170,22 @@ class Run:
 
     @property
     def begun(self) -> datetime:
-        """Since when it does what its phase is for: a time in which it waited for a person does not count."""
+        """Since when its phase's time counts: what it waited for a person, or for hosts to come back, does not."""
         return max(self.since, self.resumed or self.since)
+
+    def taken_up(self, now: datetime) -> Run:
+        """The run as a turn finds it at `now`, without the time in which somebody was to look, and nobody did.
+
+        Since when that is its timer, its claim or its last change tells. The timer is moved too: the next turn after a
+        crash must not find the same time again.
+        """
+        changed = self.history[-1].at if self.history else None
+        times = (self.wake and self.wake.due, self.claim and self.claim.until, changed, self.parked_at)
+        due = max([self.begun, *(each for each in times if each)])
+        if self.held or self.phase not in LIMITED or now - due < LATE:
+            return self
+        timer = Wake(token=self.wake.token if self.wake else "", due=now - CLOCKS)
+        return replace(self, resumed=self.begun + (now - due), wake=timer)
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether the run came to its phase so recently that Azure may not show yet what was made for it."""

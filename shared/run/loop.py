@@ -19,7 +19,7 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle.phase import Held, Phase, refused
 from shared.lifecycle.rules import Do, Go, Poll, Step, Stop, Wait, next_step
 from shared.line.access import serves
-from shared.records.base import Wake
+from shared.records.base import CLOCKS, Wake
 from shared.records.run import Run
 from shared.records.store import readable
 from shared.run.actions import ACTIONS
@@ -33,8 +33,6 @@ log = logging.getLogger("droptune.run.loop")
 STEPS_AT_MOST = 20
 POLL_AT_MOST = timedelta(minutes=5)
 CRASHES_AT_MOST = 5
-CLOCKS = timedelta(seconds=5)
-"""More than the clocks of a service's machines differ by."""
 PAID = (Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 """Phases in which something of the run costs money: a look that is refused must not end them."""
 
@@ -58,7 +56,8 @@ def advance(app: App, run_id: str, token: str | None) -> None:
     if run.claim and run.claim.until > now:
         wake(app, run, after=run.claim.until - now + timedelta(seconds=1), token=token)
         return
-    timer = run.wake
+    taken = run.taken_up(now)
+    timer = taken.wake
     if timer and token is not None:
         # Its time has come, whatever the clocks say. The token stays: should this end in a crash or a bug, the same
         # message comes again, is not taken for a stale one, and is counted. What is due only now might be taken for a
@@ -66,7 +65,7 @@ def advance(app: App, run_id: str, token: str | None) -> None:
         timer = replace(timer, due=min(timer.due, now - CLOCKS))
     try:
         turn = Turn(app, run, etag)
-        turn.run = replace(turn.run, wake=timer, parked="")
+        turn.run = replace(turn.run, wake=timer, resumed=taken.resumed, parked="")
         _advance(app, turn)
     except Conflict:
         log.info("run %s: somebody else was faster", run_id)

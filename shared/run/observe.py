@@ -192,7 +192,7 @@ def _deployment(app: App, run: Run) -> Deployment:
     deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
     if deployment is None:
         return Deployment(state=None, fresh=_just_begun(app, run) or _first_look(run, "the deployment"))
-    overdue = now - run.since > timedelta(hours=app.settings.max_deploying_hours)
+    overdue = now - run.begun > timedelta(hours=app.settings.max_deploying_hours)
     return Deployment(state=deployment.state, why=deployment.why, overdue=overdue)
 
 
@@ -211,9 +211,8 @@ def _check(app: App, run: Run) -> Check:
     if endpoint is None or gone:
         return Check(gone=gone, fresh=_first_look(run, gone))
     now = app.cloud.blobs.now()
-    # What waits for nothing yet was not even tried: a host that stood still is no reason to give a version up.
-    begun = max(run.begun, run.silence.since) if run.silence else run.begun
-    overdue = run.waiting if now - begun > timedelta(hours=app.settings.max_checking_hours) else ""
+    # What waits for nothing yet was not even tried.
+    overdue = run.waiting if now - run.begun > timedelta(hours=app.settings.max_checking_hours) else ""
     if run.passed is not True:
         return Check(passed=run.passed, why=f"the smoke test failed: {run.checks.get('why')}", overdue=overdue)
     gate = True if run.origin else run.scores.passed if run.scores else None

@@ -15,8 +15,8 @@ from shared.serving.payload import normal
 
 SILENCE = timedelta(minutes=15)
 """A deployment that is made but answers nothing for so long, from the first question on, has failed."""
-TIMES = 3
-"""And so often at least: a host that stood still for long has not asked meanwhile."""
+PAUSE = timedelta(minutes=5)
+"""What counts at most of the time between two questions: hosts that stood still for long have not asked meanwhile."""
 _ERRORS = ("Traceback (most recent call last)", '{"error"', "{'error'", '{"message"', "Internal Server Error")
 
 
@@ -30,19 +30,22 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Silence:
-    """Since when what was asked has not answered, and how often it was asked in that time."""
+    """Since when what was asked has not answered, less what of that does not count; and when it was asked last."""
 
     since: datetime
-    times: int
+    asked: datetime | None = None
 
     def failed(self, now: datetime) -> bool:
         """Whether that is to be taken for good."""
-        return self.times >= TIMES and now - self.since >= SILENCE
+        return now - self.since >= SILENCE
 
 
 def unanswered(before: Silence | None, now: datetime) -> Silence:
     """The silence after one more question that was not answered."""
-    return Silence(since=before.since if before else now, times=before.times + 1 if before else 1)
+    if before is None:
+        return Silence(since=now, asked=now)
+    paused = now - (before.asked or now)
+    return Silence(since=before.since + max(paused - PAUSE, timedelta(0)), asked=now)
 
 
 def judge(conversation: Sequence[Mapping[str, str]], answer: str) -> Verdict:

@@ -230,6 +230,21 @@ class Stage:
         }
         self.world.control("POST", "/_local/pretend", rules)
 
+    def updating(self) -> None:
+        """Azure works on the endpoint, until the faults are forgotten: the local cloud itself takes no local time."""
+        found = self.app.cloud.endpoints.get(self.endpoint)
+        assert found
+        shown: dict[str, Any] = {"authMode": "Key", "provisioningState": "Updating", "traffic": found.traffic}
+        shown["scoringUri"] = found.scoring_uri
+        body = {"id": found.id, "name": found.name, "location": "westeurope", "tags": found.tags, "properties": shown}
+        seen = {"method": "GET", "path": f"/onlineEndpoints/{self.endpoint}$", "status": 200, "count": None}
+        self.world.control("POST", "/_local/faults", seen | {"body": body})
+
+    def looks_for(self, run: Run, time: timedelta) -> Run:
+        """Hosts look at what the run waits for, for so long or until it has ended."""
+        until = self.now() + time
+        return self.until(run, lambda run: run.phase.ended or (run.wake and run.wake.due > until))
+
     def tear_down(self) -> None:
         """Nobody used it for long: its deployments go."""
         line, etag = self.app.lines.load(self.line_id) or (self.line, "")

@@ -202,20 +202,30 @@ def test_a_version_that_only_repeats_questions_is_stopped_before_it_is_compared(
     assert stage.traffic() == {old.deployment: 100}
 
 
-def test_traffic_that_can_not_be_given_is_not_waited_for_for_ever(stage: Stage) -> None:
-    """The new version costs money all the while, and keeps the line."""
+@pytest.mark.parametrize("why", ["refused", "updating"])
+def test_traffic_that_can_not_be_given_is_not_waited_for_for_ever(stage: Stage, why: str) -> None:
+    """The new version costs money all the while, and keeps the line. A day in which no host looks does not count."""
     old = stage.live()
     stage.world.change(max_checking_hours=1)
     fault = {"method": "PUT", "path": f"/onlineEndpoints/{stage.endpoint}$", "status": 409, "count": None}
-    stage.world.control("POST", "/_local/faults", fault)
-    run = stage.until(stage.version(), lambda run: "give_traffic" in run.waiting)
-    stage.world.clock.jump(timedelta(minutes=50))
-    stage.quiet_but_jobs()
-    assert stage.run(run).ending is None
-    stage.world.clock.jump(timedelta(minutes=11))
+    told = f"give_traffic: setting the traffic of endpoint {stage.endpoint}"
+    if why == "refused":
+        stage.world.control("POST", "/_local/faults", fault)
+    run = stage.until(stage.version(), lambda run: run.phase is Phase.CHECKING or run.phase.ended)
+    if why == "updating":
+        stage.updating()
+        told = "the endpoint, which is being updated"
+    run = stage.until(run, lambda run: told in run.waiting)
+    stage.looks_for(run, timedelta(minutes=30))
+    stage.world.clock.jump(timedelta(days=1))
+    stage.looks_for(run, timedelta(minutes=10))
+    stage.world.clock.jump(timedelta(days=1))
+    ended = stage.until(run, lambda run: run.ending or run.phase.ended)
+    stage.world.control("DELETE", "/_local/faults")  # what goes may be deleted
     ended = stage.until(run)
     assert ended.phase is Phase.ROLLED_BACK
-    assert f"give_traffic: setting the traffic of endpoint {stage.endpoint}" in ended.reason
+    assert timedelta(days=2, hours=1) < ended.since - run.since < timedelta(days=2, hours=1, minutes=20)
+    assert told in ended.reason
     assert "MAX_CHECKING_HOURS" in ended.reason
     assert "droptune retry" in ended.reason
     assert stage.standing() == {old.deployment: "Succeeded"}
@@ -345,6 +355,33 @@ def test_hosts_that_stand_still_for_long_are_no_reason_to_give_a_version_up(stag
     live = stage.until(run)
     assert live.phase is Phase.LIVE, live.reason
     assert live.silence is None
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_endpoint_that_is_changed_when_hosts_come_back_is_waited_for(stage: Stage, waits: bool) -> None:
+    """The day on which nobody looked is no part of the time that it has; `waits`: they had met it like that before."""
+    stage.live()
+    run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
+    run_commands.approve(stage.app, run.id)
+    stage.updating()
+    if waits:
+        stage.until(run, lambda run: "being updated" in run.waiting)
+    stage.world.clock.jump(timedelta(days=1))
+    run = stage.looks_for(run, timedelta(minutes=15))
+    assert (run.ending, run.waiting) == (None, "the endpoint, which is being updated"), run.reason
+    stage.world.control("DELETE", "/_local/faults")
+    live = stage.until(run)
+    assert live.phase is Phase.LIVE, live.reason
+
+
+def test_a_deployment_that_is_still_made_when_hosts_come_back_is_waited_for(stage: Stage) -> None:
+    stage.live()
+    stage.world.change(max_deploying_hours=1)
+    stage.pretend(deployment=25.5 * 3600)
+    run = stage.until(stage.version(), lambda run: run.phase is Phase.DEPLOYING and run.waiting)
+    stage.world.clock.jump(timedelta(days=1, hours=1))
+    live = stage.until(run)
+    assert live.phase is Phase.LIVE, live.reason
 
 
 def test_a_version_that_never_answers_is_given_up(stage: Stage) -> None:
