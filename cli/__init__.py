@@ -1,1 +1,1 @@
-"""The command `droptune`: the local cloud, the runs of the app, and the demo."""
+"""The command `droptune`: check and fetch data, see and steer runs and lines, the local cloud, the demo."""

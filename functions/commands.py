@@ -2,12 +2,9 @@
 
 import azure.functions as func
 
+from functions import as_response
+
 blueprint = func.Blueprint()
-
-
-def _answer(told: tuple[int, bytes]) -> func.HttpResponse:
-    status, body = told
-    return func.HttpResponse(body, status_code=status, mimetype="application/json")
 
 
 @blueprint.route("runs/{id}/{command}", methods=["POST"], trigger_arg_name="request")
@@ -17,7 +14,7 @@ def command_run(request: func.HttpRequest) -> func.HttpResponse:
     from shared.app import app
 
     given = request.route_params
-    return _answer(requests.on_run(app(), given["command"], given["id"], request.get_body(), request.headers))
+    return as_response(requests.on_run(app(), given["command"], given["id"], request.get_body(), request.headers))
 
 
 @blueprint.route("lines/{id}/{command}", methods=["POST"], trigger_arg_name="request")
@@ -27,7 +24,7 @@ def command_line(request: func.HttpRequest) -> func.HttpResponse:
     from shared.app import app
 
     given = request.route_params
-    return _answer(requests.on_line(app(), given["command"], given["id"], request.get_body(), request.headers))
+    return as_response(requests.on_line(app(), given["command"], given["id"], request.get_body(), request.headers))
 
 
 @blueprint.route("recover", methods=["POST"], trigger_arg_name="request")
@@ -36,4 +33,4 @@ def recover(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     from shared.api import requests
     from shared.app import app
 
-    return _answer(requests.recovered(app()))
+    return as_response(requests.recovered(app()))

@@ -2,13 +2,9 @@
 
 import azure.functions as func
 
+from functions import as_response
+
 blueprint = func.Blueprint()
-
-
-def _json(body: bytes | None) -> func.HttpResponse:
-    if body is None:
-        return func.HttpResponse('{"error": "there is no such run"}', status_code=404, mimetype="application/json")
-    return func.HttpResponse(body, mimetype="application/json")
 
 
 @blueprint.route("health", trigger_arg_name="request", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -16,7 +12,7 @@ def health(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     """Whether the settings are complete and storage answers, and what this process ignored so far."""
     from shared.api import views
 
-    return _json(views.health())
+    return as_response(views.health())
 
 
 @blueprint.route("runs", trigger_arg_name="request", methods=["GET"])
@@ -25,7 +21,7 @@ def runs(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     from shared.api import views
     from shared.app import app
 
-    return _json(views.runs(app()))
+    return as_response(views.runs(app()))
 
 
 @blueprint.route("runs/{id}", trigger_arg_name="request", methods=["GET"])
@@ -34,7 +30,7 @@ def run(request: func.HttpRequest) -> func.HttpResponse:
     from shared.api import views
     from shared.app import app
 
-    return _json(views.run(app(), request.route_params["id"]))
+    return as_response(views.run(app(), request.route_params["id"]))
 
 
 @blueprint.route("folders", methods=["GET"], trigger_arg_name="request")
@@ -43,7 +39,7 @@ def folders(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     from shared.api import views
     from shared.app import app
 
-    return _json(views.folders(app()))
+    return as_response(views.folders(app()))
 
 
 @blueprint.route("lines", trigger_arg_name="request", methods=["GET"])
@@ -52,4 +48,4 @@ def lines(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     from shared.api import views
     from shared.app import app
 
-    return _json(views.lines(app()))
+    return as_response(views.lines(app()))

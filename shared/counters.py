@@ -1,4 +1,4 @@
-"""Counts of what was left alone, and why: one log line each, and a number that /api/health shows.
+"""Counts of events that were rightly ignored: a log line each, and a number that /api/health shows.
 
 The counts are this process's own and start at zero with it; the log lines are what Application Insights keeps.
 """

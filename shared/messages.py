@@ -1,4 +1,4 @@
-"""Messages in the app's queues: what handles them, and what becomes of one that can't be handled now, or ever.
+"""Messages in the app's queues: what handles them, and what happens to one that fails, now or again and again.
 
 Called by the queue triggers. A message completes unless it is malformed or there is a bug: when Azure is not ready the
 same message is sent again for later, so that its dequeue count is not used up by an outage.

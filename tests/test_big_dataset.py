@@ -95,7 +95,7 @@ def test_a_bad_one_is_rejected_with_the_report_and_no_gpu_node_is_started(
     assert ended.phase is Phase.REJECTED
     assert "line 31" in ended.reason
     assert ended.faults == 2
-    body = views.run(small, ended.id)
+    _, body = views.run(small, ended.id)
     assert body
     shown = json.loads(body)
     assert shown["phase"] == "rejected"

@@ -100,14 +100,14 @@ def test_a_spec_starts_nothing_until_all_its_files_are_there(app: App, folder: s
     put(app, folder, finetune__yaml=b"model: Phi-4\ntrain: a.jsonl\ntest: b.jsonl\n", a__jsonl=ROW)
     look_into(app, folder)
     assert runs_of(app, folder) == []
-    assert json.loads(views.folders(app))[folder] == ["b.jsonl"]
+    assert json.loads(views.folders(app)[1])[folder] == ["b.jsonl"]
     put(app, folder, b__jsonl=ROW)
     look_into(app, folder)
     run = only_run(app, folder)
     assert run.base_model == "Phi-4"
     assert run.test
     assert run.test.name == f"{folder}/b.jsonl"
-    assert folder not in json.loads(views.folders(app))
+    assert folder not in json.loads(views.folders(app)[1])
 
 
 def test_editing_the_spec_is_a_new_run(app: App, folder: str) -> None:

@@ -16,7 +16,7 @@ from localcloud.azureml.operations import interrupted, operation_result, operati
 
 
 def modules() -> list[ModuleType]:
-    """The parts of the service. Imported late: the command line needs nothing but `core`."""
+    """The parts of the service. Imported late: the command line needs none of them."""
     from localcloud.azureml import (
         assets,
         components,

@@ -1,7 +1,7 @@
 """Jobs as ARM shows them: submit, look, list, cancel.
 
 A pipeline job is shown as it was sent, plus its status. A step is shown without properties, which is how the service
-makes the SDK ask the run history (history.py) for it. Called through localcloud/azureml/__init__.py.
+makes the SDK ask the run history (run_history.py) for it. Called through localcloud/azureml/__init__.py.
 """
 
 import re

@@ -1,7 +1,8 @@
 """A run: what the service remembers of a pipeline job and of each of its steps, and the events it raises.
 
-One document a run in the store (kind `jobs`). jobs.py shows it as an ARM job, history.py as a run of the run history,
-mlflow.py as an MLflow run; runner.py moves it on. Events: RunStatusChanged and RunCompleted of Azure ML's topic.
+One document a run in the store (kind `jobs`). jobs.py shows it as an ARM job, run_history.py as a run of the run
+history, mlflow.py as an MLflow run; runner.py moves it on. Events: RunStatusChanged and RunCompleted of Azure ML's
+topic.
 """
 
 import uuid

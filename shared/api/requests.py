@@ -1,23 +1,21 @@
 """Commands as they come over HTTP: who asks is read, the command is carried out, the answer is JSON with a status.
 
-{"told": sentence} with 200; {"error": sentence} with 404 (no such thing), 409 (it can't be done), 400 (the request is
-no good) or 503 (Azure or storage is not ready: ask again). Called by the HTTP functions.
+{"told": sentence}, or an error (see answers.py). Called by the HTTP functions.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 
+from shared.api.answers import Answer, answered, refused
 from shared.api.asked import who
 from shared.api.line_commands import ON_LINES
 from shared.api.recover import recover
 from shared.api.run_commands import ON_RUNS
 from shared.app import App
-from shared.errors import Conflict, NotFound, Permanent, Transient
 
 log = logging.getLogger("droptune.api.requests")
 
@@ -32,19 +30,19 @@ class _Asked(msgspec.Struct):
     by: str = ""
 
 
-def on_run(app: App, command: str, run: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+def on_run(app: App, command: str, run: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     """Status and body of the answer to a command on a run."""
     return _carried_out(app, ON_RUNS, command, run, body, headers)
 
 
-def on_line(app: App, command: str, line: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+def on_line(app: App, command: str, line: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     """Status and body of the answer to a command on a line."""
     return _carried_out(app, ON_LINES, command, line, body, headers)
 
 
-def recovered(app: App) -> tuple[int, bytes]:
+def recovered(app: App) -> Answer:
     """Status and body of the answer to `recover`: {"rebuilt": [sentence], "told": [sentence]}."""
-    return _answered(lambda: msgspec.to_builtins(recover(app)))
+    return answered(lambda: msgspec.to_builtins(recover(app)))
 
 
 def _carried_out(
@@ -54,31 +52,16 @@ def _carried_out(
     name: str,
     body: bytes,
     headers: Mapping[str, str],
-) -> tuple[int, bytes]:
+) -> Answer:
     found = commands.get(command.lower())
     if found is None:
-        return _error(404, f"there is no command {command}: there are {', '.join(commands)}")
+        return refused(404, f"there is no command {command}: there are {', '.join(commands)}")
     if len(body) > BODY_LIMIT:
-        return _error(400, f"the request's body has {len(body)} bytes; it may have {BODY_LIMIT}")
+        return refused(400, f"the request's body has {len(body)} bytes; it may have {BODY_LIMIT}")
     try:
         asked = msgspec.json.decode(body, type=_Asked) if body.strip() else _Asked()
     except ValueError as error:
-        return _error(400, f'the request\'s body has to be {{"by": "name"}} or empty: {error}')
+        return refused(400, f'the request\'s body has to be {{"by": "name"}} or empty: {error}')
     by = who(headers.get(PRINCIPAL) or asked.by)
     log.info("%s of %s, asked for by %s", command, name, by)
-    return _answered(lambda: {"told": found(app, name, by=by)})
-
-
-def _answered(ask: Callable[[], dict[str, Any]]) -> tuple[int, bytes]:
-    try:
-        return 200, msgspec.json.encode(ask())
-    except NotFound as error:
-        return _error(404, str(error))
-    except (Permanent, Conflict) as error:
-        return _error(409, str(error))
-    except Transient as error:
-        return _error(503, f"{error}: ask again in a moment")
-
-
-def _error(status: int, why: str) -> tuple[int, bytes]:
-    return status, msgspec.json.encode({"error": why})
+    return answered(lambda: {"told": found(app, name, by=by)})

@@ -3,42 +3,59 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from shared.api.answers import Answer, answered
 from shared.app import App, app
 from shared.counters import ignored_so_far
 from shared.errors import NotFound, Permanent, Transient
 from shared.records import layout
 from shared.records.layout import PREPARED, STATE, WAITING
+from shared.records.line import Line
 from shared.serving.idle import money_saved
 from shared.settings import SettingError
 
 RECENT = 50
 
 
-def health() -> bytes:
+def health() -> Answer:
     """Whether this process could work: its settings, and an answer from storage."""
     try:
         problem, now = "", app().cloud.blobs.now().isoformat()
     except (SettingError, Transient, Permanent) as error:
         problem, now = str(error), ""
     body = {"ok": not problem, "problem": problem, "time": now, "ignored": dict(ignored_so_far), "pid": os.getpid()}
-    return msgspec.json.encode(body)
+    return answered(lambda: body)
 
 
-def runs(app: App) -> bytes:
+def runs(app: App) -> Answer:
     """The records of the runs that work, and of those that ended last, newest first."""
-    return msgspec.json.encode(app.runs.recent(RECENT))
+    return answered(lambda: app.runs.recent(RECENT))
 
 
-def run(app: App, run_id: str) -> bytes | None:
+def run(app: App, run_id: str) -> Answer:
     """One run's record, with the report on its data and the metrics of its job where there are any."""
+    return answered(lambda: _run(app, run_id))
+
+
+def folders(app: App) -> Answer:
+    """Folders whose finetune.yaml names files that are not there (yet): name to missing files."""
+    return answered(lambda: dict(_waiting(app)))
+
+
+def lines(app: App) -> Answer:
+    """The lines, with what their empty endpoints have saved so far."""
+    return answered(lambda: [_line(app, line) for line in app.lines.recent(RECENT)])
+
+
+def _run(app: App, run_id: str) -> dict[str, Any]:
     loaded = app.runs.load(run_id)
     if loaded is None:
-        return None
+        raise NotFound("there is no such run")
     record = loaded.record
     body: dict[str, Any] = msgspec.to_builtins(record)
     try:
@@ -50,28 +67,21 @@ def run(app: App, run_id: str) -> bytes | None:
         body["metrics"] = app.cloud.metrics.job_metrics(record.job) if record.job else {}
     except (NotFound, Transient, Permanent) as error:
         body["metrics"], body["metrics_problem"] = {}, str(error)
-    return msgspec.json.encode(body)
+    return body
 
 
-def folders(app: App) -> bytes:
-    """Folders whose finetune.yaml names files that are not there (yet): name to missing files."""
+def _waiting(app: App) -> Iterator[tuple[str, msgspec.Raw]]:
     blobs = app.cloud.blobs
-    waiting = {}
     for blob in blobs.list(STATE, WAITING):
         with suppress(NotFound):  # it has just been completed
             name = blob.name.removeprefix(WAITING).removesuffix(".json")
-            waiting[name] = msgspec.Raw(blobs.read(STATE, blob.name)[0])
-    return msgspec.json.encode(waiting)
+            yield name, msgspec.Raw(blobs.read(STATE, blob.name)[0])
 
 
-def lines(app: App) -> bytes:
-    """The lines, with what their empty endpoints have saved so far."""
-    now = app.cloud.blobs.now()
-    found = []
-    for line in app.lines.recent(RECENT):
-        saved = 0.0
-        if line.emptied:
-            price = app.settings.instance_price
-            saved = money_saved(line.emptied, now, instances=line.instances, price_per_hour=price)
-        found.append(msgspec.to_builtins(line) | {"saved": round(saved, 2)})
-    return msgspec.json.encode(found)
+def _line(app: App, line: Line) -> dict[str, Any]:
+    saved = 0.0
+    if line.emptied:
+        price, now = app.settings.instance_price, app.cloud.blobs.now()
+        saved = money_saved(line.emptied, now, instances=line.instances, price_per_hour=price)
+    body: dict[str, Any] = msgspec.to_builtins(line)
+    return body | {"saved": round(saved, 2)}

@@ -1,4 +1,4 @@
-"""Azure, as the rest of the app sees it: effects over the real SDKs, one kind of resource a module.
+"""Azure, as the rest of the app sees it: adapters over the real SDKs, a module for each kind of resource.
 
 `Cloud` holds them all. Nothing is imported or connected before it is used, so that a trigger that needs storage alone
 doesn't pay for Azure ML. What comes out are plain dataclasses and the four errors of shared/errors.py.

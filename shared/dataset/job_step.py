@@ -4,7 +4,7 @@ The same engine as in the function, over all cores. What to read, and how, stand
 beside the run's data: names that other people chose never meet a shell. The parts are written where the node has room
 and then copied, in order and whole, to where the job's outputs are mounted; the report comes last and says all is
 there. Ends with 0 when the data can be trained on, with REJECTED when not (the report says why), and with anything else
-when it can't tell. Runs from the modules of `shared/dataset` and `shared/errors` alone, without Azure's packages.
+when it can't tell. Runs from `shared/dataset`, `shared/serving` and `shared/errors` alone, without Azure's packages.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ actions and end; the cleanup takes the line by marking a teardown.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from datetime import timedelta
 
 import msgspec
@@ -21,9 +20,6 @@ from shared.records.run import Run
 from shared.records.tags import RUN
 
 log = logging.getLogger("droptune.line.access")
-
-WHOLE = 100
-"""Percent of an endpoint's traffic."""
 
 
 def own(app: App, run: Run) -> tuple[Line, str]:
@@ -74,31 +70,6 @@ def serves(app: App, run: Run) -> bool:
 def ours(app: App, endpoint: str) -> set[str]:
     """Names of the endpoint's deployments that Droptune made; what else is there a person put there, and it stays."""
     return {each.name for each in app.cloud.endpoints.deployments(endpoint) if RUN in each.tags}
-
-
-def remove_deployments(app: App, endpoint: str, names: Collection[str], *, used: bool) -> Collection[str]:
-    """Takes deployments of an endpoint away, by one step: first their traffic, then they. Says which are there yet.
-
-    Without `used` those that have traffic stay, and are not told: somebody gave it to them by hand.
-    """
-    going = [each for each in app.cloud.endpoints.deployments(endpoint) if each.name in names]
-    found = app.cloud.endpoints.get(endpoint) if going else None
-    if found is None:
-        return ()
-    if not used:
-        for each in going:
-            if found.traffic.get(each.name):
-                log.warning("deployment %s/%s stays: somebody gave it traffic", endpoint, each.name)
-        going = [each for each in going if not found.traffic.get(each.name)]
-    left = {name: percent for name, percent in found.traffic.items() if name not in {each.name for each in going}}
-    if left != found.traffic:
-        # The service takes all of the traffic or none: what stays without the rest gets nothing, as long as it is so.
-        app.cloud.endpoints.set_traffic(endpoint, left if sum(left.values()) == WHOLE else {})
-    else:
-        for deployment in going:
-            if deployment.state not in ("Deleting", "Creating"):
-                app.cloud.endpoints.remove_deployment(endpoint, deployment.name)
-    return [each.name for each in going]
 
 
 def held_by(app: App, line: Line, run: Run) -> str:

@@ -7,16 +7,19 @@ queue (`tend`), for a line that the cleanup or the end of a run has marked.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 
 from shared.app import App, arm, wake
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.line.access import is_active, remove_deployments, save_and_tell, tell_and_save
+from shared.line.access import is_active, save_and_tell, tell_and_save
 from shared.records.line import Line
 
 log = logging.getLogger("droptune.line.teardown")
 AGAIN = timedelta(seconds=5)
+WHOLE = 100
+"""Percent of an endpoint's traffic."""
 
 
 def tend(app: App, line_id: str, token: str | None) -> None:
@@ -105,3 +108,28 @@ def _step_of_teardown(app: App, line: Line) -> bool:
         if deployment.state != "Deleting":
             endpoints.remove_deployment(line.endpoint, deployment.name)
     return not left
+
+
+def remove_deployments(app: App, endpoint: str, names: Collection[str], *, used: bool) -> Collection[str]:
+    """Takes deployments of an endpoint away, by one step: first their traffic, then they. Says which are there yet.
+
+    Without `used` those that have traffic stay, and are not told: somebody gave it to them by hand.
+    """
+    going = [each for each in app.cloud.endpoints.deployments(endpoint) if each.name in names]
+    found = app.cloud.endpoints.get(endpoint) if going else None
+    if found is None:
+        return ()
+    if not used:
+        for each in going:
+            if found.traffic.get(each.name):
+                log.warning("deployment %s/%s stays: somebody gave it traffic", endpoint, each.name)
+        going = [each for each in going if not found.traffic.get(each.name)]
+    left = {name: percent for name, percent in found.traffic.items() if name not in {each.name for each in going}}
+    if left != found.traffic:
+        # The service takes all of the traffic or none: what stays without the rest gets nothing, as long as it is so.
+        app.cloud.endpoints.set_traffic(endpoint, left if sum(left.values()) == WHOLE else {})
+    else:
+        for deployment in going:
+            if deployment.state not in ("Deleting", "Creating"):
+                app.cloud.endpoints.remove_deployment(endpoint, deployment.name)
+    return [each.name for each in going]

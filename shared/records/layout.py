@@ -1,6 +1,6 @@
 """Where everything lies in the storage account: each container, queue, prefix and blob that Droptune reads or writes.
 
-Whoever makes a blob's path makes it here. Paths below a run's data are made from `run.prepared`, `<run>/<attempt>`.
+Whoever needs a blob's path has it made here.
 """
 
 from __future__ import annotations
@@ -32,6 +32,23 @@ STEPS_QUEUE = "run-steps"
 RUNS, ACTIVE_RUNS, ENDED_RUNS = "runs", "active", "ended"
 LINES, STANDING_LINES, REMOVED_LINES = "lines", "standing", "removed"
 """Prefixes of records, of the markers of those that are open, and of the index of those that are over."""
+
+
+def record(kind: str, key: str) -> str:
+    """Blob in `state` with a record; `kind` is RUNS or LINES."""
+    return f"{kind}/{key}.json"
+
+
+def marker(open_: str, key: str = "") -> str:
+    """Empty blob in `state` that stands beside a record as long as it is open; without a key, the prefix of all."""
+    return f"{open_}/{key}"
+
+
+def entry(over: str, newest_first: str = "", key: str = "") -> str:
+    """Empty blob in `state` for a record that is over, in an order that listings have; without a key, their prefix."""
+    return f"{over}/{newest_first}-{key}" if key else f"{over}/"
+
+
 SLOTS = "slots.json"
 WATERMARK = "watermark.json"
 """When the sweep did what last."""
@@ -69,7 +86,12 @@ def dataset_file(folder: str, file: str = "") -> str:
     return f"{folder}/{file}"
 
 
-# In `prepared`, below a run's `prepared` -----------------------------------------------------------------------------
+# In `prepared`, below the folder of an attempt -----------------------------------------------------------------------
+
+
+def attempt(run: str, number: int) -> str:
+    """Folder in `prepared` of what an attempt of a run made of its data; all below is made from it."""
+    return f"{run}/{number}"
 
 
 def part_of(prepared: str, part: Literal["train", "validation", "test"]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.dataset.spec.choices import Hub, Policy
 from shared.lifecycle.phase import Held, Phase
+from shared.records import layout
 from shared.records.base import CLOCKS, FRESH, Notice, Wake
 from shared.serving.gate import Promotion, Scores
 from shared.serving.smoke import Silence
@@ -166,7 +167,7 @@ class Run:
     @property
     def prepared(self) -> str:
         """Prefix in the container `prepared` of the immutable copy of the data that its model is trained on."""
-        return self.data_of or f"{self.id}/{self.attempt}"
+        return self.data_of or layout.attempt(self.id, self.attempt)
 
     @property
     def begun(self) -> datetime:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from shared.errors import Conflict, NotFound
+from shared.records import layout
 from shared.records.layout import ACTIVE_RUNS, ENDED_RUNS, LINES, REMOVED_LINES, RUNS, STANDING_LINES, STATE
 from shared.records.line import Line
 from shared.records.run import Run
@@ -67,11 +68,11 @@ class Records[T: (Run, Line)]:
         self._blobs = blobs
         self._prefix = prefix
         self._kind = kind
-        self._open = f"{open_}/"
-        self._over = f"{over}/"
+        self._open = open_
+        self._over = over
 
     def _name(self, key: str) -> str:
-        return f"{self._prefix}/{key}.json"
+        return layout.record(self._prefix, key)
 
     def _ended(self, record: T) -> datetime | None:
         """Since when the record is over, None while it is open."""
@@ -104,12 +105,13 @@ class Records[T: (Run, Line)]:
 
     def is_marked(self, key: str) -> bool:
         """Whether the record counts as open: one that is, and is not marked, is looked at by nobody."""
-        return self._blobs.head(STATE, f"{self._open}{key}") is not None
+        return self._blobs.head(STATE, layout.marker(self._open, key)) is not None
 
     def marked(self) -> Iterator[tuple[str, datetime]]:
         """Ids of the records that are open, with the time that the marker of each was made."""
-        for blob in self._blobs.list(STATE, self._open):
-            yield blob.name.removeprefix(self._open), blob.last_modified
+        prefix = layout.marker(self._open)
+        for blob in self._blobs.list(STATE, prefix):
+            yield blob.name.removeprefix(prefix), blob.last_modified
 
     def retire(self, key: str) -> None:
         """Puts a record that is over into the index and takes its marker away; one that is open stays as it is.
@@ -117,13 +119,13 @@ class Records[T: (Run, Line)]:
         May be done again: the entry's name is made of the record's end. A marker whose record never came goes too, once
         it is old. Of a marker that was made anew meanwhile it keeps its hands off: see `reopen`.
         """
-        marker = self._blobs.head(STATE, f"{self._open}{key}")
+        marker = self._blobs.head(STATE, layout.marker(self._open, key))
         loaded = self.load(key)
         if loaded:
             at = self._ended(loaded.record)
             if at is None:
                 return
-            self._blobs.write(STATE, f"{self._over}{_newest_first(at)}-{key}", b"")
+            self._blobs.write(STATE, layout.entry(self._over, _newest_first(at), key), b"")
         elif marker and self._blobs.now() - marker.last_modified < STILLBORN:
             return
         if marker:
@@ -152,8 +154,9 @@ class Records[T: (Run, Line)]:
         keys = [key for key, _ in marked]
         found = [loaded.record for key in keys if (loaded := readable(self, key))]
         seen = set(keys)
-        for blob in self._blobs.list(STATE, self._over, page=limit):
-            key = blob.name[len(self._over) + _DIGITS + 1 :]
+        prefix = layout.entry(self._over)
+        for blob in self._blobs.list(STATE, prefix, page=limit):
+            key = blob.name[len(prefix) + _DIGITS + 1 :]
             if key not in seen and (loaded := readable(self, key)):
                 found.append(loaded.record)
             seen.add(key)
@@ -162,7 +165,7 @@ class Records[T: (Run, Line)]:
         return found
 
     def _mark(self, key: str) -> None:
-        self._blobs.write(STATE, f"{self._open}{key}", b"")
+        self._blobs.write(STATE, layout.marker(self._open, key), b"")
 
 
 def readable[T: (Run, Line)](records: Records[T], key: str) -> Loaded[T] | None:

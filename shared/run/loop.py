@@ -1,9 +1,9 @@
 """The loop that takes a run forward: load, look, decide, claim, act, save.
 
-Called by `prepare_dataset` and `advance_run` for every message in their queues. Nothing here knows what a phase means:
-`observe.OBSERVE` shows it, `next_step` in lifecycle/rules.py decides, `actions.ACTIONS` does it. Every save is under
-If-Match, so of two who work on a run at once one stops at its next save; a crash leaves a claim that runs out, and
-names that are derived make doing it again harmless (all of that in `turn`). An end is decided once, saved, and then
+Called by `prepare_dataset` and `advance_run` for every message in their queues. What a phase means is decided
+elsewhere: `observe.OBSERVE` shows it, `next_step` in lifecycle/rules.py decides, `actions.ACTIONS` does it. Every save
+is under If-Match, so of two who work on a run at once one stops at its next save; a crash leaves a claim that runs out,
+and names that are derived make doing it again harmless (all of that in `turn`). An end is decided once, saved, and then
 carried out until nothing is left.
 """
 

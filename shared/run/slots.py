@@ -46,12 +46,6 @@ log = logging.getLogger("droptune.run.slots")
 _turn = threading.Lock()  # the threads of a process need not lose against each other: one at a time
 
 
-# Rules ---------------------------------------------------------------------------------------------------------------
-
-
-# Effects -------------------------------------------------------------------------------------------------------------
-
-
 def look(app: App, run_id: str) -> Place:
     """Where the run stands. Changes nothing, but for a record that is lost (see `_read`)."""
     slots, _ = _read(app)

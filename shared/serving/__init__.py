@@ -1,1 +1,1 @@
-"""Deployed models, as pure rules: what is asked of them, and whether an answer is one."""
+"""Deployed models, as pure rules: what is asked of them, when a new version passes, when an endpoint is idle."""

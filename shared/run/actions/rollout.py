@@ -8,7 +8,8 @@ from dataclasses import replace
 from shared import naming
 from shared.app import App
 from shared.errors import NotFound, Permanent, Transient
-from shared.line.access import held_by, line_of, ours, own, remove_deployments, reopen_line, save_line
+from shared.line.access import held_by, line_of, ours, own, reopen_line, save_line
+from shared.line.teardown import remove_deployments
 from shared.line.trained import note_trained
 from shared.records.line import Leaving, Line, Serving, adoptable, without_endpoint
 from shared.records.run import Run

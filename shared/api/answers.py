@@ -1,0 +1,35 @@
+"""What HTTP answers: a status, and a body of JSON; an error of ours becomes a status and a sentence here alone.
+
+200, or {"error": sentence} with 404 (no such thing), 409 (it can't be done), 400 (the request is no good) or 503 (Azure
+or storage is not ready: ask again). What the body of a 200 holds is in views.py and requests.py; `functions/` passes
+the answer on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from shared.errors import Conflict, NotFound, Permanent, Transient
+
+type Answer = tuple[int, bytes]
+"""Status and body."""
+
+
+def answered(ask: Callable[[], Any]) -> Answer:
+    """What `ask` gives, as JSON; an error of Azure's or ours as a status and a sentence."""
+    try:
+        return 200, msgspec.json.encode(ask())
+    except NotFound as error:
+        return refused(404, str(error))
+    except (Permanent, Conflict) as error:
+        return refused(409, str(error))
+    except Transient as error:
+        return refused(503, f"{error}: ask again in a moment")
+
+
+def refused(status: int, why: str) -> Answer:
+    """An answer without what was asked for, and why."""
+    return status, msgspec.json.encode({"error": why})
