@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from scripts import settings_page
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
+
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TARGETS = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

@@ -12,7 +12,7 @@ from shared.dataset.judging.formats import FORMATS
 from shared.dataset.judging.rules import RULES
 from shared.dataset.preparing.scan import prepare
 from shared.dataset.reading.files import LocalFile
-from tests.dataset.conversations import row
+from tests.kit.rows import row
 
 PAGE = rules_page.PAGE.read_text(encoding="utf-8")
 
