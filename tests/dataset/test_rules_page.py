@@ -18,7 +18,7 @@ PAGE = rules_page.PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_is_fresh() -> None:
-    assert rules_page.page() == PAGE, "run `.venv/bin/python -m scripts.rules_page`"
+    assert rules_page.page() == PAGE, "run `.venv/bin/python -m scripts.pages`"
 
 
 def test_every_rule_has_one_section() -> None:

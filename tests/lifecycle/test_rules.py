@@ -29,7 +29,7 @@ def everything() -> Iterator[tuple[Phase, Seen]]:
 
 
 def test_the_page_is_made_of_the_code() -> None:
-    assert lifecycle_page.PAGE.read_text() == lifecycle_page.page(), "run `.venv/bin/python -m scripts.lifecycle_page`"
+    assert lifecycle_page.PAGE.read_text() == lifecycle_page.page(), "run `.venv/bin/python -m scripts.pages`"
 
 
 def test_every_phase_has_something_it_can_be_shown() -> None:
