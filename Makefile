@@ -29,7 +29,7 @@ test-all: test ## The same, then the thorough ones: the whole crash matrix, chao
 
 test-long: setup ## 100,000 mutated inputs a series, bombs in full size, 10,000 steps of chaos (hours; the inputs go on where they were)
 	@DROPTUNE_LONG=1 $(RUN) pytest -m "" tests/dataset/test_properties.py tests/dataset/reading/test_bombs.py tests/dataset/test_real_files.py
-	@$(RUN) tests.dataset.fuzz --inputs $(or $(INPUTS),100000) --processes 2
+	@$(RUN) tests.kit.dataset.fuzz --inputs $(or $(INPUTS),100000) --processes 2
 	@DROPTUNE_LONG=1 $(RUN) pytest -n 2 --dist load -m thorough tests/chaos/test_machine.py
 
 lint: setup ## Format, rules, types, layers

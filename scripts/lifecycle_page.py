@@ -2,7 +2,7 @@
 
 Nothing in it is written by hand: `next_step` is asked about everything that each phase can be shown. What that is comes
 from the types of the fields, so that a field that is added is asked about too. `.venv/bin/python -m
-scripts.lifecycle_page`; tests/test_lifecycle.py fails when the page is stale.
+scripts.lifecycle_page`; tests/lifecycle/test_rules.py fails when the page is stale.
 """
 
 from __future__ import annotations

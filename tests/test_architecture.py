@@ -10,7 +10,7 @@ from scripts.architecture_page import PAGE, ROOT, path_of, rows
 
 
 def test_the_map_is_that_of_the_contract() -> None:
-    assert PAGE.read_text() == architecture_page.page(), "run `.venv/bin/python -m scripts.architecture_page`"
+    assert PAGE.read_text() == architecture_page.page(), "run `.venv/bin/python -m scripts.pages`"
 
 
 def test_every_room_of_the_app_is_on_the_map() -> None:

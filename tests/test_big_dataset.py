@@ -26,16 +26,19 @@ from shared.records.run import Run
 from shared.run.actions import ACTIONS
 from shared.run.loop import advance
 from shared.training.step import code
-from tests.conftest import eventually, forget
-from tests.hub import Hub
-from tests.localcloud.azureml.submitting import trainer
-from tests.test_advance import driven, folder, quick, received, reload, rows
+from tests.kit.clouds import forget
+from tests.kit.hub import Hub
+from tests.kit.loop import driven, received
+from tests.kit.records import run_of
+from tests.kit.rows import chats
+from tests.kit.waiting import eventually
 
-__all__ = ["folder", "quick", "trainer"]
-
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:azure\.ai\.ml")
+pytestmark = [
+    pytest.mark.usefixtures("trainer"),
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:azure\.ai\.ml"),
+]
 PARTS = ("train", "validation", "test")
-BAD = rows(30) + b"oops\n" + b'{"messages": []}\n'
+BAD = chats(30) + b"oops\n" + b'{"messages": []}\n'
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ def steps(app: App, run: Run) -> dict[str, str]:
 def test_it_is_prepared_by_the_job_as_a_function_would_and_then_trained(
     small: App, quick: App, folder: str, cloud: Stack
 ) -> None:
-    run = driven(small, received(small, folder, rows(40)), lambda r: r.phase is Phase.TRAINING)
+    run = driven(small, received(small, folder, chats(40)), lambda r: r.phase is Phase.TRAINING)
     assert run.in_job
     assert run.rows == {}, "no function has read it"
     done = driven(small, run, trained, 60)
@@ -79,7 +82,7 @@ def test_it_is_prepared_by_the_job_as_a_function_would_and_then_trained(
     assert json.loads(prepared(small, run, "report.json"))["splits"] == done.rows
     assert b"40" in prepared(small, run, "report.md")
 
-    inline = driven(quick, received(quick, f"{folder}-inline", rows(40)), lambda r: r.phase is Phase.PREPARED)
+    inline = driven(quick, received(quick, f"{folder}-inline", chats(40)), lambda r: r.phase is Phase.PREPARED)
     assert not inline.in_job
     assert inline.fingerprint == done.fingerprint
     for part in PARTS:
@@ -110,7 +113,7 @@ def test_a_bad_one_is_rejected_with_the_report_and_no_gpu_node_is_started(
 
 
 def test_a_step_that_is_killed_is_a_failed_job_and_no_rejection(small: App, folder: str, cloud: Stack) -> None:
-    run = driven(small, received(small, folder, rows(100_000) + b"oops\n"), lambda r: r.phase is Phase.TRAINING)
+    run = driven(small, received(small, folder, chats(100_000) + b"oops\n"), lambda r: r.phase is Phase.TRAINING)
 
     def process() -> psutil.Process | None:
         for each in psutil.process_iter(["cmdline"]):
@@ -128,19 +131,19 @@ def test_a_step_that_is_killed_is_a_failed_job_and_no_rejection(small: App, fold
 
 
 def test_data_that_change_before_there_is_a_job_end_the_run(small: App, folder: str, cloud: Stack) -> None:
-    run = driven(small, received(small, folder, rows(40)), lambda r: r.in_job)
-    small.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", rows(41))
+    run = driven(small, received(small, folder, chats(40)), lambda r: r.in_job)
+    small.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", chats(41))
     ended = driven(small, run, lambda r: r.phase.ended)
     assert ended.phase is Phase.SUPERSEDED
     assert nodes(cloud, run) == []
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("overwritten", [rows(40).replace(b"Answer", b"Reply!"), rows(41), None])
+@pytest.mark.parametrize("overwritten", [chats(40).replace(b"Answer", b"Reply!"), chats(41), None])
 def test_data_that_change_before_the_job_has_read_them_end_the_run(
     small: App, folder: str, overwritten: bytes | None
 ) -> None:
-    run = driven(small, received(small, folder, rows(40)), lambda r: r.phase is Phase.PREPARED)
+    run = driven(small, received(small, folder, chats(40)), lambda r: r.phase is Phase.PREPARED)
     for action in ("pin", "make_computes"):
         run = ACTIONS[action](small, run)
     if overwritten is None:
@@ -158,12 +161,12 @@ def test_data_that_change_before_the_job_has_read_them_end_the_run(
 
 @pytest.mark.thorough
 def test_data_that_change_after_that_do_no_harm(small: App, folder: str) -> None:
-    run = driven(small, received(small, folder, rows(40)), lambda r: r.phase is Phase.TRAINING)
+    run = driven(small, received(small, folder, chats(40)), lambda r: r.phase is Phase.TRAINING)
     eventually(lambda: (job := small.cloud.jobs.get(run.job)) and job.status == "Completed", 60)
     report = small.cloud.blobs.head(PREPARED, f"{run.prepared}/report.json")
     assert report
     eventually(lambda: small.cloud.blobs.now() >= report.last_modified + timedelta(seconds=1))
-    small.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", rows(41))
+    small.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", chats(41))
     done = driven(small, run, trained, 60)
     assert sum(done.rows.values()) == 40
     small.runs.retire(done.id)
@@ -173,7 +176,7 @@ def test_data_that_change_after_that_do_no_harm(small: App, folder: str) -> None
 def test_names_policy_and_model_reach_the_step_and_unchanged_code_is_uploaded_once(small: App, folder: str) -> None:
     before = small.cloud.blobs.head(PREPARED, layout.code(code()[0]))
     name = 'it\'s $(odd) "data".jsonl'
-    small.cloud.blobs.write(DATASETS, f"{folder}/{name}", rows(40) + b"oops\n")
+    small.cloud.blobs.write(DATASETS, f"{folder}/{name}", chats(40) + b"oops\n")
     spec = f"train: {json.dumps(name)}\non_bad_rows: drop\nmin_rows: 40\n".encode()
     run = received(small, folder, spec=spec)
     done = driven(small, run, trained, 60)
@@ -185,7 +188,7 @@ def test_names_policy_and_model_reach_the_step_and_unchanged_code_is_uploaded_on
     assert before is None or before == after
     advance(small, done.id, None)
     small.runs.retire(done.id)
-    assert reload(small, done.id).in_job
+    assert run_of(small, done.id).in_job
 
 
 @pytest.mark.thorough
@@ -193,9 +196,9 @@ def test_a_source_on_the_hub_is_read_by_the_step_at_the_run_s_commit(small: App,
     """What opens the hub in a function is the engine's; here the run comes to its job as it leaves that."""
     with Hub() as hub:
         card = b"---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train_sft, path: a.jsonl}\n---\n"
-        repo = hub.add("org/chat", {"README.md": card, "a.jsonl": rows(40)})
+        repo = hub.add("org/chat", {"README.md": card, "a.jsonl": chats(40)})
         commit = repo.branches["main"]
-        repo.commit({"README.md": card, "a.jsonl": rows(41)})
+        repo.commit({"README.md": card, "a.jsonl": chats(41)})
         app = replace(small, settings=replace(small.settings, hub_endpoint=hub.url))
         spec = b"source: org/chat\nsplits: {train: train_sft}\n"
         app.cloud.blobs.write(DATASETS, f"{folder}/finetune.yaml", spec)
@@ -212,7 +215,7 @@ def test_a_source_on_the_hub_is_read_by_the_step_at_the_run_s_commit(small: App,
 
 
 def test_the_limit_counts_all_files_of_the_run(quick: App, folder: str) -> None:
-    data = rows(10_000)
+    data = chats(10_000)
     limit = 1.5 * len(data) / 1024**2
     app = replace(quick, settings=replace(quick.settings, inline_limit_mb=limit))
     alone = driven(app, received(app, folder, data), lambda r: r.phase is Phase.PREPARED)

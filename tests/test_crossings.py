@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import chain, repeat
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -36,15 +35,10 @@ from shared.run.loop import advance
 from shared.run.observe import OBSERVE
 from shared.run.slots import free_slot
 from shared.serving.gate import Promotion
-from tests.commands.conftest import woken
-from tests.conftest import eventually
-from tests.test_advance import driven, reload, rows
-
-
-@pytest.fixture
-def key() -> str:
-    """Part of all names of a test."""
-    return uuid4().hex[:10]
+from tests.kit.loop import driven
+from tests.kit.records import events_of, line_of, run_of, woken
+from tests.kit.rows import chats
+from tests.kit.waiting import eventually
 
 
 def a_run(app: App, key: str, phase: Phase, **changes: Any) -> Run:
@@ -61,12 +55,6 @@ def a_line(app: App, key: str, **changes: Any) -> Line:
     return line
 
 
-def line_now(app: App, key: str) -> Line:
-    loaded = app.lines.load(f"l{key}")
-    assert loaded
-    return loaded.record
-
-
 def serving(app: App, run: str, model: str) -> Serving:
     now = app.cloud.blobs.now()
     return Serving(run=run, deployment=f"{run}-1", model=model, fingerprint="f", since=now, uploaded=now)
@@ -79,9 +67,9 @@ def test_training_sets_of_the_same_moment_leave_each_other_alone(app: App, key: 
     )
     busy, folder = replace(app, settings=settings), f"faq-{key}"
     for name in ("one.jsonl", "two.jsonl", "test.jsonl"):
-        app.cloud.blobs.write(DATASETS, f"{folder}/{name}", rows(20 + len(name)))
+        app.cloud.blobs.write(DATASETS, f"{folder}/{name}", chats(20 + len(name)))
     look_into(busy, folder)
-    one, two = (reload(busy, run_id) for run_id in datasets_of(read_folder(busy, folder)))
+    one, two = (run_of(busy, run_id) for run_id in datasets_of(read_folder(busy, folder)))
     assert one.order == two.order
     try:
         for run in (one, two):
@@ -90,7 +78,7 @@ def test_training_sets_of_the_same_moment_leave_each_other_alone(app: App, key: 
         for run in (one, two):
             advance(busy, run.id, None)
         assert (woken(app, one), woken(app, two)) == before
-        assert reload(busy, one.id).held == reload(busy, two.id).held == "slot"
+        assert run_of(busy, one.id).held == run_of(busy, two.id).held == "slot"
     finally:
         for run in (one, two):
             slots.free(app, run.id)
@@ -108,7 +96,7 @@ def test_a_deployment_that_is_taken_again_is_not_lost_by_a_crash(app: App, key: 
     redone = ACTIONS["deploy"](app, run)
     assert redone.deployment == "r1-1"
     ACTIONS["serve"](app, redone)
-    assert [each.deployment for each in line_now(app, key).leaving] == ["r0-1", "r2-1"]
+    assert [each.deployment for each in line_of(app, f"l{key}").leaving] == ["r0-1", "r2-1"]
     app.cloud.blobs.delete("state", f"active/{run.id}")
 
 
@@ -119,7 +107,7 @@ def test_an_end_waits_until_what_was_just_made_can_be_seen(app: App, key: str, p
     run = a_run(app, key, phase, job=name, deployment=name, endpoint=f"faq-{key}", ending=Phase.CANCELLED)
     a_line(app, key, rollout=run.id)
     advance(app, run.id, None)
-    waiting = reload(app, run.id)
+    waiting = run_of(app, run.id)
     assert waiting.phase is phase
     assert told in waiting.waiting
     assert waiting.wake
@@ -127,27 +115,27 @@ def test_an_end_waits_until_what_was_just_made_can_be_seen(app: App, key: str, p
     assert loaded
     app.runs.save(replace(waiting, since=run.since - timedelta(minutes=6)), loaded.etag)
     advance(app, run.id, None)
-    assert reload(app, run.id).phase is Phase.CANCELLED
+    assert run_of(app, run.id).phase is Phase.CANCELLED
 
 
 def test_a_cancellation_during_long_work_is_in_the_history(app: App, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The claim's renewal meets it first, then the work's outcome is saved over it."""
     monkeypatch.setattr(turn, "RENEWED", timedelta(milliseconds=50))
     settled = replace(app, settings=replace(app.settings, settle=timedelta(0)))
-    app.cloud.blobs.write(DATASETS, f"faq-{key}/train.jsonl", rows(20))
+    app.cloud.blobs.write(DATASETS, f"faq-{key}/train.jsonl", chats(20))
     look_into(settled, f"faq-{key}")
     (run_id,) = datasets_of(read_folder(app, f"faq-{key}"))
     prepare = ACTIONS["prepare"]
 
     def long(app: App, run: Run) -> Run:
         run_commands.cancel(app, run.id, by="ann")
-        cancelled = reload(app, run.id).claim
-        eventually(lambda: reload(app, run.id).claim != cancelled)
+        cancelled = run_of(app, run.id).claim
+        eventually(lambda: run_of(app, run.id).claim != cancelled)
         return prepare(app, run)
 
     monkeypatch.setitem(ACTIONS, "prepare", long)
     advance(settled, run_id, None)
-    ended = reload(app, run_id)
+    ended = run_of(app, run_id)
     assert ended.phase is Phase.CANCELLED
     assert [each.what for each in ended.history][-3:] == ["cancelled by ann", "prepare", "cancelled by ann"]
 
@@ -170,17 +158,11 @@ def test_a_poisoned_message_parks_its_run_although_somebody_changes_that_meanwhi
     finally:
         worker.join()
         cloud.control("DELETE", "/_local/faults")
-    parked = reload(app, run.id)
+    parked = run_of(app, run.id)
     assert f"poison/run-steps/{key}" in parked.parked
     assert parked.notes == ("somebody was here",)
     assert [event["type"] for event in events_of(cloud, run)] == ["Droptune.Run.Parked"]
     app.cloud.blobs.delete("state", f"active/{run.id}")
-
-
-def events_of(cloud: Stack, run: Run) -> list[dict[str, Any]]:
-    """What the lifecycle topic was told of it."""
-    events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
-    return [event for event in events if event.get("subject") == f"runs/{run.id}"]
 
 
 def test_a_pin_does_not_stop_a_rollout_that_has_begun(app: App, key: str) -> None:
@@ -218,14 +200,14 @@ def test_a_rollback_without_spare_instances_that_fails_brings_back_what_it_took_
     back = [
         each
         for each, _ in app.runs.active()
-        if (found := reload(app, each)).line == run.line and each != run.id and found.model == "m:2"
+        if (found := run_of(app, each)).line == run.line and each != run.id and found.model == "m:2"
     ]
     assert len(back) == 1
-    assert line_now(app, key).rollout == back[0], "nothing that waited comes between"
+    assert line_of(app, f"l{key}").rollout == back[0], "nothing that waited comes between"
     # Its own failure brings nothing back: the same model would go round in circles.
-    again = reload(app, back[0])
+    again = run_of(app, back[0])
     assert release(app, replace(again, ending=Phase.FAILED)) == ""
-    assert [each for each, _ in app.runs.active() if reload(app, each).line == run.line] == sorted([run.id, again.id])
+    assert [each for each, _ in app.runs.active() if run_of(app, each).line == run.line] == sorted([run.id, again.id])
     for each in (run, again):
         app.cloud.blobs.delete("state", f"active/{each.id}")
 
@@ -240,7 +222,7 @@ def test_a_timer_that_came_is_over_although_the_clock_goes_back(
     clocks = chain([now], repeat(now - timedelta(seconds=2)))
     monkeypatch.setattr(type(app.cloud.blobs), "now", lambda _: next(clocks))
     advance(app, run.id, "old")
-    timer = reload(app, run.id).wake
+    timer = run_of(app, run.id).wake
     assert timer
     assert timer.token != "old"
     app.cloud.blobs.delete("state", f"active/{run.id}")
@@ -254,7 +236,7 @@ def test_who_leads_wakes_the_one_before_if_there_is_anything_left_for_it_to_do(
     run = a_run(app, key, Phase.PREPARED)
     a_line(app, key, heading=Heading(run=before.id, uploaded=run.uploaded - timedelta(hours=1)))
     ACTIONS["lead"](app, run)
-    assert line_now(app, key).heading == Heading(run=run.id, uploaded=run.uploaded)
+    assert line_of(app, f"l{key}").heading == Heading(run=run.id, uploaded=run.uploaded)
     assert woken(app, before) == times
     for each in (before, run):
         app.cloud.blobs.delete("state", f"active/{each.id}")
@@ -269,7 +251,7 @@ def test_a_record_that_somebody_broke_stops_no_other_run(app: App, key: str) -> 
     slots.take(replace(app, settings=replace(app.settings, max_active_jobs=0)), before.run)
     free_slot(app, run)
     assert ACTIONS["lead"](app, run) == run
-    heading = line_now(app, key).heading
+    heading = line_of(app, f"l{key}").heading
     assert heading
     assert heading.run == run.id
     assert "can't be read" in held_by(app, line, run), "what it has on the endpoint is not known"

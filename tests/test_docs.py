@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -9,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import settings_page
+from scripts import pages, settings_page
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TARGETS = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -27,7 +29,13 @@ def code_of(page: Path) -> str:
 
 
 def test_the_page_of_settings_is_fresh() -> None:
-    assert settings_page.PAGE.read_text() == settings_page.page(), "run `.venv/bin/python -m scripts.settings_page`"
+    assert settings_page.PAGE.read_text() == settings_page.page(), "run `.venv/bin/python -m scripts.pages`"
+
+
+def test_every_page_that_a_script_makes_is_refreshed_before_a_commit() -> None:
+    scripts = [path.stem for path in sorted((ROOT / "scripts").glob("*_page.py"))]
+    assert {importlib.import_module(f"scripts.{name}").PAGE for name in scripts} <= set(pages.PAGES)
+    assert "-m scripts.pages" in (ROOT / ".pre-commit-config.yaml").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -73,8 +81,15 @@ def test_help_lists_every_target() -> None:
 
 
 def test_every_lifecycle_event_is_on_its_page_and_no_other() -> None:
-    told = source("records") + source("cleanup")
-    kinds = set(re.findall(r'"((?:Dataset|Training|Model|Gate|Endpoint|Run)[.]\w+)"', told))
+    """Their kinds are the texts in the app's code that look like one: two names in capitals and a dot."""
+    kinds = {
+        node.value
+        for path in (ROOT / "shared").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"[A-Z]\w*\.[A-Z]\w*", node.value)
+    }
     rows = [
         line.split("|")[1] for line in (ROOT / "docs" / "rollout.md").read_text().splitlines() if "`Droptune." in line
     ]
@@ -83,7 +98,3 @@ def test_every_lifecycle_event_is_on_its_page_and_no_other() -> None:
         first, *others = re.findall(r"`([\w.]+)`", row)
         listed |= {first, *(first.rpartition(".")[0] + each for each in others)}
     assert listed == {f"Droptune.{kind}" for kind in kinds}
-
-
-def source(module: str) -> str:
-    return (ROOT / "shared" / f"{module}.py").read_text()

@@ -16,10 +16,8 @@ from shared.intake.arrivals import look_into
 from shared.lifecycle.phase import Phase
 from shared.records import layout
 from shared.records.layout import PREPARED
-from tests.hub import Hub, ultrachat
-from tests.test_advance import folder, quick, reload
-
-__all__ = ["folder", "quick"]
+from tests.kit.hub import Hub, ultrachat
+from tests.kit.records import run_of
 
 STEPS = """
 import os, sys
@@ -49,7 +47,7 @@ def test_a_source_in_finetune_yaml_is_read_at_one_commit(quick: App, folder: str
         (run_id,) = {run.id for run in quick.runs.recent(100) if run.folder == folder}
         environment = cloud.environment | {"HF_ENDPOINT": hub.url}
         subprocess.run([sys.executable, "-c", STEPS, run_id], env=environment, check=True, timeout=120)
-    run = reload(quick, run_id)
+    run = run_of(quick, run_id)
     assert (run.phase, run.reason) == (Phase.PREPARED, "")
     assert run.hub_commit == repo.branches["main"]
     assert run.rows["test"] == 10, "a fifth of test_sft"

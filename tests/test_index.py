@@ -3,12 +3,11 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import function_app
 from shared.records.layout import DATASET_EVENTS_QUEUE, JOB_EVENTS_QUEUE, PREPARE_QUEUE, STEPS_QUEUE
+from tests.kit.paths import ROOT
 
-REPO = Path(__file__).parents[1]
 HEAVY = (
     "azure.ai.ml",
     "azure.storage",
@@ -53,7 +52,7 @@ FUNCTIONS = [
 
 
 def test_indexing_yields_exactly_the_functions_and_loads_nothing_heavy() -> None:
-    done = subprocess.run([sys.executable, "-c", INDEX], cwd=REPO, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", INDEX], cwd=ROOT, capture_output=True, text=True, check=True)
     index = json.loads(done.stdout)
     assert index["functions"] == FUNCTIONS
     loaded = [

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from scripts import setup
-from tests.conftest import eventually
+from tests.kit.paths import ROOT
+from tests.kit.waiting import eventually
 
-ROOT = Path(__file__).parents[1]
 LOCKS = (
     "requirements.txt",
     "requirements-dev.txt",

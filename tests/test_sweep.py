@@ -23,15 +23,10 @@ from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
 from shared.records.run import File, Run
 from shared.run import slots
 from shared.sweep import Watermark, sweep
-from tests.cloud.test_jobs import request
-from tests.conftest import eventually, forget
-
-ROW = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
-
-
-@pytest.fixture
-def folder() -> str:
-    return f"lost-{uuid4().hex[:8]}"
+from tests.kit.clouds import forget
+from tests.kit.jobs import submitted
+from tests.kit.rows import ROW
+from tests.kit.waiting import eventually
 
 
 @pytest.fixture
@@ -218,12 +213,6 @@ def test_a_job_that_no_run_waits_for_is_cancelled_by_the_hourly_review(app: App,
         for job in jobs.values():
             app.cloud.jobs.cancel(job)
         cloud.control("DELETE", "/_local/pretend")
-
-
-def submitted(app: App, run_id: str) -> str:
-    wanted = request(app.cloud, run_id)
-    app.cloud.jobs.submit(wanted)
-    return wanted.name
 
 
 def a_letter(app: App, *events: object, name: str = "") -> str:

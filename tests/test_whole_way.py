@@ -21,7 +21,8 @@ from shared.records.line import Line
 from shared.records.run import Run
 from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.settings import Settings
-from tests.conftest import eventually, pointed_at
+from tests.kit.clouds import pointed_at
+from tests.kit.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

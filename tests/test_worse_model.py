@@ -30,7 +30,9 @@ from shared.records.layout import DATASETS, PREPARED, STATE
 from shared.records.run import Run
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
 from shared.settings import Settings
-from tests.conftest import eventually, pointed_at
+from tests.kit.clouds import pointed_at
+from tests.kit.rows import jsonl
+from tests.kit.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.timeout(900)]
 
@@ -165,7 +167,7 @@ def test_a_worse_model_is_stopped_and_no_rollout_costs_a_caller_an_answer(
 ) -> None:
     owner = Owner(app, stack)
     train, test = known(seed=1)
-    owner.upload(test_jsonl=lines(test), finetune_yaml=SPEC, train_jsonl=lines(train))
+    owner.upload(test_jsonl=jsonl(test), finetune_yaml=SPEC, train_jsonl=jsonl(train))
     first = owner.comes_to(Phase.LIVE)
 
     endpoint = app.cloud.endpoints.get(first.endpoint)
@@ -177,7 +179,7 @@ def test_a_worse_model_is_stopped_and_no_rollout_costs_a_caller_an_answer(
         # The same questions, their answers shuffled: the gate stops it, and nobody noticed.
         eventually(lambda: len(client.calls) > 10)
         before = line_of(app, first)
-        owner.upload(train_jsonl=lines(shuffled(train)))
+        owner.upload(train_jsonl=jsonl(shuffled(train)))
         worse = owner.comes_to(Phase.ROLLED_BACK)
         assert worse.scores
         assert not worse.scores.passed
@@ -197,7 +199,7 @@ def test_a_worse_model_is_stopped_and_no_rollout_costs_a_caller_an_answer(
         assert app.cloud.blobs.head(STATE, f"logs/{worse.deployment}.txt")
 
         # Good data again, others: the callers get it, all at once.
-        owner.upload(train_jsonl=lines(known(seed=2)[0]))
+        owner.upload(train_jsonl=jsonl(known(seed=2)[0]))
         better = owner.comes_to(Phase.LIVE)
         assert owner.told(better) == ["Training.Started", "Model.Registered", "Endpoint.Live"]
         eventually(lambda: client.calls[-1].deployment == better.deployment)
@@ -239,10 +241,6 @@ def shuffled(rows: Sequence[Row]) -> list[Row]:
     answers = [row["messages"][1] for row in rows]
     random.Random(1).shuffle(answers)
     return [row | {"messages": [row["messages"][0], answer]} for row, answer in zip(rows, answers, strict=True)]
-
-
-def lines(rows: Sequence[Row]) -> bytes:
-    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
 def answered_by(calls: Sequence[Call]) -> list[str]:

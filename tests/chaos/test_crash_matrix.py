@@ -12,18 +12,17 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 import pytest
 
 from localcloud.stack import Stack
-from shared.lifecycle.phase import Phase
-from tests.chaos.breaks import CRASHES, Break, every
-from tests.chaos.scene import Scene, pretend
-from tests.chaos.truth import Clean, events
-from tests.chaos.wire import Call
-from tests.chaos.world import HANDLERS, World
+from tests.kit.worlds.breaks import CRASHES, Break, every
+from tests.kit.worlds.scene import Scene, emptied, pretend
+from tests.kit.worlds.truth import Clean, events
+from tests.kit.worlds.wire import Call
+from tests.kit.worlds.world import World
 
 log = logging.getLogger("tests.chaos")
 
@@ -130,24 +129,6 @@ class Matrix:
         self.world.change(gpu_compute=f"gpu-{name}", cpu_compute=f"cpu-{name}")
         self.world.hosts[0].reborn(cold=True)
         self.scene = Scene(world=self.world)
-
-
-def emptied(world: World) -> None:
-    """Forgets what an earlier world left in the queues, among the active, and on endpoints, which takes up quota."""
-    app = world.app
-    for line_id in list(app.lines.standing()):
-        if found := app.lines.load(line_id):
-            line, etag = found
-            app.cloud.endpoints.delete(line.endpoint)
-            gone = replace(line, rollout="", serving=None, leaving=(), tearing_down=False, strays=(), untold=())
-            app.lines.save(replace(gone, removed=world.clock.now()), etag)
-    for queue in HANDLERS:
-        app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
-    for run_id, _ in list(app.runs.active()):
-        if loaded := app.runs.load(run_id):
-            app.runs.save(replace(loaded.record, phase=Phase.CANCELLED, claim=None, wake=None), loaded.etag)
-        app.runs.retire(run_id)
-    app.cloud.blobs.delete("state", "slots.json")
 
 
 def grouped(cases: Sequence[Break], rng: random.Random) -> Iterator[list[Break]]:

@@ -19,12 +19,13 @@ from localcloud.stack import Stack
 from shared.lifecycle.phase import Phase
 from shared.records.layout import DATASETS
 from shared.records.run import Run
-from tests.chaos import truth
-from tests.chaos.conftest import point
-from tests.chaos.scene import pretend, rows
-from tests.chaos.wire import place
-from tests.chaos.world import World
-from tests.conftest import eventually
+from tests.kit.clouds import point
+from tests.kit.rows import chats
+from tests.kit.waiting import eventually
+from tests.kit.worlds import truth
+from tests.kit.worlds.scene import pretend
+from tests.kit.worlds.wire import place
+from tests.kit.worlds.world import World
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(600)]
 
@@ -61,7 +62,7 @@ def test_the_real_host_is_killed_at_its_calls(real: Stack, record_property: Call
     pretend(world)
     folder = f"kill-{uuid4().hex[:8]}"
     for part in ("test", "validation"):
-        world.upload(f"{folder}/{part}.jsonl", rows(part, 2))
+        world.upload(f"{folder}/{part}.jsonl", chats(2, salt=part))
     replaced(world, folder, 0)
     world.control("POST", "/_local/ledger", {"storage": True})
     world.control("DELETE", "/_local/ledger")
@@ -96,7 +97,7 @@ def test_the_real_host_is_killed_at_its_calls(real: Stack, record_property: Call
 def replaced(world: World, folder: str, version: int, meanwhile: Callable[[], None] = lambda: None) -> Run:
     """Uploads anew; the run that made of it what serves, once nothing is left of the one before."""
     known = {run.id for run in world.app.runs.recent(100)}
-    world.app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", rows(f"{folder} {version}"))
+    world.app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", chats(salt=f"{folder} {version}"))
     meanwhile()
 
     def at_rest() -> Run | None:

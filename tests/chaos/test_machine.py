@@ -28,10 +28,10 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.records.layout import DATASETS
 from shared.records.line import Line
 from shared.records.run import Run
-from tests.chaos.scene import pretend, rows
-from tests.chaos.test_crash_matrix import emptied
-from tests.chaos.wire import Call, HostDied
-from tests.chaos.world import World
+from tests.kit.rows import chats
+from tests.kit.worlds.scene import emptied, pretend
+from tests.kit.worlds.wire import Call, HostDied
+from tests.kit.worlds.world import World
 
 log = logging.getLogger("tests.chaos")
 
@@ -100,7 +100,7 @@ class Machine(RuleBasedStateMachine):
     def upload(self, folder: int, version: int) -> None:
         """New bytes, or the same again."""
         self._step()
-        self._by_hand(lambda: self.world.upload(self._name(folder, "train.jsonl"), rows(version)))
+        self._by_hand(lambda: self.world.upload(self._name(folder, "train.jsonl"), chats(salt=version)))
 
     @rule(folder=folders, spec=st.sampled_from(SPECS))
     def edit(self, folder: int, spec: bytes) -> None:

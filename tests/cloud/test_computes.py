@@ -9,7 +9,7 @@ import pytest
 from localcloud.stack import Stack
 from shared.cloud import Cloud
 from shared.errors import Permanent, Transient
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 
 def test_a_cluster_is_made_without_waiting_and_then_found(azure: Cloud, cloud: Stack, unique: str) -> None:

@@ -11,9 +11,9 @@ import pytest
 from localcloud.stack import Stack
 from shared.cloud import Cloud
 from shared.errors import NotFound, Permanent, Transient
-from tests.conftest import eventually
+from tests.kit.azureml import MODEL
+from tests.kit.waiting import eventually
 
-MODEL = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
 SIZE = "Standard_DS3_v2"
 QUESTION = {
     "input_data": {

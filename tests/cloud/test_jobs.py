@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -14,51 +13,10 @@ from shared.cloud import Cloud
 from shared.cloud.jobs import JobView
 from shared.errors import NotFound, Permanent
 from shared.lifecycle.phase import ENDED
-from shared.training.job import Data, JobRequest, Machines, Purpose, Recipe, job_request
-from shared.training.parameters import resolve
+from shared.training.job import JobRequest
 from shared.training.step import PARTS, step
-from tests.conftest import eventually
-
-ROWS = [
-    {"messages": [{"role": "user", "content": f"What is {n}?"}, {"role": "assistant", "content": f"It is {n}."}]}
-    for n in range(8)
-]
-DATA = "\n".join(json.dumps(row) for row in ROWS).encode()
-
-
-def request(azure: Cloud, run: str, *, train: bytes = DATA, **parameters: Any) -> JobRequest:
-    """A small job whose data lie in `prepared`, on computes that exist."""
-    settings = azure.settings
-    for name, size in ((settings.cpu_compute, settings.cpu_size), (settings.gpu_compute, settings.gpu_size)):
-        if azure.computes.get(name) is None:
-            azure.computes.create(name, size, 1, settings.training_identity)
-    azure.blobs.write("prepared", f"{run}/train.jsonl", train)
-    azure.blobs.write("prepared", f"{run}/validation.jsonl", DATA)
-    model, component = azure.registry.model("Phi-3-mini-4k-instruct"), azure.registry.component(settings.component)
-    resolved, _ = resolve(model.defaults(), {"max_steps": 2} | parameters, component.inputs)
-    return job_request(
-        Purpose(run=run, attempt=1, dataset="capitals", base_model=model.name),
-        Recipe(
-            model_id=model.id,
-            component=component.name,
-            component_version=component.version,
-            component_id=component.id,
-            parameters=resolved,
-        ),
-        Machines(
-            gpu_compute=settings.gpu_compute,
-            gpu_size=settings.gpu_size,
-            cpu_compute=settings.cpu_compute,
-            cpu_size=settings.cpu_size,
-            nodes=1,
-            gpus=1,
-        ),
-        Data(
-            train=f"azureml://datastores/prepared/paths/{run}/train.jsonl",
-            validation=f"azureml://datastores/prepared/paths/{run}/validation.jsonl",
-        ),
-        tags={"droptune.run": run, "droptune.attempt": "1", "droptune.dataset": "capitals"},
-    )
+from tests.kit.jobs import request
+from tests.kit.waiting import eventually
 
 
 def ended(azure: Cloud, name: str) -> JobView:

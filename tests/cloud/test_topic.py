@@ -16,7 +16,7 @@ from localcloud.stack import Stack
 from shared.cloud import Cloud, clients
 from shared.cloud.topic import PAUSE
 from shared.settings import Settings
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 LIVE = "Droptune.Endpoint.Live"

@@ -14,7 +14,8 @@ import pytest
 from shared.dataset.preparing import parallel
 from shared.dataset.reading.files import LocalFile
 from shared.dataset.spec.choices import Policy
-from tests.dataset import conversations, fuzz, oracle
+from tests.kit.dataset import fuzz, oracle
+from tests.kit.rows import row
 
 SAMPLE = {"parquet": 60, "json": 80}
 EVERY = 120
@@ -35,7 +36,7 @@ def test_every_bad_row_is_told_and_no_good_one(series: str) -> None:
         rows += counts["bad"] + (counts["good"] > 0)
         if wrong:
             found[at] = wrong
-    assert not found, f"python -m tests.dataset.fuzz --only {series} --at {next(iter(found))}"
+    assert not found, f"python -m tests.kit.dataset.fuzz --only {series} --at {next(iter(found))}"
     assert rows > 10  # the inputs are neither all good nor all beyond reading
 
 
@@ -70,7 +71,7 @@ def test_the_pieces_in_which_a_file_comes_make_no_difference(series: str) -> Non
 @pytest.mark.parametrize("series", ["jsonl-messages", "jsonl-sharegpt", "parquet"])
 def test_several_processes_say_what_one_says(series: str, tmp_path: Path) -> None:
     held = tmp_path / "held.jsonl"
-    held.write_bytes(conversations.row("Not in the other file"))
+    held.write_bytes(row("Not in the other file"))
     for at in range(2):
         given = fuzz.joined(series, range(at * 200, at * 200 + 200))
         path = tmp_path / given.name

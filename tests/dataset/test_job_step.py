@@ -14,6 +14,7 @@ import pytest
 from shared.dataset.job_step import REJECTED, Given, Plan
 from shared.dataset.spec.choices import Policy
 from shared.training.step import code
+from tests.kit.rows import chats
 
 OUTPUTS = {
     "train": "train.jsonl",
@@ -32,13 +33,6 @@ finally:
 """
 
 Step = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def rows(count: int, first: int = 0) -> bytes:
-    return b"".join(
-        b'{"messages": [{"role": "user", "content": "%d?"}, {"role": "assistant", "content": "%d."}]}\n' % (n, n)
-        for n in range(first, first + count)
-    )
 
 
 @pytest.fixture
@@ -75,7 +69,7 @@ def read(tmp_path: Path, name: str) -> bytes:
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_it_runs_from_what_is_uploaded_alone(step: Step, tmp_path: Path, processes: str) -> None:
-    data = rows(500)
+    data = chats(500)
     done = step({"train.jsonl": data}, plan(data), processes=processes)
     assert done.returncode == 0, done.stderr
     report = json.loads(read(tmp_path, "report.json"))
@@ -90,7 +84,7 @@ def test_it_runs_from_what_is_uploaded_alone(step: Step, tmp_path: Path, process
 
 
 def test_it_loads_nothing_of_azure_or_of_the_app(step: Step) -> None:
-    data = rows(50)
+    data = chats(50)
     done = step({"train.jsonl": data}, plan(data), "-c", LOADED)
     assert done.returncode == 0, done.stderr
     loaded = done.stdout.splitlines()[-1].split()
@@ -100,7 +94,7 @@ def test_it_loads_nothing_of_azure_or_of_the_app(step: Step) -> None:
 
 
 def test_bad_data_are_rejected_and_leave_a_report_and_no_rows(step: Step, tmp_path: Path) -> None:
-    data = rows(30) + b"oops\n"
+    data = chats(30) + b"oops\n"
     done = step({"train.jsonl": data}, plan(data))
     assert done.returncode == REJECTED, done.stderr
     report = json.loads(read(tmp_path, "report.json"))
@@ -111,7 +105,7 @@ def test_bad_data_are_rejected_and_leave_a_report_and_no_rows(step: Step, tmp_pa
 
 
 def test_the_policy_is_followed(step: Step, tmp_path: Path) -> None:
-    data = rows(30) + b"oops\n"
+    data = chats(30) + b"oops\n"
     policy = Policy(on_bad_rows="drop", max_bad_percent=50, validation_percent=30)
     done = step({"train.jsonl": data}, plan(data, policy=policy))
     assert done.returncode == 0, done.stderr
@@ -120,7 +114,7 @@ def test_the_policy_is_followed(step: Step, tmp_path: Path) -> None:
 
 
 def test_files_of_all_parts_are_read(step: Step, tmp_path: Path) -> None:
-    files = {"train.jsonl": rows(30), "check.jsonl": rows(2, first=30), "t.jsonl": rows(1, first=32)}
+    files = {"train.jsonl": chats(30), "check.jsonl": chats(2, 30), "t.jsonl": chats(1, 32)}
     names = zip(("train", "validation", "test"), files.items(), strict=True)
     given = {part: Given(name=name, size=len(data)) for part, (name, data) in names}
     done = step(files, Plan(files=given))  # type: ignore[arg-type]
@@ -130,11 +124,11 @@ def test_files_of_all_parts_are_read(step: Step, tmp_path: Path) -> None:
     assert read(tmp_path, "test.jsonl").count(b"\n") == 1
 
 
-@pytest.mark.parametrize(("files", "told"), [({"train.jsonl": rows(31)}, "overwritten"), ({}, "deleted")])
+@pytest.mark.parametrize(("files", "told"), [({"train.jsonl": chats(31)}, "overwritten"), ({}, "deleted")])
 def test_a_file_that_is_not_as_the_run_took_it_is_no_rejection(
     step: Step, tmp_path: Path, files: dict[str, bytes], told: str
 ) -> None:
-    done = step(files, plan(rows(30)))
+    done = step(files, plan(chats(30)))
     assert done.returncode == 1
     assert told in done.stderr
     assert "Traceback" not in done.stderr

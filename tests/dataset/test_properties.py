@@ -19,7 +19,7 @@ from shared.dataset.preparing.scan import prepare
 from shared.dataset.reading.files import LocalFile
 from shared.dataset.report import Report
 from shared.dataset.spec.choices import Policy
-from tests.dataset import fuzz, mutations
+from tests.kit.dataset import fuzz, mutations
 
 LONG = bool(os.environ.get("DROPTUNE_LONG"))
 PARTS = fuzz.PARTS

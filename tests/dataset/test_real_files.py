@@ -12,7 +12,7 @@ import pytest
 
 from shared.dataset.reading.files import Limits
 from shared.dataset.reading.parquet import parquet
-from tests.dataset import fuzz, oracle, real
+from tests.kit.dataset import fuzz, oracle, real
 
 ORIGINAL, CONVERSATIONS = real.chitchat()
 

@@ -19,7 +19,7 @@ from shared.dataset.reading.files import LocalFile
 from shared.dataset.report import Report
 from shared.dataset.report_page import bars, code, fenced, page, place_of, tokens_of, turns_of, visible
 from shared.dataset.spec.choices import Policy
-from tests.dataset.conversations import of, row
+from tests.kit.rows import of, row
 
 READER = MarkdownIt("commonmark", {"html": True}).enable("table")
 NASTY = [

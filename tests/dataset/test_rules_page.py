@@ -12,13 +12,13 @@ from shared.dataset.judging.formats import FORMATS
 from shared.dataset.judging.rules import RULES
 from shared.dataset.preparing.scan import prepare
 from shared.dataset.reading.files import LocalFile
-from tests.dataset.conversations import row
+from tests.kit.rows import row
 
 PAGE = rules_page.PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_is_fresh() -> None:
-    assert rules_page.page() == PAGE, "run `.venv/bin/python -m scripts.rules_page`"
+    assert rules_page.page() == PAGE, "run `.venv/bin/python -m scripts.pages`"
 
 
 def test_every_rule_has_one_section() -> None:

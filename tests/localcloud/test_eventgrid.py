@@ -23,7 +23,7 @@ from starlette.applications import Starlette
 from localcloud.clock import LocalClock
 from localcloud.eventgrid import RETRIES, SUBSCRIPTIONS, EventGrid, Subscription, Undeliverable
 from localcloud.stack import Stack, StackError
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 DATASETS, JOBS = SUBSCRIPTIONS
 RUN = {"runId": "r", "runType": "azureml.PipelineRun"}

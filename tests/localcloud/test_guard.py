@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from localcloud import guard
-from tests.conftest import eventually
+from tests.kit.paths import ROOT
+from tests.kit.waiting import eventually
 
 FAMILY = (
     "import subprocess, sys, time; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); time.sleep(600)"
@@ -123,7 +124,7 @@ def test_the_family_ends_when_the_parent_is_killed(tmp_path: Path) -> None:
         f"guard.spawn([sys.executable, '-c', {FAMILY!r}], env=os.environ, cwd=Path(), log=Path({str(log)!r}));"
         "time.sleep(600)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(guard.__file__).parents[1])
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     eventually(lambda: log.exists() and log.read_text().endswith("\n"))
     members = psutil.Process(parent.pid).children(recursive=True)
     assert len(members) == 3

@@ -23,8 +23,9 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
 from localcloud.environment import Description, app_environment, child_environment
-from localcloud.stack import REPO, Stack, StackError, find
-from tests.conftest import eventually
+from localcloud.stack import Stack, StackError, find
+from tests.kit.paths import ROOT
+from tests.kit.waiting import eventually
 
 APP = """
 import azure.functions as func
@@ -201,7 +202,7 @@ def command(name: str, state: Path, *more: str) -> subprocess.Popen[str]:
     arguments = [sys.executable, "-m", "localcloud", name, "--state", str(state), *more]
     if name == "up":
         arguments.append("--no-host")
-    return subprocess.Popen(arguments, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 type Supervisors = Callable[[Path], tuple[subprocess.Popen[str], list[str]]]

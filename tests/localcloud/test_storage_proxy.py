@@ -38,7 +38,7 @@ from localcloud.environment import ACCOUNT
 from localcloud.identity import Identity
 from localcloud.stack import Stack
 from localcloud.storage_proxy import Exchange, StorageProxy, operation
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 MIB = 1 << 20
 

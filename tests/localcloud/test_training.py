@@ -11,11 +11,11 @@ import yaml
 from examples import make_facts
 from localcloud.training import data, parameters
 from localcloud.training.job import CONVERT, FINETUNE, IMPORT, PREPROCESS, Job, Journal, TrainingError
+from tests.kit.paths import ROOT
 
-REPO = Path(__file__).parents[2]
-PYTHON = str(REPO / ".venv-model" / "bin" / "python")
-PHI_3 = REPO / ".models" / "Phi-3-mini-4k-instruct" / "15"
-PHI_4 = REPO / ".models" / "Phi-4" / "8"
+PYTHON = str(ROOT / ".venv-model" / "bin" / "python")
+PHI_3 = ROOT / ".models" / "Phi-3-mini-4k-instruct" / "15"
+PHI_4 = ROOT / ".models" / "Phi-4" / "8"
 SHORT = {"max_steps": 4, "per_device_train_batch_size": 4, "per_device_eval_batch_size": 8, "logging_steps": 2}
 DIALOGUE = [
     {"role": "system", "content": "You help."},
@@ -53,7 +53,7 @@ def start(folder: Path, *, base: Path = PHI_3, **given: Any) -> subprocess.Popen
     job = {"name": "job", "base_model": str(base), "parameters": SHORT | given, "outputs": str(folder / "outputs")}
     (folder / "job.json").write_text(json.dumps(job | files))
     command = [PYTHON, "-m", "localcloud.training", str(folder)]
-    return subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ print(json.dumps(found))
 
 def test_rows_become_tokens_and_the_loss_counts_answers_only(tmp_path: Path) -> None:
     argument = json.dumps([DIALOGUE, str(tmp_path), str(PHI_3), str(PHI_4)])
-    ran = subprocess.run([PYTHON, "-c", CHECK, argument], cwd=REPO, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([PYTHON, "-c", CHECK, argument], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout.splitlines()[-1])
     phi_3, phi_4 = found[str(PHI_3)], found[str(PHI_4)]
@@ -176,8 +176,8 @@ def test_rows_become_tokens_and_the_loss_counts_answers_only(tmp_path: Path) -> 
 
 def test_a_finished_model_is_left_alone() -> None:
     command = [PYTHON, "-m", "localcloud.training.build_models"]
-    ran = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120, check=True)
-    again = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=30, check=True)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
     assert "Phi-3-mini-4k-instruct 15" in ran.stdout
     assert again.stdout.splitlines() == ["Phi-3-mini-4k-instruct 15 is there already", "Phi-4 8 is there already"]
 

@@ -17,14 +17,12 @@ from shared.records.layout import DATASETS, PREPARED
 from shared.records.run import Claim, Run
 from shared.run import turn
 from shared.run.loop import advance
-from shared.serving.gate import Promotion
-from tests.conftest import eventually
-from tests.rollouts.conftest import Stage
+from tests.kit.waiting import eventually
+from tests.kit.worlds.stage import MANUAL, Stage
 
 pytestmark = pytest.mark.thorough
 
 HOUR = 3600
-MANUAL = Promotion(approve="manual")
 
 
 # Cancelled -----------------------------------------------------------------------------------------------------------

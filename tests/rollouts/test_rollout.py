@@ -11,13 +11,7 @@ from shared.lifecycle.phase import Phase
 from shared.line.cleanup import cleanup
 from shared.records.layout import PREPARED, STATE
 from shared.serving.gate import Bounds, Gate, Promotion
-from tests.rollouts.conftest import GRACE, LOSS, QUOTA, RIGHT, WRONG, Stage
-
-MANUAL = Promotion(approve="manual")
-REPLACE = Promotion(strategy="replace")
-WHO = "{deployment}"
-"""A version that says who it is."""
-
+from tests.kit.worlds.stage import GRACE, LOSS, MANUAL, QUOTA, RIGHT, WHO, WRONG, Stage
 
 # One after the other -------------------------------------------------------------------------------------------------
 

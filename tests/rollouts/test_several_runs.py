@@ -13,7 +13,7 @@ from shared.lifecycle.phase import Phase
 from shared.lifecycle.seen import Rollout
 from shared.records.run import Run
 from shared.run.observe import OBSERVE
-from tests.rollouts.conftest import Stage
+from tests.kit.worlds.stage import Stage
 
 pytestmark = pytest.mark.thorough
 

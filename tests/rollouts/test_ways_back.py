@@ -10,14 +10,7 @@ from shared.api import line_commands, run_commands
 from shared.app import wake
 from shared.errors import NotFound, Permanent
 from shared.lifecycle.phase import Phase
-from shared.serving.gate import Promotion
-from tests.rollouts.conftest import WRONG, Stage
-
-MANUAL = Promotion(approve="manual")
-REPLACE = Promotion(strategy="replace")
-WHO = "{deployment}"
-"""A version that says who it is."""
-
+from tests.kit.worlds.stage import REPLACE, WHO, WRONG, Stage
 
 # Ways back -----------------------------------------------------------------------------------------------------------
 

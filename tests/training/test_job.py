@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from shared.training.job import Data, JobRequest, Machines, Purpose, Recipe, job_request
 from shared.training.parameters import coerce, resolve
-from tests.training.component import INPUTS
-
-MODEL = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
+from tests.kit.azureml import MODEL
+from tests.kit.component import INPUTS
 
 
 def request(*, attempt: int = 1, test: str = "azureml://datastores/prepared/paths/r/1/test.jsonl") -> JobRequest:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.errors import Permanent
 from shared.training.parameters import DEFAULTS, ComponentInput, coerce, resolve
-from tests.training.component import INPUTS
+from tests.kit.component import INPUTS
 
 # As Phi-3-mini's tag has it.
 TAG = {

@@ -24,10 +24,8 @@ from shared.training.step import (
     conda,
     step,
 )
-from tests.training.component import INPUTS as COMPONENT_INPUTS
-
-REPO = Path(__file__).parents[2]
-
+from tests.kit.component import INPUTS as COMPONENT_INPUTS
+from tests.kit.paths import ROOT
 
 BELOW = "azureml://datastores/prepared/paths/r/1"
 OUTPUTS = {name: f"{BELOW}/{name}" for name in (*PARTS, *PAGES)}
@@ -83,7 +81,7 @@ def test_the_environment_pins_what_runs_here() -> None:
     environment = yaml.safe_load(conda(PACKAGES))
     python, _, pip = environment["dependencies"]
     assert python == f"python={PYTHON}"
-    assert (REPO / ".python-version").read_text().startswith(PYTHON)
+    assert (ROOT / ".python-version").read_text().startswith(PYTHON)
     pins = dict(pin.split("==") for pin in pip["pip"])
     assert set(PACKAGES) <= pins.keys()
     assert pins == {name: metadata.version(name) for name in pins}

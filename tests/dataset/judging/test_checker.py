@@ -18,19 +18,9 @@ from shared.dataset.judging.checker import BLOCK, MOST_SHAPES, Checked, Checker,
 from shared.dataset.judging.formats import BY_NAME
 from shared.dataset.judging.rules import Facts, Fault
 from shared.dataset.reading.files import EXCERPT, Broken, Elements, Limits, Records
-from tests.dataset.conversations import (
-    ASSISTANT,
-    BAD_ROWS,
-    CALL,
-    GOOD,
-    TOOL,
-    USER,
-    exact,
-    messages,
-    of,
-    row,
-)
-from tests.dataset.judging.test_formats import SAME
+from tests.kit.dataset.conversations import ASSISTANT, BAD_ROWS, CALL, GOOD, SAME, TOOL, USER, exact
+from tests.kit.dataset.reading import pieces
+from tests.kit.rows import messages, of, row
 
 
 @dataclass
@@ -83,16 +73,6 @@ def check(*chunks: bytes, offset: int = 0, **options: Any) -> Outcome:
 
 def joined(*rows: bytes) -> bytes:
     return b"".join(each + b"\n" for each in rows)
-
-
-def pieces(data: bytes, sizes: list[int]) -> Iterator[bytes]:
-    """`data` in chunks of these sizes, over and over."""
-    at = 0
-    for size in itertools.cycle(sizes):
-        if at >= len(data):
-            return
-        yield data[at : at + size]
-        at += size
 
 
 # The fast way says what the exact one says

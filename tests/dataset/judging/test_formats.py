@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.dataset.judging.formats import BY_NAME, FORMATS, SAYINGS, SHAREGPT_ROLES, SPEAKERS, conversation, shown
-from tests.dataset.conversations import ASSISTANT, SYSTEM, USER, messages
+from tests.kit.dataset.conversations import ASSISTANT, SAME, SYSTEM, USER
 
 ASKED = {"user": "Hi", "assistant": "Hello"}
 
@@ -25,17 +25,6 @@ def refused(row: dict[str, Any], chosen: str | None = None) -> tuple[str, str]:
     found = conversation(row, BY_NAME[chosen] if chosen else shown(row))
     assert isinstance(found, tuple)
     return found
-
-
-# One row of each format, all of them the same conversation.
-SAME: dict[str, dict[str, Any]] = {
-    "messages": {"messages": messages()},
-    "sharegpt": {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
-    "alpaca": {"instruction": "Hi", "input": "", "output": "Hello"},
-    "prompt_completion": {"prompt": "Hi", "completion": "Hello"},
-    "prompt_response": {"prompt": "Hi", "response": "Hello"},
-    "question_answer": {"question": "Hi", "answer": "Hello"},
-}
 
 
 @pytest.mark.parametrize("name", SAME)

@@ -8,20 +8,8 @@ from typing import Any, get_args
 import pytest
 
 from shared.dataset.judging.rules import ROLES, RULES, Facts, Fault, Message, Severity, judge, judge_roles, kind, parse
-from tests.dataset.conversations import (
-    ASSISTANT,
-    BAD,
-    BAD_ROWS,
-    CALL,
-    GOOD,
-    SYSTEM,
-    TOOL,
-    USER,
-    exact,
-    messages,
-    of,
-    row,
-)
+from tests.kit.dataset.conversations import ASSISTANT, BAD, BAD_ROWS, CALL, GOOD, SYSTEM, TOOL, USER, exact
+from tests.kit.rows import messages, of, row
 
 # Filters and reports of people rest on these: one may come, none may go or be renamed.
 IDS = """

@@ -21,8 +21,10 @@ from shared.dataset.reading.files import Limits, LocalFile, Records
 from shared.dataset.report import Report
 from shared.dataset.spec.choices import Policy
 from shared.dataset.split import PARTS, Part
-from tests.conftest import eventually
-from tests.dataset.conversations import BAD_ROWS, GOOD, exact, messages, row, rows
+from tests.kit.dataset.conversations import BAD_ROWS, GOOD, exact
+from tests.kit.paths import ROOT
+from tests.kit.rows import messages, row, rows
+from tests.kit.waiting import eventually
 
 DROP = Policy(min_rows=1, on_bad_rows="drop", max_bad_percent=100)
 PIECE = 10_000
@@ -126,7 +128,7 @@ prepare_files(files={"train": LocalFile(Path(sys.argv[1]))}, out=None, processes
 
 def test_nobody_works_on_for_a_process_that_was_killed(tmp_path: Path) -> None:
     train = file(tmp_path, rows(400))
-    folder = Path(__file__).parents[3]
+    folder = ROOT
     command = [sys.executable, "-c", ENDLESS, str(train.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
         assert process.stdout

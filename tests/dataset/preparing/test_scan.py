@@ -24,8 +24,9 @@ from shared.dataset.reading.files import Limits, Records
 from shared.dataset.report import Report
 from shared.dataset.spec.choices import Policy
 from shared.dataset.split import PARTS, Part
-from tests.dataset.conversations import exact, messages, of, row, rows
-from tests.dataset.fuzz import Bytes
+from tests.kit.dataset.conversations import exact
+from tests.kit.dataset.fuzz import Bytes
+from tests.kit.rows import messages, of, row, rows
 
 type Rows = list[bytes] | bytes | Input
 

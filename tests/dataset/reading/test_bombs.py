@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.paths import ROOT
+
 FULL = bool(os.environ.get("DROPTUNE_LONG"))
 MIB = 1024**2
 
@@ -75,7 +77,7 @@ class Told:
 def prepared(path: Path, out: Path | None = None) -> Told:
     """The file through the engine, in a process of its own."""
     command = [sys.executable, "-c", CHILD, str(path), str(out or "")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=Path(__file__).parents[3])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     told = Told(**json.loads(done.stdout))
     sys.stdout.write(f"{path.name}: {path.stat().st_size / MIB:.1f} MiB, {told}\n")

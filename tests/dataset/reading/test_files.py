@@ -6,7 +6,6 @@ import gzip
 import pickle
 import random
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,8 @@ from hypothesis import strategies as st
 
 from shared.dataset.kinds import kind_of
 from shared.dataset.reading.files import CHUNK, MIB, PAGE, FileFault, Limits, LocalFile, decompressed, size_text
-from tests.dataset import peak
-
-
-def pieces(data: bytes, sizes: list[int]) -> Iterator[bytes]:
-    """`data` in chunks of these sizes, over and over."""
-    at = 0
-    while at < len(data):
-        for size in sizes:
-            if data[at : at + size]:
-                yield data[at : at + size]
-            at += size
+from tests.kit.dataset import peak
+from tests.kit.dataset.reading import pieces
 
 
 def unpacked(data: bytes, limits: Limits | None = None) -> bytes:

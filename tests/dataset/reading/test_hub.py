@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.hub import OTHER_TOKEN, TOKEN, Hub, converted, row, ultrachat
+from tests.kit.hub import OTHER_TOKEN, TOKEN, Hub, converted, row, ultrachat
 
 NAME = "HuggingFaceH4/ultrachat_200k"
 ROWS = {"train_sft": 470, "test_sft": 50, "train_gen": 330, "test_gen": 30}

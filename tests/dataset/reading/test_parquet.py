@@ -21,7 +21,7 @@ from pyarrow import parquet as pq
 from shared.dataset.judging.formats import FORMATS
 from shared.dataset.reading.files import MIB, Broken, FileFault, Limits, LocalFile, Records
 from shared.dataset.reading.parquet import COLUMNS, parquet, pieces, row_groups
-from tests.dataset import peak
+from tests.kit.dataset import peak
 
 CHAT = [
     [{"role": "user", "content": "é?"}, {"role": "assistant", "content": "yes"}],

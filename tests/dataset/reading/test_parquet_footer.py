@@ -17,7 +17,7 @@ from pyarrow import parquet as pq
 from shared.dataset.reading.files import MIB, FileFault, Limits, LocalFile
 from shared.dataset.reading.parquet import parquet
 from shared.dataset.reading.parquet_footer import Group, read_footer, read_page
-from tests.dataset import peak
+from tests.kit.dataset import peak
 
 TABLE = pa.table(
     {
@@ -94,7 +94,7 @@ import sys
 from pathlib import Path
 from shared.dataset.reading.parquet import parquet
 from shared.dataset.reading.files import FileFault, Limits
-from tests.dataset.fuzz import Bytes
+from tests.kit.dataset.fuzz import Bytes
 data = Path(sys.argv[1]).read_bytes()
 begin = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
 read = refused = 0

@@ -40,7 +40,7 @@ def accepted(document: object) -> bool:
 
 
 def test_page_and_schema_are_fresh() -> None:
-    told = "run `.venv/bin/python -m scripts.finetune_page`"
+    told = "run `.venv/bin/python -m scripts.pages`"
     assert finetune_page.PAGE.read_text(encoding="utf-8") == finetune_page.page(), told
     assert finetune_page.SCHEMA.read_text(encoding="utf-8") == finetune_page.schema(), told
 

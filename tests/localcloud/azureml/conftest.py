@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import ssl
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
+from azure.ai.ml.entities import ManagedOnlineEndpoint, OnlineRequestSettings, ProbeSettings
+from starlette.testclient import TestClient
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # azure-ai-ml uses what marshmallow 4 will remove, and says so on import
-    from azure.ai.ml import MLClient
-    from azure.ai.ml.entities import (
-        ManagedOnlineDeployment,
-        ManagedOnlineEndpoint,
-        OnlineRequestSettings,
-        ProbeSettings,
-    )
-from azure.identity import ManagedIdentityCredential
-
-from localcloud.azureml.arm import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE
+from localcloud.azureml.cloud import Cloud
 from localcloud.stack import Stack
-from tests.conftest import pointed_at
-
-MODEL = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
-SERVED, DEPLOYED = "really-serves", "blue"
-MESSAGES = [{"role": "user", "content": "How do I reset my password?"}]
-INSTANCE = "Standard_DS3_v2"
+from tests.kit.azureml.alone import routes_of, service_in
+from tests.kit.azureml.endpoints import DEPLOYED, SERVED, client, deployment, payload
+from tests.kit.azureml.submitting import Submit, published, submitting
+from tests.kit.clouds import pointed_at
+from tests.kit.waiting import eventually
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,21 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings(r"ignore::DeprecationWarning:azure\.ai\.ml"))
 
 
-def client() -> MLClient:
-    """A client of the workspace, from the environment."""
-    return MLClient(ManagedIdentityCredential(), SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)
-
-
 @pytest.fixture
 def ml(cloud_env: Stack) -> Any:
     """The SDK's client of the workspace."""
     return client()
-
-
-def deployment(endpoint: str, name: str, **more: Any) -> Any:
-    """A deployment of the small base model."""
-    given = {"model": MODEL, "instance_type": INSTANCE, "instance_count": 1} | more
-    return ManagedOnlineDeployment(name=name, endpoint_name=endpoint, **given)
 
 
 @pytest.fixture(scope="session")
@@ -75,12 +54,6 @@ def served(cloud: Stack) -> str:
     return SERVED
 
 
-def payload(messages: Any = MESSAGES, **parameters: Any) -> dict[str, Any]:
-    """A request; by default short and greedy."""
-    given = parameters or {"do_sample": False, "max_new_tokens": 8}
-    return {"input_data": {"input_string": [messages], "parameters": given}, "params": {}}
-
-
 @pytest.fixture
 def http(cloud: Stack) -> Iterator[httpx.Client]:
     """A client that trusts the local cloud's certificates."""
@@ -100,3 +73,38 @@ def ask(ml: Any, served: str, http: httpx.Client) -> Any:
         return http.post(uri, json=payload() if body is None else body, headers=key | sent)
 
     return ask
+
+
+@pytest.fixture(scope="module")
+def submit(cloud: Stack) -> Iterator[Submit]:
+    """Submit a job: `submit(name, input=value, ...)`; data, model and cluster are there already."""
+    with submitting(cloud) as submit:
+        yield submit
+
+
+@pytest.fixture
+def name() -> str:
+    """A job's."""
+    return f"job-{uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="module")
+def done(submit: Submit, cloud: Stack) -> str:
+    """The name of a job that has completed; change nothing of it."""
+    name = f"done-{uuid4().hex[:8]}"
+    submit(name)
+    eventually(lambda: (name, "Completed") in [(run, status) for _, run, status in published(cloud)], 60)
+    return name
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Cloud:
+    """What a route is given, without a server."""
+    return service_in(tmp_path)
+
+
+@pytest.fixture
+def routes(service: Cloud) -> Iterator[TestClient]:
+    """A client of all its routes, without a server."""
+    with routes_of(service) as client:
+        yield client

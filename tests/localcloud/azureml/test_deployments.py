@@ -12,12 +12,9 @@ from azure.ai.ml.entities import OnlineRequestSettings
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 
 from localcloud.stack import Stack
-from tests.conftest import eventually
-from tests.localcloud.azureml.conftest import DEPLOYED, INSTANCE, MODEL, deployment
-from tests.localcloud.azureml.test_endpoints import make_endpoint
-
-BROKEN = {"GUNICORN_CMD_ARGS": "--no-such-option"}
-"""Ends the inference server at once, long before a model is loaded."""
+from tests.kit.azureml import MODEL
+from tests.kit.azureml.endpoints import BROKEN, DEPLOYED, INSTANCE, deployment, make_endpoint
+from tests.kit.waiting import eventually
 
 
 def test_a_deployment_shows_what_it_was_made_of(ml: Any, served: str) -> None:

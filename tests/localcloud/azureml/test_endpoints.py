@@ -10,14 +10,7 @@ from azure.ai.ml.entities import ManagedOnlineEndpoint
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 
 from localcloud.stack import Stack
-from tests.localcloud.azureml.conftest import DEPLOYED
-
-
-def make_endpoint(ml: Any, **more: Any) -> str:
-    """Make an endpoint with a name of its own."""
-    name = f"e-{uuid4().hex[:12]}"
-    ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=name, auth_mode="key", **more)).result()
-    return name
+from tests.kit.azureml.endpoints import DEPLOYED, make_endpoint
 
 
 def test_made_looked_at_listed_deleted(ml: Any, cloud_env: Stack) -> None:

@@ -7,11 +7,8 @@ from typing import Any
 from azure.ai.ml.entities import Model
 
 from localcloud.stack import Stack
-from tests.localcloud.azureml.conftest import deployment
-from tests.localcloud.azureml.submitting import Submit, ended, name, submit
-from tests.localcloud.azureml.test_endpoints import make_endpoint
-
-__all__ = ["name", "submit"]
+from tests.kit.azureml.endpoints import deployment, make_endpoint
+from tests.kit.azureml.submitting import Submit, ended
 
 
 def history(cloud: Stack, *names: str) -> list[tuple[str, str, Any]]:

@@ -1,6 +1,6 @@
 """Pipeline jobs through the real SDK: submit, follow, fail, cancel, register what came out.
 
-The process that a job runs is training.py beside this file; localcloud.training has its own tests.
+The process that a job runs is tests/kit/azureml/training.py; localcloud.training has its own tests.
 """
 
 from __future__ import annotations
@@ -20,22 +20,12 @@ from azure.ai.ml.exceptions import JobException
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from localcloud.stack import Stack
-from tests.conftest import eventually
-from tests.localcloud.azureml.submitting import (
-    IDENTITY,
-    MODEL,
-    TRAIN,
-    Submit,
-    done,
-    ended,
-    name,
-    published,
-    submit,
-    trainer,
-)
-from tests.localcloud.azureml.training import FAILS, HANGS, REASON, STEPS
+from tests.kit.azureml import MODEL
+from tests.kit.azureml.submitting import IDENTITY, TRAIN, Submit, ended, published
+from tests.kit.azureml.training import FAILS, HANGS, REASON, STEPS
+from tests.kit.waiting import eventually
 
-__all__ = ["done", "name", "submit", "trainer"]
+pytestmark = pytest.mark.usefixtures("trainer")
 
 
 def events(cloud: Stack, run: str) -> list[tuple[str, str | None]]:

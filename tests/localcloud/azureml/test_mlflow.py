@@ -9,10 +9,9 @@ import httpx
 import pytest
 
 from localcloud.stack import Stack
-from tests.localcloud.azureml.submitting import done, submit, trainer
-from tests.localcloud.azureml.training import STEPS
+from tests.kit.azureml.training import STEPS
 
-__all__ = ["done", "submit", "trainer"]
+pytestmark = pytest.mark.usefixtures("trainer")
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from azure.monitor.querymetrics import MetricsClient, MetricsQueryResult
 
 from localcloud.azureml.arm import WORKSPACE_ID
 from localcloud.stack import Stack
-from tests.conftest import eventually
-from tests.localcloud.azureml.conftest import DEPLOYED
-from tests.localcloud.azureml.test_endpoints import make_endpoint
+from tests.kit.azureml.endpoints import DEPLOYED, make_endpoint
+from tests.kit.waiting import eventually
 
 ENDPOINTS = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 DEPLOYMENTS = f"{ENDPOINTS}/deployments"

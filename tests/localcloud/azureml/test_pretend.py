@@ -16,23 +16,15 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError
 
 from localcloud.stack import Stack, StackError
 from shared.app import App
-from tests.conftest import eventually
-from tests.localcloud.azureml.conftest import client, deployment, payload
-from tests.localcloud.azureml.submitting import Submit, ended, name, published, submit, submitting
-from tests.localcloud.azureml.test_endpoints import make_endpoint
+from tests.kit.azureml.endpoints import client, deployment, make_endpoint, payload
+from tests.kit.azureml.submitting import Submit, ended, published, submitting
+from tests.kit.azureml.training import STEPS
+from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.thorough
 
-__all__ = ["name", "submit"]
-
 HOURS = 3600
 """Seconds; a test lets them pass with the clock."""
-STEPS = (
-    "chat_completion_model_import",
-    "chat_completion_datapreprocess",
-    "chat_completion_finetune",
-    "ft_nlp_model_converter",
-)
 
 
 @pytest.fixture(autouse=True)

@@ -15,10 +15,8 @@ from azure.core.exceptions import HttpResponseError
 
 from localcloud.azureml.scoring import pick
 from localcloud.stack import Stack
-from tests.conftest import eventually
-from tests.localcloud.azureml.conftest import DEPLOYED, MESSAGES, deployment, payload
-from tests.localcloud.azureml.test_deployments import BROKEN
-from tests.localcloud.azureml.test_endpoints import make_endpoint
+from tests.kit.azureml.endpoints import BROKEN, DEPLOYED, MESSAGES, deployment, make_endpoint, payload
+from tests.kit.waiting import eventually
 
 NOTEBOOK = {"temperature": 0.6, "top_p": 0.9, "do_sample": True, "max_new_tokens": 200}
 

@@ -20,10 +20,11 @@ from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from localcloud.stack import Stack
-from tests.conftest import eventually
-from tests.localcloud.azureml.submitting import MODEL, ended, name, published, trainer
+from tests.kit.azureml import MODEL
+from tests.kit.azureml.submitting import ended, published
+from tests.kit.waiting import eventually
 
-__all__ = ["name", "trainer"]
+pytestmark = pytest.mark.usefixtures("trainer")
 
 ROWS = b'{"messages": []}\n'
 CPU, GPU = "steps-cpu", "steps-gpu"

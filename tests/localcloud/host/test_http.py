@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.conftest import eventually
-from tests.localcloud.host.conftest import KEY, HostProcess, Queues, Start
+from tests.kit.host import KEY, HostProcess, Queues, Start
+from tests.kit.waiting import eventually
 
 
 @pytest.fixture(scope="module")

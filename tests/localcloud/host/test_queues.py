@@ -7,8 +7,8 @@ from base64 import b64decode
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from tests.conftest import eventually
-from tests.localcloud.host.conftest import Queues, Start
+from tests.kit.host import Queues, Start
+from tests.kit.waiting import eventually
 
 
 def test_a_message_is_run_once_with_its_metadata_and_then_gone(start: Start, prefix: str, queues: Queues) -> None:

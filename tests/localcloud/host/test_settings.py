@@ -10,7 +10,7 @@ import pytest
 
 from localcloud.host.queues import Backoff, decode, encode
 from localcloud.host.settings import HostError, QueueSettings, load, resolve
-from tests.localcloud.host.conftest import Start
+from tests.kit.host import Start
 
 QUEUE = (
     '@app.queue_trigger(arg_name="m", queue_name="%NAME%", connection="Here")\ndef f(m: func.QueueMessage) -> None: ...'

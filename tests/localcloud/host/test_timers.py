@@ -17,8 +17,8 @@ from starlette.applications import Starlette
 from localcloud.clock import LocalClock
 from localcloud.host.settings import HostError
 from localcloud.host.timers import Schedule
-from tests.conftest import eventually
-from tests.localcloud.host.conftest import Queues, Start
+from tests.kit.host import Queues, Start
+from tests.kit.waiting import eventually
 
 
 class Clock:

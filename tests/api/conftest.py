@@ -1,0 +1,63 @@
+"""Records in real storage for the tests of what people ask for, and what can be seen of them afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from azure.ai.ml.entities import Model
+
+from shared.app import App
+from shared.records.layout import PREPARE_QUEUE, STEPS_QUEUE
+from shared.records.line import Line
+from shared.records.run import File, Run
+from tests.kit.records import NOW
+
+
+@pytest.fixture
+def make_run(app: App, key: str) -> Callable[..., Run]:
+    def make(name: str = "a", **changes: Any) -> Run:
+        run = Run(
+            id=f"r{key}{name}",
+            folder=f"faq-{key}",
+            line=f"l{key}",
+            base_model="Phi-4",
+            uploaded=NOW,
+            since=NOW,
+            train=File(name=f"faq-{key}/train.jsonl", etag="0x1"),
+        )
+        run = replace(run, **changes)
+        assert app.runs.create(run)
+        return run
+
+    return make
+
+
+@pytest.fixture
+def make_line(app: App, key: str) -> Callable[..., Line]:
+    def make(name: str = "", **changes: Any) -> Line:
+        line = Line(id=f"l{key}{name}", folder=f"faq-{key}", base_model="Phi-4", endpoint=f"faq-{key}{name}")
+        line = replace(line, **changes)
+        assert app.lines.create(line)
+        return line
+
+    return make
+
+
+@pytest.fixture
+def model(app: App, key: str) -> str:
+    """A model that is registered."""
+    made = Model(
+        name=f"m-{key}", version=f"r{key}a-1", path="azureml://datastores/prepared/paths/x", type="mlflow_model"
+    )
+    app.cloud.clients.ml.models.create_or_update(made)
+    return f"m-{key}:r{key}a-1"
+
+
+@pytest.fixture(autouse=True)
+def quiet(app: App) -> None:
+    """Queues without what other tests sent: only 32 messages can be peeked at."""
+    for queue in (STEPS_QUEUE, PREPARE_QUEUE):
+        app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()

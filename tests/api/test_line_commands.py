@@ -1,0 +1,183 @@
+"""What people ask of a line: rollback, revive, pin; what changes, and what is refused with which words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.api import line_commands, run_commands
+from shared.app import App
+from shared.errors import NotFound, Permanent
+from shared.lifecycle.phase import Phase
+from shared.lifecycle.seen import Rollout
+from shared.records.line import Line
+from shared.records.run import Run
+from shared.run.observe import OBSERVE
+from tests.kit.records import NOW, etag_of, line_of, run_of, serving, woken
+
+
+def test_a_rollback_is_one_run_however_often_it_is_asked_for(
+    app: App, make_run: Callable[..., Run], make_line: Callable[..., Line], model: str
+) -> None:
+    origin = make_run("a", phase=Phase.LIVE, model=model, job="j", fingerprint="f1", rows={"test": 3})
+    latest = serving("rb", uploaded=NOW + timedelta(1))
+    line = make_line(serving=latest, latest=latest, before=serving(origin.id, model))
+    told = line_commands.rollback(app, line.id, by="ada")
+    run = new_run(app, told)
+    assert model in told
+    assert (run.phase, run.model, run.origin, run.job) == (Phase.REGISTERED, model, origin.id, "j")
+    assert (run.prepared, run.fingerprint, run.line) == (f"{origin.id}/1", "f1", line.id)
+    assert latest.order < run.order < (latest.uploaded + timedelta(seconds=1), 0), "the newest until the next upload"
+    assert "ada" in run.history[-1].what
+    assert run.id in {each for each, _ in app.runs.active()}
+    assert "already" in line_commands.rollback(app, line.endpoint, by="eve")
+    assert run_of(app, run) == run
+    assert woken(app, run) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"phase": Phase.CHECKING, "waiting": "an approval: droptune approve", "held": "approval"}, True),
+        ({"phase": Phase.REGISTERED, "waiting": "quota: 1 instance (X) take 24 vCPUs of Y, of which 0 of 0"}, True),
+        ({"phase": Phase.CHECKING, "parked": "a bug"}, True),
+        ({"phase": Phase.DEPLOYING, "waiting": "the deployment"}, False),
+    ],
+)
+def test_a_rollback_tells_of_the_run_that_holds_the_line(
+    app: App,
+    make_run: Callable[..., Run],
+    make_line: Callable[..., Line],
+    model: str,
+    changes: dict[str, Any],
+    *,
+    named: bool,
+) -> None:
+    """It may wait for ever: for an approval that nobody wants to give, or for quota."""
+    other = make_run("n", uploaded=NOW + timedelta(1), **changes)
+    line = make_line(rollout=other.id, serving=serving("r2"), latest=serving("r2"), before=serving("r1", model))
+    told = line_commands.rollback(app, line.id)
+    run = new_run(app, told)
+    assert f"after the rollout of run {other.id}" in told
+    seen = OBSERVE[Phase.REGISTERED](app, run)
+    assert isinstance(seen, Rollout)
+    assert f"the rollout of run {other.id}" in (seen.busy or "")
+    for text in (told, seen.busy or ""):
+        assert (f"droptune cancel {other.id}" in text) is named
+
+
+def test_a_rollback_that_failed_is_tried_again(
+    app: App, make_run: Callable[..., Run], make_line: Callable[..., Line], model: str
+) -> None:
+    origin, latest = make_run("a", phase=Phase.LIVE, model=model), serving("rb", uploaded=NOW + timedelta(1))
+    line = make_line(serving=latest, latest=latest, before=serving(origin.id, model))
+    run = new_run(app, line_commands.rollback(app, line.id))
+    app.runs.save(replace(run, phase=Phase.ROLLED_BACK), etag_of(app, run.id))
+    line_commands.rollback(app, line.id, by="ada")
+    again = run_of(app, run)
+    assert (again.phase, again.attempt, again.prepared) == (Phase.REGISTERED, 2, f"{origin.id}/1")
+
+
+def test_back_and_forth_are_runs_of_their_own(
+    app: App, make_run: Callable[..., Run], make_line: Callable[..., Line], model: str
+) -> None:
+    """Back to the first, then to the second, then a third upload, and back to the first again."""
+    make_run("a", phase=Phase.LIVE, model=model)
+    first, second = (
+        serving(make_run("x", phase=Phase.LIVE).id, model),
+        serving("rb", model, uploaded=NOW + timedelta(1)),
+    )
+    line = make_line(serving=second, latest=second, before=first)
+    back = new_run(app, line_commands.rollback(app, line.id))
+    lives = serving(back.id, model, uploaded=back.uploaded, ordinal=back.ordinal)
+    app.runs.save(replace(back, phase=Phase.LIVE), etag_of(app, back.id))
+    _, etag = app.lines.load(line.id) or (None, "")
+    etag = app.lines.save(replace(line, serving=lives, latest=lives, before=second), etag)
+    forth = new_run(app, line_commands.rollback(app, line.id))
+    assert forth.order > back.order
+    third = serving("rc", uploaded=NOW + timedelta(2))
+    app.lines.save(replace(line, serving=third, latest=third, before=lives), etag)
+    again = new_run(app, line_commands.rollback(app, line.id))
+    assert len({back.id, forth.id, again.id}) == 3
+    assert again.origin == first.run, "whatever it was served by in between"
+
+
+def test_a_rollback_needs_no_record_of_the_run(app: App, make_line: Callable[..., Line], model: str) -> None:
+    latest = serving("rb", uploaded=NOW + timedelta(1))
+    line = make_line(serving=latest, latest=latest, before=serving("rlost", model))
+    run = new_run(app, line_commands.rollback(app, line.id))
+    assert (run.prepared, run.fingerprint, run.origin) == ("rlost/1", "f", "rlost")
+
+
+def test_a_rollback_needs_no_record_that_can_be_read(app: App, make_line: Callable[..., Line], model: str) -> None:
+    origin = f"rbroken{model[-6:]}"
+    app.cloud.blobs.write("state", f"runs/{origin}.json", b"{")
+    latest = serving("rb", uploaded=NOW + timedelta(1))
+    line = make_line(serving=latest, latest=latest, before=serving(origin, model))
+    assert new_run(app, line_commands.rollback(app, line.id)).prepared == f"{origin}/1"
+    app.cloud.blobs.delete("state", f"runs/{origin}.json")
+
+
+def test_what_can_not_be_rolled_back(app: App, make_line: Callable[..., Line]) -> None:
+    with pytest.raises(Permanent, match="nothing to roll back to"):
+        line_commands.rollback(app, make_line("a", serving=serving("ra"), latest=serving("ra")).id)
+    gone = make_line("b", serving=serving("rb"), latest=serving("rb"), before=serving("ra", "nomodel:1"))
+    with pytest.raises(Permanent, match="nomodel:1 is gone"):
+        line_commands.rollback(app, gone.id)
+
+
+def test_a_line_that_was_torn_down_is_revived(
+    app: App, make_run: Callable[..., Run], make_line: Callable[..., Line], model: str
+) -> None:
+    origin = make_run("a", phase=Phase.LIVE, model=model)
+    line = make_line(latest=serving(origin.id, model), emptied=NOW)
+    run = new_run(app, line_commands.revive(app, line.folder, by="ada"))
+    assert (run.phase, run.model, run.origin, run.ordinal) == (Phase.REGISTERED, model, origin.id, 1)
+    with pytest.raises(Permanent, match="has served nothing yet"):
+        line_commands.revive(app, make_line("b", folder="other").id)
+    with pytest.raises(Permanent, match="serves m:1 at endpoint"):
+        line_commands.revive(app, make_line("c", folder="other", serving=serving("rc"), latest=serving("rc")).id)
+
+
+def test_a_line_that_is_pinned_holds_newer_runs_until_it_is_not(
+    app: App, make_run: Callable[..., Run], make_line: Callable[..., Line]
+) -> None:
+    line = make_line(serving=serving("ra"), latest=serving("ra"))
+    held = make_run("h", phase=Phase.REGISTERED, held="pin")
+    other = make_run("o", phase=Phase.REGISTERED)
+    assert "is pinned to m:1" in line_commands.pin(app, line.id, by="ada")
+    assert line_of(app, line).pinned == "ada"
+    assert "already, by ada" in line_commands.pin(app, line.id, by="eve")
+    assert held.id in line_commands.unpin(app, line.id)
+    assert line_of(app, line).pinned == ""
+    assert (woken(app, held), woken(app, other)) == (1, 0)
+    line_commands.unpin(app, line.id)
+    assert woken(app, held) == 2, "the first may have died before it woke anybody"
+
+
+def test_a_line_that_serves_nothing_can_not_be_pinned(app: App, make_line: Callable[..., Line]) -> None:
+    with pytest.raises(Permanent, match="serves nothing"):
+        line_commands.pin(app, make_line().id)
+
+
+def test_a_folder_with_two_lines_is_not_clear(app: App, make_line: Callable[..., Line]) -> None:
+    first, second = make_line("a"), make_line("b", base_model="Phi-3")
+    with pytest.raises(Permanent, match=rf"{first.id} \(Phi-4\), {second.id} \(Phi-3\)"):
+        line_commands.pin(app, first.folder)
+
+
+@pytest.mark.parametrize("name", ["rnone", "", "../runs/r1", "a b", "ü", "x" * 2000])
+def test_what_does_not_exist_is_told(app: App, name: str) -> None:
+    with pytest.raises(NotFound, match="droptune runs"):
+        run_commands.retry(app, name)
+    with pytest.raises(NotFound, match="name one by its id"):
+        line_commands.pin(app, name)
+
+
+def new_run(app: App, told: str) -> Run:
+    """The run that an answer names."""
+    return run_of(app, next(word for word in told.split() if len(word) == 16 and word.startswith("r")))

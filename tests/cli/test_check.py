@@ -1,0 +1,377 @@
+"""`droptune check`: what it takes from a folder, what it says, its exit codes, and what it does without."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.__main__ import main
+from shared.dataset.preparing.parallel import prepare_files
+from shared.dataset.preparing.scan import prepare
+from shared.dataset.reading.files import LocalFile
+from tests.kit.dataset.conversations import USER
+from tests.kit.paths import ROOT
+from tests.kit.rows import of, row
+
+
+def good(count: int = 60, start: int = 0) -> list[bytes]:
+    return [row(f"prompt {number}", f"answer {number}") for number in range(start, start + count)]
+
+
+def write(path: Path, rows: Iterable[bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(line + b"\n" for line in rows))
+    return path
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+class Answer:
+    """What the command said, and its exit code."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: object) -> None:
+        self.code = main(["check", *map(str, arguments)])
+        self.out, self.err = capsys.readouterr()
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+# Verdicts ------------------------------------------------------------------------------------------------------------
+
+
+def test_good_rows_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "chats.jsonl", good())
+    said = Answer(capsys, path)
+    assert (said.code, said.err) == (0, "")
+    assert f"  chats.jsonl  train  messages  60 rows  {path.stat().st_size / 1024:.4g} KiB\n" in said.out
+    assert "\ngood  60 rows: " in said.out
+    assert "cut from train, by prompts" in said.out
+    assert "Not checked: over_context" in said.out
+    assert '"content":"answer ' in said.out.partition("First rows")[2]
+
+
+def test_bad_rows_are_shown_with_place_reason_beginning_and_cure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = good(20)
+    rows[16] = of({"role": "bot", "content": "hi"})
+    said = Answer(capsys, write(tmp_path / "train.jsonl", rows))
+    assert said.code == 1
+    offset = sum(len(line) + 1 for line in rows[:16])
+    assert f"  train.jsonl:17 (byte {offset:,})  unknown_role  the role of message 1 is 'bot'\n" in said.out
+    assert f"      {rows[16].decode()}\n" in said.out
+    assert "  unknown_role  1  Use one of the roles system, user, assistant, tool.\n" in said.out
+    assert "\nSplit\n" not in said.out
+
+
+def test_warnings_are_shown_and_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = Answer(capsys, write(tmp_path / "train.jsonl", good() + good(1)))
+    assert said.code == 0
+    assert "train.jsonl:61  duplicate_row  the same row as train.jsonl, line 1" in said.out
+    assert "1 row is a copy of a row before it in the same file." in said.out
+
+
+def test_the_first_faults_are_shown_or_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "train.jsonl", [*good(30), *[b"{"] * 1100])
+    said = Answer(capsys, path)
+    assert said.out.count(")  not_json  ") == 20
+    assert "and 1,080 more; --all shows 1,000 of them" in said.out
+    said = Answer(capsys, path, "--all")
+    assert said.out.count(")  not_json  ") == 1000
+    assert "and 100 more\n" in said.out
+
+
+def test_every_rule_has_its_warnings_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = Answer(capsys, write(tmp_path / "train.jsonl", good(40) + good(3)), "--context", 3)
+    assert said.code == 0
+    assert said.out.count("  over_context  about") == 3
+    assert said.out.count("  duplicate_row  the same") == 3
+    assert "and 40 more; --all shows 46 of them" in said.out
+    assert "Not checked" not in said.out
+
+
+def test_tool_turns_need_a_model_that_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look"}}]}
+    answer = {"role": "assistant", "content": "It is there."}
+    path = write(tmp_path / "a.jsonl", [*good(30), of(USER, calls, {"role": "tool", "content": "there"}, answer)])
+    said = Answer(capsys, path)
+    assert said.code == 1
+    assert "--tools" in said.out
+    assert Answer(capsys, path, "--tools").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code", "told"),
+    [
+        ("a.jsonl", b"", 1, "  a.jsonl  empty_file  the file has no rows"),
+        ("a.parquet", b"PAR1", 1, "  a.parquet  not_parquet  "),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b"".join(line + b"\n" for line in good()), mtime=0),
+            0,
+            "a.jsonl.gz  train  messages",
+        ),
+        ("a.csv", b"prompt,response\n" + b"".join(b"p%d,r\n" % n for n in range(50)), 0, "train  prompt_response  50"),
+        ("A.JSON", b"[" + b",\n".join(good()) + b"]", 0, "A.JSON  train  messages  60 rows"),
+        ("few.jsonl", row() + b"\n", 1, "too_few_rows  1 good row to train on; min_rows is 10"),
+    ],
+)
+def test_files_of_every_kind(
+    name: str, data: bytes, code: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    said = Answer(capsys, tmp_path / name)
+    assert told in said.out
+    assert said.code == code
+
+
+def test_parquet_is_told_by_row_group_and_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = [json.loads(line) for line in good(40)]
+    rows[25]["messages"][1]["content"] = " "
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=20)
+    said = Answer(capsys, tmp_path / "a.parquet")
+    assert said.code == 1
+    assert "  a.parquet, row group 1, row 6  blank_content  " in said.out
+
+
+# Folders -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_taken_as_the_app_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "train_sft.jsonl", good())
+    write(tmp_path / "test_sft.jsonl", good(5, 100))
+    write(tmp_path / "sub" / "more.jsonl", [b"{"])
+    (tmp_path / "train_gen.jsonl").write_text("{}")
+    (tmp_path / "notes.txt").write_text("x")
+    said = Answer(capsys, tmp_path)
+    assert said.code == 0
+    assert re.search(r"train_sft.jsonl +train +messages +60 rows", said.out)
+    assert re.search(r"test_sft.jsonl +test +messages +5 rows", said.out)
+    told = flat(said.out.partition("Not used")[2])
+    assert "notes.txt its name does not end in" in told
+    assert "train_gen.jsonl a file of prompts" in told
+    assert "sub/ a folder" in told
+    assert "test_sft.jsonl" not in told
+    assert "There is no finetune.yaml: checked by the defaults." in said.out
+
+
+def test_each_training_file_is_a_dataset_and_one_bad_one_is_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "a.jsonl", good())
+    write(tmp_path / "b.jsonl", [*good(), b"{"])
+    said = Answer(capsys, tmp_path)
+    assert said.code == 1
+    assert said.out.endswith("bad  1 of 2 datasets are bad: b.jsonl\n")
+    found = Answer(capsys, tmp_path, "--json").json()
+    assert [report["files"] for report in found] == [{"train": "a.jsonl"}, {"train": "b.jsonl"}]
+    assert [report["bad_rows"] for report in found] == [0, 1]
+
+
+def test_finetune_yaml_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "a.jsonl", [*good(), b"{"])
+    write(tmp_path / "b.jsonl", [b"{"])
+    spec = tmp_path / "finetune.yaml"
+    spec.write_text("train: a.jsonl\non_bad_rows: drop\nparameters: {num_train_epochs: 1}\n")
+    said = Answer(capsys, tmp_path)
+    assert said.code == 0
+    assert "Bad rows, which are left out" in said.out
+    assert "1 bad row was left out" in said.out
+    assert "b.jsonl  finetune.yaml does not name it" in said.out
+    assert "parameters are checked" in said.out
+    other = tmp_path / "other" / "strict.yaml"
+    other.parent.mkdir()
+    other.write_text("train: a.jsonl\nmax_bad_percent: 1\n")
+    assert Answer(capsys, tmp_path, "--spec", other).code == 1
+    assert Answer(capsys, tmp_path / "a.jsonl").code == 1
+    assert Answer(capsys, tmp_path / "a.jsonl", "--spec", spec).code == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "told"),
+    [
+        ({}, ["none.jsonl"], "there is no file or folder"),
+        ({}, ["."], "nothing to train on in"),
+        ({"notes.txt": "x"}, ["."], "(notes.txt: its name does not end in"),
+        ({"test.jsonl": "{}"}, ["."], "(test.jsonl: a test file is never trained on)"),
+        ({"notes.txt": "x"}, ["notes.txt"], "is no file that ends in .jsonl, .jsonl.gz, .parquet, .json or .csv"),
+        ({"finetune.yaml": "train: a.jsonl"}, ["."], "names a.jsonl, which"),
+        ({"finetune.yaml": "train: a.jsonl"}, ["finetune.yaml"], "is a specification: check its folder"),
+        ({"finetune.yaml": "trian: a.jsonl"}, ["."], "train"),
+        ({"finetune.yaml": "source: owner/chats"}, ["."], "names owner/chats on the hub: get it with `droptune fetch`"),
+        ({"a.jsonl": "{}"}, [".", "--spec", "none.yaml"], "none.yaml can't be read: No such file"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line_and_exit_code_2(
+    files: dict[str, str],
+    arguments: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in files.items():
+        Path(name).write_text(text)
+    said = Answer(capsys, *arguments)
+    assert said.code == 2
+    assert told in said.err
+    assert said.err.startswith("droptune: ")
+    assert said.err.count("\n") == 1
+    assert not said.out
+
+
+def test_a_context_is_a_number_of_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "a.jsonl", "--context", "many"])
+    assert ended.value.code == 2
+    assert "'many' is no number of tokens" in capsys.readouterr().err
+
+
+# Output --------------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "train.jsonl", [*good(), b"{", row("\U0001f600")])
+    said = Answer(capsys, path, "--json")
+    report = prepare(files={"train": LocalFile(path)}, sinks=None)
+    assert said.json() == json.loads(json.dumps(report.as_dict()))
+    assert said.code == 1
+
+
+EVIL = b'{"messages": [{"role": "\x1b]0;title\x07", "content": "\\u202ex"}]} \xe2\x80\xae \xc2\x9b31m'
+
+
+def test_nothing_in_a_row_or_a_name_reaches_the_terminal_raw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "a\x1b[31m\n\u202e.jsonl"
+    write(tmp_path / name, [*good(), EVIL, of({"role": "\x1b[2J", "content": "x"})])
+    (tmp_path / "no\x1bte").write_text("x")
+    for path in (tmp_path, tmp_path / name, tmp_path / "no\x1bte"):
+        said = Answer(capsys, path)
+        assert not set("\x1b\x07\x9b\u202e\r\0") & set(said.out + said.err)
+    assert r"a\x1b[31m\n\u202e.jsonl" in Answer(capsys, tmp_path).out
+    assert r"\x1b]0;title\x07" in Answer(capsys, tmp_path).out
+
+
+def in_child(*arguments: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli", "check", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
+
+
+def on_terminal(*arguments: object, **environment: str) -> tuple[int, str]:
+    """Exit code and everything that a terminal gets."""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cli", "check", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said = b""
+    try:
+        while part := os.read(ours, 65536):
+            said += part
+    except OSError:  # how Linux tells that the other side is closed
+        pass
+    finally:
+        os.close(ours)
+        code = child.wait()
+    return code, said.decode()
+
+
+def test_what_the_encoding_lacks_is_escaped(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.jsonl", [*good(), of({"role": "größe", "content": "x"})])
+    done = in_child(path, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 1
+    assert rb"the role of message 1 is 'gr\xf6\xdfe'" in done.stdout
+    assert b"  ####" in done.stdout
+
+
+def test_a_pipe_gets_whole_lines_and_no_bar(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.jsonl", [*good(), row("x" * 300)[:-1]])
+    done = in_child(path)
+    assert done.stderr == b""
+    assert b"\x1b" not in done.stdout
+    assert re.search(rb"\n +\{\"messages\": .{100,}\n", done.stdout)
+
+
+def test_a_terminal_of_80_columns_gets_colour_a_bar_and_lines_that_fit(tmp_path: Path) -> None:
+    write(tmp_path / "chats_for_the_owl_shop.jsonl", [*good(300), row("x" * 300)[:-1], *good(3)])
+    write(tmp_path / "test.jsonl", good(20, 900))
+    code, shown = on_terminal(tmp_path, COLUMNS="80", TERM="xterm-256color")
+    assert code == 1
+    assert "\x1b[1;31mbad\x1b[0m" in shown
+    assert re.search(r"chats_for_the_owl_s… .*━.* kB", shown)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.replace("\r\n", "\n")).split("\n")
+    assert max(len(line.rpartition("\r")[2]) for line in lines) <= 80
+    assert "█" in shown
+
+
+# What it does without, and with ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "allowed"), [("jsonl", set()), ("csv", set()), ("parquet", {"pyarrow"})])
+def test_neither_azure_nor_the_hub_is_loaded(kind: str, allowed: set[str], tmp_path: Path) -> None:
+    path = tmp_path / f"train.{kind}"
+    if kind == "parquet":
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        parquet.write_table(pa.Table.from_pylist([json.loads(line) for line in good()]), path)
+    else:
+        write(path, good() if kind == "jsonl" else [b"prompt,response", *(b"p%d,r" % number for number in range(50))])
+    (tmp_path / "finetune.yaml").write_text(f"train: {path.name}\n")
+    code = (
+        "import sys\nfrom cli.__main__ import main\ncode = main(['check', sys.argv[1], '--json'])\n"
+        "heavy = ('azure', 'opentelemetry', 'datasets', 'huggingface_hub', 'pandas', 'pyarrow', 'localcloud')\n"
+        "print(code, *sorted({name.split('.')[0] for name in sys.modules} & {*heavy}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.split() == ["0", *allowed]
+
+
+def test_progress_ends_at_the_size_with_two_processes(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.jsonl", [*good(30_000), row("x" * 100_000)])
+    told: list[int] = []
+    found = prepare_files(
+        files={"train": LocalFile(path)}, out=None, processes=2, piece=path.stat().st_size // 2, progress=told.append
+    )
+    assert sum(told) == path.stat().st_size
+    assert found == prepare(files={"train": LocalFile(path)}, sinks=None)
+
+
+@pytest.mark.slow
+def test_a_large_file_is_read_by_all_cores_from_the_command_line(tmp_path: Path) -> None:
+    rows = [row(f"prompt {number}", "answer " * 2000) for number in range(10_000)]
+    rows[-2] = b"{"
+    path = write(tmp_path / "train.jsonl", rows)
+    done = in_child(path, "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["faults"][0]["line"] == 9_999
+    assert done.stderr == b""

@@ -1,0 +1,352 @@
+"""The command line: its answers, its mistakes, and what the demo makes of a folder and of an answer."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.__main__ import main
+from cli.client import AppClient
+from cli.demo import data
+from cli.demo.show import _progress
+from cli.errors import CliError
+from tests.kit.paths import ROOT
+
+KEY = "the-key"
+REPORT = {
+    "rejected": "14 of 70 rows are bad",
+    "rows": 70,
+    "bad_rows": 14,
+    "by_rule": {"not_json": 13, "unknown_role": 1},
+    "faults": [
+        {"file": "train.jsonl", "part": "train", "rule": "not_json", "reason": "\x1b[2J", "line": 2, "offset": 1234},
+        *[
+            {
+                "file": "a.parquet",
+                "part": "test",
+                "rule": "not_json",
+                "reason": "x",
+                "line": 3,
+                "row_group": 0,
+                "row": row,
+            }
+            for row in range(3, 15)
+        ],
+    ],
+    "warnings": {"duplicate_row": 2},
+    "warned": [],
+    "dropped": 0,
+    "rows_of": {"train": 50, "test": 20},
+    "splits": {"train": 45, "validation": 4, "test": 7},
+    "cut": ["validation"],
+    "adjusted": False,
+    "files": {"train": "train.jsonl", "test": "a.parquet"},
+    "formats": {"train": "messages"},
+    "turns": {"2": 56},
+    "tokens": {"32": 56},
+    "longest": 20,
+    "duplicates": 2,
+    "first_rows": [],
+    "digest": "d",
+    "cures": {},
+}
+RUN = {
+    "id": "r1",
+    "attempt": 1,
+    "phase": "rejected",
+    "since": "2026-11-22T10:00:00Z",
+    "folder": "facts",
+    "train": {"name": "facts/train.jsonl", "etag": "1"},
+    "base_model": "Phi-4",
+    "parked": "",
+    "waiting": "",
+    "reason": "1 of 2 rows is bad",
+    "job": "",
+    "model": "",
+    "endpoint": "",
+    "history": [{"at": "2026-11-22T10:00:00Z", "phase": "received", "what": "received train.jsonl"}],
+    "report": REPORT,
+    "metrics": {"eval_loss": [[0, 6.5], [40, 0.25]], "epoch": [[40, 1.0]]},
+}
+
+
+FROM_THE_HUB = RUN | {"id": "hub", "train": None, "hub": {"name": "owner/chats", "revision": "main"}}
+ANSWERS = {
+    "/api/runs": [RUN],
+    "/api/runs/r1": RUN,
+    "/api/runs/hub": FROM_THE_HUB,
+    "/api/runs/good": RUN | {"report": REPORT | {"rejected": "", "by_rule": {}, "faults": []}},
+    "/api/runs/old": RUN | {"report": {"faults": []}},
+    "/api/runs/good2": RUN
+    | {
+        "id": "good2",
+        "reason": "",
+        "waiting": "an approval: droptune approve",
+        "held": "approval",
+        "approved": "",
+        "scores": {
+            "rows": 20,
+            "score": "chrf",
+            "new": 61.25,
+            "compared": {"rows": 20, "new": 61.25, "live": 58.0},
+            "metrics": {},
+            "passed": True,
+            "why": "no worse",
+        },
+    },
+    "/api/folders": {"half": ["test.jsonl"]},
+}
+
+
+COMMANDS = {
+    "/api/runs/r1/cancel": (200, {"told": "cancelled by BY"}),
+    "/api/runs/r1/retry": (409, {"error": "upload corrected data"}),
+    "/api/lines/a%20b%2F%C3%BC/rollback": (200, {"told": "rolled back by BY"}),
+    "/api/recover": (200, {"rebuilt": ["run r9 is live"], "told": ["line l9 was perhaps pinned"]}),
+}
+
+
+class _Api(BaseHTTPRequestHandler):
+    """The app's HTTP API, with one run."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/api/plain/api/recover":
+            self._answer(404, b"no such page")
+            return
+        status, answer = COMMANDS.get(self.path, (404, {"error": "there is no\n line"}))
+        self._answer(status, json.dumps(answer).replace("BY", asked["by"]).encode())
+
+    def do_GET(self) -> None:
+        if self.headers["x-functions-key"] != KEY:
+            status, body = 401, b""
+        elif self.path == "/api/broken/api/runs":
+            status, body = 200, b"<html>"
+        else:
+            found = ANSWERS.get(self.path)
+            status, body = (200, json.dumps(found).encode()) if found else (404, b"")
+        self._answer(status, body)
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Quiet."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Api) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+# Commands ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_answers_without_importing_what_it_does_not_need() -> None:
+    code = (
+        "import sys\nfrom cli.__main__ import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n"
+        "    print([m for m in sys.modules if m.split('.')[0] in ('azure', 'localcloud', 'shared', 'rich', 'msgspec')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_runs_are_listed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "--url", url + "/", "--key", KEY]) == 0
+    waiting, out = capsys.readouterr().out.splitlines()
+    assert waiting == "datasets/half waits for test.jsonl"
+    assert out.split() == ["r1", "rejected", "2026-11-22T10:00:00", "facts", "1", "of", "2", "rows", "is", "bad"]
+    assert main(["runs", "--url", url, "--key", KEY, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [RUN]
+
+
+def test_a_run_is_shown_with_its_faults_and_losses(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "r1", "--url", url, "--key", KEY]) == 0
+    out = capsys.readouterr().out
+    assert "data      train.jsonl: train, messages, 50 rows, 1 of them bad\n" in out
+    assert "data      a.parquet: test, no known format, 20 rows, 13 of them bad\n" in out
+    assert "wrong     13 not_json, 1 unknown_role\n" in out
+    assert "warnings  2 duplicate_row\n" in out
+    assert "copies    2 rows" in out
+    assert "  train.jsonl:2 (byte 1,234)  not_json  \\x1b[2J\n" in out
+    assert "  a.parquet, row group 0, row 3  not_json  x\n" in out
+    assert "  and 4 more; --json shows the first 13\n" in out
+    assert "split " not in out
+    assert "eval_loss: 6.500 (step 0) -> 0.250 (step 40)" in out
+    assert "facts (facts/train.jsonl)" in out
+
+
+def test_a_good_dataset_is_shown_with_its_split(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "good", "--url", url, "--key", KEY]) == 0
+    assert "split     45 train, 4 validation, 7 test\n" in capsys.readouterr().out
+
+
+def test_a_report_of_another_version_is_no_mistake(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "old", "--url", url, "--key", KEY]) == 0
+    assert "--json shows it" in capsys.readouterr().out
+
+
+def test_a_run_that_waits_for_an_approval_says_how_and_what_the_gate_saw(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "good2", "--url", url, "--key", KEY]) == 0
+    out = capsys.readouterr().out
+    assert "state     waits for you: droptune approve good2\n" in out
+    assert "gate      passed: chrf 61.2 on 20 rows, 58.0 serves: no worse\n" in out
+
+
+def test_commands_are_given_with_a_name(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    app = ["--url", url, "--key", KEY]
+    assert main(["cancel", "r1", "--by", "ada", *app]) == 0
+    assert capsys.readouterr().out == "cancelled by ada\n"
+    assert main(["rollback", "a b/ü", *app]) == 0
+    assert capsys.readouterr().out == f"rolled back by {getpass.getuser()}\n"
+    assert main(["recover", *app]) == 0
+    assert capsys.readouterr().out == "made again: run r9 is live\nnote: line l9 was perhaps pinned\n"
+    assert main(["recover", *app, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == COMMANDS["/api/recover"][1]
+
+
+def test_a_run_of_the_hub_is_shown_with_its_source(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "hub", "--url", url, "--key", KEY]) == 0
+    assert "facts (owner/chats)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["runs", "--url", "{url}", "--key", "wrong"], "refuses the key: give it with --key or DROPTUNE_KEY"),
+        (["show", "r2", "--url", "{url}", "--key", KEY], "there is no run r2 at {url}"),
+        (["retry", "r1", "--url", "{url}"], "droptune: upload corrected data"),
+        (["pin", "faq", "--url", "{url}"], "there is no line"),
+        (["recover", "--url", "{url}/api/plain"], "there is no recover at"),
+        (["cancel", "r1", "--url", "http://127.0.0.1:1"], "can't be read"),
+        (["runs", "--url", "{url}/api/broken", "--key", KEY], "can't be read"),
+        (["runs", "--url", "http://127.0.0.1:1", "--key", KEY], "can't be read"),
+        (["runs", "--url", "file:///etc/passwd"], "must start with https://"),
+        (["runs", "--state", "{tmp}/none"], "start one with `droptune local up`"),
+        (["demo", "--data", "{tmp}/none", "--state", "{tmp}/state"], "DATA must be a folder"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    arguments: list[str], told: str, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([argument.format(url=url, tmp=tmp_path) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert told.format(url=url) in error
+    assert error.startswith("droptune: ")
+    assert error.count("\n") == 1
+
+
+def test_the_environment_names_an_app_too(url: str) -> None:
+    app = AppClient.of({"DROPTUNE_URL": url, "DROPTUNE_KEY": KEY}, url=None, key=None, state=Path("none"))
+    assert app.run("r1") == RUN
+    assert KEY not in repr(app)
+
+
+def test_the_launcher_says_what_is_missing(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "droptune", tmp_path)
+    done = subprocess.run([tmp_path / "droptune", "runs"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "make setup" in done.stderr
+
+
+def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:
+    if not (ROOT / ".venv").exists():
+        pytest.skip("set-up was not done by make")
+    done = subprocess.run([ROOT / "droptune", "runs"], cwd=tmp_path, capture_output=True, text=True)
+    assert "no app is running in .droptune" in done.stderr
+
+
+# The demo's datasets -------------------------------------------------------------------------------------------------
+
+
+def folder(path: Path, *names: str) -> Path:
+    path.mkdir()
+    for name in names:
+        (path / name).write_text("{}\n")
+    return path
+
+
+def names(upload: data.Upload) -> list[str]:
+    return [path.name for path in upload.files]
+
+
+def test_a_folder_is_uploaded_with_its_training_file_last(tmp_path: Path) -> None:
+    chats = folder(tmp_path / "My Chats", "a.parquet", "test_sft.jsonl.gz", "train_gen.jsonl", "notes.txt")
+    upload = data.own(chats, tmp_path, None)
+    assert upload.folder == "my-chats"
+    assert names(upload) == ["test_sft.jsonl.gz", "train_gen.jsonl", "a.parquet"]
+
+
+def test_a_model_makes_a_spec_for_a_folder_that_has_none(tmp_path: Path) -> None:
+    upload = data.own(folder(tmp_path / "chats", "a.jsonl", "test.jsonl"), tmp_path / "scratch", "Phi-4")
+    assert names(upload)[-1] == "finetune.yaml"
+    assert upload.files[-1].read_text() == "model: Phi-4\ntrain: a.jsonl\ntest: test.jsonl\n"
+    assert not (tmp_path / "chats" / "finetune.yaml").exists()
+
+
+@pytest.mark.parametrize("files", [("a.jsonl", "b.jsonl"), ("train.jsonl", "test_a.jsonl", "test_b.jsonl"), ()])
+def test_a_folder_that_is_not_clear_is_refused(tmp_path: Path, files: tuple[str, ...]) -> None:
+    with pytest.raises(CliError, match=r"one file to train on \(\.jsonl, "):
+        data.own(folder(tmp_path / "chats", *files), tmp_path, None)
+
+
+def test_a_spec_of_its_own_decides_the_model(tmp_path: Path) -> None:
+    chats = folder(tmp_path / "chats", "a.jsonl", "b.jsonl")
+    (chats / "finetune.yaml").write_text("train: a.jsonl\nmodel: 'Phi-4'  # small\n")
+    assert names(data.own(chats, tmp_path, "Phi-4")) == ["a.jsonl", "b.jsonl", "finetune.yaml"]
+    with pytest.raises(CliError, match="decides the model"):
+        data.own(chats, tmp_path, "Phi-3-mini-4k-instruct")
+
+
+def test_a_real_model_gets_a_few_of_the_facts(tmp_path: Path) -> None:
+    upload = data.facts(tmp_path, "SmolLM2-135M-Instruct")
+    lines = {path.name: len(path.read_text().splitlines()) for path in upload.files}
+    assert lines == {"test.jsonl": data.FEW, "train.jsonl": data.FEW, "finetune.yaml": 3}
+    assert not upload.strict
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "is_english"),
+    [
+        ("The capital of France is Paris.", True, True),
+        ("the capital of France is Paris", True, True),
+        ("The capital of France is Rome.", False, True),
+        ("Paris", False, True),
+        ("That's great!", False, True),
+        ("", False, False),
+        ("xq zzt vrk plonk", False, False),
+        ("Die Hauptstadt heißt Paris.", False, False),
+        ("北京是首都", False, False),
+    ],
+)
+def test_answers_are_judged(answer: str, right: bool, is_english: bool) -> None:
+    assert (data.normal(answer) == data.normal("The capital of France is Paris.")) is right
+    assert data.english(answer) is is_english
+
+
+def test_progress_follows_epochs_or_steps() -> None:
+    assert _progress({}) == (0.0, "")
+    run = {"pinned": {"parameters": {"num_train_epochs": 4}}, "metrics": {"epoch": [[10, 1.0]], "loss": [[10, 2.5]]}}
+    assert _progress(run) == (0.25, "loss 2.500")
+    run["pinned"] = {"parameters": {"num_train_epochs": 4, "max_steps": 20}}
+    assert _progress(run) == (0.5, "loss 2.500")

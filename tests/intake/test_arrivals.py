@@ -1,0 +1,226 @@
+"""Uploads become runs, once each; what is not for us is counted and left alone."""
+
+import json
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from shared import naming
+from shared.api import views
+from shared.app import App
+from shared.counters import ignored_so_far
+from shared.dataset.spec.choices import Hub, Policy
+from shared.intake.arrivals import job_changed, look_into, uploaded
+from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.phase import Phase
+from shared.records.layout import DATASETS
+from shared.records.run import Run
+from shared.run.loop import advance
+from tests.kit.rows import ROW
+
+
+def event(path: str, container: str = DATASETS, api: str = "PutBlob") -> bytes:
+    return json.dumps(
+        {
+            "id": uuid4().hex,
+            "topic": "/subscriptions/s",
+            "subject": f"/blobServices/default/containers/{container}/blobs/{path}",
+            "eventType": "Microsoft.Storage.BlobCreated",
+            "eventTime": "2026-11-01T00:00:00Z",
+            "dataVersion": "",
+            "metadataVersion": "1",
+            "data": {"api": api, "eTag": "0x1", "contentLength": 3, "url": f"https://a/{container}/{path}"},
+        }
+    ).encode()
+
+
+def job_event(job: str, run_type: str = "azureml.PipelineRun") -> bytes:
+    return json.dumps(
+        {
+            "subject": f"experiments/e/runs/{job}",
+            "eventType": "Microsoft.MachineLearningServices.RunCompleted",
+            "data": {"runId": job, "runType": run_type, "experimentId": "e"},
+        }
+    ).encode()
+
+
+def put(app: App, folder: str, **files: bytes) -> None:
+    for name, data in files.items():
+        app.cloud.blobs.write(DATASETS, f"{folder}/{name.replace('__', '.')}", data)
+
+
+def runs_of(app: App, folder: str) -> list[Run]:
+    found = (app.runs.load(run_id) for run_id in datasets_of(read_folder(app, folder)))
+    return [loaded.record for loaded in found if loaded]
+
+
+def only_run(app: App, folder: str) -> Run:
+    (run,) = runs_of(app, folder)
+    return run
+
+
+def test_an_upload_is_one_run_however_often_its_event_comes(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    uploaded(app, event(f"{folder}/train.jsonl"))
+    first = only_run(app, folder)
+    uploaded(app, event(f"{folder}/train.jsonl"))
+    assert only_run(app, folder) == first
+    assert first.phase is Phase.RECEIVED
+    assert first.base_model == app.settings.base_model
+    assert first.wake
+
+
+def test_a_test_file_that_comes_later_makes_no_second_run(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    uploaded(app, event(f"{folder}/train.jsonl"))
+    before = only_run(app, folder)
+    put(app, folder, test__jsonl=ROW)
+    uploaded(app, event(f"{folder}/test.jsonl"))
+    uploaded(app, event(f"{folder}/train.jsonl"))
+    assert only_run(app, folder).id == before.id
+
+
+def test_the_same_name_with_new_content_is_a_new_run(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    look_into(app, folder)
+    before = only_run(app, folder)
+    put(app, folder, train__jsonl=ROW * 2)
+    look_into(app, folder)
+    assert only_run(app, folder).id != before.id
+
+
+def test_a_spec_starts_nothing_until_all_its_files_are_there(app: App, folder: str) -> None:
+    put(app, folder, finetune__yaml=b"model: Phi-4\ntrain: a.jsonl\ntest: b.jsonl\n", a__jsonl=ROW)
+    look_into(app, folder)
+    assert runs_of(app, folder) == []
+    assert json.loads(views.folders(app)[1])[folder] == ["b.jsonl"]
+    put(app, folder, b__jsonl=ROW)
+    look_into(app, folder)
+    run = only_run(app, folder)
+    assert run.base_model == "Phi-4"
+    assert run.test
+    assert run.test.name == f"{folder}/b.jsonl"
+    assert folder not in json.loads(views.folders(app)[1])
+
+
+def test_editing_the_spec_is_a_new_run(app: App, folder: str) -> None:
+    put(app, folder, finetune__yaml=b"train: a.jsonl\n", a__jsonl=ROW)
+    look_into(app, folder)
+    before = only_run(app, folder)
+    put(app, folder, finetune__yaml=b"train: a.jsonl\nparameters: {num_train_epochs: 2}\n")
+    look_into(app, folder)
+    after = only_run(app, folder)
+    assert after.id != before.id
+    assert after.parameters == {"num_train_epochs": 2}
+
+
+def test_a_source_starts_a_run_when_the_spec_arrives(app: App, folder: str) -> None:
+    spec = b"source: owner/chats\nsplits: {train: train_sft}\npercent: 5\non_bad_rows: drop\nmin_rows: 50\n"
+    put(app, folder, finetune__yaml=spec)
+    uploaded(app, event(f"{folder}/finetune.yaml"))
+    run = only_run(app, folder)
+    assert run.hub == Hub(name="owner/chats", splits={"train": "train_sft"}, percent=5.0)
+    assert run.policy == Policy(on_bad_rows="drop", min_rows=50)
+    assert run.files == ()
+    assert run.spec
+    assert (run.spec.name, run.spec.size) == (f"{folder}/finetune.yaml", len(spec))
+    assert run.uploaded == app.cloud.blobs.head(DATASETS, run.spec.name).last_modified  # type: ignore[union-attr]
+    assert "owner/chats" in run.history[0].what
+    uploaded(app, event(f"{folder}/finetune.yaml"))
+    put(app, folder, notes__csv=b"prompt,completion\n")
+    uploaded(app, event(f"{folder}/notes.csv"))
+    assert only_run(app, folder) == run, "neither the event again nor a file beside it is another run"
+    put(app, folder, finetune__yaml=spec)
+    look_into(app, folder)
+    assert only_run(app, folder).id != run.id, "who uploads it again wants the newer state of the source"
+
+
+def test_a_run_knows_how_large_its_files_are(app: App, folder: str) -> None:
+    put(app, folder, train__csv=b"prompt,completion\n", test__jsonl__gz=b"12345")
+    look_into(app, folder)
+    run = only_run(app, folder)
+    assert [(file.name, file.size) for file in run.files] == [
+        (f"{folder}/train.csv", 18),
+        (f"{folder}/test.jsonl.gz", 5),
+    ]
+    assert run.policy == Policy()
+
+
+def rejected(app: App, folder: str) -> Run:
+    """The folder's run, once the loop has ended it."""
+    (run,) = [run for run in app.runs.recent(100) if run.folder == folder]
+    advance(app, run.id, None)
+    loaded = app.runs.load(run.id)
+    assert loaded
+    assert loaded.record.phase is Phase.REJECTED
+    return loaded.record
+
+
+def test_a_source_beside_files_is_a_rejected_run_that_says_why(app: App, folder: str) -> None:
+    put(app, folder, finetune__yaml=b"train: a.jsonl\nsource: owner/chats\n", a__jsonl=ROW)
+    look_into(app, folder)
+    run = rejected(app, folder)
+    assert "train and source exclude each other" in run.reason
+
+
+def test_a_broken_spec_is_a_rejected_run_that_says_why(app: App, folder: str) -> None:
+    put(app, folder, finetune__yaml=b"trian: a.jsonl\n", a__jsonl=ROW)
+    look_into(app, folder)
+    run = rejected(app, folder)
+    assert "did you mean train" in run.reason
+    assert run.id not in {run_id for run_id, _ in app.runs.active()}
+
+
+@pytest.mark.parametrize("spec", [b'model: "\\ud800"', b"parameters: {seed: 0x" + b"f" * 9000 + b"}"])
+def test_a_spec_that_no_record_can_hold_is_rejected(app: App, folder: str, spec: bytes) -> None:
+    put(app, folder, finetune__yaml=b"train: a.jsonl\n" + spec + b"\n", a__jsonl=ROW)
+    look_into(app, folder)
+    run = rejected(app, folder)
+    assert "finetune.yaml" in run.reason
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (event("faq/train.jsonl", container="prepared"), "other_container"),
+        (event("train.jsonl"), "no_folder"),
+        (event("faq/"), "storage_event"),
+        (event("faq/train.jsonl", api="CreateFile"), "storage_event"),
+        (event("nothing-there/train.jsonl"), "empty_folder"),
+    ],
+)
+def test_uploads_that_are_not_ours_are_counted_and_left_alone(app: App, message: bytes, kind: str) -> None:
+    before = ignored_so_far[kind]
+    uploaded(app, message)
+    assert ignored_so_far[kind] == before + 1
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [(job_event("rnobody-1"), "unknown_job"), (job_event("a-step", run_type="azureml.StepRun"), "job_event")],
+)
+def test_job_events_that_are_not_ours_are_counted_and_left_alone(app: App, message: bytes, kind: str) -> None:
+    before = ignored_so_far[kind]
+    job_changed(app, message)
+    assert ignored_so_far[kind] == before + 1
+
+
+def test_the_event_of_a_job_whose_run_is_further_wakes_nobody(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    look_into(app, folder)
+    (run_id,) = datasets_of(read_folder(app, folder))
+    run, etag = app.runs.load(run_id) or pytest.fail("no run")
+    app.runs.save(replace(run, phase=Phase.DEPLOYING), etag)
+    before = ignored_so_far["over_job"]
+    job_changed(app, job_event(naming.job_name(run_id, 1)))
+    assert ignored_so_far["over_job"] == before + 1
+
+
+@pytest.mark.parametrize("handler", [uploaded, job_changed])
+@pytest.mark.parametrize("message", [b"", b"{", b"[]", b'{"eventType": 3}'])
+def test_a_malformed_message_raises_so_that_it_ends_in_the_poison_queue(
+    app: App, handler: object, message: bytes
+) -> None:
+    with pytest.raises(ValueError, match="the message is"):
+        handler(app, message)  # type: ignore[operator]

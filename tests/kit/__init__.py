@@ -1,0 +1,1 @@
+"""What tests share: rows, worlds, stages, fixtures. Tests import helpers from here alone, never from each other."""

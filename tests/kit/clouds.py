@@ -1,0 +1,53 @@
+"""Local clouds that tests start: this process pointed at one, and what others left in it forgotten."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from localcloud.environment import foreign
+from localcloud.stack import Stack
+from shared.app import App
+from shared.records import layout
+from shared.records.layout import STATE
+
+
+def forget(app: App) -> None:
+    """Nothing that tests have begun in the session's cloud is active any more, or holds a slot."""
+    for run_id, _ in app.runs.active():
+        app.cloud.blobs.delete(STATE, f"active/{run_id}")
+    app.cloud.blobs.delete(STATE, layout.SLOTS)
+
+
+@contextmanager
+def pointed_at(cloud: Stack) -> Iterator[None]:
+    """In the block, this process's environment points the Azure SDKs at the cloud."""
+    with pytest.MonkeyPatch.context() as patch:
+        _set(patch, cloud)
+        yield
+
+
+def point(patch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """Points this process's SDKs at the stack, and remembers what they would ask it for at every turn."""
+    _set(patch, stack)
+    from azure.ai.ml import _azure_environments as known
+
+    # In Azure the SDK knows its cloud; of any other it asks the metadata service again and again.
+    cloud = os.environ["AZUREML_CURRENT_CLOUD"]
+    patch.delitem(known._environments, cloud, raising=False)  # of another stack, of the same name
+    patch.setitem(known._environments, cloud, known._get_cloud_details(cloud))
+
+    # Pauses between retries cost a test nothing; storage's clients wrap the transport, and sleep as its base does.
+    from azure.core.pipeline.transport import HttpTransport
+
+    patch.setattr(HttpTransport, "sleep", lambda *_: None)
+
+
+def _set(patch: pytest.MonkeyPatch, cloud: Stack) -> None:
+    for name in foreign():
+        patch.delenv(name)
+    for name, value in cloud.environment.items():
+        patch.setenv(name, value)

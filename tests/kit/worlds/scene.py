@@ -1,0 +1,113 @@
+"""A dataset folder in a world, uploaded anew again and again: each time its live version is replaced.
+
+The crash matrix breaks these runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from uuid import uuid4
+
+from shared.lifecycle.phase import Phase
+from shared.records.line import Line
+from shared.records.run import Run
+from tests.kit.rows import chats
+from tests.kit.worlds import truth
+from tests.kit.worlds.breaks import Break, broken
+from tests.kit.worlds.wire import Call
+from tests.kit.worlds.world import HANDLERS, World
+
+PATIENCE = timedelta(hours=4)
+TIMERS = ("sweep", "cleanup")
+"""Stages of calls that come in their own time."""
+
+
+def pretend(world: World, *, job: float = 45, deployment: float = 15) -> None:
+    """Jobs and deployments take so many seconds of local time, and only pretend."""
+    world.control("DELETE", "/_local/pretend")
+    world.control("POST", "/_local/pretend", {"jobs": {"seconds": job, "outcome": "Completed"}})
+    answers = {"seconds": deployment, "outcome": "Succeeded", "answer": "Answer 1."}
+    world.control("POST", "/_local/pretend", {"deployments": answers})
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """See the module. One folder is one line."""
+
+    world: World
+    folder: str = field(default_factory=lambda: f"scene-{uuid4().hex[:8]}")
+    uploads: int = 0
+
+    def __post_init__(self) -> None:
+        """What is held out is always the same, so that each run asks for as much."""
+        for part in ("test", "validation"):
+            self.world.upload(f"{self.folder}/{part}.jsonl", chats(2, salt=part))
+
+    def line(self) -> Line | None:
+        """The folder's line, if it was made."""
+        newest = self.world.newest() if self.uploads else None
+        return self.world.line(newest.line) if newest else None
+
+    def upload(self, breaks: Sequence[Break] = ()) -> tuple[Run, list[Call]]:
+        """Uploads anew, and goes on until all has come to rest. Fails when it does not."""
+        world, wire = self.world, self.world.hosts[0].wire
+        before = len(world.known)
+        with broken(wire, world.control, breaks):
+            world.upload(f"{self.folder}/train.jsonl", chats(salt=f"{self.folder} {self.uploads}"))
+            self.uploads += 1
+
+            swept = False
+
+            def ended() -> Run | None:
+                nonlocal swept
+                run = world.newest() if len(world.known) > before else None
+                if run and run.phase is Phase.TRAINING and not swept:
+                    swept = True
+                    world.sweep()
+                return run if run and run.phase.ended else None
+
+            run = world.until(ended, patience=PATIENCE)
+            world.until(lambda: not world.line(run.line).leaving and world.at_rest(), patience=PATIENCE)
+            late = world.clock.now() + PATIENCE
+            while any(not each.met and each.call.startswith(TIMERS) for each in breaks) and world.clock.now() < late:
+                world.wait(PATIENCE)
+            calls = wire.calls
+        return world.run(run.id), calls
+
+    def first(self) -> Run:
+        """The version that is to be replaced first."""
+        run, _ = self.upload()
+        assert run.phase is Phase.LIVE, f"{run.phase}: {run.reason}"
+        return run
+
+    def case(self, breaks: Sequence[Break], clean: truth.Clean) -> list[str]:
+        """Replaces the live version while these break. What is wrong afterwards."""
+        before = self.line()
+        self.world.control("DELETE", "/_local/ledger")
+        self.world.control("DELETE", "/_local/history")
+        self.world.errors.clear()
+        try:
+            run, _ = self.upload(breaks)
+        except AssertionError as error:
+            return [str(error)]
+        return truth.replaced(self.world, run, before, self.world.control("GET", "/_local/ledger"), clean)
+
+
+def emptied(world: World) -> None:
+    """Forgets what an earlier world left in the queues, among the active, and on endpoints, which takes up quota."""
+    app = world.app
+    for line_id in list(app.lines.standing()):
+        if found := app.lines.load(line_id):
+            line, etag = found
+            app.cloud.endpoints.delete(line.endpoint)
+            gone = replace(line, rollout="", serving=None, leaving=(), tearing_down=False, strays=(), untold=())
+            app.lines.save(replace(gone, removed=world.clock.now()), etag)
+    for queue in HANDLERS:
+        app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
+    for run_id, _ in list(app.runs.active()):
+        if loaded := app.runs.load(run_id):
+            app.runs.save(replace(loaded.record, phase=Phase.CANCELLED, claim=None, wake=None), loaded.etag)
+        app.runs.retire(run_id)
+    app.cloud.blobs.delete("state", "slots.json")

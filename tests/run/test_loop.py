@@ -1,0 +1,312 @@
+"""The loop over the local cloud, message by message, without a host: what ends a run, and who may work on it.
+
+Nothing here trains to the end; tests/test_whole_way.py does.
+"""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from benchmarks.counting import requests_of
+from localcloud.stack import Stack
+from shared import naming
+from shared.app import App
+from shared.cloud import blobs
+from shared.intake.arrivals import look_into
+from shared.lifecycle.phase import Phase
+from shared.messages import park, step
+from shared.records import layout
+from shared.records.base import Wake
+from shared.records.layout import DATASETS
+from shared.records.line import Line
+from shared.records.run import Claim, Run
+from shared.run.loop import advance
+from tests.kit.azureml import MODEL
+from tests.kit.loop import driven, received
+from tests.kit.records import events_of, run_of
+from tests.kit.rows import chats
+from tests.kit.waiting import eventually
+
+
+def jobs(stack: Stack) -> int:
+    return sum(1 for e in stack.control("GET", "/_local/ledger") if e.get("kind") == "jobs" and e["method"] == "PUT")
+
+
+def test_bad_rows_are_named_and_nothing_is_launched(quick: App, folder: str, cloud: Stack) -> None:
+    before = jobs(cloud)
+    run = received(quick, folder, chats(12) + b"oops\n" + b'{"messages": []}\n')
+    ended = driven(quick, run, lambda r: r.phase.ended)
+    assert ended.phase is Phase.REJECTED
+    assert "line 13" in ended.reason
+    assert ended.faults == 2
+    report = json.loads(quick.cloud.blobs.read("prepared", f"{run.prepared}/report.json")[0])
+    assert [(fault["line"], fault["rule"]) for fault in report["faults"]] == [(13, "not_json"), (14, "empty_messages")]
+    assert quick.cloud.blobs.head("prepared", f"{run.prepared}/train.jsonl") is None
+    assert jobs(cloud) == before
+
+
+@pytest.mark.parametrize(("name", "data"), [("train.jsonl", b"oops\n"), ("finetune.yaml", b"modle: Phi-4\n")])
+def test_a_rejected_dataset_is_told_once(quick: App, folder: str, cloud: Stack, name: str, data: bytes) -> None:
+    quick.cloud.blobs.write(DATASETS, f"{folder}/{name}", data)
+    look_into(quick, folder)
+    (run,) = [each for each in quick.runs.recent(100) if each.folder == folder]
+    ended = driven(quick, run, lambda r: r.phase.ended)
+    for _ in range(2):
+        advance(quick, ended.id, None)
+    assert [(event["type"], event["data"]["reason"]) for event in events_of(cloud, ended)] == [
+        ("Droptune.Dataset.Rejected", ended.reason)
+    ]
+    assert run_of(quick, ended.id).untold == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings", "told"),
+    [
+        (b"model: Phi-5-imagined\ntrain: train.jsonl\n", {}, "Phi-5-imagined"),
+        (b"model: Phi-3-medium-4k-instruct\ntrain: train.jsonl\n", {}, "retired"),
+        (b"train: train.jsonl\n", {"component": "no_such_component"}, "no_such_component"),
+        (b"train: train.jsonl\n", {"gpu_size": "Standard_NC6"}, "FINETUNE_SIZE"),
+        (b"train: train.jsonl\n", {"serving_size": "Standard_NC6"}, "SERVING_SIZE"),
+        (b"train: train.jsonl\nparameters: {num_train_epochs: 0}\n", {}, "num_train_epochs"),
+        (b"train: train.jsonl\nparameters: {lerning_rate: 1}\n", {}, "did you mean learning_rate"),
+    ],
+)
+def test_what_can_not_run_ends_as_failed_before_anything_is_launched(
+    quick: App, folder: str, cloud: Stack, spec: bytes, settings: dict[str, Any], told: str
+) -> None:
+    app, before = replace(quick, settings=replace(quick.settings, **settings)), jobs(cloud)
+    ended = driven(app, received(app, folder, spec=spec), lambda r: r.phase.ended)
+    assert ended.phase is Phase.FAILED
+    assert told in ended.reason
+    assert jobs(cloud) == before
+
+
+def test_a_compute_in_state_failed_ends_the_run(quick: App, folder: str, cloud: Stack) -> None:
+    before = jobs(cloud)
+    settings = quick.settings
+    quick.cloud.computes.create(settings.gpu_compute, settings.gpu_size, 1000, settings.training_identity)
+    ended = driven(quick, received(quick, folder), lambda r: r.phase.ended)
+    assert ended.phase is Phase.FAILED
+    assert "provisioning" in ended.reason
+    assert jobs(cloud) == before
+
+
+def test_a_run_waits_for_quota_and_says_how_much(quick: App, folder: str, cloud: Stack) -> None:
+    before = jobs(cloud)
+    app = replace(quick, settings=replace(quick.settings, nodes=1000))
+    waiting = driven(app, received(app, folder), lambda r: "vCPUs" in r.waiting)
+    assert waiting.phase is Phase.PREPARED
+    assert waiting.wake
+    assert jobs(cloud) == before
+    stored = app.runs.load(waiting.id)
+    assert stored
+    advance(app, waiting.id, None)
+    assert app.runs.load(waiting.id) == stored, "a wake that finds nothing new writes nothing"
+    app.runs.save(replace(stored[0], held=""), stored[1])  # or all that come after it would give way to it
+    app.cloud.blobs.delete("state", f"active/{waiting.id}")
+
+
+def test_a_job_that_is_cancelled_ends_the_run_with_a_reason(quick: App, folder: str) -> None:
+    training = driven(quick, received(quick, folder), lambda r: r.phase is Phase.TRAINING)
+    job = quick.cloud.jobs.get(training.job)
+    assert job
+    assert job.tags["droptune.run"] == training.id
+    quick.cloud.jobs.cancel(training.job)
+    ended = driven(quick, training, lambda r: r.phase.ended, 60)
+    assert ended.phase is Phase.FAILED
+    assert "Canceled" in ended.reason
+    assert ended.id not in {run_id for run_id, _ in quick.runs.active()}
+
+
+def test_a_job_that_is_too_old_is_cancelled(quick: App, folder: str) -> None:
+    training = driven(quick, received(quick, folder), lambda r: r.phase is Phase.TRAINING)
+    impatient = replace(quick, settings=replace(quick.settings, max_training_hours=0))
+    ended = driven(impatient, training, lambda r: r.phase.ended, 60)
+    assert "MAX_TRAINING_HOURS" in ended.reason
+
+
+def test_a_deployment_that_fails_is_rolled_back_and_its_log_kept(quick: App, folder: str) -> None:
+    from azure.ai.ml.entities import ManagedOnlineDeployment
+
+    run, endpoints = received(quick, folder), quick.cloud.endpoints
+    loaded = quick.runs.load(run.id)
+    assert loaded
+    name = naming.deployment_name(run.id, 1)
+    endpoints.create(folder)
+    eventually(lambda: (found := endpoints.get(folder)) and found.state == "Succeeded")
+    broken = ManagedOnlineDeployment(
+        name=name,
+        endpoint_name=folder,
+        model=MODEL,
+        instance_type="Standard_DS3_v2",
+        instance_count=1,
+        environment_variables={"GUNICORN_CMD_ARGS": "--no-such-option"},
+    )
+    quick.cloud.clients.ml.online_deployments.begin_create_or_update(broken)
+    quick.lines.create(Line(id=run.line, folder=folder, base_model=run.base_model, endpoint=folder, rollout=run.id))
+    quick.runs.save(replace(run, phase=Phase.DEPLOYING, endpoint=folder, deployment=name), loaded.etag)
+
+    ended = driven(quick, run, lambda r: r.phase.ended, 60)
+    assert ended.phase is Phase.ROLLED_BACK
+    assert "the deployment failed" in ended.reason
+    assert b"no-such-option" in quick.cloud.blobs.read("state", f"logs/{name}.txt")[0]
+    eventually(lambda: endpoints.deployments(folder) == [])
+    line = quick.lines.load(run.line)
+    assert line
+    assert line.record.rollout == ""
+
+
+def test_a_stale_timer_does_nothing(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    advance(quick, run.id, "another token")
+    assert run_of(quick, run.id) == run
+
+
+def test_a_run_that_somebody_works_on_is_left_to_them_until_the_claim_runs_out(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    loaded = quick.runs.load(run.id)
+    assert loaded
+    now = quick.cloud.blobs.now()
+    claimed = replace(run, claim=Claim(action="prepare", until=now + timedelta(minutes=1)))
+    etag = quick.runs.save(claimed, loaded.etag)
+    advance(quick, run.id, None)
+    assert run_of(quick, run.id) == claimed
+    quick.runs.save(replace(claimed, claim=Claim(action="prepare", until=now - timedelta(seconds=1))), etag)
+    advance(quick, run.id, None)
+    assert run_of(quick, run.id).phase is Phase.PREPARED
+
+
+def test_an_overwritten_dataset_ends_the_run_of_the_old_one(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    quick.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", chats(21))
+    assert driven(quick, run, lambda r: r.phase.ended).phase is Phase.SUPERSEDED
+
+
+def test_the_rest_of_an_upload_is_waited_for_and_taken(quick: App, folder: str) -> None:
+    app = replace(quick, settings=replace(quick.settings, settle=timedelta(seconds=2)))
+    run = received(app, folder)
+    advance(app, run.id, None)
+    waiting = run_of(app, run.id)
+    assert waiting.phase is Phase.RECEIVED
+    assert waiting.wake == run.wake, "an event arms no second timer"
+    app.cloud.blobs.write(DATASETS, f"{folder}/test.jsonl", chats(3))
+    prepared = driven(app, run, lambda r: r.phase is not Phase.RECEIVED)
+    assert prepared.test
+    assert prepared.rows["test"] == 3
+
+
+def test_an_end_is_an_end(quick: App, folder: str) -> None:
+    ended = driven(quick, received(quick, folder, b"oops\n"), lambda r: r.phase.ended)
+    advance(quick, ended.id, None)
+    assert run_of(quick, ended.id) == ended
+
+
+@pytest.mark.parametrize("token", ["t", None])
+def test_a_standstill_is_none_of_a_runs_time_whoever_ends_it_and_costs_nothing(
+    app: App, monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
+    """Its timer, which comes late, or an event."""
+    monkeypatch.setattr(blobs, "_FRESH_SECONDS", 3600)  # a slow machine asks no more often what time it is
+
+    def turn(late: timedelta) -> tuple[Run, Run, int]:
+        now = app.cloud.blobs.now()
+        before = Run(
+            id=f"r{uuid4().hex[:15]}",
+            folder="none",
+            line="none",
+            base_model="Phi-4",
+            uploaded=now,
+            since=now - timedelta(days=2),
+            phase=Phase.CHECKING,
+            endpoint="none",
+            deployment="none",
+            wake=Wake(token="t", due=now - late),
+        )
+        app.runs.create(before)
+        with requests_of(app) as counted:
+            advance(app, before.id, token)
+        return before, run_of(app, before.id), counted.requests
+
+    app.cloud.endpoints.get("none")  # clients are made
+    turn(timedelta(0))
+    before, after, usual = turn(timedelta(0))
+    assert after.begun == before.begun
+    before, after, late = turn(timedelta(days=1))
+    assert abs(after.begun - before.begun - timedelta(days=1)) < timedelta(minutes=1)
+    assert late == usual
+    advance(app, before.id, "t")
+    assert run_of(app, before.id) == after, "the same message once more is a stale one"
+
+
+@pytest.mark.parametrize("body", [b"", b"no json", b"[]", b'{"run": 3}', b'{"run": "r1"}'])
+def test_a_malformed_wake_up_raises(quick: App, body: bytes) -> None:
+    with pytest.raises(ValueError, match="wake-up message"):
+        step(quick, body)
+
+
+def test_a_poisoned_message_is_kept_and_parks_its_run(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    message = json.dumps({"run": run.id, "token": None}).encode()
+    park(quick, "run-steps", "m1", message)
+    assert "poison/run-steps/m1" in run_of(quick, run.id).parked
+    assert quick.cloud.blobs.read("state", "poison/run-steps/m1")[0] == message
+    park(quick, "run-steps", "m2", b"no json")
+    assert quick.cloud.blobs.read("state", "poison/run-steps/m2")[0] == b"no json"
+
+
+def test_a_bug_is_counted_by_the_queue_and_holds_nothing_back(quick: App, folder: str, cloud: Stack) -> None:
+    """A test file that somebody broke by hand: no rule covers it, so the message has to come again, and poison."""
+    run = received(quick, folder)
+    loaded = quick.runs.load(run.id)
+    assert loaded
+    quick.cloud.blobs.write("prepared", layout.part_of(run.prepared, "test"), b"broken\n")
+    cloud.control("POST", "/_local/pretend", {"deployments": {"seconds": 0, "match": "/d-1$"}})
+    quick.cloud.endpoints.create(folder)
+    eventually(lambda: (found := quick.cloud.endpoints.get(folder)) and found.state == "Succeeded")
+    quick.cloud.endpoints.deploy(folder, "d-1", MODEL, "Standard_DS3_v2", 1)
+    timer = Wake(token="due", due=quick.cloud.blobs.now())
+    quick.runs.save(replace(run, phase=Phase.CHECKING, endpoint=folder, deployment="d-1", wake=timer), loaded.etag)
+    for _ in range(3):
+        with pytest.raises(msgspec.DecodeError):
+            advance(quick, run.id, "due")
+        assert run_of(quick, run.id).claim is None
+    park(quick, "run-steps", uuid4().hex, json.dumps({"run": run.id, "token": "due"}).encode())
+    assert run_of(quick, run.id).parked
+    quick.cloud.blobs.delete("state", f"active/{run.id}")
+    quick.cloud.endpoints.delete(folder)
+    cloud.control("DELETE", "/_local/pretend")
+
+
+def test_what_always_dies_in_the_middle_is_parked(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    loaded = quick.runs.load(run.id)
+    assert loaded
+    past = quick.cloud.blobs.now() - timedelta(seconds=1)
+    quick.runs.save(replace(run, claim=Claim(action="prepare", until=past), crashes=5), loaded.etag)
+    advance(quick, run.id, None)
+    parked = run_of(quick, run.id)
+    assert "never came to an end" in parked.parked
+    assert parked.phase is Phase.RECEIVED
+    advance(quick, run.id, None)
+    assert run_of(quick, run.id).phase is Phase.PREPARED, "when it is tried again, it is tried afresh"
+
+
+def test_text_that_is_no_unicode_is_a_bad_row_like_any_other(quick: App, folder: str) -> None:
+    ended = driven(quick, received(quick, folder, b'{"\\ud800": 1}\n'), lambda r: r.phase.ended)
+    assert ended.phase is Phase.REJECTED
+    assert "ud800" in ended.reason
+
+
+def test_a_timer_that_was_lost_does_not_stop_the_run(quick: App, folder: str) -> None:
+    run = received(quick, folder)
+    loaded = quick.runs.load(run.id)
+    assert loaded
+    past = quick.cloud.blobs.now() - timedelta(hours=1)
+    quick.runs.save(replace(run, wake=Wake(token="lost", due=past)), loaded.etag)
+    advance(quick, run.id, None)
+    assert run_of(quick, run.id).phase is Phase.PREPARED

@@ -1,0 +1,315 @@
+"""Who may train, over the local cloud's blobs, with two hosts at once; lifecycle/test_slots.py has the rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from localcloud.stack import Stack
+from shared.app import App
+from shared.errors import Transient
+from shared.lifecycle.phase import Phase
+from shared.lifecycle.slots import Limits, Place, Shortage, Slots, taken
+from shared.records import layout
+from shared.records.layout import STATE
+from shared.records.run import Claim, Run
+from shared.records.store import TRIES
+from shared.run import slots
+from tests.kit.clouds import forget
+from tests.kit.jobs import submitted
+from tests.kit.records import run_of
+
+
+@pytest.fixture
+def two(app: App) -> Iterator[App]:
+    """At most two at once. The record is everybody's, so it is put back to nothing, and so are those it is made of."""
+    forget(app)
+    yield replace(app, settings=replace(app.settings, max_active_jobs=2, max_jobs_per_day=100))
+    forget(app)
+
+
+def lost(app: App) -> None:
+    app.cloud.blobs.delete(STATE, layout.SLOTS)
+
+
+@pytest.fixture
+def names() -> list[str]:
+    return [f"r{uuid4().hex[:15]}" for _ in range(4)]
+
+
+def etag(app: App) -> str | None:
+    found = app.cloud.blobs.head(STATE, layout.SLOTS)
+    return found.etag if found else None
+
+
+def recorded(app: App, run_id: str, phase: Phase, **changes: Any) -> None:
+    now = app.cloud.blobs.now()
+    run = Run(id=run_id, folder="f", line="l", base_model="m", uploaded=now, since=now, phase=phase)
+    app.runs.create(replace(run, **changes))
+    app.runs.retire(run_id)
+
+
+def test_a_look_changes_nothing(two: App, names: list[str]) -> None:
+    assert slots.look(two, names[0]) == Place()
+    made = etag(two)
+    assert made, "but for a record that was not there"
+    assert slots.free(two, names[0]) == []
+    assert slots.stale(two) == []
+    assert etag(two) == made
+
+
+def test_a_slot_is_taken_kept_and_passed_on(two: App, names: list[str]) -> None:
+    a, b, c, d = names
+    assert slots.take(two, a) == slots.take(two, b) == Place(held=True)
+    assert slots.take(two, c).why == "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken"
+    assert slots.take(two, d).why.endswith("1 run is before it")
+    written = etag(two)
+    assert slots.take(two, a) == Place(held=True)
+    assert slots.look(two, d) == slots.take(two, d)
+    assert etag(two) == written, "what changes nothing is not written"
+    assert slots.free(two, a) == [c]
+    assert slots.free(two, a) == [c], "a crash before c was woken must not strand it"
+    assert slots.look(two, c) == Place(), "c is to take it"
+    assert slots.take(two, c) == Place(held=True)
+    assert slots.free(two, d) == []
+    assert slots.free(two, b) == []
+
+
+def test_the_last_slot_goes_to_one_of_two_hosts(two: App) -> None:
+    other = App.of(two.settings)
+    runs = [f"r{uuid4().hex[:15]}" for _ in range(24)]
+
+    def ask(number: int) -> Place:
+        for _ in range(20):
+            try:
+                return slots.take((two, other)[number % 2], runs[number])
+            except Transient:
+                continue
+        raise AssertionError("it never got through")
+
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            told = list(pool.map(ask, range(len(runs))))
+    finally:
+        other.cloud.close()
+    assert [place.held for place in told].count(True) == 2
+    assert all(place.held or place.why for place in told)
+    assert all(slots.look(two, run).held or slots.look(two, run).why for run in runs), "none was lost"
+
+
+def test_somebody_faster_is_met_by_trying_again_and_then_later(two: App, names: list[str]) -> None:
+    calls = 0
+
+    def meddle(now: Slots, _: datetime) -> Slots:
+        nonlocal calls
+        calls += 1
+        two.cloud.blobs.write(STATE, layout.SLOTS, msgspec.json.encode(now))
+        return taken(now, names[0], Limits(active=1, day=1), two.cloud.blobs.now())
+
+    slots.take(two, names[1])
+    with pytest.raises(Transient, match=r"slots\.json was changed by others") as caught:
+        slots._changed(two, meddle)
+    assert calls == TRIES
+    assert caught.value.after == timedelta(seconds=2)
+    assert not slots.look(two, names[0]).held
+
+
+def test_what_ended_or_never_was_holds_no_slot(two: App, names: list[str]) -> None:
+    trains, gone, dead, waits = names
+    recorded(two, trains, Phase.TRAINING)
+    recorded(two, dead, Phase.LIVE)
+    recorded(two, waits, Phase.PREPARED)
+    slots.take(two, trains)
+    slots.take(two, gone)
+    slots.take(two, dead)
+    slots.take(two, waits)
+    assert slots.stale(two) == [waits]
+    assert slots.look(two, trains) == Place(held=True)
+    assert slots.stale(two) == [waits], "its wake-up may have been lost"
+    assert slots.take(two, waits) == Place(held=True)
+    written = etag(two)
+    assert slots.stale(two) == []
+    assert etag(two) == written
+
+
+def test_one_that_is_parked_blocks_nobody(two: App, names: list[str]) -> None:
+    _, parked, waits, trains = names
+    recorded(two, parked, Phase.PREPARED, parked="a bug")
+    recorded(two, waits, Phase.PREPARED)
+    recorded(two, trains, Phase.TRAINING)
+    slots.take(two, trains)
+    slots.take(two, names[0])
+    slots.take(two, parked)
+    slots.take(two, waits)
+    assert slots.stale(two) == [waits]
+
+
+def test_runs_that_are_parked_give_their_slots_back_and_ask_again(two: App, names: list[str]) -> None:
+    a, b, waits, other = names
+    for run in (a, b):
+        recorded(two, run, Phase.PREPARED, parked="a bug")
+        assert slots.take(two, run).held
+    for run in (waits, other):
+        recorded(two, run, Phase.PREPARED, held="slot")
+        assert not slots.take(two, run).held
+    assert slots.stale(two) == [waits, other], "they have no jobs"
+    assert slots.take(two, waits).held
+    assert slots.take(two, other).held
+    assert slots.look(two, a) == Place(), "it asks once it goes on"
+    assert not slots.take(two, a).held
+
+
+def test_one_that_is_parked_keeps_its_slot_as_long_as_its_job_runs(two: App, names: list[str], cloud: Stack) -> None:
+    cloud.control("POST", "/_local/pretend", {"jobs": {"seconds": 3600}})
+    submits, trains, waits, _ = names
+    recorded(two, submits, Phase.PREPARED, parked="a bug")  # the job is there, and the record does not know of it
+    recorded(two, trains, Phase.TRAINING, parked="a bug")
+    jobs = [submitted(two, run) for run in (submits, trains)]
+    try:
+        assert slots.take(two, submits).held
+        assert slots.take(two, trains).held
+        recorded(two, waits, Phase.PREPARED, held="slot")
+        assert not slots.take(two, waits).held
+        assert slots.stale(two) == []
+        for job in jobs:
+            cloud.control("POST", f"/_local/jobs/{job}", {"status": "Completed"})
+        cloud.control("POST", "/_local/faults", {"method": "GET", "path": "/jobs/", "status": 403, "count": None})
+        assert slots.stale(two) == [], "its job can't be looked at"
+        cloud.control("DELETE", "/_local/faults")
+        assert slots.stale(two) == [waits]
+        assert not slots.look(two, submits).held
+        assert not slots.look(two, trains).held
+    finally:
+        cloud.control("DELETE", "/_local/faults")
+        for job in jobs:
+            two.cloud.jobs.cancel(job)
+        cloud.control("DELETE", "/_local/pretend")
+
+
+def test_a_parked_run_that_trains_keeps_its_slot_where_no_job_is_to_be_seen(two: App, names: list[str]) -> None:
+    """Azure may show none for a moment, and the run would not ask for another slot."""
+    recorded(two, names[0], Phase.TRAINING, parked="a bug")
+    slots.take(two, names[0])
+    assert slots.stale(two) == []
+    assert slots.look(two, names[0]).held
+
+
+def test_quota_is_waited_for_in_line_by_phase_and_attempt_and_forgotten_with_it(two: App, names: list[str]) -> None:
+    for name in names[:3]:
+        recorded(two, name, Phase.PREPARED, held="quota")
+        slots.wait_for_quota(two, run_of(two, name))
+    slots.wait_for_quota(two, run_of(two, names[1]))  # again: it keeps its place
+    first, second, third = (slots.shortage(two, run_of(two, name)) for name in names[:3])
+    assert first == Shortage(queued=True)
+    assert second == third == Shortage(queued=True, before=names[0])
+    recorded(two, names[3], Phase.REGISTERED)
+    assert slots.shortage(two, run_of(two, names[3])) == Shortage(), "that is another quota"
+    changed(two, names[0], held="pin")
+    assert slots.shortage(two, run_of(two, names[2])) == Shortage(queued=True, before=names[1])
+    slots.stale(two)
+    changed(two, names[0], held="quota")
+    assert slots.shortage(two, run_of(two, names[2])).before == names[0], "it may wait for something else meanwhile"
+    changed(two, names[0], held="quota", phase=Phase.REGISTERED)
+    changed(two, names[1], attempt=2)
+    assert not slots.shortage(two, run_of(two, names[0])).queued
+    assert slots.shortage(two, run_of(two, names[2])) == Shortage(queued=True)
+    slots.stale(two)
+    assert len(json.loads(two.cloud.blobs.read(STATE, layout.SLOTS)[0])["short"]) == 1
+
+
+def changed(app: App, run_id: str, **changes: Any) -> None:
+    loaded = app.runs.load(run_id)
+    assert loaded
+    app.runs.save(replace(loaded.record, **changes), loaded.etag)
+
+
+def test_a_record_that_somebody_broke_keeps_its_slot(two: App, names: list[str]) -> None:
+    two.cloud.blobs.write(STATE, f"runs/{names[0]}.json", b"{}")
+    slots.take(two, names[0])
+    try:
+        assert slots.stale(two) == []
+        assert slots.look(two, names[0]).held
+    finally:
+        two.cloud.blobs.delete(STATE, f"runs/{names[0]}.json")
+
+
+def test_a_record_that_is_lost_is_made_of_the_runs_that_work(two: App, names: list[str]) -> None:
+    trains, submits, waits, new = names
+    broken, now = f"r{uuid4().hex[:15]}", two.cloud.blobs.now()
+    recorded(two, trains, Phase.TRAINING)
+    recorded(two, submits, Phase.PREPARED, claim=Claim(action="train", until=now))
+    recorded(two, waits, Phase.PREPARED, held="slot")
+    recorded(two, f"r{uuid4().hex[:15]}", Phase.PREPARED, claim=Claim(action="pin", until=now))
+    recorded(two, f"r{uuid4().hex[:15]}", Phase.REGISTERED)
+    for blob in (f"runs/{broken}.json", f"active/{broken}"):
+        two.cloud.blobs.write(STATE, blob, b"{")
+    assert slots.take(two, new).why == "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken, 1 run is before it"
+    lost(two)
+    assert slots.look(two, submits) == slots.look(two, trains) == Place(held=True)
+    assert slots.stale(two) == []
+    assert slots.free(two, trains) == [waits]
+    two.cloud.blobs.delete(STATE, f"runs/{broken}.json")
+
+
+def test_who_trains_where_the_record_is_lost_counts_for_the_day(two: App, names: list[str]) -> None:
+    one = replace(two, settings=replace(two.settings, max_active_jobs=3, max_jobs_per_day=1))
+    long_ago, lately, new, _ = names
+    now = one.cloud.blobs.now()
+    recorded(one, long_ago, Phase.TRAINING, since=now - timedelta(hours=25))
+    recorded(one, lately, Phase.TRAINING, since=now - timedelta(hours=1))
+    told = slots.take(one, new)
+    assert "1 of MAX_JOBS_PER_DAY=1 jobs were started" in told.why
+    assert told.room_in == pytest.approx(23 * 3600, abs=10)
+
+
+def test_one_whose_job_runs_gets_a_slot_whatever_the_limits_say(two: App, names: list[str]) -> None:
+    a, b, c, d = names
+    for run in (a, b, c):
+        slots.take(two, run)
+    slots.hold(two, c, two.cloud.blobs.now())
+    assert slots.look(two, c) == Place(held=True)
+    assert slots.take(two, d).why == "a free slot: 3 of MAX_ACTIVE_JOBS=2 are taken"
+    written = etag(two)
+    slots.hold(two, c, two.cloud.blobs.now())
+    assert etag(two) == written
+    assert slots.free(two, a) == []
+    assert slots.free(two, c) == [d]
+
+
+def test_raised_limits_let_more_in_with_the_next_sweep(two: App, names: list[str]) -> None:
+    for run in names:
+        recorded(two, run, Phase.PREPARED)
+        slots.take(two, run)
+    more = replace(two, settings=replace(two.settings, max_active_jobs=3))
+    assert slots.stale(two) == []
+    assert slots.stale(more) == [names[2]]
+
+
+def test_those_whom_the_day_holds_up_learn_that_their_turn_is_nearer(two: App, names: list[str]) -> None:
+    one = replace(two, settings=replace(two.settings, max_jobs_per_day=1))
+    a, b, c, _ = names
+    assert slots.take(one, a).held
+    told = slots.take(one, b)
+    assert "MAX_JOBS_PER_DAY=1" in told.why
+    assert told.room_in
+    assert 86390 < told.room_in < 86402, "the service tells whole seconds"
+    assert slots.take(one, c).room_in is None, "nobody is woken by a time who has no slot then"
+    assert slots.free(one, a) == [b, c], "c has to set its alarm now"
+    assert slots.take(one, c).room_in is not None
+
+
+def test_the_sweep_too_tells_those_whom_the_day_holds_up(two: App, names: list[str]) -> None:
+    one = replace(two, settings=replace(two.settings, max_active_jobs=1, max_jobs_per_day=1))
+    recorded(two, names[1], Phase.PREPARED)
+    slots.take(one, names[0])
+    assert slots.take(one, names[1]).room_in is None
+    assert slots.stale(one) == [names[1]], "names[0] does not exist, so that the other one has to set its alarm"
+    assert slots.stale(one) == [], "once is enough"
