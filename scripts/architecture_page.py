@@ -1,7 +1,7 @@
 """Writes the map in docs/architecture.md: the rooms of the app, drawn from .importlinter, and what each holds.
 
 What a room holds is the first sentence of its docstring. The rest of the page is written by hand and left as it is.
-`.venv/bin/python -m scripts.architecture_page`; tests/test_docs.py fails when the map is stale.
+`.venv/bin/python -m scripts.architecture_page`; tests/test_architecture.py fails when the map is stale.
 """
 
 from __future__ import annotations

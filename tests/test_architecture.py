@@ -6,7 +6,8 @@ import ast
 import re
 
 from scripts import architecture_page
-from scripts.architecture_page import PAGE, ROOT, path_of, rows
+from scripts.architecture_page import PAGE, path_of, rows
+from tests.kit.paths import ROOT
 
 
 def test_the_map_is_that_of_the_contract() -> None:
