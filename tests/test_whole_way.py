@@ -21,12 +21,14 @@ from shared.records.line import Line
 from shared.records.run import Run
 from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.settings import Settings
+from tests.kit import clouds
 from tests.kit.clouds import pointed_at
 from tests.kit.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 SETTINGS = {
+    **clouds.SETTINGS,
     "LOCAL_FUNCTION_KEY": "whole-way",
     "SETTLE_TIME": "PT2S",
     "POLL_INTERVAL": "PT1S",

@@ -30,6 +30,7 @@ from shared.records.layout import DATASETS, PREPARED, STATE
 from shared.records.run import Run
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
 from shared.settings import Settings
+from tests.kit import clouds
 from tests.kit.clouds import pointed_at
 from tests.kit.rows import jsonl
 from tests.kit.waiting import eventually
@@ -40,6 +41,7 @@ FOLDER = "known-facts"
 GRACE, LATE = 600, 120
 """Seconds. Queues keep real time: after a jump of the clock it is the cleanup that notices the end of the grace."""
 SETTINGS = {
+    **clouds.SETTINGS,
     "LOCAL_FUNCTION_KEY": "worse-model",
     "SETTLE_TIME": "PT2S",
     "POLL_INTERVAL": "PT1S",

@@ -19,6 +19,7 @@ from localcloud.stack import Stack
 from shared.lifecycle.phase import Phase
 from shared.records.layout import DATASETS
 from shared.records.run import Run
+from tests.kit import clouds
 from tests.kit.clouds import point
 from tests.kit.rows import chats
 from tests.kit.waiting import eventually
@@ -33,6 +34,7 @@ KILLED = 8
 FASTER = 60
 """Local time against real time."""
 SETTINGS = {
+    **clouds.SETTINGS,
     "SETTLE_TIME": "PT0S",
     "POLL_INTERVAL": "PT10S",
     "ROLLOUT_GRACE": "PT1M",

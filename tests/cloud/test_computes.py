@@ -25,6 +25,7 @@ def test_a_cluster_is_made_without_waiting_and_then_found(azure: Cloud, cloud: S
         assert found.name == unique
         assert found.size.lower() == "standard_nc24ads_a100_v4"
         assert found.nodes == 0
+        assert found.identities == (azure.settings.training_identity,)
         return found.provisioning_state == "Succeeded"
 
     eventually(made)
@@ -62,5 +63,17 @@ def test_a_busy_service_is_worth_coming_back_to(
 
 def test_a_role_that_is_missing_is_named(azure: Cloud, cloud: Stack, unique: str) -> None:
     cloud.control("POST", "/_local/faults", {"method": "GET", "path": f"/computes/{unique}$", "status": 403})
-    with pytest.raises(Transient, match="AzureML Compute Operator on the workspace"):
+    with pytest.raises(Transient, match="AzureML Data Scientist on the workspace"):
         azure.computes.get(unique)
+
+
+@pytest.mark.parametrize("spelled", ["succeeded", "SUCCEEDED"])
+def test_a_state_counts_in_any_case(azure: Cloud, cloud: Stack, unique: str, spelled: str) -> None:
+    shown = {"computeType": "AmlCompute", "provisioningState": spelled, "properties": {"vmSize": "STANDARD_D13_V2"}}
+    body = {"id": f"/computes/{unique}", "name": unique, "location": "westeurope", "properties": shown}
+    fault = {"method": "GET", "path": f"/computes/{unique}$", "status": 200, "body": body, "count": 1}
+    cloud.control("POST", "/_local/faults", fault)
+    found = azure.computes.get(unique)
+    assert found
+    assert found.provisioning_state == "Succeeded"
+    assert found.identities == ()

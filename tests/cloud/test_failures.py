@@ -45,6 +45,14 @@ def test_a_refusal_names_the_role_and_its_scope() -> None:
     assert "Queue Contributor on account a" in str(error)
 
 
+def test_a_refusal_of_arm_names_its_own_action_and_scope() -> None:
+    action, scope = "Microsoft.MachineLearningServices/workspaces/jobs/write", "/subscriptions/s/resourceGroups/g"
+    said = f"The client 'c' with object id 'o' does not have authorization to perform action '{action}' over scope "
+    error = judged("job j", 403, "AuthorizationFailed", f"{said}'{scope}' or the scope is invalid.", {}, role="a role")
+    assert isinstance(error, Transient)
+    assert f"Give the app's identity a role with {action} on {scope} (a role)" in str(error)
+
+
 @pytest.mark.parametrize(
     ("header", "after"), [("7", 7), ("0", 30), ("86400", 3600), ("Wed, 21 Oct 2026 07:28:00 GMT", 30), ("", 30)]
 )

@@ -107,7 +107,7 @@ def test_our_step_comes_first_and_what_it_writes_is_what_is_trained_on(azure: Cl
     first, second = sent.jobs.values()
     assert first.name == "prepare"
     assert first.compute.endswith(azure.settings.cpu_compute)
-    assert first.identity.resource_id == sent.identity.resource_id == azure.settings.training_identity
+    assert not any(each.identity for each in (sent, first, second)), "the cluster's own is what counts"
     assert {name: (given.path, given.mode) for name, given in first.inputs.items()} == {
         name: (path, "ro_mount") for name, path in (wanted.step.inputs if wanted.step else {}).items()
     }

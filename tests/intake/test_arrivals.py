@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from benchmarks.counting import requests_of
 from shared import naming
 from shared.api import views
 from shared.app import App
@@ -198,11 +199,16 @@ def test_uploads_that_are_not_ours_are_counted_and_left_alone(app: App, message:
 
 @pytest.mark.parametrize(
     ("message", "kind"),
-    [(job_event("rnobody-1"), "unknown_job"), (job_event("a-step", run_type="azureml.StepRun"), "job_event")],
+    [
+        (job_event("rabcdefghijklmno-1"), "unknown_job"),
+        (job_event("5cb1b6a2-0c1c-4a1c-9e1c-0d1c5e1c4f1c", run_type="azureml.StepRun"), "unknown_job"),
+    ],
 )
 def test_job_events_that_are_not_ours_are_counted_and_left_alone(app: App, message: bytes, kind: str) -> None:
     before = ignored_so_far[kind]
-    job_changed(app, message)
+    with requests_of(app) as counted:
+        job_changed(app, message)
+    assert counted.requests == (1 if b"rabcdef" in message else 0), "a job of nobody's is told by its name"
     assert ignored_so_far[kind] == before + 1
 
 

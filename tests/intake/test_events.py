@@ -136,18 +136,23 @@ def test_an_event_may_come_without_etag_and_size() -> None:
 def test_a_job_changed(schema: Any) -> None:
     failed = job_changed(json.dumps(schema(job_event(runStatus="Failed"))))
     completed = job_changed(json.dumps(schema(job_event("RunCompleted"))))
-    assert failed == JobChanged(run_id="rabc-1", run_type="azureml.PipelineRun", status="Failed")
-    assert completed == JobChanged(run_id="rabc-1", run_type="azureml.PipelineRun", status="Completed")
+    assert failed == JobChanged(run_id="rabc-1", status="Failed")
+    assert completed == JobChanged(run_id="rabc-1", status="Completed")
 
 
-def test_steps_and_other_events_are_ignored() -> None:
-    assert isinstance(job_changed(json.dumps(job_event(runStatus="Failed", runType="azureml.StepRun"))), Ignored)
-    assert isinstance(job_changed(json.dumps(job_event(runStatus="Failed", runType=None))), Ignored)
+@pytest.mark.parametrize("kind", [None, "azureml.StepRun", "azureml.PipelineRun", "whatever comes next"])
+def test_a_job_is_told_by_its_name_whatever_kind_of_run_the_event_says(kind: str | None) -> None:
+    told = job_changed(json.dumps(job_event(runStatus="Failed", runType=kind)))
+    assert told == JobChanged(run_id="rabc-1", status="Failed")
+
+
+def test_other_events_are_ignored() -> None:
     assert isinstance(job_changed(json.dumps(job_event("ModelRegistered"))), Ignored)
 
 
 def test_a_job_underway_wakes_nobody_and_a_status_that_nobody_knows_does() -> None:
-    assert isinstance(job_changed(json.dumps(job_event(runStatus="Running"))), Ignored)
+    for spelled in ("Running", "running", "QUEUED"):
+        assert isinstance(job_changed(json.dumps(job_event(runStatus=spelled))), Ignored)
     assert isinstance(job_changed(json.dumps(job_event(runStatus="Evaporated"))), JobChanged)
 
 

@@ -14,6 +14,9 @@ from shared.app import App
 from shared.records import layout
 from shared.records.layout import STATE
 
+SETTINGS = {"BASE_MODEL": "Phi-3-mini-4k-instruct", "CLEANUP_MODE": "delete"}
+"""What the apps of tests are told: the smallest model, and to tear down. Their own defaults are Phi-4 and `report`."""
+
 
 def forget(app: App) -> None:
     """Nothing that tests have begun in the session's cloud is active any more, or holds a slot."""

@@ -19,13 +19,13 @@ from localcloud.stack import Stack
 from shared.app import App
 from shared.settings import Settings
 from tests.kit.azureml import training
-from tests.kit.clouds import forget, pointed_at
+from tests.kit.clouds import SETTINGS, forget, pointed_at
 
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The local cloud, shared by all tests of the session: use names of your own in it."""
-    stack = Stack(tmp_path_factory.mktemp("cloud"))
+    stack = Stack(tmp_path_factory.mktemp("cloud"), settings=SETTINGS)
     stack.start(host=False)
     yield stack
     stack.stop()

@@ -49,11 +49,12 @@ def test_the_datasets_filter(event: dict[str, Any], wanted: bool) -> None:
     assert DATASETS.wants(event) is wanted
 
 
-def test_steps_of_a_job_are_filtered_out() -> None:
+def test_steps_of_a_job_are_delivered_too_and_so_is_what_tells_no_kind() -> None:
     kind = "Microsoft.MachineLearningServices.RunStatusChanged"
     of_step = {"eventType": kind, "data": RUN | {"runType": "azureml.StepRun"}}
     assert JOBS.wants({"eventType": kind, "data": RUN})
-    assert not JOBS.wants(of_step)
+    assert JOBS.wants(of_step)
+    assert JOBS.wants({"eventType": kind, "data": {"runId": "r"}})
 
 
 def test_a_subscription_without_filters_wants_everything() -> None:

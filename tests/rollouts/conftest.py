@@ -13,7 +13,7 @@ import pytest
 
 from localcloud.stack import Stack
 from shared.lifecycle.phase import Phase
-from tests.kit.clouds import point
+from tests.kit.clouds import SETTINGS, point
 from tests.kit.worlds.stage import GRACE, QUOTA, Stage, empty, vars_of
 from tests.kit.worlds.world import World
 
@@ -21,7 +21,7 @@ from tests.kit.worlds.world import World
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Started without a host: the world is its host."""
-    made = Stack(tmp_path_factory.mktemp("rollouts"))
+    made = Stack(tmp_path_factory.mktemp("rollouts"), settings=SETTINGS)
     made.start(host=False)
     with pytest.MonkeyPatch.context() as patch:
         point(patch, made)

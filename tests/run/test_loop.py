@@ -15,6 +15,7 @@ import pytest
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared import naming
+from shared.api.run_commands import cancel
 from shared.app import App
 from shared.cloud import blobs
 from shared.intake.arrivals import look_into
@@ -31,6 +32,21 @@ from tests.kit.loop import driven, received
 from tests.kit.records import events_of, run_of
 from tests.kit.rows import chats
 from tests.kit.waiting import eventually
+
+
+def ended_by_hand(app: App, run: Run) -> None:
+    """A run that trains gives its slot back."""
+    cancel(app, run.id)
+    driven(app, run, lambda r: r.phase.ended)
+
+
+def made_by_hand(app: App, name: str, size: str, *identities: str) -> None:
+    """A cluster as a person makes it, with these identities."""
+    from azure.ai.ml.entities import AmlCompute, IdentityConfiguration, ManagedIdentityConfiguration
+
+    configured = [ManagedIdentityConfiguration(resource_id=each) for each in identities]
+    identity = IdentityConfiguration(type="user_assigned", user_assigned_identities=configured)
+    app.cloud.clients.ml.compute.begin_create_or_update(AmlCompute(name=name, size=size, identity=identity))
 
 
 def jobs(stack: Stack) -> int:
@@ -94,6 +110,45 @@ def test_a_compute_in_state_failed_ends_the_run(quick: App, folder: str, cloud: 
     assert ended.phase is Phase.FAILED
     assert "provisioning" in ended.reason
     assert jobs(cloud) == before
+
+
+def test_a_cluster_that_is_missing_is_asked_for_and_not_made(quick: App, folder: str, cloud: Stack) -> None:
+    before = jobs(cloud)
+    settings = replace(quick.settings, create_clusters=False, nodes=2, max_active_jobs=3)
+    ended = driven(replace(quick, settings=settings), received(quick, folder), lambda r: r.phase.ended)
+    assert ended.phase is Phase.FAILED
+    assert f"az ml compute create --type AmlCompute --name {settings.cpu_compute}" in ended.reason
+    assert "--max-instances 6 " in ended.reason
+    assert quick.cloud.computes.get(settings.cpu_compute) is None
+    assert jobs(cloud) == before
+
+
+def test_a_cluster_that_the_app_makes_has_room_for_all_jobs_at_once(quick: App, folder: str) -> None:
+    settings = replace(quick.settings, nodes=2, max_active_jobs=3)
+    run = driven(replace(quick, settings=settings), received(quick, folder), lambda r: r.phase is Phase.TRAINING)
+    ended_by_hand(quick, run)
+    made = quick.cloud.clients.ml.compute.get(settings.gpu_compute)
+    assert (made.min_instances, made.max_instances) == (0, 6)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_cluster_has_to_have_the_identity_that_jobs_run_as(
+    quick: App, folder: str, cloud: Stack, others: int
+) -> None:
+    """Without it the job would queue for a GPU and then find no data; with others beside it that is only told."""
+    before, settings = jobs(cloud), quick.settings
+    identities = [f"{settings.training_identity}-other", settings.training_identity][: 1 + others]
+    for name, size in ((settings.cpu_compute, settings.cpu_size), (settings.gpu_compute, settings.gpu_size)):
+        made_by_hand(quick, name, size, *identities)
+    seen = driven(quick, received(quick, folder), lambda r: r.phase.ended or r.phase is Phase.TRAINING)
+    if others:
+        assert seen.phase is Phase.TRAINING
+        assert len([note for note in seen.notes if "2 identities" in note]) == 2
+        ended_by_hand(quick, seen)
+    else:
+        assert seen.phase is Phase.FAILED
+        assert f"az ml compute update --name {settings.cpu_compute}" in seen.reason
+        assert jobs(cloud) == before
 
 
 def test_a_run_waits_for_quota_and_says_how_much(quick: App, folder: str, cloud: Stack) -> None:

@@ -11,10 +11,24 @@ from hypothesis import strategies as st
 
 from shared.errors import Permanent
 from shared.training.base_model import DENIED, SizeRule
-from shared.training.compute import SIZES_TOLD, Allowance, gpus_per_node, instances_counted, lacking, unusable
+from shared.training.compute import (
+    SIZES_TOLD,
+    Allowance,
+    Site,
+    absent,
+    gpus_per_node,
+    instances_counted,
+    lacking,
+    several_identities,
+    unusable,
+)
 
 A100 = "Standard_NC24ads_A100_v4"
 RULE = SizeRule(source="tag", allowed=(A100,))
+
+
+TRAINING = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-train"
+SITE = Site(resource_group="g", workspace="w", identity=TRAINING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +37,7 @@ class Compute:
     size: str = A100
     provisioning_state: str = "Succeeded"
     why: str = ""
+    identities: tuple[str, ...] = (TRAINING,)
 
 
 @dataclass(frozen=True)
@@ -36,25 +51,50 @@ SIZES = [Size(A100, 1), Size("Standard_NC48ads_A100_v4", 2), Size("Standard_ND96
 
 @pytest.mark.parametrize("state", ["Succeeded", "Creating", "Updating", "Resizing"])
 def test_a_compute_that_can_be_used(state: str) -> None:
-    assert unusable(Compute(provisioning_state=state), RULE) is None
-    assert unusable(Compute(size=A100.upper(), provisioning_state=state), RULE) is None
-    assert unusable(Compute(size="Standard_D13_v2", provisioning_state=state), None) is None
+    assert unusable(Compute(provisioning_state=state), RULE, SITE) is None
+    assert unusable(Compute(size=A100.upper(), provisioning_state=state), RULE, SITE) is None
+    assert unusable(Compute(size="Standard_D13_v2", provisioning_state=state), None, SITE) is None
 
 
 def test_a_failed_compute() -> None:
     assert "the provisioning of compute gpu-cluster failed: delete it" in str(
-        unusable(Compute(provisioning_state="failed"), None)
+        unusable(Compute(provisioning_state="failed"), None, SITE)
     )
-    assert "failed (QuotaExceeded)" in str(unusable(Compute(provisioning_state="Failed", why="QuotaExceeded"), RULE))
+    assert "failed (QuotaExceeded)" in str(
+        unusable(Compute(provisioning_state="Failed", why="QuotaExceeded"), RULE, SITE)
+    )
+
+
+def test_a_cluster_without_the_identity_that_jobs_run_as_is_refused_with_the_command() -> None:
+    for others in ((), (f"{TRAINING}-other",)):
+        told = unusable(Compute(identities=others), RULE, SITE)
+        assert told
+        assert "az ml compute update --name gpu-cluster --resource-group g --workspace-name w" in told
+        assert f"--user-assigned-identities {TRAINING}" in told
+    assert unusable(Compute(identities=(TRAINING.upper(),)), RULE, SITE) is None
+
+
+def test_several_identities_are_told_and_not_refused() -> None:
+    both = Compute(identities=(f"{TRAINING}-other", TRAINING))
+    assert unusable(both, RULE, SITE) is None
+    assert "2 identities" in several_identities(both, SITE)
+    assert TRAINING in several_identities(both, SITE)
+    assert several_identities(Compute(), SITE) == several_identities(Compute(identities=()), SITE) == ""
+
+
+def test_what_is_said_of_a_cluster_that_is_not_there_makes_it() -> None:
+    told = absent("gpu-cluster", A100, 6, SITE)
+    assert f"az ml compute create --type AmlCompute --name gpu-cluster --size {A100} --min-instances 0" in told
+    assert f"--max-instances 6 {SITE.options}" in told
 
 
 def test_a_size_that_the_model_does_not_allow() -> None:
-    told = unusable(Compute(size="Standard_NC6"), RULE)
+    told = unusable(Compute(size="Standard_NC6"), RULE, SITE)
     assert told
     assert "gpu-cluster is of the size Standard_NC6" in told
     assert A100 in told
-    assert unusable(Compute(size="STANDARD_NC24R"), SizeRule(source="", denied=DENIED))
-    assert "of the size unknown" in str(unusable(Compute(size=""), RULE))
+    assert unusable(Compute(size="STANDARD_NC24R"), SizeRule(source="", denied=DENIED), SITE)
+    assert "of the size unknown" in str(unusable(Compute(size=""), RULE, SITE))
 
 
 def test_gpus_are_looked_up() -> None:
