@@ -128,6 +128,8 @@ def app_environment(description: Description) -> dict[str, str]:
         "METRICS_AUDIENCE": "https://metrics.monitor.azure.com",
         "EVENTS_TOPIC_ENDPOINT": f"{management}/eventgrid/topics/lifecycle/api/events",
         "TRAINING_IDENTITY_ID": TRAINING_IDENTITY,
+        # No infra/ has been here before: the app makes its clusters itself.
+        "CREATE_CLUSTERS": "true",
         "SWEEP_SCHEDULE": "0 */5 * * * *",
         "CLEANUP_SCHEDULE": "0 */15 * * * *",
         "AZURE_CORE_COLLECT_TELEMETRY": "false",

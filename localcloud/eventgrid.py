@@ -94,7 +94,6 @@ SUBSCRIPTIONS = (
             "Microsoft.MachineLearningServices.RunCompleted",
             "Microsoft.MachineLearningServices.RunStatusChanged",
         ),
-        advanced=(("data.runType", ("azureml.PipelineRun",)),),  # its steps raise several times as many
     ),
 )
 """What the Bicep makes too."""

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 ASSET_LENGTH = 255
 ENDPOINT_LENGTH = 32
 _HASH_LENGTH = 10
+_JOB = re.compile(r"r[a-z0-9]{15}-[1-9][0-9]*")
 
 
 def run_id(dataset_path: str, etags: Mapping[str, str], spec_etag: str | None, ordinal: int) -> str:
@@ -44,6 +45,11 @@ def line_id(dataset: str, base_model: str) -> str:
 def job_name(run: str, attempt: int) -> str:
     """Azure ML job of this attempt."""
     return _attempt(run, attempt)
+
+
+def run_of_job(job: str) -> str | None:
+    """The run whose job has this name, if it is one that `job_name` may have given; asks nobody."""
+    return job.rpartition("-")[0] if _JOB.fullmatch(job) else None
 
 
 def model_version(run: str, attempt: int) -> str:

@@ -39,6 +39,9 @@ class Settings:
     blob_uri: str = _setting("DROPTUNE_STORAGE__blobServiceUri", "Blob service of the app's storage account")
     queue_uri: str = _setting("DROPTUNE_STORAGE__queueServiceUri", "Queue service of the app's storage account")
     client_id: str = _setting("AZURE_CLIENT_ID", "Client id of the app's user-assigned managed identity", "")
+    token_credentials: str = _setting(
+        "AZURE_TOKEN_CREDENTIALS", "Which credentials azure-identity tries; on Azure `ManagedIdentityCredential`", ""
+    )
     subscription: str = _setting("AZURE_SUBSCRIPTION_ID", "Subscription of the Azure ML workspace")
     resource_group: str = _setting("AZURE_RESOURCE_GROUP", "Resource group of the Azure ML workspace")
     workspace: str = _setting("AZUREML_WORKSPACE", "Name of the Azure ML workspace")
@@ -54,14 +57,20 @@ class Settings:
     )
     topic_endpoint: str = _setting("EVENTS_TOPIC_ENDPOINT", "Event Grid topic for lifecycle events; empty: none", "")
 
-    base_model: str = _setting("BASE_MODEL", "Base model when finetune.yaml names none", "Phi-3-mini-4k-instruct")
+    base_model: str = _setting("BASE_MODEL", "Base model when finetune.yaml names none", "Phi-4")
     gpu_compute: str = _setting("FINETUNE_COMPUTE", "Compute cluster of the fine-tune step", "gpu-cluster")
     gpu_size: str = _setting("FINETUNE_SIZE", "VM size of that cluster when it is created", "Standard_NC24ads_A100_v4")
     cpu_compute: str = _setting(
         "PREPROCESS_COMPUTE", "Compute cluster of the import and preprocess steps", "cpu-cluster"
     )
-    cpu_size: str = _setting("PREPROCESS_SIZE", "VM size of that cluster when it is created", "Standard_D13_v2")
-    nodes: int = _setting("FINETUNE_NODES", "Nodes of the fine-tune step, and the clusters' maximum", 1)
+    cpu_size: str = _setting("PREPROCESS_SIZE", "VM size of that cluster when it is created", "Standard_E8ds_v5")
+    nodes: int = _setting("FINETUNE_NODES", "Nodes of the fine-tune step", 1)
+    create_clusters: bool = _setting(
+        "CREATE_CLUSTERS",
+        "`true`: the app makes a cluster that is missing, for FINETUNE_NODES x MAX_ACTIVE_JOBS nodes; `false`: "
+        "it says which one to make",
+        default=False,
+    )
     serving_size: str = _setting("SERVING_SIZE", "VM size of a deployment", "Standard_NC24ads_A100_v4")
     serving_instances: int = _setting("SERVING_INSTANCES", "Instances of a deployment", 1)
 
@@ -89,13 +98,19 @@ class Settings:
     rollout_grace: timedelta = _setting(
         "ROLLOUT_GRACE", "How long what served before stays, without traffic, after a rollout", timedelta(minutes=30)
     )
+    sweep_schedule: str = _setting(
+        "SWEEP_SCHEDULE", "When the sweep runs, for the Functions host: NCRONTAB, UTC", "0 */5 * * * *"
+    )
+    cleanup_schedule: str = _setting(
+        "CLEANUP_SCHEDULE", "When the cleanup runs, for the Functions host: NCRONTAB, UTC", "0 */15 * * * *"
+    )
     uploads_sweep: timedelta = _setting(
         "UPLOADS_SWEEP", "Time between two listings of all datasets, for uploads without an event", timedelta(hours=1)
     )
     hub_endpoint: str = _setting("HF_ENDPOINT", "Address of the Hugging Face Hub; empty: the public one", "")
     max_rows_shown: int = _setting("MAX_FAULTS_SHOWN", "Bad rows told in full; all are counted", 1000)
 
-    cleanup_mode: str = _setting("CLEANUP_MODE", "`delete`, or `report` to only say what would go", "delete")
+    cleanup_mode: str = _setting("CLEANUP_MODE", "`delete`, or `report` to only say what would go", "report")
     cleanup_target: str = _setting("CLEANUP_TARGET", "`deployments` (the URL stays) or `endpoint`", "deployments")
     idle_window: timedelta = _setting("IDLE_WINDOW", "No request for this long is idle", timedelta(days=1))
     idle_grace: timedelta = _setting("IDLE_GRACE", "Time between notice and deletion", timedelta(hours=12))
@@ -104,6 +119,11 @@ class Settings:
     max_deletions: int = _setting("CLEANUP_MAX_DELETIONS", "Endpoints torn down at most in a deletion window", 3)
     deletion_window: timedelta = _setting("CLEANUP_DELETION_WINDOW", "The window of that cap", timedelta(hours=24))
     instance_price: float = _setting("SERVING_PRICE_PER_HOUR", "Price of an instance an hour, for the money saved", 0.0)
+
+    @property
+    def cluster_nodes(self) -> int:
+        """How many nodes a cluster has to have at most, for no job to wait for another one's."""
+        return self.nodes * self.max_active_jobs
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Settings:
@@ -154,5 +174,20 @@ def _amount(text: str) -> float:
     return amount
 
 
-_CASTS: dict[str, Callable[[str], Any]] = {"str": str, "int": _whole, "float": _amount, "timedelta": duration}
-_CHOICES = {"cleanup_mode": ("delete", "report"), "cleanup_target": ("deployments", "endpoint")}
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return text.lower() == "true"
+
+
+_CASTS: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "int": _whole,
+    "float": _amount,
+    "bool": _flag,
+    "timedelta": duration,
+}
+_CHOICES = {
+    "cleanup_mode": ("delete", "report"),
+    "cleanup_target": ("deployments", "endpoint"),
+}

@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from cli.client import AppClient
-from cli.demo.data import TINY, Upload, base, broken, facts, own
+from cli.demo.data import DEFAULT_MODEL, TINY, Upload, base, broken, facts, own
 from cli.errors import CliError
 from cli.screen import Screen
 from localcloud.environment import child_environment
@@ -33,6 +33,9 @@ from localcloud.stack import REPO, Stack, StackError
 FASTER = 120
 """Local seconds in a real one while the endpoint idles: its minute is half a second long then."""
 SETTINGS = {
+    # The app's own defaults are Phi-4, and a cleanup that only reports.
+    "BASE_MODEL": DEFAULT_MODEL,
+    "CLEANUP_MODE": "delete",
     "SETTLE_TIME": "PT2S",
     "POLL_INTERVAL": "PT1S",
     "IDLE_WINDOW": "PT5M",
@@ -133,6 +136,10 @@ class _Demo:
         self._app = AppClient(url=self._stack.urls["host"], key=key)
         self._screen.line("Azurite, Event Grid, Azure ML, identity, metrics and the Functions host are up")
         self._screen.detail(f"runs: {self._app.url}/api/runs?code={key}")
+        self._screen.detail(
+            f"set for this demo: BASE_MODEL={DEFAULT_MODEL} (the real one has retired; the default is Phi-4), "
+            "CLEANUP_MODE=delete (the default only reports)"
+        )
 
     def broken_dataset(self) -> None:
         """Chapter 1: bad rows are named before anything is paid for."""

@@ -229,6 +229,22 @@ def plain(value: object) -> str:
     return "" if value is None else str(getattr(value, "value", value))
 
 
+_STATES = {
+    name.lower(): name
+    for name in (
+        *("NotStarted", "Starting", "Provisioning", "Preparing", "Queued", "Running", "Finalizing", "CancelRequested"),
+        *("Completed", "Failed", "Canceled", "NotResponding", "Paused"),
+        *("Creating", "Updating", "Scaling", "Deleting", "Succeeded"),
+    )
+}
+
+
+def state(value: object) -> str:
+    """A status of a job or a provisioning state as the app spells it, whatever its case: Azure's services differ."""
+    text = plain(value)
+    return _STATES.get(text.lower().replace("cancelled", "canceled"), text)
+
+
 class _StartOnly:
     """A group of REST operations whose `begin_*` sends its request and lets go.
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.cloud.clients import Clients, plain
+from shared.cloud.clients import Clients, plain, state
 from shared.cloud.failures import translated
 from shared.errors import NotFound
 
-_ROLE = "AzureML Data Scientist and AzureML Compute Operator on the workspace"
+_ROLE = "AzureML Data Scientist on the workspace; to make a cluster AzureML Compute Operator, too"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,8 @@ class Compute:
     """A cluster. `provisioning_state` is Azure's: Creating, Updating, Succeeded, Failed, Deleting.
 
     `size` is empty for a compute that is no AmlCompute; `why` is the first provisioning error's code, if there is one.
-    `nodes`: those that it has now, at work or idle.
+    `nodes`: those that it has now, at work or idle. `identities`: resource ids of its user-assigned identities, as
+    which its jobs read and write data.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Compute:
     provisioning_state: str
     why: str = ""
     nodes: int = 0
+    identities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +102,10 @@ def _compute(document: Mapping[str, Any]) -> Compute:
     return Compute(
         name=document["name"],
         size=of_kind.get("vmSize") or "",
-        provisioning_state=plain(properties.get("provisioningState")),
+        provisioning_state=state(properties.get("provisioningState")),
         why=plain((errors[0].get("error") or {}).get("code")) if errors else "",
         nodes=int(of_kind.get("currentNodeCount") or 0),
+        identities=tuple((document.get("identity") or {}).get("userAssignedIdentities") or ()),
     )
 
 

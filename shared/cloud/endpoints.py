@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from shared.cloud.clients import Clients, plain
+from shared.cloud.clients import Clients, state
 from shared.cloud.failures import judged, translated
 from shared.errors import NotFound, Permanent, Transient
 
@@ -101,8 +101,8 @@ class Endpoints:
         endpoint = self._endpoint(name)
         if endpoint is None:
             raise NotFound(f"endpoint {name} in {self._where}")
-        if plain(endpoint.provisioning_state) in BUSY:
-            raise Transient(f"endpoint {name} in {self._where} is {plain(endpoint.provisioning_state)}")
+        if state(endpoint.provisioning_state) in BUSY:
+            raise Transient(f"endpoint {name} in {self._where} is {state(endpoint.provisioning_state)}")
         endpoint.traffic = {deployment: percent for deployment, percent in traffic.items() if percent}
         with translated(f"setting the traffic of endpoint {name} in {self._where}", role=_ROLE):
             self._clients.ml.online_endpoints.begin_create_or_update(endpoint)
@@ -122,7 +122,7 @@ class Endpoints:
                 found = self._clients.ml.online_deployments.get(name, endpoint)
         except NotFound:
             return None
-        failed = plain(found.provisioning_state) in ("Failed", "Canceled")
+        failed = state(found.provisioning_state) in ("Failed", "Canceled")
         return _deployment(found, endpoint, self._reason(found) if failed else "")
 
     def deployments(self, endpoint: str) -> builtins.list[Deployment]:
@@ -261,7 +261,7 @@ def _endpoint(found: Any) -> Endpoint:
     return Endpoint(
         name=found.name,
         id=found.id,
-        state=plain(found.provisioning_state),
+        state=state(found.provisioning_state),
         scoring_uri=found.scoring_uri or "",
         traffic={name: int(percent) for name, percent in (found.traffic or {}).items() if int(percent)},
         tags=dict(found.tags or {}),
@@ -273,7 +273,7 @@ def _deployment(found: Any, endpoint: str, why: str = "") -> Deployment:
         name=found.name,
         id=found.id,
         endpoint=endpoint,
-        state=plain(found.provisioning_state),
+        state=state(found.provisioning_state),
         why=why,
         model=str(found.model or ""),
         instance_type=found.instance_type or "",

@@ -33,6 +33,8 @@ _QUOTA = re.compile(
     r"out\s?of\s?quota|not enough (\w+ )*quota|quota (\w+ )*exceeded|exceeds? (\w+ )*quota", re.IGNORECASE
 )
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")  # azure-ai-ml colours some of its messages
+# ARM's AuthorizationFailed names what the caller may not do, and where.
+_DENIED = re.compile(r"perform action '(?P<action>[^']+)' over scope '(?P<scope>[^']+)'", re.IGNORECASE)
 # Only a message tells this one: the SDK turned the failed request for the cloud's metadata into an "unknown cloud".
 _NO_METADATA = re.compile(r"unknown cloud environment", re.IGNORECASE)
 
@@ -108,6 +110,9 @@ def judged(
         return Transient(said, after or _SOON)
     if status == 401:
         return Transient(f"{said}. The token was refused: check AZURE_CLIENT_ID and the tenant.", _IDENTITY_WAIT)
+    if status == 403 and (refused := _DENIED.search(message)):
+        wanted = f"a role with {refused['action']} on {refused['scope']}{f' ({role})' if role else ''}"
+        return Transient(f"{said}. Give the app's identity {wanted}; it takes up to a day to show.", _IDENTITY_WAIT)
     if status == 403:
         wanted = role or "the role that infra/ gives it for this"
         # Storage says AuthorizationPermissionMismatch for a missing role, and this for its firewall too.

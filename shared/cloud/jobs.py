@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.cloud.clients import Clients, plain
+from shared.cloud.clients import Clients, state
 from shared.cloud.failures import translated
 from shared.cloud.registry import Registry
 from shared.errors import Conflict, NotFound, Permanent, Transient
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shared.training.job import JobRequest
     from shared.training.step import Step
 
-_ROLE = "AzureML Data Scientist on the workspace, and Managed Identity Operator on the identity that jobs run as"
+_ROLE = "AzureML Data Scientist on the workspace"
 TAG = "droptune.run"
 _ASSETS = frozenset({"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"})
 
@@ -104,18 +104,21 @@ class Jobs:
                     yield view
 
     def _pipeline(self, request: JobRequest) -> Any:
+        """The pipeline. No identity stands in it: its steps run as the one of their cluster.
+
+        One at the root reaches no step of a pipeline component, and Azure took one on a step for the caller's own
+        (azure-sdk-for-python#34277).
+        """
         from azure.ai.ml.dsl import pipeline
-        from azure.ai.ml.entities import ManagedIdentityConfiguration
 
         component = self._registry.load(request.component, request.component_version)
         inputs = {name: _bound(component, name, value) for name, value in request.inputs.items()}
-        identity = ManagedIdentityConfiguration(resource_id=self._clients.settings.training_identity)
         first = self._own_component(request.step) if request.step else None
 
         @pipeline()  # type: ignore[untyped-decorator]
         def finetune() -> dict[str, Any]:
             if request.step and first:
-                prepare = _node(first, request.step, identity)
+                prepare = _node(first, request.step)
                 inputs.update({taken: prepare.outputs[output] for output, taken in FEEDS.items()})
             step = component(**inputs)
             return {"trained_model": step.outputs.mlflow_model_folder}
@@ -127,7 +130,6 @@ class Jobs:
         job.display_name = request.display_name
         job.experiment_name = request.experiment
         job.tags = dict(request.tags)
-        job.identity = identity
         job.settings.force_rerun = True
         job.settings.continue_on_step_failure = False
         return job
@@ -200,13 +202,13 @@ class Jobs:
 def _innermost(history: Any, run: str, step: str = "", depth: int = 4) -> tuple[str, str]:
     """The failed run below `run` that has no failed child, as the name of its step and the message of its error."""
     for child in history.get_run_children(run) if depth else ():
-        if child is not None and child.status == "Failed":
+        if child is not None and state(child.status) == "Failed":
             return _innermost(history, child.name, child.display_name or child.name, depth - 1)
     error = history.get_run_details(run).error
     return step, (error.error.message or error.error.code or "") if error and error.error else ""
 
 
-def _node(component: Any, step: Step, identity: Any) -> Any:
+def _node(component: Any, step: Step) -> Any:
     """Our own step in a pipeline that is being built.
 
     Its outputs are mounted and not uploaded: what a step that fails has written, its report, is there then as well.
@@ -218,7 +220,6 @@ def _node(component: Any, step: Step, identity: Any) -> Any:
     )
     node.name = NAME
     node.compute = step.compute
-    node.identity = identity
     for name, path in step.outputs.items():
         setattr(node.outputs, name, Output(type="uri_file", path=path, mode="rw_mount"))
     return node
@@ -236,7 +237,7 @@ def _view(found: Any) -> JobView:
     created = found.creation_context.created_at if found.creation_context else None
     return JobView(
         name=found.name,
-        status=plain(found.status),
+        status=state(found.status),
         created=created.replace(tzinfo=created.tzinfo or UTC).astimezone(UTC) if created else None,
         tags=dict(found.tags or {}),
     )

@@ -48,7 +48,8 @@ def job_changed(app: App, body: bytes) -> None:
     if isinstance(event, events.Ignored):
         ignored("job_event", event.reason)
         return
-    loaded = app.runs.load(event.run_id.rpartition("-")[0])
+    run_id = naming.run_of_job(event.run_id)
+    loaded = app.runs.load(run_id) if run_id else None
     if loaded is None or naming.job_name(loaded.record.id, loaded.record.attempt) != event.run_id:
         ignored("unknown_job", f"job {event.run_id} is not the job of any run")
     elif loaded.record.phase not in (

@@ -1,4 +1,4 @@
-"""What an Event Grid message says, as far as Droptune wants to know: a blob is whole, a pipeline job's status changed.
+"""What an Event Grid message says, as far as Droptune wants to know: a blob is whole, a job's status changed.
 
 Events only wake: the run is decided on from its record and from what Azure shows, so little is read here, and that
 carefully. Both schemas are taken, Event Grid's own and CloudEvents 1.0. Called by the triggers dataset_uploaded and
@@ -16,9 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 # The only calls after which a blob is whole: before them come empty or partial blobs (CreateFile, Append...).
 WHOLE = frozenset({"PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit"})
-PIPELINE_RUN = "azureml.PipelineRun"
-# Statuses on a job's way: there is nothing to do at any of them. Whatever else comes, known or not, is worth a look.
-UNDERWAY = frozenset({"NotStarted", "Queued", "Starting", "Provisioning", "Preparing", "Running", "Finalizing"})
+# Statuses on a job's way, in lower case: there is nothing to do at any of them. Whatever else comes is worth a look.
+UNDERWAY = frozenset({"notstarted", "queued", "starting", "provisioning", "preparing", "running", "finalizing"})
 
 _BLOB_CREATED = "Microsoft.Storage.BlobCreated"
 _RUN_COMPLETED = "Microsoft.MachineLearningServices.RunCompleted"
@@ -48,10 +47,9 @@ class BlobCreated:
 
 @dataclass(frozen=True, kw_only=True)
 class JobChanged:
-    """A pipeline job's status became `Completed`, `Failed`, `Canceled`, ...; `run_id` is the job's name."""
+    """A job's status became `Completed`, `Failed`, `Canceled`, ..., in any case; `run_id` is the job's name."""
 
     run_id: str
-    run_type: str
     status: str
 
 
@@ -103,22 +101,20 @@ def blob_created(message: bytes | str) -> BlobCreated | Ignored:
 def job_changed(message: bytes | str) -> JobChanged | Ignored:
     """What a message of the workspace's topic says. Raises ValueError for what is no such event at all.
 
-    Steps of a pipeline raise events too: only the pipeline's own count, and of these only what may be its end.
+    Steps of a pipeline raise events too: whose job it is tells its name, since not all events carry `runType`.
     """
     kind, subject, data = _event(message)
     if kind not in (_RUN_COMPLETED, _RUN_STATUS_CHANGED):
         return Ignored(reason=f"a {kind} event")
-    run_id, run_type = data.get("runId"), data.get("runType")
+    run_id = data.get("runId")
     status = "Completed" if kind == _RUN_COMPLETED else data.get("runStatus")
     if not isinstance(run_id, str) or not run_id:
         raise ValueError(f"{kind} event of {subject!r} without data.runId")
-    if run_type != PIPELINE_RUN:
-        return Ignored(reason=f"run {run_id} is a {run_type}, not a pipeline job")
     if not isinstance(status, str) or not status:
         raise ValueError(f"{kind} event of run {run_id} without data.runStatus")
-    if status in UNDERWAY:
+    if status.lower() in UNDERWAY:
         return Ignored(reason=f"job {run_id} is {status}")
-    return JobChanged(run_id=run_id, run_type=run_type, status=status)
+    return JobChanged(run_id=run_id, status=status)
 
 
 def _event(message: bytes | str) -> tuple[str, str, Mapping[str, Any]]:

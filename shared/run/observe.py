@@ -24,7 +24,7 @@ from shared.records.line import Line, adoptable, newer_that_serves, serves_same
 from shared.records.run import Run
 from shared.records.store import readable
 from shared.run import slots
-from shared.training.compute import unusable
+from shared.training.compute import Site, absent, unusable
 
 READY = "Succeeded"
 DAY = timedelta(days=1)
@@ -70,16 +70,19 @@ def _plan(app: App, run: Run) -> Plan:
         return Plan(newer=newer, pinned=run.pinned is not None)
     model = app.cloud.registry.model(run.base_model, run.pinned.model_version)
     missing, pending, gpus = [], [], None
-    for name, allowed in (
-        (app.settings.cpu_compute, None),
-        (app.settings.gpu_compute, model.allowed_sizes("finetune")),
+    site = Site.of(app.settings)
+    for name, size, allowed in (
+        (app.settings.cpu_compute, app.settings.cpu_size, None),
+        (app.settings.gpu_compute, app.settings.gpu_size, model.allowed_sizes("finetune")),
     ):
         compute = app.cloud.computes.get(name)
         if name == app.settings.gpu_compute:
             gpus = compute
+        if compute is None and not app.settings.create_clusters:
+            return Plan(unusable=absent(name, size, app.settings.cluster_nodes, site))
         if compute is None:
             missing.append(name)
-        elif why := unusable(compute, allowed):
+        elif why := unusable(compute, allowed, site):
             return Plan(unusable=why)
         elif compute.provisioning_state != READY:
             pending.append(name)

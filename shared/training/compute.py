@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shared.errors import Permanent
+from shared.settings import Settings
 from shared.training.base_model import SizeRule
 
 SIZES_TOLD = 20
@@ -54,6 +55,36 @@ class Cluster(Protocol):
     def why(self) -> str:
         """The reason of a failure, if known."""
 
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Resource ids of its user-assigned identities."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """The workspace that has the clusters, and the identity that their jobs are to run as (a resource id)."""
+
+    resource_group: str
+    workspace: str
+    identity: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Site:
+        """As the settings name them."""
+        return cls(
+            resource_group=settings.resource_group,
+            workspace=settings.workspace,
+            identity=settings.training_identity,
+        )
+
+    @property
+    def options(self) -> str:
+        """The same, as options of `az ml compute`."""
+        return (
+            f"--resource-group {self.resource_group} --workspace-name {self.workspace} --identity-type user_assigned "
+            f"--user-assigned-identities {self.identity}"
+        )
+
 
 class VmSize(Protocol):
     """A VM size of the workspace's list."""
@@ -67,7 +98,28 @@ class VmSize(Protocol):
         """GPUs of one node."""
 
 
-def unusable(compute: Cluster, allowed: SizeRule | None) -> str | None:
+def absent(name: str, size: str, nodes: int, site: Site) -> str:
+    """That there is no cluster of that name, and how to make it, for `nodes` nodes at most."""
+    return (
+        f"compute {name} does not exist: make it, then droptune retry: az ml compute create --type AmlCompute --name "
+        f"{name} --size {size} --min-instances 0 --max-instances {nodes} {site.options}. Or set CREATE_CLUSTERS=true"
+    )
+
+
+def several_identities(compute: Cluster, site: Site) -> str:
+    """What to tell of a cluster with more identities than the one that jobs are to run as; "" if it has no others.
+
+    Azure ML takes the first one, and does not tell which that is.
+    """
+    if len(compute.identities) < 2:
+        return ""
+    return (
+        f"compute {compute.name} has {len(compute.identities)} identities; its jobs run as the first one, which has "
+        f"to be {site.identity}"
+    )
+
+
+def unusable(compute: Cluster, allowed: SizeRule | None, site: Site) -> str | None:
     """Why no job can run on `compute`, and what to do; None if one can. `allowed` is None where any size will do.
 
     A cluster that is still being made is fine: a job waits for it.
@@ -82,6 +134,11 @@ def unusable(compute: Cluster, allowed: SizeRule | None) -> str | None:
         return (
             f"compute {compute.name} is of the size {compute.size or 'unknown'}, which the base model does not allow. "
             f"It allows {allowed}. Name another compute in FINETUNE_COMPUTE"
+        )
+    if site.identity.lower() not in (each.lower() for each in compute.identities):
+        return (
+            f"compute {compute.name} does not have the identity {site.identity} (TRAINING_IDENTITY_ID), so that its "
+            f"jobs could not read the data: az ml compute update --name {compute.name} {site.options}, then droptune retry"
         )
     return None
 

@@ -18,7 +18,7 @@ from shared.records.tags import tags_of
 from shared.run import slots
 from shared.run.actions.data import facts_of
 from shared.run.slots import free_slot
-from shared.training.compute import gpus_per_node
+from shared.training.compute import Site, gpus_per_node, several_identities
 from shared.training.job import Data, Machines, Purpose, Recipe, job_request
 from shared.training.parameters import resolve
 from shared.training.step import Step, code, step
@@ -31,8 +31,8 @@ def pin(app: App, run: Run) -> Run:
     settings, now = app.settings, app.cloud.blobs.now()
     model = app.cloud.registry.model(run.base_model)
     model.check_retirement(now)
-    existing = app.cloud.computes.get(settings.gpu_compute)
-    size = existing.size if existing else settings.gpu_size
+    clusters = [app.cloud.computes.get(name) for name in (settings.cpu_compute, settings.gpu_compute)]
+    size = clusters[1].size if clusters[1] else settings.gpu_size
     model.check_size(size, "finetune")
     model.check_size(settings.serving_size, "inference")
     component = app.cloud.registry.component(settings.component)
@@ -46,7 +46,8 @@ def pin(app: App, run: Run) -> Run:
         parameters=parameters,
         gpus=gpus,
     )
-    notes = (*model.notes(now), *notes)
+    several = (several_identities(cluster, Site.of(settings)) for cluster in clusters if cluster)
+    notes = (*model.notes(now), *notes, *filter(None, several))
     for note in notes:
         log.warning("run %s: %s", run.id, note)
     return replace(run, pinned=pinned, notes=notes)
@@ -58,7 +59,7 @@ def make_computes(app: App, run: Run) -> Run:
         (app.settings.gpu_compute, app.settings.gpu_size),
     ):
         if app.cloud.computes.get(name) is None:
-            app.cloud.computes.create(name, size, app.settings.nodes, app.settings.training_identity)
+            app.cloud.computes.create(name, size, app.settings.cluster_nodes, app.settings.training_identity)
     return run
 
 
