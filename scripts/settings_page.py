@@ -15,11 +15,7 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "settings.md"
-KINDS = {"str": "text", "int": "whole number", "float": "number", "timedelta": "duration"}
-SCHEDULES = {
-    "SWEEP_SCHEDULE": "When the sweep looks for what events missed",
-    "CLEANUP_SCHEDULE": "When endpoints are judged",
-}
+KINDS = {"bool": "`true` or `false`", "str": "text", "int": "whole number", "float": "number", "timedelta": "duration"}
 HEAD = """# Settings
 
 Application settings of the Function App: in Azure set by the deployment, in the local cloud by `droptune local up`.
@@ -30,18 +26,14 @@ read stops the app with a message that names all of them. Made from `shared/sett
 |---|---|---|---|
 """
 HOST = """
-## Read by the Functions host
-
-The host puts these into the triggers' bindings. Schedules are NCRONTAB expressions of six fields, seconds first; all
-are needed.
-
-| setting | what |
-|---|---|
+The Functions host reads the two schedules as well, from the triggers' bindings: NCRONTAB expressions of six fields,
+seconds first, in UTC. `DROPTUNE_STORAGE__*` and `AzureWebJobsStorage__*` are the identity-based connections of the app's
+queues and of the host itself.
 """
 
 
 def page() -> str:
-    """The page as it should be. Raises KeyError for a `%SETTING%` of a binding that SCHEDULES doesn't explain."""
+    """The page as it should be. Raises ValueError for a `%SETTING%` of a binding that Settings does not have."""
     rows = []
     for setting in fields(Settings):
         default = "needed" if setting.default is MISSING else shown(setting.default)
@@ -49,10 +41,10 @@ def page() -> str:
             f"| `{setting.metadata['name']}` | {setting.metadata['help']} | {KINDS[str(setting.type)]} | {default} |\n"
         )
     sources = "".join(path.read_text() for path in sorted((ROOT / "functions").glob("*.py")))
-    bound = sorted(set(re.findall(r"%(\w+)%", sources)))
+    unknown = set(re.findall(r"%(\w+)%", sources)) - {setting.metadata["name"] for setting in fields(Settings)}
+    if unknown:
+        raise ValueError(f"functions/ binds settings that shared/settings.py does not have: {sorted(unknown)}")
     rows.append(HOST)
-    rows += [f"| `{name}` | {SCHEDULES[name]} |\n" for name in bound]
-    rows.append("| `DROPTUNE_STORAGE__*`, `AzureWebJobsStorage__*` | Identity-based connections of queues and host |\n")
     return HEAD + "".join(rows)
 
 
@@ -63,6 +55,8 @@ def shown(default: Any) -> str:
         hours, minutes = divmod(minutes, 60)
         parts = [f"{n}{unit}" for n, unit in ((hours, "H"), (minutes, "M"), (seconds, "S")) if n]
         return f"`PT{''.join(parts) or '0S'}`"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     return f"`{default}`" if default != "" else "empty"
 
 

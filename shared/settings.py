@@ -98,12 +98,8 @@ class Settings:
     rollout_grace: timedelta = _setting(
         "ROLLOUT_GRACE", "How long what served before stays, without traffic, after a rollout", timedelta(minutes=30)
     )
-    sweep_schedule: str = _setting(
-        "SWEEP_SCHEDULE", "When the sweep runs, for the Functions host: NCRONTAB, UTC", "0 */5 * * * *"
-    )
-    cleanup_schedule: str = _setting(
-        "CLEANUP_SCHEDULE", "When the cleanup runs, for the Functions host: NCRONTAB, UTC", "0 */15 * * * *"
-    )
+    sweep_schedule: str = _setting("SWEEP_SCHEDULE", "When the sweep looks for what events missed; the host reads it")
+    cleanup_schedule: str = _setting("CLEANUP_SCHEDULE", "When endpoints are judged; the host reads it")
     uploads_sweep: timedelta = _setting(
         "UPLOADS_SWEEP", "Time between two listings of all datasets, for uploads without an event", timedelta(hours=1)
     )

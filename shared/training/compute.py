@@ -138,7 +138,8 @@ def unusable(compute: Cluster, allowed: SizeRule | None, site: Site) -> str | No
     if site.identity.lower() not in (each.lower() for each in compute.identities):
         return (
             f"compute {compute.name} does not have the identity {site.identity} (TRAINING_IDENTITY_ID), so that its "
-            f"jobs could not read the data: az ml compute update --name {compute.name} {site.options}, then droptune retry"
+            f"jobs could not read the data: az ml compute update --name {compute.name} {site.options}, then droptune "
+            "retry"
         )
     return None
 
