@@ -27,8 +27,8 @@ read stops the app with a message that names all of them. Made from `shared/sett
 """
 HOST = """
 The Functions host reads the two schedules as well, from the triggers' bindings: NCRONTAB expressions of six fields,
-seconds first, in UTC. `DROPTUNE_STORAGE__*` and `AzureWebJobsStorage__*` are the identity-based connections of the app's
-queues and of the host itself.
+seconds first, in UTC. `DROPTUNE_STORAGE__*` and `AzureWebJobsStorage__*` are the identity-based connections of its
+queues and of the host.
 """
 
 
