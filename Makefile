@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs; a finished set-up costs a few milliseconds.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-all test-long lint format bench bench-dataset bench-sweep bench-burst lock clean
+.PHONY: help setup demo test test-quick test-all test-long lint format bench bench-dataset bench-sweep bench-burst check-infra lock clean
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 # Three workers, since tests wait for processes; a file of tests to one of them: each has a local cloud of its own.
@@ -51,10 +51,13 @@ bench-sweep: setup ## A sweep beside 10,000 runs that have ended, against one be
 bench-burst: setup ## 100 and 1,000 uploads at once, two hosts, events tripled and shuffled (ARGS="--uploads 20")
 	@$(RUN) benchmarks.burst $(ARGS)
 
+check-infra: ## Bicep against checkov's rules, in an environment of its own; not part of make test
+	@$(PYTHON) scripts/check_infra.py
+
 lock: setup ## Lock files from requirements*.in (needs uv)
 	@$(RUN) scripts.lock
 
 clean: ## Remove everything that was made, the local cloud's state included
-	rm -rf .venv .venv-model .venv-bench .models .droptune localcloud/azurite/node_modules
+	rm -rf .venv .venv-model .venv-bench .venv-checkov .models .droptune localcloud/azurite/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
