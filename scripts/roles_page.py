@@ -33,7 +33,10 @@ def made() -> str:
         f"| {each['why']} | {_told(each.get('when', ''))} |\n"
         for each in source["assignments"]
     )
-    people = "".join(f"| {_name(key, principals)} | {_told(each['is'])} |\n" for key, each in principals.items())
+    people = "".join(
+        f"| {(name := _name(key, principals))} | {_told(each['is'].removeprefix(f'{name}, '))} |\n"
+        for key, each in principals.items()
+    )
     own = "".join(
         f"\n{role['name']} is a role of our own: {', '.join(f'`{action}`' for action in role['actions'])}.\n"
         for role in roles.values()
