@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts import pages, settings_page
+from scripts import pages, roles_page, settings_page
 from tests.kit.paths import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+ON_AZURE = [ROOT / "SECURITY.md", ROOT / "docs" / "azure.md", ROOT / "docs" / "operations.md"]
 TARGETS = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -30,6 +31,20 @@ def code_of(page: Path) -> str:
 
 def test_the_page_of_settings_is_fresh() -> None:
     assert settings_page.PAGE.read_text() == settings_page.page(), "run `.venv/bin/python -m scripts.pages`"
+
+
+def test_the_table_of_roles_is_fresh() -> None:
+    assert roles_page.PAGE.read_text() == roles_page.page(), "run `.venv/bin/python -m scripts.pages`"
+    assert roles_page.PAGE.read_text().count(roles_page.BEGIN) == 1
+
+
+@pytest.mark.parametrize("page", ON_AZURE, ids=named)
+def test_variables_of_azd_that_are_named_exist(page: Path) -> None:
+    outputs = set(re.findall(r"^output (\w+)", (ROOT / "infra" / "main.bicep").read_text(), re.MULTILINE))
+    of_the_command = {"DROPTUNE_KEY"}
+    named = set(re.findall(r"\bDROPTUNE_\w+", page.read_text()))
+    assert named <= set(roles_page.variables().values()) | outputs | of_the_command
+    assert set(re.findall(r"azd env get-value (\w+)", page.read_text())) <= outputs
 
 
 def test_every_page_that_a_script_makes_is_refreshed_before_a_commit() -> None:
