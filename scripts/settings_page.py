@@ -15,7 +15,14 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "settings.md"
-KINDS = {"str": "text", "int": "whole number", "float": "number", "timedelta": "duration"}
+KINDS = {
+    "str": "text",
+    "int": "whole number",
+    "float": "number",
+    "bool": "`True` or not",
+    "timedelta": "duration",
+    "frozenset[str]": "names",
+}
 SCHEDULES = {
     "SWEEP_SCHEDULE": "When the sweep looks for what events missed",
     "CLEANUP_SCHEDULE": "When endpoints are judged",
@@ -63,7 +70,7 @@ def shown(default: Any) -> str:
         hours, minutes = divmod(minutes, 60)
         parts = [f"{n}{unit}" for n, unit in ((hours, "H"), (minutes, "M"), (seconds, "S")) if n]
         return f"`PT{''.join(parts) or '0S'}`"
-    return f"`{default}`" if default != "" else "empty"
+    return f"`{default}`" if default not in ("", frozenset()) else "empty"
 
 
 if __name__ == "__main__":

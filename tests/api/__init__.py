@@ -1,0 +1,1 @@
+"""Tests of what people ask for over HTTP, and who may."""
