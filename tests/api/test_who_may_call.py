@@ -155,11 +155,12 @@ def ask(urls: dict[str, str]) -> Iterator[Ask]:
         yield ask
 
 
-def test_all_routes_are_asked(routes: Routes) -> None:
-    assert {path for _, path, _ in routes} == {
-        *("health", "runs", "runs/rnone", "folders", "lines", "recover"),
-        *(f"runs/rnone/{command}" for command in ON_RUNS),
-        *(f"lines/rnone/{command}" for command in ON_LINES),
+def test_all_routes_are_asked_and_looking_changes_nothing(routes: Routes) -> None:
+    assert {(method, path) for method, path, _ in routes} == {
+        *(("GET", path) for path in ("health", "runs", "runs/rnone", "folders", "lines")),
+        *(("POST", f"runs/rnone/{command}") for command in ON_RUNS),
+        *(("POST", f"lines/rnone/{command}") for command in ON_LINES),
+        ("POST", "recover"),
     }
 
 
