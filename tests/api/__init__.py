@@ -1,1 +1,0 @@
-"""Tests of what people ask for over HTTP, and who may."""

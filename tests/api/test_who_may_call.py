@@ -25,10 +25,9 @@ from shared.api.run_commands import ON_RUNS
 from shared.app import App
 from shared.lifecycle.phase import Phase
 from shared.records.run import Run
-from tests.commands.conftest import key, make_run, run_of
-from tests.localcloud.host.conftest import KEY, REPO, HostProcess
-
-__all__ = ["key", "make_run"]
+from tests.kit.host import KEY, HostProcess
+from tests.kit.paths import ROOT
+from tests.kit.records import run_of
 
 type Routes = list[tuple[str, str, int]]
 type Ask = Callable[..., httpx.Response]
@@ -112,7 +111,7 @@ CASES: dict[str, tuple[dict[str, str], tuple[int, int], tuple[int, int]]] = {
 @pytest.fixture(scope="module")
 def triggers() -> list[dict[str, Any]]:
     """The app's, as the host gets them."""
-    done = subprocess.run([sys.executable, "-c", INDEX], cwd=REPO, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", INDEX], cwd=ROOT, capture_output=True, text=True, check=True)
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
@@ -133,7 +132,7 @@ def urls(
     common = ours | cloud.environment | off | {"LOCAL_FUNCTION_KEY": KEY}
     logs = tmp_path_factory.mktemp("modes")
     hosts = {
-        mode: HostProcess(logs / f"{number}.log", common | settings, app=REPO)
+        mode: HostProcess(logs / f"{number}.log", common | settings, app=ROOT)
         for number, (mode, settings) in enumerate(MODES.items())
     }
     yield {mode: host.ready().url for mode, host in hosts.items()}
