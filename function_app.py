@@ -3,6 +3,7 @@
 import azure.functions as func
 
 from functions import (
+    HTTP_LEVEL,
     advance_run,
     cleanup,
     commands,
@@ -14,6 +15,6 @@ from functions import (
     web,
 )
 
-app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+app = func.FunctionApp(http_auth_level=HTTP_LEVEL)
 for module in (dataset_uploaded, prepare_dataset, job_finished, advance_run, poisoned, sweep, cleanup, web, commands):
     app.register_functions(module.blueprint)

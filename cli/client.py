@@ -1,6 +1,7 @@
 """A running Droptune app over its HTTP API: how commands and the demo see runs and lines, and ask for something.
 
-The app is the one in Azure (`--url`, `--key`) or, when neither is given, the one in the local cloud's state folder.
+The app is the one in Azure (`--url`, `--key`) or, when neither is given, the one in the local cloud's state folder. An
+app that wants people of Entra (API_AUTH) gets the token in DROPTUNE_TOKEN.
 """
 
 from __future__ import annotations
@@ -22,17 +23,21 @@ READ = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class AppClient:
-    """The app's API. `url` has no slash at the end; `key` is a function or host key, never shown."""
+    """The app's API. `url` has no slash at the end; `key` is a function or host key, never shown, like the token."""
 
     url: str
     key: str = field(repr=False)
+    token: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, environ: Mapping[str, str], *, url: str | None, key: str | None, state: Path) -> Self:
-        """By the options, else DROPTUNE_URL and DROPTUNE_KEY, else the local cloud in `state`. Raises CliError."""
+        """By the options, else DROPTUNE_URL and DROPTUNE_KEY, else the local cloud in `state`. Raises CliError.
+
+        A token goes only where one of them names the app: whoever listens on this machine must not get it.
+        """
         url, key = url or environ.get("DROPTUNE_URL"), key or environ.get("DROPTUNE_KEY")
         if url:
-            return cls(url=url.rstrip("/"), key=key or "")
+            return cls(url=url.rstrip("/"), key=key or "", token=environ.get("DROPTUNE_TOKEN", "").strip())
         from localcloud.environment import Description
 
         local = Description.load(state)
@@ -72,16 +77,20 @@ class AppClient:
         """The answer to a GET, or to a POST of `body`."""
         if not self.url.startswith(("http://", "https://")):
             raise CliError(f"--url must start with https:// (or http:// on this machine), not {self.url}")
-        headers = {"x-functions-key": self.key, "Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}/api/{path}", body, headers)  # noqa: S310
+        # Neither goes along to where an answer may send us: a login page is somebody else's.
+        request.add_unredirected_header("x-functions-key", self.key)
+        if self.token:
+            request.add_unredirected_header("Authorization", f"Bearer {self.token}")
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             why = _reason(error)
             if error.code == 401:
-                raise CliError(f"{self.url} refuses the key: give it with --key or DROPTUNE_KEY") from None
-            if body is not None and why:
+                raise CliError(self._unknown(why)) from None
+            if why and (body is not None or error.code in (403, 503)):
                 raise CliError(why) from None
             if error.code == 404:
                 raise CliError(
@@ -90,6 +99,14 @@ class AppClient:
             raise CliError(f"{self.url}/api/{path} answered {error.code}: see the app's log") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise CliError(f"{self.url}/api/{path} can't be read: {error}") from None
+
+    def _unknown(self, why: str) -> str:
+        """What to do where the app does not know who asks; `why`: what it says itself, with `API_AUTH=entra`."""
+        if self.token:
+            return f"{self.url} refuses the token in DROPTUNE_TOKEN: get a new one (docs/api.md says how)"
+        if why:
+            return f"{self.url} wants a token in DROPTUNE_TOKEN (docs/api.md says how): {why}"
+        return f"{self.url} refuses the key: give it with --key or DROPTUNE_KEY"
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

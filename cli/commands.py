@@ -48,7 +48,7 @@ def add(
     command.set_defaults(run=lambda options: _recover(client(options), options))
     made.append(command)
     for command in made:
-        command.add_argument("--by", help="who asks, for the history (default: your login name)")
+        command.add_argument("--by", help="who asks, for the history, as a claim (default: your login name)")
     return made
 
 

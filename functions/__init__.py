@@ -4,13 +4,35 @@ What they call is imported inside the functions: indexing the app must cost what
 must show as a failed invocation that names it, never as "0 functions found".
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import azure.functions as func
+
+if TYPE_CHECKING:
+    from shared.api.access import Caller
+    from shared.api.answers import Answer
+    from shared.app import App
 
 CONNECTION = "DROPTUNE_STORAGE"
 """Prefix of the settings of the app's storage account; its queues carry everything that happens."""
 
+_ENTRA = os.environ.get("API_AUTH", "").strip() == "entra"
+HTTP_LEVEL = func.AuthLevel.ANONYMOUS if _ENTRA else func.AuthLevel.FUNCTION
+"""What the Functions host asks of a caller. With `entra` shared/api/door.py does that; any other value wants a key."""
 
-def as_response(answer: tuple[int, bytes]) -> func.HttpResponse:
-    """The response of an HTTP trigger. What it says is shaped in shared/api/."""
+
+def respond(request: func.HttpRequest, ask: Callable[[App, Caller], Answer]) -> func.HttpResponse:
+    """The response of a route, to whoever may call. What it says is shaped in shared/api/."""
+    from shared.api.door import answer
+
+    return as_response(answer(request.method, request.headers, ask))
+
+
+def as_response(answer: Answer) -> func.HttpResponse:
+    """The response of a route that is open to all."""
     status, body = answer
     return func.HttpResponse(body, status_code=status, mimetype="application/json")

@@ -1,8 +1,8 @@
-"""What people ask for, over HTTP: POST with a function key, answered with what happens next, or why it can't be."""
+"""What people ask for, over HTTP: POST by whoever may step in, answered with what happens next, or why it can't be."""
 
 import azure.functions as func
 
-from functions import as_response
+from functions import respond
 
 blueprint = func.Blueprint()
 
@@ -11,26 +11,23 @@ blueprint = func.Blueprint()
 def command_run(request: func.HttpRequest) -> func.HttpResponse:
     """Retries, cancels or approves a run."""
     from shared.api import requests
-    from shared.app import app
 
-    given = request.route_params
-    return as_response(requests.on_run(app(), given["command"], given["id"], request.get_body(), request.headers))
+    to, body = request.route_params, request.get_body()
+    return respond(request, lambda app, caller: requests.on_run(app, to["command"], to["id"], body, caller))
 
 
 @blueprint.route("lines/{id}/{command}", methods=["POST"], trigger_arg_name="request")
 def command_line(request: func.HttpRequest) -> func.HttpResponse:
     """Rolls a line back, revives it, pins or unpins it."""
     from shared.api import requests
-    from shared.app import app
 
-    given = request.route_params
-    return as_response(requests.on_line(app(), given["command"], given["id"], request.get_body(), request.headers))
+    to, body = request.route_params, request.get_body()
+    return respond(request, lambda app, caller: requests.on_line(app, to["command"], to["id"], body, caller))
 
 
 @blueprint.route("recover", methods=["POST"], trigger_arg_name="request")
-def recover(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
+def recover(request: func.HttpRequest) -> func.HttpResponse:
     """Makes lost records again from what Azure shows."""
     from shared.api import requests
-    from shared.app import app
 
-    return as_response(requests.recovered(app()))
+    return respond(request, lambda app, caller: requests.recovered(app, request.get_body(), caller))

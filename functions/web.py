@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from functions import as_response
+from functions import as_response, respond
 
 blueprint = func.Blueprint()
 
@@ -16,36 +16,32 @@ def health(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
 
 
 @blueprint.route("runs", trigger_arg_name="request", methods=["GET"])
-def runs(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
+def runs(request: func.HttpRequest) -> func.HttpResponse:
     """The runs that work, then those that ended last, newest first."""
     from shared.api import views
-    from shared.app import app
 
-    return as_response(views.runs(app()))
+    return respond(request, lambda app, _: views.runs(app))
 
 
 @blueprint.route("runs/{id}", trigger_arg_name="request", methods=["GET"])
 def run(request: func.HttpRequest) -> func.HttpResponse:
     """One run: its record, the report on its data, the metrics of its job."""
     from shared.api import views
-    from shared.app import app
 
-    return as_response(views.run(app(), request.route_params["id"]))
+    return respond(request, lambda app, _: views.run(app, request.route_params["id"]))
 
 
 @blueprint.route("folders", methods=["GET"], trigger_arg_name="request")
-def folders(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
+def folders(request: func.HttpRequest) -> func.HttpResponse:
     """The dataset folders that are no run yet, and the files that each waits for."""
     from shared.api import views
-    from shared.app import app
 
-    return as_response(views.folders(app()))
+    return respond(request, lambda app, _: views.folders(app))
 
 
 @blueprint.route("lines", trigger_arg_name="request", methods=["GET"])
-def lines(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
+def lines(request: func.HttpRequest) -> func.HttpResponse:
     """The lines: what serves, what is idle, what the cleanup saved."""
     from shared.api import views
-    from shared.app import app
 
-    return as_response(views.lines(app()))
+    return respond(request, lambda app, _: views.lines(app))

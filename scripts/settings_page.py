@@ -15,7 +15,14 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "settings.md"
-KINDS = {"bool": "`true` or `false`", "str": "text", "int": "whole number", "float": "number", "timedelta": "duration"}
+KINDS = {
+    "str": "text",
+    "int": "whole number",
+    "float": "number",
+    "bool": "`true` or `false`",
+    "timedelta": "duration",
+    "frozenset[str]": "names",
+}
 HEAD = """# Settings
 
 Application settings of the Function App: in Azure set by the deployment, in the local cloud by `droptune local up`.
@@ -57,7 +64,7 @@ def shown(default: Any) -> str:
         return f"`PT{''.join(parts) or '0S'}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    return f"`{default}`" if default != "" else "empty"
+    return f"`{default}`" if default not in ("", frozenset()) else "empty"
 
 
 if __name__ == "__main__":

@@ -116,6 +116,18 @@ class Settings:
     deletion_window: timedelta = _setting("CLEANUP_DELETION_WINDOW", "The window of that cap", timedelta(hours=24))
     instance_price: float = _setting("SERVING_PRICE_PER_HOUR", "Price of an instance an hour, for the money saved", 0.0)
 
+    auth: str = _setting("API_AUTH", "Who may call: `key`, whoever has a function key, or `entra`, two groups", "key")
+    viewers: frozenset[str] = _setting(
+        "API_VIEWERS", "With `entra`: groups that may look, by object id, with commas between", frozenset()
+    )
+    operators: frozenset[str] = _setting(
+        "API_OPERATORS", "The same for groups that may look and step in; with `entra` it is needed", frozenset()
+    )
+    platform_login: bool = _setting(
+        "WEBSITE_AUTH_ENABLED", "Whether App Service's authentication is on; Azure sets it, nobody else should", False
+    )
+    hostname: str = _setting("WEBSITE_HOSTNAME", "The app's own host name; Azure sets it", "")
+
     @property
     def cluster_nodes(self) -> int:
         """How many nodes a cluster has to have at most, for no job to wait for another one's."""
@@ -141,6 +153,8 @@ class Settings:
                 allowed = _CHOICES.get(setting.name)
                 if allowed and found[setting.name] not in allowed:
                     wrong.append(f"{name}={text!r} is not one of {', '.join(allowed)}")
+        if found.get("auth") == "entra" and not found.get("operators"):
+            wrong.append("API_OPERATORS is not set: with API_AUTH=entra nobody could step in")
         if wrong:
             raise SettingError("; ".join(wrong))
         return cls(**found)
@@ -176,14 +190,20 @@ def _flag(text: str) -> bool:
     return text.lower() == "true"
 
 
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.casefold().replace(",", " ").split())
+
+
 _CASTS: dict[str, Callable[[str], Any]] = {
     "str": str,
     "int": _whole,
     "float": _amount,
     "bool": _flag,
     "timedelta": duration,
+    "frozenset[str]": _names,
 }
 _CHOICES = {
     "cleanup_mode": ("delete", "report"),
     "cleanup_target": ("deployments", "endpoint"),
+    "auth": ("key", "entra"),
 }

@@ -25,7 +25,7 @@ from localcloud.host.connections import HOST_STORAGE, Connections
 from localcloud.host.http import HttpListener, route
 from localcloud.host.invocations import Invocations
 from localcloud.host.queues import QueueListener, QueueSender
-from localcloud.host.settings import HostError, HostSettings, load, resolve
+from localcloud.host.settings import HostError, HostSettings, is_disabled, load, resolve
 from localcloud.host.timers import Schedule, TimerListener
 from localcloud.host.worker import Function, Worker
 
@@ -64,7 +64,7 @@ class Host:
         self._socket = _bind(port)
         os.chdir(app)
         self._worker = Worker(app)
-        self._functions = self._worker.index()
+        self._functions = [each for each in self._worker.index() if not is_disabled(each.name, environ)]
         self._clock = HostClock(clock)
         if clock:
             try:
@@ -88,7 +88,7 @@ class Host:
         self._http = HttpListener(
             self._functions,
             routes,
-            key=environ.get("LOCAL_FUNCTION_KEY", ""),
+            environ=environ,
             protocol=self._worker.protocol,
             invocations=self._invocations,
             spawn=self._spawn,
@@ -200,7 +200,8 @@ def _server(app: HttpListener) -> Any:
 
 
 def _bind(port: int) -> socket.socket:
-    listener = socket.socket()
+    # Named as TCP, or asyncio would leave Nagle on, and an answer wait 40 ms for its acknowledgement.
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))

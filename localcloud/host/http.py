@@ -16,6 +16,7 @@ from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
 
 from localcloud.host.invocations import Invocations
+from localcloud.host.login import signed_in
 from localcloud.host.settings import HostError, HostSettings, resolve
 from localcloud.host.timers import timer_data
 from localcloud.host.worker import Function
@@ -71,8 +72,8 @@ def route(function: Function, settings: HostSettings, environ: Mapping[str, str]
 class HttpListener:
     """The ASGI app.
 
-    `key` opens functions with authLevel function or admin, and the admin route that runs something; without a key
-    nothing does.
+    The environment's LOCAL_FUNCTION_KEY opens functions with authLevel function or admin, and the admin route that runs
+    something; without a key nothing does.
     """
 
     def __init__(
@@ -80,14 +81,15 @@ class HttpListener:
         functions: Sequence[Function],
         routes: Sequence[Route],
         *,
-        key: str,
+        environ: Mapping[str, str],
         protocol: Any,
         invocations: Invocations,
         spawn: Callable[..., None],
     ) -> None:
         self._functions = {function.name.lower(): function for function in functions}
         self._routes = sorted(routes, key=lambda one: -one.literal)
-        self._key = key
+        self._key = environ.get("LOCAL_FUNCTION_KEY", "")
+        self._environ = environ
         self._protocol = protocol
         self._invocations = invocations
         self._spawn = spawn
@@ -121,10 +123,11 @@ class HttpListener:
         if not candidate.anonymous and not self._may(request):
             return Response(status_code=401)
         function = candidate.function
+        headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
         call = self._protocol.RpcHttp(
             method=request.method,
             url=str(request.url),
-            headers={name: ", ".join(request.headers.getlist(name)) for name in request.headers},
+            headers=signed_in(headers, self._environ),
             query={name: ",".join(request.query_params.getlist(name)) for name in request.query_params},
             params={name: value for name, value in match.groupdict().items() if value is not None},
             body=self._protocol.TypedData(bytes=await request.body()),

@@ -74,6 +74,11 @@ def load(app: Path, environ: Mapping[str, str]) -> HostSettings:
     )
 
 
+def is_disabled(function: str, environ: Mapping[str, str]) -> bool:
+    """Whether the app setting `AzureWebJobs.NAME.Disabled` has the host leave a function alone, as on Azure."""
+    return environ.get(f"AzureWebJobs.{function}.Disabled", "").lower() in ("true", "1")
+
+
 def timespan(name: str, value: Any) -> timedelta:
     """A .NET TimeSpan, `[d.]hh:mm:ss[.fffffff]`."""
     match = re.fullmatch(r"(?:(\d+)\.)?(\d\d?):(\d\d):(\d\d(?:\.\d{1,7})?)", str(value))

@@ -1,8 +1,8 @@
 """What HTTP answers: a status, and a body of JSON; an error of ours becomes a status and a sentence here alone.
 
-200, or {"error": sentence} with 404 (no such thing), 409 (it can't be done), 400 (the request is no good) or 503 (Azure
-or storage is not ready: ask again). What the body of a 200 holds is in views.py and requests.py; `functions/` passes
-the answer on.
+200, or {"error": sentence} with 404 (no such thing), 409 (it can't be done), 400 (the request is no good), 503 (Azure
+or storage is not ready: ask again; or the settings are no good) or what a caller gets who is turned away (access.py).
+What the body of a 200 holds is in views.py and requests.py; `functions/` passes the answer on.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from typing import Any
 
 import msgspec
 
+from shared.api.access import Kind, Refusal
 from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.settings import SettingError
 
 type Answer = tuple[int, bytes]
 """Status and body."""
+
+_TURNED_AWAY = {Kind.SHUT: 503, Kind.NOBODY: 401, Kind.NOT_ALLOWED: 403, Kind.WRONG_TYPE: 415}
 
 
 def answered(ask: Callable[[], Any]) -> Answer:
@@ -28,6 +32,16 @@ def answered(ask: Callable[[], Any]) -> Answer:
         return refused(409, str(error))
     except Transient as error:
         return refused(503, f"{error}: ask again in a moment")
+
+
+def turned_away(refusal: Refusal) -> Answer:
+    """The answer to a caller who may not have what they ask for."""
+    return refused(_TURNED_AWAY[refusal.kind], refusal.why)
+
+
+def unset(error: SettingError) -> Answer:
+    """The answer while the settings are no good."""
+    return refused(503, f"the app's settings are no good: {error}")
 
 
 def refused(status: int, why: str) -> Answer:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from shared import naming
-from shared.api.asked import may_be_id, who
+from shared.api.asked import kept, may_be_id
 from shared.api.run_commands import another_attempt
 from shared.app import App, wake
 from shared.errors import NotFound, Permanent
@@ -31,7 +31,7 @@ def rollback(app: App, line_id: str, *, by: str = "") -> str:
         line, _ = _line(app, line_id)
         if line.before is None or line.latest is None:
             raise Permanent(f"line {line.id} has served nothing before that: there is nothing to roll back to")
-        return _serve_again(app, line, line.before, line.latest, f"a rollback by {who(by)}")
+        return _serve_again(app, line, line.before, line.latest, f"a rollback by {kept(by)}")
 
     return compare_and_swap(attempt, f"line {line_id}")
 
@@ -45,7 +45,7 @@ def revive(app: App, line_id: str, *, by: str = "") -> str:
             raise Permanent(f"line {line.id} serves {line.serving.model} at endpoint {line.endpoint}")
         if line.latest is None:
             raise Permanent(f"line {line.id} has served nothing yet: upload a dataset, or droptune retry a run of it")
-        return _serve_again(app, line, line.latest, line.latest, f"a revival by {who(by)}")
+        return _serve_again(app, line, line.latest, line.latest, f"a revival by {kept(by)}")
 
     return compare_and_swap(attempt, f"line {line_id}")
 
@@ -59,7 +59,7 @@ def pin(app: App, line_id: str, *, by: str = "") -> str:
             raise Permanent(f"line {line.id} serves nothing: there is nothing to keep it at")
         if line.pinned:
             return f"line {line.id} is pinned to {line.serving.model} already, by {line.pinned}"
-        app.lines.save(replace(line, pinned=who(by)), etag)
+        app.lines.save(replace(line, pinned=kept(by)), etag)
         rolling = app.runs.load(line.rollout) if line.rollout else None
         under_way = (
             f"; run {line.rollout} is being rolled out already: droptune cancel {line.rollout} stops it"
@@ -78,7 +78,7 @@ def unpin(app: App, line_id: str, *, by: str = "") -> str:
         line, etag = _line(app, line_id)
         if line.pinned:
             app.lines.save(replace(line, pinned=""), etag)
-            log.info("line %s: unpinned by %s", line.id, who(by))
+            log.info("line %s: unpinned by %s", line.id, kept(by))
         # Also where it was not pinned: whoever asked before may have died before he woke them.
         held = [run for run in _active(app) if run.line == line.id and run.held == "pin"]
         for run in held:

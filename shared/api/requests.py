@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from shared.api.access import Caller
 from shared.api.answers import Answer, answered, refused
 from shared.api.asked import who
 from shared.api.line_commands import ON_LINES
@@ -19,8 +20,6 @@ from shared.app import App
 
 log = logging.getLogger("droptune.api.requests")
 
-PRINCIPAL = "x-ms-client-principal-name"
-"""Who is signed in, where App Service's authentication stands before the app, which sets it itself."""
 BODY_LIMIT = 4096
 
 
@@ -30,18 +29,22 @@ class _Asked(msgspec.Struct):
     by: str = ""
 
 
-def on_run(app: App, command: str, run: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+def on_run(app: App, command: str, run: str, body: bytes, caller: Caller) -> Answer:
     """Status and body of the answer to a command on a run."""
-    return _carried_out(app, ON_RUNS, command, run, body, headers)
+    return _carried_out(app, ON_RUNS, command, run, body, caller)
 
 
-def on_line(app: App, command: str, line: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+def on_line(app: App, command: str, line: str, body: bytes, caller: Caller) -> Answer:
     """Status and body of the answer to a command on a line."""
-    return _carried_out(app, ON_LINES, command, line, body, headers)
+    return _carried_out(app, ON_LINES, command, line, body, caller)
 
 
-def recovered(app: App) -> Answer:
+def recovered(app: App, body: bytes, caller: Caller) -> Answer:
     """Status and body of the answer to `recover`: {"rebuilt": [sentence], "told": [sentence]}."""
+    by = _by(body, caller)
+    if isinstance(by, tuple):
+        return by
+    log.info("recover, asked for by %s", by)
     return answered(lambda: msgspec.to_builtins(recover(app)))
 
 
@@ -51,17 +54,24 @@ def _carried_out(
     command: str,
     name: str,
     body: bytes,
-    headers: Mapping[str, str],
+    caller: Caller,
 ) -> Answer:
     found = commands.get(command.lower())
     if found is None:
         return refused(404, f"there is no command {command}: there are {', '.join(commands)}")
+    by = _by(body, caller)
+    if isinstance(by, tuple):
+        return by
+    log.info("%s of %s, asked for by %s", command, name, by)
+    return answered(lambda: {"told": found(app, name, by=by)})
+
+
+def _by(body: bytes, caller: Caller) -> str | Answer:
+    """Who asks; the refusal of a body that can't be read."""
     if len(body) > BODY_LIMIT:
         return refused(400, f"the request's body has {len(body)} bytes; it may have {BODY_LIMIT}")
     try:
         asked = msgspec.json.decode(body, type=_Asked) if body.strip() else _Asked()
     except ValueError as error:
         return refused(400, f'the request\'s body has to be {{"by": "name"}} or empty: {error}')
-    by = who(headers.get(PRINCIPAL) or asked.by)
-    log.info("%s of %s, asked for by %s", command, name, by)
-    return answered(lambda: {"told": found(app, name, by=by)})
+    return who(caller.name or asked.by, proven=caller.proven)

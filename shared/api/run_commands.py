@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from shared.api.asked import may_be_id, who
+from shared.api.asked import kept, may_be_id
 from shared.app import App, wake
 from shared.errors import Conflict, NotFound, Permanent
 from shared.intake.folder import datasets_of, read_folder
@@ -37,13 +37,13 @@ def retry(app: App, run_id: str, *, by: str = "") -> str:
     def attempt() -> str:
         run, etag = _run(app, run_id)
         if run.phase.ended:
-            return another_attempt(app, run, etag, who(by))
+            return another_attempt(app, run, etag, kept(by))
         if not run.parked:
             wake(app, run)
             doing = f"waits for {run.waiting}" if run.waiting else "goes on by itself"
             return f"run {run.id} is {run.phase} and {doing}: it was looked at again, nothing else"
         now = app.cloud.blobs.now()
-        told = run.told(now, f"taken up again by {who(by)}; it was parked: {run.parked}")
+        told = run.told(now, f"taken up again by {kept(by)}; it was parked: {run.parked}")
         _save(app, replace(told, parked="", parked_at=None, crashes=0, resumed=now), etag)
         return f"run {run.id} is not parked any more, and goes on where it was: {run.phase}"
 
@@ -63,7 +63,7 @@ def cancel(app: App, run_id: str, *, by: str = "") -> str:
         line = app.lines.load(run.line)
         if line and line.record.serving and line.record.serving.run == run.id:
             raise Permanent(f"run {run.id} serves already: droptune rollback {run.line} serves what served before")
-        reason = f"cancelled by {who(by)}"
+        reason = f"cancelled by {kept(by)}"
         told = run.told(app.cloud.blobs.now(), reason)
         # A claim stays as it is: whoever works on the run now finds the end when that is done.
         _save(app, replace(told, ending=Phase.CANCELLED, reason=reason, parked="", parked_at=None), etag)
@@ -95,8 +95,8 @@ def approve(app: App, run_id: str, *, by: str = "") -> str:
         now = app.cloud.blobs.now()
         if run.claim and run.claim.until > now:  # who works on it joins a cancellation to what he saves, and no more
             raise Conflict(f"run {run.id} is being worked on")
-        told = run.told(now, f"approved by {who(by)}")
-        _save(app, replace(told, approved=who(by), resumed=now, passed=None, waiting="", held=""), etag)
+        told = run.told(now, f"approved by {kept(by)}")
+        _save(app, replace(told, approved=kept(by), resumed=now, passed=None, waiting="", held=""), etag)
         return f"run {run.id} is approved: if it still answers, it gets the traffic of endpoint {run.endpoint}"
 
     return compare_and_swap(attempt, f"run {run_id}")

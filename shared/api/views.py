@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from shared.api.answers import Answer, answered
+from shared.api.access import shut
+from shared.api.answers import Answer, answered, turned_away
 from shared.app import App, app
 from shared.counters import ignored_so_far
 from shared.errors import NotFound, Permanent, Transient
@@ -23,8 +24,13 @@ RECENT = 50
 
 
 def health() -> Answer:
-    """Whether this process could work: its settings, and an answer from storage."""
+    """Whether this process could work: its settings, and an answer from storage.
+
+    Anybody may ask, unless the door is shut to all.
+    """
     try:
+        if refusal := shut(app().settings):
+            return turned_away(refusal)
         problem, now = "", app().cloud.blobs.now().isoformat()
     except (SettingError, Transient, Permanent) as error:
         problem, now = str(error), ""

@@ -17,7 +17,7 @@ from tests.kit.records import NOW
 
 
 @pytest.fixture
-def make_run(app: App, key: str) -> Callable[..., Run]:
+def make_run(app: App, key: str, quiet: None) -> Callable[..., Run]:
     def make(name: str = "a", **changes: Any) -> Run:
         run = Run(
             id=f"r{key}{name}",
@@ -36,7 +36,7 @@ def make_run(app: App, key: str) -> Callable[..., Run]:
 
 
 @pytest.fixture
-def make_line(app: App, key: str) -> Callable[..., Line]:
+def make_line(app: App, key: str, quiet: None) -> Callable[..., Line]:
     def make(name: str = "", **changes: Any) -> Line:
         line = Line(id=f"l{key}{name}", folder=f"faq-{key}", base_model="Phi-4", endpoint=f"faq-{key}{name}")
         line = replace(line, **changes)
@@ -56,7 +56,7 @@ def model(app: App, key: str) -> str:
     return f"m-{key}:r{key}a-1"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def quiet(app: App) -> None:
     """Queues without what other tests sent: only 32 messages can be peeked at."""
     for queue in (STEPS_QUEUE, PREPARE_QUEUE):

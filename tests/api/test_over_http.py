@@ -9,6 +9,7 @@ from azure.functions import HttpRequest
 
 from functions import commands as functions
 from shared.api import requests
+from shared.api.access import Caller
 from shared.app import App
 from shared.app import app as this_process
 from shared.lifecycle.phase import Phase
@@ -19,8 +20,8 @@ from tests.kit.records import run_of
 def test_answers_are_json_with_a_status(app: App, make_run: Callable[..., Run]) -> None:
     run = make_run(phase=Phase.TRAINING)
 
-    def asked(command: str, key: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str]]:
-        status, answer = requests.on_run(app, command, key, body, headers)
+    def asked(command: str, key: str, body: bytes = b"") -> tuple[int, dict[str, str]]:
+        status, answer = requests.on_run(app, command, key, body, Caller())
         return status, json.loads(answer)
 
     assert asked("cancel", "rnone")[0] == 404
@@ -31,14 +32,14 @@ def test_answers_are_json_with_a_status(app: App, make_run: Callable[..., Run]) 
     assert run_of(app, run) == run
     status, answer = asked("cancel", run.id, b'{"by": "ada\\u0007 l"}')
     assert (status, list(answer)) == (200, ["told"])
-    assert run_of(app, run).reason == "cancelled by ada l"
-    status, answer_ = requests.on_line(app, "pin", "lnone", b"", {})
+    assert run_of(app, run).reason == "cancelled by ada l (claimed)"
+    status, answer_ = requests.on_line(app, "pin", "lnone", b"", Caller())
     assert (status, b"lnone" in answer_) == (404, True)
 
 
 def test_who_is_signed_in_counts_more_than_what_is_said(app: App, make_run: Callable[..., Run]) -> None:
     run = make_run(phase=Phase.TRAINING)
-    requests.on_run(app, "cancel", run.id, b'{"by": "eve"}', {requests.PRINCIPAL: "ada@example.org"})
+    requests.on_run(app, "cancel", run.id, b'{"by": "eve"}', Caller("ada@example.org", proven=True))
     assert run_of(app, run).reason == "cancelled by ada@example.org"
 
 
@@ -48,7 +49,13 @@ def test_the_functions_take_what_the_host_gives_them(app: App, make_run: Callabl
     try:
         answers = [
             function.build().get_user_function()(
-                HttpRequest(method="POST", url="/", route_params={"id": key, "command": command}, body=b'{"by": "ada"}')
+                HttpRequest(
+                    method="POST",
+                    url="/",
+                    headers={"Content-Type": "application/json"},
+                    route_params={"id": key, "command": command},
+                    body=b'{"by": "ada"}',
+                )
             )
             for function, key, command in (
                 (functions.command_run, run.id, "cancel"),
@@ -60,4 +67,4 @@ def test_the_functions_take_what_the_host_gives_them(app: App, make_run: Callabl
         this_process.cache_clear()
     assert [answer.status_code for answer in answers] == [200, 404]
     assert [answer.mimetype for answer in answers] == ["application/json"] * 2
-    assert run_of(app, run).reason == "cancelled by ada"
+    assert run_of(app, run).reason == "cancelled by ada (claimed)"

@@ -1,0 +1,26 @@
+"""The door: every route but health goes through it, so that whoever may not call gets no further.
+
+access.py decides. Called by functions/__init__.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from shared.api.access import Caller, Refusal, judge
+from shared.api.answers import Answer, turned_away, unset
+from shared.app import App, app
+from shared.settings import SettingError
+
+
+def answer(method: str, headers: Mapping[str, str], ask: Callable[[App, Caller], Answer]) -> Answer:
+    """The answer to a request: what `ask` says to a caller who may have it, else why not.
+
+    While the settings are no good nobody knows who may call, so nobody may.
+    """
+    try:
+        ours = app()
+    except SettingError as error:
+        return unset(error)
+    judged = judge(ours.settings, method, headers)
+    return turned_away(judged) if isinstance(judged, Refusal) else ask(ours, judged)
