@@ -28,8 +28,14 @@ def duration(text: str) -> timedelta:
     return timedelta(**{unit: int(number) for unit, number in match.groupdict(default="0").items()})
 
 
-def _setting(name: str, help_: str, default: Any = MISSING) -> Any:
-    return field(metadata={"name": name, "help": help_}, default=default)
+def _setting(name: str, help_: str, default: Any = MISSING, *, cast: Callable[[str], Any] | None = None) -> Any:
+    """`cast`: how its text is read, where that is not the way of its type."""
+    return field(metadata={"name": name, "help": help_, "cast": cast}, default=default)
+
+
+def _said(text: str) -> bool:
+    """A flag that Azure sets: whatever else it may say there means no."""
+    return text.lower() == "true"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +130,10 @@ class Settings:
         "API_OPERATORS", "The same for groups that may look and step in; with `entra` it is needed", frozenset()
     )
     platform_login: bool = _setting(
-        "WEBSITE_AUTH_ENABLED", "Whether App Service's authentication is on; Azure sets it, nobody else should", False
+        "WEBSITE_AUTH_ENABLED",
+        "Whether App Service's authentication is on; Azure sets it, nobody else should",
+        False,
+        cast=_said,
     )
     hostname: str = _setting("WEBSITE_HOSTNAME", "The app's own host name; Azure sets it", "")
 
@@ -146,7 +155,8 @@ class Settings:
                     wrong.append(f"{name} is not set ({setting.metadata['help']})")
                 continue
             try:
-                found[setting.name] = _CASTS[str(setting.type)](text)
+                cast = setting.metadata["cast"] or _CASTS[str(setting.type)]
+                found[setting.name] = cast(text)
             except ValueError as error:
                 wrong.append(f"{name}={text!r} is not {error}")
             else:
