@@ -155,6 +155,16 @@ def test_what_pip_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         package.build(root, root / "dist")
 
 
+def test_pip_works_below_the_packages_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is that folder's path that anything would keep, and the check knows it."""
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\necho "$TMPDIR" > "{tmp_path}/used"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    package.install(tmp_path, tmp_path / "libraries", tmp_path / "work")
+    assert (tmp_path / "used").read_text() == f"{tmp_path / 'work'}\n"
+
+
 # A fresh clone -------------------------------------------------------------------------------------------------------
 
 

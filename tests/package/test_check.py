@@ -14,7 +14,7 @@ from scripts.package_check import faults
 from scripts.package_tree import LIBRARIES, SITE
 from tests.package import small
 
-BUILDER, HOME = Path("/builder/work"), Path("/home/ada")
+BUILDER, HOME = Path("/builder/work"), Path("/homes/ada")
 SECRETS = {
     "a storage key": "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=" + "Ab1+/" * 8,
     "a key of a namespace": "Endpoint=sb://a/;SharedAccessKeyName=Root;SharedAccessKey=" + "Ab1+/" * 8,
@@ -93,10 +93,10 @@ def test_a_library_may_speak_of_such_a_home_but_its_pyc_says_no_more(tree: Path)
     path = tree / LIBRARIES / "lib" / "words.py"
     written(path, f"EXAMPLE = '{HOME}/models'\n")
     assert found(tree) == []
-    written(path, "EXAMPLE = ''\n", name=f"{HOME}/work/lib/words.py")
+    written(path, "EXAMPLE = ''\n", name=f"{HOME}/src/lib/words.py")
     pyc = f"{LIBRARIES}/lib/__pycache__/words.cpython-313.pyc"
     assert f"{pyc} holds the builder's path {HOME}" in found(tree)
-    assert f"{pyc}: its code names {HOME}/work/lib/words.py" in found(tree)
+    assert f"{pyc}: its code names {HOME}/src/lib/words.py" in found(tree)
 
 
 def uncompiled(tree: Path) -> None:
