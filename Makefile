@@ -1,6 +1,6 @@
-# Every target does the set-up that it needs; a finished set-up costs a few milliseconds.
+# Every target does the set-up that it needs (package: none); a finished set-up costs a few milliseconds.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-all test-long lint format bench bench-dataset bench-sweep bench-burst check-infra lock clean
+.PHONY: help setup demo test test-quick test-all test-long test-package lint format bench bench-dataset bench-sweep bench-burst bench-package check-infra lock package clean
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 # Three workers, since tests wait for processes; a file of tests to one of them: each has a local cloud of its own.
@@ -26,6 +26,9 @@ test-quick: setup ## Without the slow ones
 
 test-all: test ## The same, then the thorough ones: the whole crash matrix, chaos, a worse model
 	@$(RUN) pytest $(SHARED_OUT) -m thorough
+
+test-package: setup ## The package of `make package`, as Azure would run it (part of make test-all)
+	@$(RUN) pytest -m "thorough or not thorough" tests/package
 
 test-long: setup ## 100,000 mutated inputs a series, bombs in full size, 10,000 steps of chaos (hours; the inputs go on where they were)
 	@DROPTUNE_LONG=1 $(RUN) pytest -m "" tests/dataset/test_properties.py tests/dataset/reading/test_bombs.py tests/dataset/test_real_files.py
@@ -54,10 +57,16 @@ bench-burst: setup ## 100 and 1,000 uploads at once, two hosts, events tripled a
 check-infra: ## Bicep against checkov's rules, in an environment of its own; not part of make test
 	@$(PYTHON) scripts/check_infra.py
 
+bench-package: package setup ## The imports of the package against those with fresh .pyc, and with none (ARGS=)
+	@$(RUN) benchmarks.package_import $(ARGS)
+
 lock: setup ## Lock files from requirements*.in (needs uv)
 	@$(RUN) scripts.lock
 
+package: ## What is deployed to Azure: dist/app and its zip file (needs Python 3.13 and pip alone)
+	@$(PYTHON) -m scripts.package
+
 clean: ## Remove everything that was made, the local cloud's state included
-	rm -rf .venv .venv-model .venv-bench .venv-checkov .models .droptune localcloud/azurite/node_modules
+	rm -rf .venv .venv-model .venv-bench .venv-checkov .models .droptune dist localcloud/azurite/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
