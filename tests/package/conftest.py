@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from scripts.package import version
-from scripts.setup import find_python
-from tests.package.outside import ROOT, Azure, sources, unpack, worker_folder
+from tests.kit.package.outside import Azure, builders, sources, unpack, worker_folder
+from tests.kit.paths import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +50,6 @@ def azure(archive: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Pat
             worker_folder(worker, unpack(archive, app))
     (tmp_path / "scratch").mkdir()
     return Azure(app=app, worker=worker, scratch=tmp_path / "scratch")
-
-
-def builders() -> dict[str, str]:
-    """The environment of somebody who has Python 3.13 and nothing of this project."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    return kept | {"PYTHON313": find_python("3.13")}
 
 
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:

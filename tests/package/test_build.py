@@ -16,9 +16,8 @@ import pytest
 
 from scripts import package
 from scripts.package_tree import FUNCIGNORE, LIBRARIES, SITE, PackageError, files, write_zip
-from tests.package import small
-
-ROOT = Path(__file__).parents[2]
+from tests.kit.package import small
+from tests.kit.paths import ROOT
 
 
 @pytest.fixture(scope="module")

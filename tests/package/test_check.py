@@ -12,7 +12,7 @@ import pytest
 from scripts import package
 from scripts.package_check import faults
 from scripts.package_tree import LIBRARIES, SITE
-from tests.package import small
+from tests.kit.package import small
 
 BUILDER, HOME = Path("/builder/work"), Path("/homes/ada")
 SECRETS = {

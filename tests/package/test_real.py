@@ -18,12 +18,12 @@ from benchmarks import package_import
 from scripts.package_check import faults
 from scripts.package_tree import FUNCIGNORE, LIBRARIES, files
 from shared.training import step
-from tests.package.conftest import builders
-from tests.package.outside import ROOT, Azure, sources, state
+from tests.kit.package.outside import Azure, builders, sources, state
+from tests.kit.paths import ROOT
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(600)]
 
-IMPORTS = Path(__file__).with_name("import_all.py")
+IMPORTS = ROOT / "tests" / "kit" / "package" / "import_all.py"
 
 
 def test_two_builders_make_the_same_bytes(archive: Path, tmp_path: Path) -> None:

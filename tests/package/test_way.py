@@ -22,8 +22,9 @@ from shared.records.layout import DATASETS
 from shared.records.run import Run
 from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.settings import Settings
-from tests.conftest import eventually, pointed_at
-from tests.package.outside import Azure, state
+from tests.kit.clouds import pointed_at
+from tests.kit.package.outside import Azure, state
+from tests.kit.waiting import eventually
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(600)]
 

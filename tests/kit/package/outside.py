@@ -18,8 +18,9 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from scripts.package_tree import FILES, FOLDERS, LIBRARIES
+from scripts.setup import find_python
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 # The stand-in for the host shares the worker's process, so what it needs is here, too.
 OUTSIDE = ("azure-functions-runtime", "azure-functions-runtime-v1", "protobuf", "uvicorn", "starlette", "croniter")
 
@@ -105,3 +106,9 @@ def state(folder: Path) -> dict[str, tuple[int, int, int]]:
         for path in (folder, *folder.rglob("*"))
         for status in [path.lstat()]
     }
+
+
+def builders() -> dict[str, str]:
+    """The environment of somebody who has Python 3.13 and nothing of this project."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return kept | {"PYTHON313": find_python("3.13")}
