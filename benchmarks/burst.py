@@ -140,7 +140,7 @@ def burst(uploads: int) -> Result:
         control("POST", "/_local/pretend", {"jobs": {"seconds": TRAINING, "outcome": "Completed"}})
         answers = {"seconds": 1, "outcome": "Succeeded", "answer": "It is 1."}
         control("POST", "/_local/pretend", {"deployments": answers})
-        families = ("standardNCADSA100v4Family", "standardDv2Family")
+        families = ("standardNCADSA100v4Family", "standardEDSv5Family")
         control("POST", "/_local/quota", dict.fromkeys(families, FAMILY_QUOTA))
         for topic in ("storage", "azureml"):
             control("POST", "/_local/eventgrid", {"topic": topic, "deliver": 3})

@@ -32,7 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="package")
 def _world(stack: Stack) -> Iterator[World]:
-    made = World(stack, rollout_grace=GRACE, max_active_jobs=1000)
+    made = World(stack, rollout_grace=GRACE, max_active_jobs=8)
     yield made
     made.close()
 
@@ -58,6 +58,7 @@ def trained(_world: World) -> str:
     stage = Stage(world=_world, job="", folder=f"first-{uuid4().hex[:6]}")
     stage.pretend()
     run = stage.until(stage.upload(), lambda run: run.phase not in (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING))
+    assert run.job, f"{run.phase}: {run.reason}"
     return run.job
 
 
