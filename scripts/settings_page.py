@@ -27,7 +27,11 @@ HEAD = """# Settings
 
 Application settings of the Function App: in Azure set by the deployment, in the local cloud by `droptune local up`.
 Durations are ISO 8601 in days, hours, minutes and seconds (`PT60S`, `P1DT12H`). A setting that is missing or can't be
-read stops the app with a message that names all of them. Made from `shared/settings.py` by `scripts/settings_page.py`.
+read stops the app with a message that names all of them.
+
+Many have a variable of azd, mostly with `DROPTUNE_` before the name; [azure.md](azure.md#switches) says how to set the
+others, and that each `azd provision` sets all anew. `AZURE_RESOURCE_GROUP` and `AZURE_LOCATION` are the workspace's
+here, the app's in azd. Made from `shared/settings.py` by `scripts/settings_page.py`.
 
 | setting | what | kind | default |
 |---|---|---|---|

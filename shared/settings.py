@@ -96,7 +96,9 @@ class Settings:
         "MAX_DEPLOYING_HOURS", "A deployment that takes longer to be made is rolled back", 3
     )
     max_checking_hours: int = _setting(
-        "MAX_CHECKING_HOURS", "One whose checks, or whose way into the traffic, take longer is rolled back", 6
+        "MAX_CHECKING_HOURS",
+        "A deployment that does not serve so many hours after it was made, or approved, is rolled back",
+        6,
     )
     max_approval_days: int = _setting(
         "MAX_APPROVAL_DAYS", "A version that nobody approves is told of daily, and rolled back after so many days", 7
@@ -117,7 +119,9 @@ class Settings:
     idle_window: timedelta = _setting("IDLE_WINDOW", "No request for this long is idle", timedelta(days=1))
     idle_grace: timedelta = _setting("IDLE_GRACE", "Time between notice and deletion", timedelta(hours=12))
     minimum_age: timedelta = _setting("ENDPOINT_MINIMUM_AGE", "A younger deployment is never idle", timedelta(hours=6))
-    shell_days: int = _setting("ENDPOINT_SHELL_DAYS", "An endpoint without deployments goes after so many days", 30)
+    shell_days: int = _setting(
+        "ENDPOINT_SHELL_DAYS", "An endpoint without deployments goes after so many days, with its keys", 30
+    )
     max_deletions: int = _setting("CLEANUP_MAX_DELETIONS", "Endpoints torn down at most in a deletion window", 3)
     deletion_window: timedelta = _setting("CLEANUP_DELETION_WINDOW", "The window of that cap", timedelta(hours=24))
     instance_price: float = _setting("SERVING_PRICE_PER_HOUR", "Price of an instance an hour, for the money saved", 0.0)
