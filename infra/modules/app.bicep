@@ -159,7 +159,7 @@ resource ftp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01'
   properties: { allow: false }
 }
 
-// What is not here keeps the default of shared/settings.py.
+// What is not here keeps the default of shared/settings.py; left-to-defaults.json says why that is right.
 resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
   parent: site
   name: 'appsettings'

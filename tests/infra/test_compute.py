@@ -1,10 +1,10 @@
-"""The clusters: nothing while idle, and jobs in them are id-train, which alone reaches the data."""
+"""The workspace and its clusters: nothing while idle, and jobs in them are id-train, which alone reaches the data."""
 
 from __future__ import annotations
 
 import re
 
-from tests.kit.infra.access import granted, identity_of
+from tests.kit.infra.access import granted, identity_of, workspace_of
 from tests.kit.infra.plan import Made, Plan
 
 CLUSTER = "Microsoft.MachineLearningServices/workspaces/computes"
@@ -12,6 +12,51 @@ CLUSTER = "Microsoft.MachineLearningServices/workspaces/computes"
 
 def clusters(plan: Plan) -> list[Made]:
     return plan.of(CLUSTER)
+
+
+def test_a_workspace_that_is_made_has_all_that_azure_ml_wants_beside_one(plan: Plan) -> None:
+    """What it lacks the service would make by itself, with keys, or never: a vault can't be added later."""
+    made = plan.by_id.get(workspace_of(plan))
+    if made is None:
+        return
+    beside = {
+        "storageAccount": "Microsoft.Storage/storageAccounts",
+        "keyVault": "Microsoft.KeyVault/vaults",
+        "applicationInsights": "Microsoft.Insights/components",
+        "containerRegistry": "Microsoft.ContainerRegistry/registries",
+    }
+    assert {name: plan.by_id[made.properties[name]].type for name in beside} == beside
+    assert made.properties["publicNetworkAccess"] == "Enabled", "nothing private yet: docs/limits.md"
+    assert made.body["identity"] == {"type": "SystemAssigned"}, "the studio shows our data as this one"
+
+
+def test_a_workspace_that_was_there_is_left_alone(plan: Plan) -> None:
+    """But for the datastores, the clusters, the system topic, the roles, and a budget of its group."""
+    if not plan.parameters["existingWorkspace"]:
+        return
+    group = workspace_of(plan).partition("/providers/")[0]
+    kinds = {each.type for each in plan.resources if not each.existing and each.id.startswith(f"{group}/")}
+    assert kinds <= {
+        CLUSTER,
+        "Microsoft.MachineLearningServices/workspaces/datastores",
+        "Microsoft.EventGrid/systemTopics",
+        "Microsoft.EventGrid/systemTopics/eventSubscriptions",
+        "Microsoft.Authorization/roleAssignments",
+        "Microsoft.Consumption/budgets",
+    }
+    assert not plan.of("Microsoft.MachineLearningServices/workspaces")
+
+
+def test_a_budget_watches_the_group_in_which_the_money_goes(plan: Plan) -> None:
+    budgets, chosen = plan.of("Microsoft.Consumption/budgets"), plan.parameters
+    assert len(budgets) == (1 if chosen["budgetAmount"] else 0)
+    for each in budgets:
+        assert each.scope == workspace_of(plan).partition("/providers/")[0]
+        assert each.properties["amount"] == chosen["budgetAmount"]
+        assert each.properties["timePeriod"] == {"startDate": chosen["budgetStart"]}
+        for told in each.properties["notifications"].values():
+            assert told["enabled"] is True
+            assert told["contactEmails"] == chosen["budgetContacts"].split(",")
 
 
 def test_there_are_two_unless_they_are_there_already(plan: Plan) -> None:

@@ -138,3 +138,9 @@ def test_what_is_read_of_a_resource_is_no_key(plan: Plan) -> None:
 def test_all_of_it_is_here() -> None:
     """No file outside infra/, none that the compiler would not take along."""
     assert {path.suffix for path in INFRA.rglob("*") if path.is_file()} == {".bicep", ".json"}
+
+
+def test_no_check_is_switched_off_where_nobody_sees_it() -> None:
+    """Exceptions stand in infra/checkov-allowed.json, with their reasons."""
+    for template in templates():
+        assert not re.findall(r"#disable-|checkov:skip", template.path.read_text()), template.path.name

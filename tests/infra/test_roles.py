@@ -10,6 +10,7 @@ import pytest
 
 from tests.kit.infra.access import ASSIGNMENT, DEFINITION, ROLES, Grant, granted, grants
 from tests.kit.infra.plan import INFRA, SUBSCRIPTION, Plan, parameter_files, planned, templates
+from tests.kit.infra.syntax import Call, Fields, Literal, Member, Name, Node, within
 from tests.kit.paths import ROOT
 
 GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -81,8 +82,28 @@ def test_an_assignment_is_called_after_what_it_is(plan: Plan) -> None:
         assert made.properties["principalType"] == ROLES["principals"][grant.principal]["type"]
 
 
+def test_the_name_of_an_assignment_is_made_of_scope_principal_and_role() -> None:
+    """The next deployment finds it again, and one of another identity is another one: none can be moved."""
+    for made in (each for template in templates() for each in template.resources.values() if each.type == ASSIGNMENT):
+        told = fields(made.body)
+        name, principal = told["name"], fields(told["properties"])["principalId"]
+        assert isinstance(name, Call)
+        assert name.name == "guid"
+        where, who, what = name.arguments
+        scope = told.get("scope")
+        assert where == Member(scope, "id") if scope else isinstance(where, Member) and isinstance(where.of, Call)
+        assert who == principal or Member(Member(who.of, "properties"), "principalId") == principal  # type: ignore[union-attr]
+        definition = fields(told["properties"])["roleDefinitionId"]
+        of_the_file = Member(Name("roles"), made.symbol.split("_")[1])
+        assert what in within(definition) or what == Member(of_the_file, "name")
+
+
+def fields(node: Node) -> dict[str, Node]:
+    assert isinstance(node, Fields)
+    return {str(key.value): value for key, value in node.pairs if isinstance(key, Literal)}
+
+
 def test_no_two_assignments_share_a_name(plan: Plan) -> None:
-    """They are made of scope, principal and role, so that the next deployment finds them again."""
     names = [each.name for each in plan.of(ASSIGNMENT)]
     assert len(names) == len(set(names))
     assert all(GUID.fullmatch(name) for name in names)
