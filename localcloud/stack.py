@@ -34,6 +34,7 @@ from localcloud.environment import (
     child_environment,
     no_internet,
 )
+from localcloud.ports import bound
 
 REPO = Path(__file__).parents[1]
 READY = 60.0
@@ -317,14 +318,6 @@ def _ports(wanted: Mapping[str, int]) -> dict[str, int]:
     with ExitStack() as held:
         chosen = {}
         for name in LISTENERS:
-            for port in (wanted.get(name, 0), 0):
-                probe = socket.socket()
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                held.enter_context(closing(probe))
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                chosen[name] = probe.getsockname()[1]
-                break
+            probe = held.enter_context(closing(bound(wanted.get(name, 0))))
+            chosen[name] = probe.getsockname()[1]
         return chosen

@@ -8,7 +8,6 @@ scoring.py sends it requests, monitor.py reads its processor time.
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import httpx
 import psutil
 
 from localcloud import guard
+from localcloud.ports import bound
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,6 @@ class InferenceServer:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with bound() as probe:
         port: int = probe.getsockname()[1]
         return port

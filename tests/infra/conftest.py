@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from localcloud.stack import Stack
@@ -25,13 +23,13 @@ def default() -> Plan:
 
 
 @pytest.fixture(scope="session")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recording]:
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """All that runs and their ends ask of Azure, from a local cloud of its own, whose clock jumps. One file uses it."""
     stack = Stack(tmp_path_factory.mktemp("recorded"))
     stack.start(host=False)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            point(patch, stack)
-            yield recorded(stack)
+            point(patch, stack)  # no longer than this: other tests of the session have a cloud of their own
+            return recorded(stack)
     finally:
         stack.stop()
