@@ -77,7 +77,7 @@ def test_commands_that_are_named_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_files_that_are_named_exist(page: Path) -> None:
     tops = {path.name for path in ROOT.iterdir() if path.is_dir()}
-    paths = re.findall(r"(?<![\w./-])([a-z]\w*/[\w./]*[\w/])", code_of(page))
+    paths = re.findall(r"(?<![\w./-])([a-z]\w*/[\w./-]*[\w/])", code_of(page))
     assert [path for path in paths if path.split("/")[0] in tops and not (ROOT / path).exists()] == []
 
 

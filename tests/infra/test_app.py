@@ -92,6 +92,7 @@ def test_the_package_is_made_here_and_not_built_anew_in_azure() -> None:
     """Azure's builder takes an older Python, in which the libraries can't be installed."""
     assert SERVICE == {"project": "./dist/app", "host": "function", "language": "python", "remoteBuild": False}
     assert AZD["hooks"]["prepackage"] == {"shell": "sh", "run": "make package"}
+    assert re.search(r"^package:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 def test_azd_down_spares_the_group_of_a_workspace_that_was_there(plan: Plan) -> None:
