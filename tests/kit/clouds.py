@@ -19,10 +19,12 @@ SETTINGS = {"BASE_MODEL": "Phi-3-mini-4k-instruct", "CLEANUP_MODE": "delete"}
 
 
 def forget(app: App) -> None:
-    """Nothing that tests have begun in the session's cloud is active any more, or holds a slot."""
+    """Nothing that tests have begun in the session's cloud is active any more, holds a slot or waits in a queue."""
     for run_id, _ in app.runs.active():
         app.cloud.blobs.delete(STATE, f"active/{run_id}")
     app.cloud.blobs.delete(STATE, layout.SLOTS)
+    for queue in (layout.PREPARE_QUEUE, layout.STEPS_QUEUE):
+        app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 from localcloud.stack import Stack
 from shared.app import App
+from shared.cloud.queues import PEEKED
 from shared.records.layout import STEPS_QUEUE
 from shared.records.line import Line, Serving
 from shared.records.run import Run
@@ -54,5 +55,6 @@ def events_of(cloud: Stack, record: Run | Line) -> list[dict[str, Any]]:
 def woken(app: App, run: str | Run, queue: str = STEPS_QUEUE) -> int:
     """How often the run was woken by nobody's timer."""
     wanted = {"run": run if isinstance(run, str) else run.id, "token": None}
-    client = app.cloud.clients.queue_service.get_queue_client(queue)
-    return sum(json.loads(base64.b64decode(each.content)) == wanted for each in client.peek_messages(32))
+    there = app.cloud.clients.queue_service.get_queue_client(queue).peek_messages(PEEKED)
+    assert len(there) < PEEKED, f"queue {queue} may hold more than can be seen: empty it before"
+    return sum(json.loads(base64.b64decode(each.content)) == wanted for each in there)
