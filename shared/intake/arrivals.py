@@ -52,10 +52,7 @@ def job_changed(app: App, body: bytes) -> None:
     loaded = app.runs.load(run_id) if run_id else None
     if loaded is None or naming.job_name(loaded.record.id, loaded.record.attempt) != event.run_id:
         ignored("unknown_job", f"job {event.run_id} is not the job of any run")
-    elif loaded.record.phase not in (
-        Phase.PREPARED,
-        Phase.TRAINING,
-    ):  # it may have been submitted without being noted yet
+    elif loaded.record.phase not in (Phase.PREPARED, Phase.TRAINING):  # PREPARED: submitted, and not noted yet
         ignored("over_job", f"job {event.run_id}, whose run is {loaded.record.phase} already")
     else:
         wake(app, loaded.record)
