@@ -50,6 +50,19 @@ class Quota:
         spare = f" and {counted - instances} in reserve for upgrades" if counted > instances else ""
         return self._lacking(size, counted, f"{_counted(instances, 'instance')} to serve with{spare}")
 
+    def most_nodes(self, size: str) -> int | None:
+        """Nodes of `size` that the subscription's limits allow, whatever is in use; None if nobody knows.
+
+        A cluster whose largest number of nodes is above that is not made: its provisioning fails.
+        """
+        try:
+            found = self._size(size)
+            allowances = self.allowances(found.family) if found else []
+        except (NotFound, Permanent, Transient) as error:
+            log.warning("quota for %s can't be read, so the service is asked without: %s", size, error)
+            return None
+        return min((each.limit // found.vcpus for each in allowances if found), default=None)
+
     def allowances(self, family: str) -> list[Allowance]:
         """What the subscription may use of `family`, and of all families together. Empty where that is not told.
 

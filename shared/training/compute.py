@@ -77,12 +77,12 @@ class Site:
             identity=settings.training_identity,
         )
 
-    @property
-    def options(self) -> str:
-        """The same, as options of `az ml compute`."""
+    def options(self, others: Iterable[str] = ()) -> str:
+        """The same, as options of `az ml compute`; `others`: identities that a cluster has, and is to keep."""
+        identities = ",".join((self.identity, *others))
         return (
             f"--resource-group {self.resource_group} --workspace-name {self.workspace} --identity-type user_assigned "
-            f"--user-assigned-identities {self.identity}"
+            f"--user-assigned-identities {identities}"
         )
 
 
@@ -102,7 +102,7 @@ def absent(name: str, size: str, nodes: int, site: Site) -> str:
     """That there is no cluster of that name, and how to make it, for `nodes` nodes at most."""
     return (
         f"compute {name} does not exist: make it, then droptune retry: az ml compute create --type AmlCompute --name "
-        f"{name} --size {size} --min-instances 0 --max-instances {nodes} {site.options}. Or set CREATE_CLUSTERS=true"
+        f"{name} --size {size} --min-instances 0 --max-instances {nodes} {site.options()}. Or set CREATE_CLUSTERS=true"
     )
 
 
@@ -136,10 +136,10 @@ def unusable(compute: Cluster, allowed: SizeRule | None, site: Site) -> str | No
             f"It allows {allowed}. Name another compute in FINETUNE_COMPUTE"
         )
     if site.identity.lower() not in (each.lower() for each in compute.identities):
+        command = f"az ml compute update --name {compute.name} {site.options(compute.identities)}"
         return (
             f"compute {compute.name} does not have the identity {site.identity} (TRAINING_IDENTITY_ID), so that its "
-            f"jobs could not read the data: az ml compute update --name {compute.name} {site.options}, then droptune "
-            "retry"
+            f"jobs could not read the data: {command}, then droptune retry"
         )
     return None
 

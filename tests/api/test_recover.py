@@ -39,7 +39,7 @@ def quick(app: App) -> App:
         poll_interval=timedelta(seconds=1),
         gpu_compute="gpu-recover",
         cpu_compute="cpu-recover",
-        max_active_jobs=8,  # as many as the local quota has clusters for
+        max_active_jobs=1000,
         max_jobs_per_day=1000,
     )
     return replace(app, settings=settings)

@@ -62,6 +62,14 @@ def test_a_job_waits_for_quota_and_says_of_what(azure: Cloud, limited: Callable[
     assert "ask for more quota" in told
 
 
+def test_the_largest_cluster_is_what_the_limit_allows(azure: Cloud, limited: Callable[[str, int], None]) -> None:
+    limited(A100_FAMILY, 49)
+    assert azure.quota.most_nodes(A100.upper()) == 2
+    limited(A100_FAMILY, 0)
+    assert azure.quota.most_nodes(A100) == 0
+    assert azure.quota.most_nodes("Standard_Imaginary_v9") is None
+
+
 def test_nodes_that_a_cluster_has_need_no_more_quota(azure: Cloud, limited: Callable[[str, int], None]) -> None:
     limited(A100_FAMILY, 24)
     cluster = Compute(name="gpu", size=A100, provisioning_state="Succeeded", nodes=2)

@@ -32,7 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="package")
 def _world(stack: Stack) -> Iterator[World]:
-    made = World(stack, rollout_grace=GRACE, max_active_jobs=8)
+    made = World(stack, rollout_grace=GRACE, max_active_jobs=1000)
     yield made
     made.close()
 

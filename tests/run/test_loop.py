@@ -131,6 +131,14 @@ def test_a_cluster_that_the_app_makes_has_room_for_all_jobs_at_once(quick: App, 
     assert (made.min_instances, made.max_instances) == (0, 6)
 
 
+def test_a_cluster_that_the_app_makes_is_no_larger_than_quota_allows(quick: App, folder: str) -> None:
+    """More than that Azure would refuse, and with it the run, although there is room for some jobs."""
+    many = replace(quick, settings=replace(quick.settings, max_active_jobs=1000))
+    ended_by_hand(quick, driven(many, received(many, folder), lambda r: r.phase is Phase.TRAINING))
+    made = quick.cloud.clients.ml.compute.get(quick.settings.gpu_compute)
+    assert made.max_instances == 192 // 24, "of the local cloud's limit for that family"
+
+
 @pytest.mark.parametrize("others", [0, 1])
 def test_a_cluster_has_to_have_the_identity_that_jobs_run_as(
     quick: App, folder: str, cloud: Stack, others: int

@@ -70,7 +70,7 @@ def test_a_cluster_without_the_identity_that_jobs_run_as_is_refused_with_the_com
         told = unusable(Compute(identities=others), RULE, SITE)
         assert told
         assert "az ml compute update --name gpu-cluster --resource-group g --workspace-name w" in told
-        assert f"--user-assigned-identities {TRAINING}" in told
+        assert f"--user-assigned-identities {','.join((TRAINING, *others))}, then" in told, "others keep what they have"
     assert unusable(Compute(identities=(TRAINING.upper(),)), RULE, SITE) is None
 
 
@@ -85,7 +85,7 @@ def test_several_identities_are_told_and_not_refused() -> None:
 def test_what_is_said_of_a_cluster_that_is_not_there_makes_it() -> None:
     told = absent("gpu-cluster", A100, 6, SITE)
     assert f"az ml compute create --type AmlCompute --name gpu-cluster --size {A100} --min-instances 0" in told
-    assert f"--max-instances 6 {SITE.options}" in told
+    assert f"--max-instances 6 {SITE.options()}" in told
 
 
 def test_a_size_that_the_model_does_not_allow() -> None:

@@ -59,7 +59,11 @@ def make_computes(app: App, run: Run) -> Run:
         (app.settings.gpu_compute, app.settings.gpu_size),
     ):
         if app.cloud.computes.get(name) is None:
-            app.cloud.computes.create(name, size, app.settings.cluster_nodes, app.settings.training_identity)
+            most = app.cloud.quota.most_nodes(size)
+            nodes = app.settings.cluster_nodes if most is None else min(app.settings.cluster_nodes, most)
+            # One job has to fit, or its wait for quota would never end: the service says so then.
+            nodes = max(nodes, app.settings.nodes)
+            app.cloud.computes.create(name, size, nodes, app.settings.training_identity)
     return run
 
 
