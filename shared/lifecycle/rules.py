@@ -196,6 +196,10 @@ def _registered(seen: Rollout) -> Step:
             return Stop(Phase.FAILED, f"the endpoint is in state {seen.endpoint}: delete it, then droptune retry")
         case Rollout(endpoint=state) if state != "Succeeded":
             return Poll(f"the endpoint, which is {state}")
+        case Rollout(gone=str(what), fresh=True):
+            return Poll(unseen(what))
+        case Rollout(gone=str(what)):
+            return Stop(Phase.FAILED, f"{what} is gone: somebody deleted it; upload the dataset again")
         case Rollout(leaving=True):
             return Do("clear", Phase.REGISTERED)
         case Rollout(in_place=(_, *_)):

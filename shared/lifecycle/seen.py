@@ -76,7 +76,7 @@ class Job:
 class Rollout:
     """REGISTERED. `busy`: what else is done to the line. `endpoint`: its provisioning state, None: there is none.
 
-    `fresh`: as for a Job.
+    `gone`: the model, where it is not there; `fresh`: as for a Job.
     `pinned`: who keeps the line at what it serves. `leaving`: whether what served before is still there; `in_place`:
     deployments that have to go first, since the run is to do without spare instances. `quota`, `queued`, `before`: as
     for a Plan.
@@ -85,6 +85,7 @@ class Rollout:
     newer: str | None = None
     busy: str | None = None
     endpoint: str | None = "Succeeded"
+    gone: str | None = None
     fresh: bool = False
     pinned: str = ""
     leaving: bool = False

@@ -183,6 +183,9 @@ def _rollout(app: App, run: Run) -> Rollout:
     )
     if own in there:
         return seen
+    if not model_is_there(app, run.model):
+        what = f"model {run.model}"
+        return replace(seen, gone=what, fresh=_just_begun(app, run) or _first_look(run, what))
     quota = app.cloud.quota.for_serving(app.settings.serving_size, app.settings.serving_instances)
     shortage = slots.shortage(app, run)
     # Who has the line has made room already, or brings back what served: the instances are those of its own line.

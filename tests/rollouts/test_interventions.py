@@ -182,9 +182,9 @@ def test_a_run_that_was_parked_goes_on_where_it_was(stage: Stage) -> None:
 # Deleted -------------------------------------------------------------------------------------------------------------
 
 
-def gone(stage: Stage, path: str) -> None:
-    """From now on the service does not know what is there: as after somebody's deletion in the portal."""
-    stage.world.control("POST", "/_local/faults", {"method": "GET", "path": path, "status": 404, "count": None})
+def gone(stage: Stage, path: str, answers: int | None = None) -> None:
+    """From now on, or for so many answers, the service does not know what is there: as after a deletion in the portal."""
+    stage.world.control("POST", "/_local/faults", {"method": "GET", "path": path, "status": 404, "count": answers})
     stage.world.clock.jump(timedelta(minutes=6))  # what is fresh may just not be seen yet
 
 
@@ -210,6 +210,23 @@ def test_a_model_that_somebody_deleted_is_not_deployed(stage: Stage) -> None:
     assert stage.traffic() == {live.deployment: 100}
     assert stage.made("deployments") == []
     stage.at_rest()
+
+
+@pytest.mark.parametrize("phase", [Phase.REGISTERED, Phase.DEPLOYING])
+def test_one_answer_that_a_thing_is_not_there_ends_no_run(stage: Stage, phase: Phase) -> None:
+    """The service answers so now and then, for what stood there all along."""
+    stage.pretend(deployment=90)
+    stage.live()
+    line_commands.pin(stage.app, stage.line_id)
+    run = stage.until(stage.version(), lambda run: run.held)
+    line_commands.unpin(stage.app, stage.line_id)
+    if phase is Phase.DEPLOYING:
+        run = stage.until(run, lambda run: run.phase is phase and run.waiting)
+    path = f"/deployments/{run.deployment}$" if run.deployment else f"/versions/{run.id}-1$"
+    gone(stage, path, answers=1)
+    live = stage.until(run)
+    assert (live.phase, live.attempt) == (Phase.LIVE, 1), live.reason
+    assert stage.made("deployments") == [live.deployment]
 
 
 @pytest.mark.parametrize("phase", [Phase.DEPLOYING, Phase.CHECKING])

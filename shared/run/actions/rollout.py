@@ -79,10 +79,8 @@ def deploy(app: App, run: Run) -> Run:
         return replace(run, endpoint=line.endpoint, deployment=there.deployment)
     name, _, version = run.model.rpartition(":")
     model = app.cloud.models.get(name, version)
-    if model is None and run.is_fresh(app.cloud.blobs.now()):
-        raise Transient(f"model {run.model} is not to be seen yet")
-    if model is None:
-        raise Permanent(f"model {run.model} is gone: somebody deleted it; upload the dataset again")
+    if model is None:  # it was there a moment ago: the next look finds out
+        raise Transient(f"model {run.model} is not to be seen")
     deployment = naming.deployment_name(run.id, run.attempt)
     app.cloud.endpoints.deploy(
         line.endpoint,
