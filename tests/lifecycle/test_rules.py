@@ -111,7 +111,7 @@ def test_what_serves_is_touched_only_for_a_rollout_that_may_go_on() -> None:
         assert isinstance(seen, Rollout)
         step = next_step(Phase.REGISTERED, seen)
         if isinstance(step, Do) and step.action in ("clear", "make_room", "deploy"):
-            assert (seen.newer, seen.busy, seen.pinned) == (None, None, "")
+            assert (seen.newer, seen.busy, seen.pinned, seen.gone) == (None, None, "", None)
             assert seen.endpoint == "Succeeded"
         if step == Do("deploy", Phase.DEPLOYING):
             assert dataclasses.replace(seen, fresh=False, queued=False) == Rollout()

@@ -183,7 +183,7 @@ def test_a_run_that_was_parked_goes_on_where_it_was(stage: Stage) -> None:
 
 
 def gone(stage: Stage, path: str, answers: int | None = None) -> None:
-    """From now on, or for so many answers, the service does not know what is there: as after a deletion in the portal."""
+    """For so many answers, or from now on, the service does not know what is there, as after a deletion."""
     stage.world.control("POST", "/_local/faults", {"method": "GET", "path": path, "status": 404, "count": answers})
     stage.world.clock.jump(timedelta(minutes=6))  # what is fresh may just not be seen yet
 
