@@ -26,7 +26,7 @@ from shared.errors import Conflict
 from shared.intake.events import folder_of
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import ENDED, Phase
-from shared.line.trained import note_trained
+from shared.line.trained import model_is_there, note_trained
 from shared.records import tags
 from shared.records.base import Wake
 from shared.records.layout import DATASETS
@@ -273,8 +273,7 @@ def _as_found(work: _Work, trace: _Trace) -> Run:
         run = replace(run, model=served.model, fingerprint=served.fingerprint)
         return _found(work, run, Phase.LIVE, "it went live")
     model = run.model or f"{naming.model_name(run.base_model, run.folder)}:{naming.model_version(run.id, run.attempt)}"
-    name, _, version = model.rpartition(":")
-    if work.app.cloud.models.get(name, version):
+    if model_is_there(work.app, model):
         run = replace(run, model=model)
         return _found(
             work, run, Phase.CANCELLED, f"nothing shows whether {model} was to serve: droptune retry {run.id} does it"

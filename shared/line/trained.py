@@ -17,9 +17,12 @@ from shared.records.run import Run
 
 
 def model_is_there(app: App, model: str) -> bool:
-    """Whether the workspace has the model `name:version`."""
+    """Whether the workspace has the model `name:version`.
+
+    A no is asked for again: what is missed may be trained anew, and one 404 of Azure's is not worth the GPU hours.
+    """
     name, _, version = model.rpartition(":")
-    return bool(name) and app.cloud.models.get(name, version) is not None
+    return bool(name) and any(app.cloud.models.get(name, version) for _ in range(2))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -229,6 +229,19 @@ def test_one_answer_that_a_thing_is_not_there_ends_no_run(stage: Stage, phase: P
     assert stage.made("deployments") == [live.deployment]
 
 
+def test_one_answer_that_a_model_is_not_there_is_no_reason_to_train_it_again(stage: Stage) -> None:
+    first = stage.until(stage.upload())
+    stage.tear_down()
+    gone(stage, f"/versions/{first.id}-1$", answers=1)
+    same = stage.until(stage.upload())
+    assert (same.phase, stage.made("jobs")) == (Phase.UNCHANGED, [first.job]), same.reason
+    assert "droptune revive" in same.reason
+    gone(stage, f"/versions/{first.id}-1$", answers=1)
+    assert f"model {first.model} is deployed again" in run_commands.retry(stage.app, same.id)
+    live = stage.until(same)
+    assert (live.phase, live.model, stage.made("jobs")) == (Phase.LIVE, first.model, [first.job])
+
+
 @pytest.mark.parametrize("phase", [Phase.DEPLOYING, Phase.CHECKING])
 def test_a_deployment_that_somebody_deleted_is_not_made_again(stage: Stage, phase: Phase) -> None:
     live = stage.live()
