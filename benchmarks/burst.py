@@ -150,10 +150,10 @@ def burst(uploads: int) -> Result:
         with pointed(stack), second_host(stack):
             app = App.of(Settings.read(stack.environment))
             for name, size in (
-                (app.settings.gpu_compute, app.settings.gpu_size),
-                ("cpu-cluster", app.settings.cpu_size),
+                (app.settings.training.gpu_compute, app.settings.training.gpu_size),
+                ("cpu-cluster", app.settings.training.cpu_size),
             ):
-                app.cloud.computes.create(name, size, ACTIVE, app.settings.training_identity)
+                app.cloud.computes.create(name, size, ACTIVE, app.settings.training.identity)
             ledger, before, began = Ledger(control), cpu(), time.monotonic()
             with requests_of(app) as own:
                 names = upload(app, uploads)

@@ -78,8 +78,8 @@ def work(azurite: int) -> None:
     from shared.settings import Settings
     from shared.sweep import sweep
 
-    app = App.of(replace(Settings.read(os.environ), uploads_sweep=timedelta(days=1)))
-    listing = replace(app, settings=replace(app.settings, uploads_sweep=timedelta(0)))
+    app = App.of(Settings.read(os.environ | {"UPLOADS_SWEEP": "P1D"}))
+    listing = replace(app, settings=Settings.read(os.environ | {"UPLOADS_SWEEP": "PT0S"}))
     tasks: dict[str, Callable[[int], object]] = {
         "activate": lambda number: activate(app, number),
         "finish": lambda number: finish(app, number, azurite),

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from shared.settings import Settings
+from shared.settings import Setting, every_setting, groups
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "settings.md"
@@ -32,11 +32,19 @@ read stops the app with a message that names all of them.
 Many have a variable of azd, mostly with `DROPTUNE_` before the name; [azure.md](azure.md#switches) says how to set the
 others, and that each `azd provision` sets all anew. `AZURE_RESOURCE_GROUP` and `AZURE_LOCATION` are the workspace's
 here, the app's in azd. Made from `shared/settings.py` by `scripts/settings_page.py`.
+"""
+GROUP = """
+## {heading}
+
+{about}
 
 | setting | what | kind | default |
 |---|---|---|---|
+{rows}
 """
 HOST = """
+## What the Functions host reads
+
 The Functions host reads the two schedules as well, from the triggers' bindings: NCRONTAB expressions of six fields,
 seconds first, in UTC. `DROPTUNE_STORAGE__*` and `AzureWebJobsStorage__*` are the identity-based connections of its
 queues and of the host.
@@ -45,18 +53,21 @@ queues and of the host.
 
 def page() -> str:
     """The page as it should be. Raises ValueError for a `%SETTING%` of a binding that Settings does not have."""
-    rows = []
-    for setting in fields(Settings):
-        default = "needed" if setting.default is MISSING else shown(setting.default)
-        rows.append(
-            f"| `{setting.metadata['name']}` | {setting.metadata['help']} | {KINDS[str(setting.type)]} | {default} |\n"
-        )
+    tables = []
+    for name, group in groups().items():
+        rows = "\n".join(row(setting) for setting in every_setting() if setting.group == name)
+        tables.append(GROUP.format(heading=group.__name__, about=group.__doc__, rows=rows))
     sources = "".join(path.read_text() for path in sorted((ROOT / "functions").glob("*.py")))
-    unknown = set(re.findall(r"%(\w+)%", sources)) - {setting.metadata["name"] for setting in fields(Settings)}
+    unknown = set(re.findall(r"%(\w+)%", sources)) - {setting.name for setting in every_setting()}
     if unknown:
         raise ValueError(f"functions/ binds settings that shared/settings.py does not have: {sorted(unknown)}")
-    rows.append(HOST)
-    return HEAD + "".join(rows)
+    return HEAD + "".join(tables) + HOST
+
+
+def row(setting: Setting) -> str:
+    """Its row of a table."""
+    default = "needed" if setting.default is MISSING else shown(setting.default)
+    return f"| `{setting.name}` | {setting.help} | {KINDS[setting.kind]} | {default} |"
 
 
 def shown(default: Any) -> str:

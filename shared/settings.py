@@ -1,17 +1,17 @@
 """The app's settings: every name, type, default and meaning, in one place.
 
 Read once a process from the environment (in Azure: the Function App's application settings), checked as a whole, and
-passed on as one frozen value, so that nothing else in `shared/` reads the environment. docs/settings.md is checked
-against this file.
+passed on as one frozen value, so that nothing else in `shared/` reads the environment. Each belongs to a group, whose
+docstring introduces its table in docs/settings.md; that page is checked against this file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_type_hints
 
 _DURATION = re.compile(r"^P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?$")
 
@@ -28,9 +28,16 @@ def duration(text: str) -> timedelta:
     return timedelta(**{unit: int(number) for unit, number in match.groupdict(default="0").items()})
 
 
-def _setting(name: str, help_: str, default: Any = MISSING, *, cast: Callable[[str], Any] | None = None) -> Any:
-    """`cast`: how its text is read, where that is not the way of its type."""
-    return field(metadata={"name": name, "help": help_, "cast": cast}, default=default)
+def _setting(
+    name: str,
+    help_: str,
+    default: Any = MISSING,
+    *,
+    cast: Callable[[str], Any] | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """`cast`: how its text is read, where that is not the way of its type. `choices`: what alone is allowed."""
+    return field(metadata={"name": name, "help": help_, "cast": cast, "choices": choices}, default=default)
 
 
 def _said(text: str) -> bool:
@@ -39,31 +46,46 @@ def _said(text: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the app is told by its environment. Durations are ISO 8601; flags are spelled as listed."""
+class Storage:
+    """The storage account with the datasets, what is made of them, and the app's records and queues."""
 
     blob_uri: str = _setting("DROPTUNE_STORAGE__blobServiceUri", "Blob service of the app's storage account")
     queue_uri: str = _setting("DROPTUNE_STORAGE__queueServiceUri", "Queue service of the app's storage account")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who the app is when it asks Azure for something."""
+
     client_id: str = _setting("AZURE_CLIENT_ID", "Client id of the app's user-assigned managed identity", "")
     token_credentials: str = _setting(
         "AZURE_TOKEN_CREDENTIALS", "Which credentials azure-identity tries; on Azure `ManagedIdentityCredential`", ""
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The Azure ML workspace that trains and serves."""
+
     subscription: str = _setting("AZURE_SUBSCRIPTION_ID", "Subscription of the Azure ML workspace")
     resource_group: str = _setting("AZURE_RESOURCE_GROUP", "Resource group of the Azure ML workspace")
-    workspace: str = _setting("AZUREML_WORKSPACE", "Name of the Azure ML workspace")
+    name: str = _setting("AZUREML_WORKSPACE", "Name of the Azure ML workspace")
     location: str = _setting("AZURE_LOCATION", "Region of the workspace, as in `westeurope`")
+
+    @property
+    def scope(self) -> tuple[str, str, str]:
+        """What no other workspace has in common with it: subscription, resource group and name."""
+        return self.subscription, self.resource_group, self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a job trains, on which clusters, and how many jobs there may be."""
+
     registry: str = _setting("AZUREML_REGISTRY", "Registry of base models and of the component", "azureml")
     component: str = _setting("FINETUNE_COMPONENT", "Fine-tune component in the registry", "chat_completion_pipeline")
-    training_identity: str = _setting("TRAINING_IDENTITY_ID", "Resource id of the identity that jobs run as")
-    metrics_endpoint: str = _setting(
-        "METRICS_ENDPOINT", "Azure Monitor's metrics endpoint; empty: the region's own", ""
-    )
-    metrics_audience: str = _setting(
-        "METRICS_AUDIENCE", "Token audience of that endpoint", "https://metrics.monitor.azure.com"
-    )
-    topic_endpoint: str = _setting("EVENTS_TOPIC_ENDPOINT", "Event Grid topic for lifecycle events; empty: none", "")
-
     base_model: str = _setting("BASE_MODEL", "Base model when finetune.yaml names none", "Phi-4")
+    identity: str = _setting("TRAINING_IDENTITY_ID", "Resource id of the identity that jobs run as")
     gpu_compute: str = _setting("FINETUNE_COMPUTE", "Compute cluster of the fine-tune step", "gpu-cluster")
     gpu_size: str = _setting("FINETUNE_SIZE", "VM size of that cluster when it is created", "Standard_NC24ads_A100_v4")
     cpu_compute: str = _setting(
@@ -77,20 +99,45 @@ class Settings:
         "it says which one to make",
         default=False,
     )
-    serving_size: str = _setting("SERVING_SIZE", "VM size of a deployment", "Standard_NC24ads_A100_v4")
-    serving_instances: int = _setting("SERVING_INSTANCES", "Instances of a deployment", 1)
+    max_active_jobs: int = _setting("MAX_ACTIVE_JOBS", "Jobs that train at once, of all datasets; others wait", 2)
+    max_jobs_per_day: int = _setting("MAX_JOBS_PER_DAY", "Jobs that are started in any 24 hours; others wait", 20)
+    max_hours: int = _setting("MAX_TRAINING_HOURS", "A job older than this is cancelled", 24)
+
+    @property
+    def cluster_nodes(self) -> int:
+        """How many nodes a cluster has to have at most, for no job to wait for another one's."""
+        return self.nodes * self.max_active_jobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """How a dataset is read, checked and prepared."""
 
     settle: timedelta = _setting(
         "SETTLE_TIME", "Wait after an upload for the rest of its folder", timedelta(seconds=60)
     )
-    poll_interval: timedelta = _setting(
-        "POLL_INTERVAL", "First wait between two looks at a deployment; it backs off", timedelta(seconds=30)
-    )
-    max_active_jobs: int = _setting("MAX_ACTIVE_JOBS", "Jobs that train at once, of all datasets; others wait", 2)
-    max_jobs_per_day: int = _setting("MAX_JOBS_PER_DAY", "Jobs that are started in any 24 hours; others wait", 20)
-    max_training_hours: int = _setting("MAX_TRAINING_HOURS", "A job older than this is cancelled", 24)
     inline_limit_mb: float = _setting(
         "INLINE_LIMIT_MB", "Data above so many MiB are prepared by the job's first step, not by a function", 2048
+    )
+    hub_endpoint: str = _setting("HF_ENDPOINT", "Address of the Hugging Face Hub; empty: the public one", "")
+    max_rows_shown: int = _setting("MAX_FAULTS_SHOWN", "Bad rows told in full; all are counted", 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What a deployment runs on, and what that costs."""
+
+    size: str = _setting("SERVING_SIZE", "VM size of a deployment", "Standard_NC24ads_A100_v4")
+    instances: int = _setting("SERVING_INSTANCES", "Instances of a deployment", 1)
+    hourly_price: float = _setting("SERVING_PRICE_PER_HOUR", "Price of an instance an hour, for the money saved", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How long a new version may take until it serves, and how long the one before it stays."""
+
+    poll_interval: timedelta = _setting(
+        "POLL_INTERVAL", "First wait between two looks at a deployment; it backs off", timedelta(seconds=30)
     )
     max_deploying_hours: int = _setting(
         "MAX_DEPLOYING_HOURS", "A deployment that takes longer to be made is rolled back", 3
@@ -103,19 +150,24 @@ class Settings:
     max_approval_days: int = _setting(
         "MAX_APPROVAL_DAYS", "A version that nobody approves is told of daily, and rolled back after so many days", 7
     )
-    rollout_grace: timedelta = _setting(
+    grace: timedelta = _setting(
         "ROLLOUT_GRACE", "How long what served before stays, without traffic, after a rollout", timedelta(minutes=30)
     )
-    sweep_schedule: str = _setting("SWEEP_SCHEDULE", "When the sweep looks for what events missed; the host reads it")
-    cleanup_schedule: str = _setting("CLEANUP_SCHEDULE", "When endpoints are judged; the host reads it")
-    uploads_sweep: timedelta = _setting(
-        "UPLOADS_SWEEP", "Time between two listings of all datasets, for uploads without an event", timedelta(hours=1)
-    )
-    hub_endpoint: str = _setting("HF_ENDPOINT", "Address of the Hugging Face Hub; empty: the public one", "")
-    max_rows_shown: int = _setting("MAX_FAULTS_SHOWN", "Bad rows told in full; all are counted", 1000)
 
-    cleanup_mode: str = _setting("CLEANUP_MODE", "`delete`, or `report` to only say what would go", "report")
-    cleanup_target: str = _setting("CLEANUP_TARGET", "`deployments` (the URL stays) or `endpoint`", "deployments")
+
+@dataclass(frozen=True, kw_only=True)
+class Cleanup:
+    """What becomes of an endpoint that nobody calls."""
+
+    mode: str = _setting(
+        "CLEANUP_MODE", "`delete`, or `report` to only say what would go", "report", choices=("delete", "report")
+    )
+    target: str = _setting(
+        "CLEANUP_TARGET",
+        "`deployments` (the URL stays) or `endpoint`",
+        "deployments",
+        choices=("deployments", "endpoint"),
+    )
     idle_window: timedelta = _setting("IDLE_WINDOW", "No request for this long is idle", timedelta(days=1))
     idle_grace: timedelta = _setting("IDLE_GRACE", "Time between notice and deletion", timedelta(hours=12))
     minimum_age: timedelta = _setting("ENDPOINT_MINIMUM_AGE", "A younger deployment is never idle", timedelta(hours=6))
@@ -124,9 +176,44 @@ class Settings:
     )
     max_deletions: int = _setting("CLEANUP_MAX_DELETIONS", "Endpoints torn down at most in a deletion window", 3)
     deletion_window: timedelta = _setting("CLEANUP_DELETION_WINDOW", "The window of that cap", timedelta(hours=24))
-    instance_price: float = _setting("SERVING_PRICE_PER_HOUR", "Price of an instance an hour, for the money saved", 0.0)
 
-    auth: str = _setting("API_AUTH", "Who may call: `key`, whoever has a function key, or `entra`, two groups", "key")
+
+@dataclass(frozen=True, kw_only=True)
+class Schedules:
+    """When the app looks by itself, without an event."""
+
+    sweep: str = _setting("SWEEP_SCHEDULE", "When the sweep looks for what events missed; the host reads it")
+    cleanup: str = _setting("CLEANUP_SCHEDULE", "When endpoints are judged; the host reads it")
+    uploads_sweep: timedelta = _setting(
+        "UPLOADS_SWEEP", "Time between two listings of all datasets, for uploads without an event", timedelta(hours=1)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events:
+    """Whom the app tells what becomes of runs and endpoints."""
+
+    topic_endpoint: str = _setting("EVENTS_TOPIC_ENDPOINT", "Event Grid topic for lifecycle events; empty: none", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Where the app asks how much an endpoint is called."""
+
+    endpoint: str = _setting("METRICS_ENDPOINT", "Azure Monitor's metrics endpoint; empty: the region's own", "")
+    audience: str = _setting("METRICS_AUDIENCE", "Token audience of that endpoint", "https://metrics.monitor.azure.com")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who may call the app over HTTP."""
+
+    auth: str = _setting(
+        "API_AUTH",
+        "Who may call: `key`, whoever has a function key, or `entra`, two groups",
+        "key",
+        choices=("key", "entra"),
+    )
     viewers: frozenset[str] = _setting(
         "API_VIEWERS", "With `entra`: groups that may look, by object id, with commas between", frozenset()
     )
@@ -141,37 +228,83 @@ class Settings:
     )
     hostname: str = _setting("WEBSITE_HOSTNAME", "The app's own host name; Azure sets it", "")
 
-    @property
-    def cluster_nodes(self) -> int:
-        """How many nodes a cluster has to have at most, for no job to wait for another one's."""
-        return self.nodes * self.max_active_jobs
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the app is told by its environment. Durations are ISO 8601; flags are spelled as listed."""
+
+    storage: Storage
+    identity: Identity
+    workspace: Workspace
+    training: Training
+    data: Data
+    serving: Serving
+    rollout: Rollout
+    cleanup: Cleanup
+    schedules: Schedules
+    events: Events
+    metrics: Metrics
+    api: Access
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Settings:
         """The settings that `environ` holds. Raises SettingError naming every one that is missing or wrong."""
-        found: dict[str, Any] = {}
+        found: dict[str, dict[str, Any]] = {group: {} for group in groups()}
         wrong: list[str] = []
-        for setting in fields(cls):
-            name = setting.metadata["name"]
-            text = environ.get(name, "").strip()
-            if not text:
-                if setting.default is MISSING:
-                    wrong.append(f"{name} is not set ({setting.metadata['help']})")
-                continue
+        for setting in every_setting():
             try:
-                cast = setting.metadata["cast"] or _CASTS[str(setting.type)]
-                found[setting.name] = cast(text)
-            except ValueError as error:
-                wrong.append(f"{name}={text!r} is not {error}")
-            else:
-                allowed = _CHOICES.get(setting.name)
-                if allowed and found[setting.name] not in allowed:
-                    wrong.append(f"{name}={text!r} is not one of {', '.join(allowed)}")
-        if found.get("auth") == "entra" and not found.get("operators"):
+                found[setting.group][setting.attribute] = setting.read(environ.get(setting.name, "").strip())
+            except SettingError as error:
+                wrong.append(str(error))
+        if found["api"].get("auth") == "entra" and not found["api"]["operators"]:
             wrong.append("API_OPERATORS is not set: with API_AUTH=entra nobody could step in")
         if wrong:
             raise SettingError("; ".join(wrong))
-        return cls(**found)
+        return cls(**{name: group(**found[name]) for name, group in groups().items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting: what it is called, what it means, where `Settings` has it. `default` is MISSING if it is needed."""
+
+    group: str
+    attribute: str
+    kind: str
+    default: Any
+    name: str
+    help: str
+    cast: Callable[[str], Any] | None
+    choices: tuple[str, ...]
+
+    def read(self, text: str) -> Any:
+        """What `text` says, or without any the default. Raises SettingError."""
+        if not text:
+            if self.default is MISSING:
+                raise SettingError(f"{self.name} is not set ({self.help})")
+            return self.default
+        try:
+            value = (self.cast or _CASTS[self.kind])(text)
+        except ValueError as error:
+            raise SettingError(f"{self.name}={text!r} is not {error}") from None
+        if self.choices and value not in self.choices:
+            raise SettingError(f"{self.name}={text!r} is not one of {', '.join(self.choices)}")
+        return value
+
+    def of(self, settings: Settings) -> Any:
+        """What it is in `settings`."""
+        return getattr(getattr(settings, self.group), self.attribute)
+
+
+def groups() -> dict[str, Any]:
+    """The groups' classes, each under its name in `Settings`."""
+    return get_type_hints(Settings)
+
+
+def every_setting() -> Iterator[Setting]:
+    """All settings, group by group, for whoever lists them or looks one up by its name."""
+    for group, cls in groups().items():
+        for each in fields(cls):
+            yield Setting(group=group, attribute=each.name, kind=str(each.type), default=each.default, **each.metadata)
 
 
 def _whole(text: str) -> int:
@@ -184,15 +317,11 @@ def _whole(text: str) -> int:
     return number
 
 
-def _real(text: str) -> float:
+def _amount(text: str) -> float:
     try:
-        return float(text)
+        amount = float(text)
     except ValueError:
         raise ValueError("a number") from None
-
-
-def _amount(text: str) -> float:
-    amount = _real(text)
     if not 0 <= amount < float("inf"):
         raise ValueError("an amount of 0 or more")
     return amount
@@ -215,9 +344,4 @@ _CASTS: dict[str, Callable[[str], Any]] = {
     "bool": _flag,
     "timedelta": duration,
     "frozenset[str]": _names,
-}
-_CHOICES = {
-    "cleanup_mode": ("delete", "report"),
-    "cleanup_target": ("deployments", "endpoint"),
-    "auth": ("key", "entra"),
 }

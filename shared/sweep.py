@@ -72,7 +72,7 @@ def sweep(app: App) -> None:
         _cancel_strays(app, now)
         after = replace(after, reviewed=now)
     _handle_dead_letters(app)
-    if etag and now - mark.swept >= app.settings.uploads_sweep and _find_uploads(app, mark):
+    if etag and now - mark.swept >= app.settings.schedules.uploads_sweep and _find_uploads(app, mark):
         after = replace(after, swept=now)
     if etag and after == mark:
         return
@@ -144,7 +144,7 @@ def _overdue(run: Run, now: datetime, turn: Collection[str], *, review: bool) ->
 
 def _cancel_strays(app: App, now: datetime) -> None:
     """Cancels the jobs that cost money and that no run waits for."""
-    overdue = now - timedelta(hours=app.settings.max_training_hours)
+    overdue = now - timedelta(hours=app.settings.training.max_hours)
     try:
         for job in app.cloud.jobs.active(overdue - REMEMBERED):
             _cancel_if_stray(app, job, overdue)

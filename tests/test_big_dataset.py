@@ -31,6 +31,7 @@ from tests.kit.hub import Hub
 from tests.kit.loop import driven, received
 from tests.kit.records import run_of
 from tests.kit.rows import chats
+from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
 
 pytestmark = [
@@ -45,7 +46,7 @@ BAD = chats(30) + b"oops\n" + b'{"messages": []}\n'
 def small(quick: App) -> App:
     """The app, with a limit that everything is above; no other test's runs hold the slots."""
     forget(quick)
-    return replace(quick, settings=replace(quick.settings, inline_limit_mb=0))
+    return with_settings(quick, INLINE_LIMIT_MB=0)
 
 
 def trained(run: Run) -> bool:
@@ -75,7 +76,7 @@ def test_it_is_prepared_by_the_job_as_a_function_would_and_then_trained(
     assert run.rows == {}, "no function has read it"
     done = driven(small, run, trained, 60)
     assert (done.faults, sum(done.rows.values())) == (0, 40)
-    assert nodes(cloud, run) == [small.settings.cpu_compute, small.settings.gpu_compute]
+    assert nodes(cloud, run) == [small.settings.training.cpu_compute, small.settings.training.gpu_compute]
     assert steps(small, run)["prepare"] == "Completed"
     fed = cloud.state / "azureml" / "jobs" / run.job / "outputs" / "mlflow_model_folder" / "MLmodel"
     assert fed.read_text() == f"rows: {done.rows['train']}\n"
@@ -106,7 +107,7 @@ def test_a_bad_one_is_rejected_with_the_report_and_no_gpu_node_is_started(
         (31, "not_json"),
         (32, "empty_messages"),
     ]
-    assert nodes(cloud, ended) == [small.settings.cpu_compute]
+    assert nodes(cloud, ended) == [small.settings.training.cpu_compute]
     assert steps(small, ended) == {"prepare": "Failed"}
     for part in PARTS:
         assert small.cloud.blobs.head(PREPARED, f"{ended.prepared}/{part}.jsonl") is None
@@ -126,7 +127,7 @@ def test_a_step_that_is_killed_is_a_failed_job_and_no_rejection(small: App, fold
     ended = driven(small, run, lambda r: r.phase.ended, 60)
     assert ended.phase is Phase.FAILED
     assert "status code -9" in ended.reason
-    assert nodes(cloud, ended) == [small.settings.cpu_compute]
+    assert nodes(cloud, ended) == [small.settings.training.cpu_compute]
     assert small.cloud.blobs.head(PREPARED, f"{run.prepared}/report.json") is None
 
 
@@ -199,7 +200,7 @@ def test_a_source_on_the_hub_is_read_by_the_step_at_the_run_s_commit(small: App,
         repo = hub.add("org/chat", {"README.md": card, "a.jsonl": chats(40)})
         commit = repo.branches["main"]
         repo.commit({"README.md": card, "a.jsonl": chats(41)})
-        app = replace(small, settings=replace(small.settings, hub_endpoint=hub.url))
+        app = with_settings(small, HF_ENDPOINT=hub.url)
         spec = b"source: org/chat\nsplits: {train: train_sft}\n"
         app.cloud.blobs.write(DATASETS, f"{folder}/finetune.yaml", spec)
         look_into(app, folder)
@@ -217,7 +218,7 @@ def test_a_source_on_the_hub_is_read_by_the_step_at_the_run_s_commit(small: App,
 def test_the_limit_counts_all_files_of_the_run(quick: App, folder: str) -> None:
     data = chats(10_000)
     limit = 1.5 * len(data) / 1024**2
-    app = replace(quick, settings=replace(quick.settings, inline_limit_mb=limit))
+    app = with_settings(quick, INLINE_LIMIT_MB=limit)
     alone = driven(app, received(app, folder, data), lambda r: r.phase is Phase.PREPARED)
     assert not alone.in_job
     app.cloud.blobs.write(DATASETS, f"{folder}-2/test.jsonl", data)

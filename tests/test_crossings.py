@@ -38,6 +38,7 @@ from shared.serving.gate import Promotion
 from tests.kit.loop import driven
 from tests.kit.records import events_of, line_of, run_of, woken
 from tests.kit.rows import chats
+from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
 
 
@@ -62,10 +63,8 @@ def serving(app: App, run: str, model: str) -> Serving:
 
 def test_training_sets_of_the_same_moment_leave_each_other_alone(app: App, key: str) -> None:
     """The folder's test file came last, so that its two training sets are equally new."""
-    settings = replace(
-        app.settings, settle=timedelta(0), max_active_jobs=0, gpu_compute=f"g{key}", cpu_compute=f"c{key}"
-    )
-    busy, folder = replace(app, settings=settings), f"faq-{key}"
+    names = {"FINETUNE_COMPUTE": f"g{key}", "PREPROCESS_COMPUTE": f"c{key}"}
+    busy, folder = with_settings(app, SETTLE_TIME=timedelta(0), MAX_ACTIVE_JOBS=0, **names), f"faq-{key}"
     for name in ("one.jsonl", "two.jsonl", "test.jsonl"):
         app.cloud.blobs.write(DATASETS, f"{folder}/{name}", chats(20 + len(name)))
     look_into(busy, folder)
@@ -121,7 +120,7 @@ def test_an_end_waits_until_what_was_just_made_can_be_seen(app: App, key: str, p
 def test_a_cancellation_during_long_work_is_in_the_history(app: App, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The claim's renewal meets it first, then the work's outcome is saved over it."""
     monkeypatch.setattr(turn, "RENEWED", timedelta(milliseconds=50))
-    settled = replace(app, settings=replace(app.settings, settle=timedelta(0)))
+    settled = with_settings(app, SETTLE_TIME=timedelta(0))
     app.cloud.blobs.write(DATASETS, f"faq-{key}/train.jsonl", chats(20))
     look_into(settled, f"faq-{key}")
     (run_id,) = datasets_of(read_folder(app, f"faq-{key}"))
@@ -248,7 +247,7 @@ def test_a_record_that_somebody_broke_stops_no_other_run(app: App, key: str) -> 
     before = Heading(run=f"b{key}", uploaded=run.uploaded - timedelta(hours=1))
     line = a_line(app, key, heading=before, rollout=before.run)
     app.cloud.blobs.write("state", f"runs/{before.run}.json", b"{")
-    slots.take(replace(app, settings=replace(app.settings, max_active_jobs=0)), before.run)
+    slots.take(with_settings(app, MAX_ACTIVE_JOBS=0), before.run)
     free_slot(app, run)
     assert ACTIONS["lead"](app, run) == run
     heading = line_of(app, f"l{key}").heading

@@ -21,14 +21,11 @@ from tests.kit.records import run_of
 
 STEPS = """
 import os, sys
-from datetime import timedelta
-from dataclasses import replace
 from shared.run.loop import advance
 from shared.app import App
 from shared.settings import Settings
 
-app = App.of(Settings.read(os.environ))
-app = replace(app, settings=replace(app.settings, settle=timedelta(0)))
+app = App.of(Settings.read(os.environ | {"SETTLE_TIME": "PT0S"}))
 for _ in range(3):
     advance(app, sys.argv[1], None)
     run = app.runs.load(sys.argv[1]).record

@@ -26,6 +26,7 @@ from shared.sweep import Watermark, sweep
 from tests.kit.clouds import forget
 from tests.kit.jobs import submitted
 from tests.kit.rows import ROW
+from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
 
 
@@ -35,7 +36,7 @@ def app(app: App) -> Iterator[App]:
     forget(app)
     for queue in ("run-steps", "prepare"):
         app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
-    yield replace(app, settings=replace(app.settings, uploads_sweep=timedelta(0)))
+    yield with_settings(app, UPLOADS_SWEEP=timedelta(0))
     forget(app)
 
 
@@ -87,7 +88,7 @@ def test_an_upload_whose_event_was_lost_is_found(app: App, folder: str) -> None:
 def test_the_datasets_are_listed_only_so_often(app: App, folder: str) -> None:
     sweep(app)
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
-    sweep(replace(app, settings=replace(app.settings, uploads_sweep=timedelta(hours=1))))
+    sweep(with_settings(app, UPLOADS_SWEEP=timedelta(hours=1)))
     assert runs_of(app, folder) == []
     sweep(app)
     assert runs_of(app, folder)
@@ -169,7 +170,7 @@ def test_a_person_s_answer_is_not_lost_with_its_message(app: App, folder: str) -
 
 
 def test_of_those_who_wait_for_a_slot_it_wakes_whose_turn_it_is(app: App, folder: str) -> None:
-    one = replace(app, settings=replace(app.settings, max_active_jobs=1))
+    one = with_settings(app, MAX_ACTIVE_JOBS=1)
     reviewed(one, timedelta(0))
     holder = a_run(one, folder, Phase.PREPARED, -timedelta(hours=1))
     assert slots.take(one, holder.id).held
@@ -207,7 +208,7 @@ def test_a_job_that_no_run_waits_for_is_cancelled_by_the_hourly_review(app: App,
         reviewed(app, timedelta(minutes=61))
         submitted_by = app.cloud.blobs.now()
         eventually(lambda: app.cloud.blobs.now() - submitted_by > timedelta(seconds=1))  # the sweep drops fractions
-        sweep(replace(app, settings=replace(app.settings, max_training_hours=0)))
+        sweep(with_settings(app, MAX_TRAINING_HOURS=0))
         assert running() == {training.id, broken}, "but no longer than a run may train"
     finally:
         for job in jobs.values():
@@ -246,7 +247,7 @@ def finished(run: Run) -> dict[str, Any]:
 
 
 def test_what_event_grid_could_not_deliver_is_done_from_its_dead_letters(app: App, folder: str) -> None:
-    once = replace(app, settings=replace(app.settings, uploads_sweep=timedelta(days=1)))
+    once = with_settings(app, UPLOADS_SWEEP=timedelta(days=1))
     sweep(once)
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
     run = a_run(app, folder + "-2", Phase.PREPARED, -timedelta(hours=1))
@@ -263,7 +264,7 @@ def test_a_dead_letter_that_can_t_be_read_is_kept_and_counted_once_and_holds_no_
 ) -> None:
     sweep(app)
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
-    once = replace(app, settings=replace(app.settings, uploads_sweep=timedelta(days=1)))
+    once = with_settings(app, UPLOADS_SWEEP=timedelta(days=1))
     letter = a_letter(app, event, created(folder))
     before = ignored_so_far["dead_letter"]
     for _ in range(2):
@@ -276,7 +277,7 @@ def test_a_dead_letter_that_can_t_be_read_is_kept_and_counted_once_and_holds_no_
 
 @pytest.mark.thorough
 def test_it_costs_what_is_active_however_much_has_ended(app: App, folder: str) -> None:
-    rarely = replace(app, settings=replace(app.settings, uploads_sweep=timedelta(days=1)))
+    rarely = with_settings(app, UPLOADS_SWEEP=timedelta(days=1))
     for _ in range(20):
         a_run(app, folder, Phase.TRAINING)
     sweep(rarely)

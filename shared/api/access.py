@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from shared.settings import Settings
+from shared.settings import Access
 
 PRINCIPAL = "x-ms-client-principal"
 PRINCIPAL_ID = f"{PRINCIPAL}-id"
@@ -59,7 +59,7 @@ class _Principal(msgspec.Struct):
     claims: list[_Claim]
 
 
-def judge(settings: Settings, method: str, headers: Mapping[str, str]) -> Caller | Refusal:
+def judge(settings: Access, method: str, headers: Mapping[str, str]) -> Caller | Refusal:
     """Whether a request may be answered, and who asks."""
     given = {name.lower(): value for name, value in headers.items()}
     if refusal := shut(settings):
@@ -73,7 +73,7 @@ def judge(settings: Settings, method: str, headers: Mapping[str, str]) -> Caller
     return _unwanted(settings, given) or found
 
 
-def shut(settings: Settings) -> Refusal | None:
+def shut(settings: Access) -> Refusal | None:
     """Why nobody may call, health included; None where the door can be kept."""
     if settings.auth == "key" or (settings.auth == "entra" and settings.platform_login):
         return None
@@ -86,7 +86,7 @@ def shut(settings: Settings) -> Refusal | None:
     return Refusal(Kind.SHUT, f"API_AUTH={settings.auth!r} is neither key nor entra: set it to one of them")
 
 
-def _signed_in(settings: Settings, method: str, given: Mapping[str, str]) -> Caller | Refusal:
+def _signed_in(settings: Access, method: str, given: Mapping[str, str]) -> Caller | Refusal:
     groups = _groups(given.get(PRINCIPAL, ""))
     name = given.get(PRINCIPAL_NAME, "").strip() or given.get(PRINCIPAL_ID, "").strip()
     if groups is None or not name:
@@ -116,7 +116,7 @@ def _groups(principal: str) -> frozenset[str] | None:
     return frozenset(claim.val.casefold() for claim in claims if claim.typ in _MEMBER_OF)
 
 
-def _unwanted(settings: Settings, given: Mapping[str, str]) -> Refusal | None:
+def _unwanted(settings: Access, given: Mapping[str, str]) -> Refusal | None:
     """Why a request that changes something is refused: a page of another site may have had a browser send it.
 
     A browser sends the cookie of whoever is signed in along. It asks first before it sends JSON to another site.

@@ -22,5 +22,5 @@ def answer(method: str, headers: Mapping[str, str], ask: Callable[[App, Caller],
         ours = app()
     except SettingError as error:
         return unset(error)
-    judged = judge(ours.settings, method, headers)
+    judged = judge(ours.settings.api, method, headers)
     return turned_away(judged) if isinstance(judged, Refusal) else ask(ours, judged)

@@ -112,7 +112,7 @@ def _line(app: App, name: str) -> tuple[Line, str]:
     loaded = app.lines.load(name) if may_be_id(name) else None
     if loaded:
         return loaded
-    known = (naming.line_id(name, app.settings.base_model), *app.lines.standing())
+    known = (naming.line_id(name, app.settings.training.base_model), *app.lines.standing())
     lines = {line.record.id: line for key in known if (line := readable(app.lines, key))}
     found = [line for line in lines.values() if name in (line.record.endpoint, line.record.folder)]
     if not found:

@@ -199,7 +199,7 @@ def _with_deployments(work: _Work, line: Line, endpoint: Endpoint, deployments: 
     rollout = ""
     if ours and not ours[0][0].phase.ended and (serving is None or ours[0][0].order > serving.order):
         rollout = ours.pop(0)[0].id
-    until = work.now + work.app.settings.rollout_grace
+    until = work.now + work.app.settings.rollout.grace
     leaving = tuple(Leaving(deployment=each.name, model=run.model, until=until) for run, each in ours)
     return replace(
         line,
@@ -209,7 +209,7 @@ def _with_deployments(work: _Work, line: Line, endpoint: Endpoint, deployments: 
         rollout=rollout,
         leaving=leaving,
         wake=Wake.at(until) if leaving else None,
-        instances=work.app.settings.serving_instances,
+        instances=work.app.settings.serving.instances,
     )
 
 

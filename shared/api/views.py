@@ -29,7 +29,7 @@ def health() -> Answer:
     Anybody may ask, unless the door is shut to all.
     """
     try:
-        if refusal := shut(app().settings):
+        if refusal := shut(app().settings.api):
             return turned_away(refusal)
         problem, now = "", app().cloud.blobs.now().isoformat()
     except (SettingError, Transient, Permanent) as error:
@@ -87,7 +87,7 @@ def _waiting(app: App) -> Iterator[tuple[str, msgspec.Raw]]:
 def _line(app: App, line: Line) -> dict[str, Any]:
     saved = 0.0
     if line.emptied:
-        price, now = app.settings.instance_price, app.cloud.blobs.now()
+        price, now = app.settings.serving.hourly_price, app.cloud.blobs.now()
         saved = money_saved(line.emptied, now, instances=line.instances, price_per_hour=price)
     body: dict[str, Any] = msgspec.to_builtins(line)
     return body | {"saved": round(saved, 2)}

@@ -75,14 +75,14 @@ class Clients:
         """The app's managed identity; on a developer's machine whatever azure-identity finds."""
         from azure.identity import DefaultAzureCredential
 
-        return DefaultAzureCredential(managed_identity_client_id=self.settings.client_id or None)
+        return DefaultAzureCredential(managed_identity_client_id=self.settings.identity.client_id or None)
 
     @_Once
     def blob_service(self) -> BlobServiceClient:
         from azure.storage.blob import BlobServiceClient, ExponentialRetry
 
         return BlobServiceClient(
-            self.settings.blob_uri,
+            self.settings.storage.blob_uri,
             credential=self.credential,
             transport=self.transport,
             retry_policy=ExponentialRetry(
@@ -97,7 +97,7 @@ class Clients:
         from azure.storage.queue import ExponentialRetry, QueueServiceClient
 
         return QueueServiceClient(
-            self.settings.queue_uri,
+            self.settings.storage.queue_uri,
             credential=self.credential,
             transport=self.transport,
             retry_policy=ExponentialRetry(
@@ -111,7 +111,7 @@ class Clients:
 
         Ask for it before importing anything else of azure.ai.ml: see `_ml_client`.
         """
-        client = self._ml_client(self.settings.subscription, self.settings.resource_group, self.settings.workspace)
+        client = self._ml_client(*self.settings.workspace.scope)
         _start_only(client.compute, "_operation")
         _start_only(client.online_endpoints, "_online_operation")
         _start_only(client.online_deployments, "_online_deployment")
@@ -121,7 +121,7 @@ class Clients:
     @_Once
     def registry(self) -> MLClient:
         """The client of the registry that holds base models and the fine-tune component."""
-        return self._ml_client(registry_name=self.settings.registry)
+        return self._ml_client(registry_name=self.settings.training.registry)
 
     def _ml_client(self, *scope: str, **options: str) -> MLClient:
         try:
@@ -148,11 +148,12 @@ class Clients:
     def metrics(self) -> MetricsClient:
         from azure.monitor.querymetrics import MetricsClient
 
-        endpoint = self.settings.metrics_endpoint or f"https://{self.settings.location}.metrics.monitor.azure.com"
+        location = self.settings.workspace.location
+        endpoint = self.settings.metrics.endpoint or f"https://{location}.metrics.monitor.azure.com"
         return MetricsClient(
             endpoint,
             self.credential,
-            audience=self.settings.metrics_audience,
+            audience=self.settings.metrics.audience,
             transport=self.transport,
             retry_total=RETRIES,
         )
@@ -163,7 +164,7 @@ class Clients:
 
         It asks once: an event that the topic did not take is kept, and sent again later.
         """
-        if not self.settings.topic_endpoint:
+        if not self.settings.events.topic_endpoint:
             return None
         # azure-eventgrid 4.22's public class makes one of these for a custom topic, and drops all options on the way:
         # transport and retries.
@@ -173,7 +174,7 @@ class Clients:
             request.context.options |= {"connection_timeout": TOPIC_SECONDS, "read_timeout": TOPIC_SECONDS}
 
         return EventGridPublisherClient(
-            self.settings.topic_endpoint,
+            self.settings.events.topic_endpoint,
             self.credential,
             transport=self.transport,
             retry_total=0,
@@ -191,7 +192,7 @@ class Clients:
     @_Once
     def mlflow_url(self) -> str:
         """The workspace's MLflow server."""
-        found = str(self.ml.workspaces.get(self.settings.workspace).mlflow_tracking_uri)
+        found = str(self.ml.workspaces.get(self.settings.workspace.name).mlflow_tracking_uri)
         return found.replace("azureml://", "https://", 1).rstrip("/")
 
     @_Once

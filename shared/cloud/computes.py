@@ -49,17 +49,17 @@ class Computes:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._where = f"workspace {clients.settings.workspace}"
+        self._where = f"workspace {clients.settings.workspace.name}"
 
     def get(self, name: str) -> Compute | None:
         """The compute of that name, or None.
 
         Asks the layer below azure-ai-ml's `compute.get`, whose entity leaves out how many nodes there are.
         """
-        settings = self._clients.settings
+        workspace = self._clients.settings.workspace
         try:
             with translated(f"compute {name} in {self._where}", role=_ROLE):
-                found = self._clients.ml.compute._operation.get(settings.resource_group, settings.workspace, name)
+                found = self._clients.ml.compute._operation.get(workspace.resource_group, workspace.name, name)
         except NotFound:
             return None
         return _compute(found.as_dict())
@@ -78,7 +78,7 @@ class Computes:
                 size=size,
                 min_instances=0,
                 max_instances=max_nodes,
-                location=self._clients.settings.location,
+                location=self._clients.settings.workspace.location,
                 identity=IdentityConfiguration(
                     type="user_assigned",
                     user_assigned_identities=[ManagedIdentityConfiguration(resource_id=identity_id)],
@@ -88,7 +88,7 @@ class Computes:
 
     def sizes(self) -> list[Size]:
         """The sizes that the region offers to Azure ML, whether or not there is quota for them."""
-        location = self._clients.settings.location
+        location = self._clients.settings.workspace.location
         with translated(f"VM sizes of {location}", role="a role with */read on the subscription (Monitoring Reader)"):
             found = self._clients.ml.compute.list_sizes(location=location)
         return [_size(vars(size)) for size in found]

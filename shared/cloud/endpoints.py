@@ -63,7 +63,7 @@ class Endpoints:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._where = f"workspace {clients.settings.workspace}"
+        self._where = f"workspace {clients.settings.workspace.name}"
 
     def get(self, name: str) -> Endpoint | None:
         """The endpoint, or None."""

@@ -44,7 +44,7 @@ class Jobs:
     def __init__(self, clients: Clients, registry: Registry) -> None:
         self._clients = clients
         self._registry = registry
-        self._where = f"workspace {clients.settings.workspace}"
+        self._where = f"workspace {clients.settings.workspace.name}"
 
     def submit(self, request: JobRequest) -> None:
         """Submits the pipeline under `request.name`. A job of that name is adopted: it is the same one.

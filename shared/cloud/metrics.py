@@ -58,7 +58,7 @@ class Metrics:
         self, ids: Sequence[str], namespace: str, metric: str, start: datetime, end: datetime, grain: timedelta
     ) -> Iterator[tuple[str, list[float]]]:
         for batch in batched(ids, BATCH, strict=False):
-            what = f"metric {metric} of {len(batch)} resources in {self._clients.settings.location}"
+            what = f"metric {metric} of {len(batch)} resources in {self._clients.settings.workspace.location}"
             try:
                 with translated(what, role=_ROLE):
                     answers = self._clients.metrics.query_resources(

@@ -29,7 +29,7 @@ class Models:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._where = f"workspace {clients.settings.workspace}"
+        self._where = f"workspace {clients.settings.workspace.name}"
 
     def get(self, name: str, version: str) -> RegisteredModel | None:
         """That version, or None."""

@@ -70,7 +70,7 @@ class Quota:
         a usage that is null means that it does not know. `family` is spelled with and without spaces.
         [S] `Usage` in azure-ai-ml: what it reads stands under the service's own names.
         """
-        location = self._clients.settings.location
+        location = self._clients.settings.workspace.location
         with translated(f"quota in {location}", role=_ROLE):
             usages = [vars(usage) for usage in self._clients.ml.compute.list_usage(location=location)]
         names = {_bare(family): family, _bare(TOTAL): f"all families in {location}"}

@@ -35,7 +35,7 @@ class Registry:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._where = f"registry {clients.settings.registry}"
+        self._where = f"registry {clients.settings.training.registry}"
         self._models: dict[tuple[str, str], BaseModel] = {}
 
     def model(self, name: str, version: str | None = None) -> BaseModel:

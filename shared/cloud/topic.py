@@ -36,15 +36,15 @@ class Topic:
         `id` says with the source which event it is: one that is sent again, after a crash, has the same one. Raises
         Transient when storage, which tells the time, is out of reach.
         """
-        settings = self._clients.settings
-        if not settings.topic_endpoint:
+        workspace = self._clients.settings.workspace
+        if not self._clients.settings.events.topic_endpoint:
             return True
         now = self._blobs.now()
         if self._paused_until and now < self._paused_until:
             return False
         source = (
-            f"/subscriptions/{settings.subscription}/resourceGroups/{settings.resource_group}"
-            f"/providers/Microsoft.MachineLearningServices/workspaces/{settings.workspace}"
+            f"/subscriptions/{workspace.subscription}/resourceGroups/{workspace.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{workspace.name}"
         )
         try:
             from azure.core.messaging import CloudEvent

@@ -103,7 +103,7 @@ def look_into(app: App, name: str, *, cause: str = "") -> None:
 def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
     """Makes the run; False when it exists already."""
     now = app.cloud.blobs.now()
-    model = folder.spec.model if folder.spec and folder.spec.model else app.settings.base_model
+    model = folder.spec.model if folder.spec and folder.spec.model else app.settings.training.base_model
     run = Run(
         id=run_id,
         folder=folder.name,
@@ -115,7 +115,7 @@ def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
         policy=folder.spec.policy if folder.spec else Policy(),
         promotion=folder.spec.promotion if folder.spec else Promotion(),
         hub=dataset.hub,
-        wake=Wake.at(max(dataset.newest + app.settings.settle, now)),
+        wake=Wake.at(max(dataset.newest + app.settings.data.settle, now)),
         **taken(folder.name, dataset),
     ).told(now, f"received {dataset.told}")
     if not app.runs.create(run):
@@ -132,8 +132,8 @@ def _reject(app: App, folder: Folder) -> None:
     run = Run(
         id=naming.run_id(path, {}, spec.etag, 0),
         folder=folder.name,
-        line=naming.line_id(folder.name, app.settings.base_model),
-        base_model=app.settings.base_model,
+        line=naming.line_id(folder.name, app.settings.training.base_model),
+        base_model=app.settings.training.base_model,
         uploaded=spec.modified,
         since=now,
         train=File(name=path, etag=spec.etag, size=spec.size),

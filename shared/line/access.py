@@ -34,10 +34,7 @@ def line_of(app: App, run: Run) -> tuple[Line, str]:
     """The run's line and its ETag; made when there is none."""
     loaded = app.lines.load(run.line)
     if loaded is None:
-        settings = app.settings
-        endpoint = naming.endpoint_name(
-            f"{run.folder}/{run.base_model}", settings.subscription, settings.resource_group, settings.workspace
-        )
+        endpoint = naming.endpoint_name(f"{run.folder}/{run.base_model}", *app.settings.workspace.scope)
         app.lines.create(Line(id=run.line, folder=run.folder, base_model=run.base_model, endpoint=endpoint))
         loaded = app.lines.load(run.line)
     if loaded is None:

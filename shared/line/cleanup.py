@@ -23,7 +23,7 @@ from shared.records.layout import DELETIONS, STATE
 from shared.records.line import Leaving, Line, Stray, without_endpoint
 from shared.records.tags import RUN
 from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
-from shared.settings import Settings
+from shared.settings import Cleanup
 
 log = logging.getLogger("droptune.line.cleanup")
 
@@ -31,14 +31,14 @@ KEEP_TAG = "droptune.keep"
 LATE = timedelta(minutes=1)
 
 
-def policy_of(settings: Settings) -> Policy:
+def policy_of(settings: Cleanup) -> Policy:
     """The cleanup's rules as the settings give them."""
     return Policy(
         window=settings.idle_window,
         grace=settings.idle_grace,
         minimum_age=settings.minimum_age,
         shell=timedelta(days=settings.shell_days),
-        whole_endpoint=settings.cleanup_target == "endpoint",
+        whole_endpoint=settings.target == "endpoint",
     )
 
 
@@ -87,7 +87,7 @@ def _judge(app: App, line_id: str) -> None:
     if seen.missing:
         return
     usage = _usage(app, seen, endpoint, now, rolling_out=rolling_out)
-    _carry_out(app, seen, etag, verdict(usage, policy_of(app.settings), now), now)
+    _carry_out(app, seen, etag, verdict(usage, policy_of(app.settings.cleanup), now), now)
 
 
 def _seen(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Line:
@@ -130,12 +130,12 @@ def _with_strays(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Lin
     Believed once they were seen for FRESH: what a run is about to own, or Azure about to forget, is none by then. What
     Azure works on does not leave yet: a rollout waits for what leaves.
     """
-    known, until = {each.deployment: each for each in line.strays}, now + app.settings.rollout_grace
+    known, until = {each.deployment: each for each in line.strays}, now + app.settings.rollout.grace
     strays, leaving, why = [], [], []
     for name, state in _strays(app, line):
         stray = known.get(name, Stray(deployment=name, since=now))
         stays = "it has traffic" if endpoint.traffic.get(name) else f"it is {state}" if state in BUSY else ""
-        if app.settings.cleanup_mode == "report":
+        if app.settings.cleanup.mode == "report":
             stays = "CLEANUP_MODE=report"
         if now - stray.since < FRESH:
             strays.append(stray)
@@ -171,10 +171,10 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, rolling_o
         kept_by_tag=KEEP_TAG in endpoint.tags,
         rolling_out=rolling_out,
     )
-    if line.serving is None or now - line.serving.since < app.settings.idle_window:
+    if line.serving is None or now - line.serving.since < app.settings.cleanup.idle_window:
         return usage
-    middle = now - app.settings.idle_window / 2
-    start = now - app.settings.idle_window
+    middle = now - app.settings.cleanup.idle_window / 2
+    start = now - app.settings.cleanup.idle_window
     asked_from = min(start, line.noticed) if line.noticed else start
     deployment = f"{endpoint.id}/deployments/{line.serving.deployment}"
     requests = app.cloud.metrics.requests([endpoint.id], asked_from, now)[endpoint.id]
@@ -195,7 +195,7 @@ def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) 
         case Pending():
             pass
         case Delete(why, endpoint):
-            if app.settings.cleanup_mode == "report":
+            if app.settings.cleanup.mode == "report":
                 log.warning("endpoint %s would be torn down: %s (CLEANUP_MODE=report)", line.endpoint, why)
             elif line.emptied and (others := _others(app, line)):
                 log.warning("endpoint %s stays: %s on it is not Droptune's", line.endpoint, ", ".join(others))
@@ -218,10 +218,11 @@ def _within_cap(app: App, line: Line, now: datetime) -> bool:
     except NotFound:
         data, etag = b"{}", None
     taken = msgspec.json.decode(data, type=dict[str, datetime])
-    taken = {key: at for key, at in taken.items() if now - at < app.settings.deletion_window}
-    if line.id not in taken and len(taken) >= app.settings.max_deletions:
+    settings = app.settings.cleanup
+    taken = {key: at for key, at in taken.items() if now - at < settings.deletion_window}
+    if line.id not in taken and len(taken) >= settings.max_deletions:
         log.warning(
-            "endpoint %s stays for now: CLEANUP_MAX_DELETIONS=%d are used up", line.endpoint, app.settings.max_deletions
+            "endpoint %s stays for now: CLEANUP_MAX_DELETIONS=%d are used up", line.endpoint, settings.max_deletions
         )
         return False
     taken[line.id] = now

@@ -43,7 +43,7 @@ def _end_grace(app: App, line: Line, etag: str) -> None:
     """Deletes what leaves, once its grace is over; looks again until it is gone."""
     now = app.cloud.blobs.now()
     due = [each.deployment for each in line.leaving if each.until <= now]
-    again = app.settings.poll_interval
+    again = app.settings.rollout.poll_interval
     if any(each.deployment in due and not each.going for each in line.leaving):  # from here on no rollback takes it
         leaving = tuple(replace(each, going=each.going or each.deployment in due) for each in line.leaving)
         line = replace(line, leaving=leaving)
@@ -62,7 +62,7 @@ def _end_grace(app: App, line: Line, etag: str) -> None:
 
 def _tear_down(app: App, line: Line, etag: str) -> None:
     """Takes a line's teardown as far as it goes now, and has it tended again until nothing is left."""
-    after = app.settings.poll_interval
+    after = app.settings.rollout.poll_interval
     try:
         finished = _step_of_teardown(app, line)
     except Transient as error:

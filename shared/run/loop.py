@@ -219,4 +219,4 @@ def _live(run: Run, now: datetime) -> Wake | None:
 
 def _backed_off(app: App, run: Run) -> timedelta:
     waited = app.cloud.blobs.now() - run.since
-    return min(max(app.settings.poll_interval, waited / 4), POLL_AT_MOST)
+    return min(max(app.settings.rollout.poll_interval, waited / 4), POLL_AT_MOST)

@@ -41,7 +41,7 @@ def _upload(app: App, run: Run) -> Upload:
         return Upload(gone="the dataset was deleted before it was read")
     if run.id not in datasets_of(folder):
         return Upload(gone="the folder has changed since: its newer state has a run of its own")
-    settled = folder.newest + app.settings.settle - app.cloud.blobs.now()
+    settled = folder.newest + app.settings.data.settle - app.cloud.blobs.now()
     return Upload(settles_in=settled.total_seconds())
 
 
@@ -70,16 +70,16 @@ def _plan(app: App, run: Run) -> Plan:
         return Plan(newer=newer, pinned=run.pinned is not None)
     model = app.cloud.registry.model(run.base_model, run.pinned.model_version)
     missing, pending, gpus = [], [], None
-    site = Site.of(app.settings)
+    settings, site = app.settings.training, Site.of(app.settings)
     for name, size, allowed in (
-        (app.settings.cpu_compute, app.settings.cpu_size, None),
-        (app.settings.gpu_compute, app.settings.gpu_size, model.allowed_sizes("finetune")),
+        (settings.cpu_compute, settings.cpu_size, None),
+        (settings.gpu_compute, settings.gpu_size, model.allowed_sizes("finetune")),
     ):
         compute = app.cloud.computes.get(name)
-        if name == app.settings.gpu_compute:
+        if name == settings.gpu_compute:
             gpus = compute
-        if compute is None and not app.settings.create_clusters:
-            return Plan(unusable=absent(name, size, app.settings.cluster_nodes, site))
+        if compute is None and not settings.create_clusters:
+            return Plan(unusable=absent(name, size, settings.cluster_nodes, site))
         if compute is None:
             missing.append(name)
         elif why := unusable(compute, allowed, site):
@@ -89,7 +89,7 @@ def _plan(app: App, run: Run) -> Plan:
     place, shortage, quota = slots.look(app, run.id), Shortage(), ""
     if not (place.held or place.why):
         shortage = slots.shortage(app, run)
-        quota = app.cloud.quota.for_training(app.settings.gpu_size, app.settings.nodes, gpus)
+        quota = app.cloud.quota.for_training(settings.gpu_size, settings.nodes, gpus)
     return Plan(
         missing=tuple(missing),
         pending=tuple(pending),
@@ -126,7 +126,7 @@ def _job(app: App, run: Run) -> Job:
     job = app.cloud.jobs.get(run.job)
     if job is None:
         return Job(status=None, fresh=_just_begun(app, run) or _first_look(run, "the job"))
-    limit = timedelta(hours=app.settings.max_training_hours)
+    limit = timedelta(hours=app.settings.training.max_hours)
     overdue = app.cloud.blobs.now() - run.since > limit
     seen = Job(status=job.status, why=job.why, overdue=overdue, newer=_newer(_line(app, run), run))
     return _with_data(app, run, seen) if run.in_job and job.status in ("Completed", "Failed") else seen
@@ -186,7 +186,7 @@ def _rollout(app: App, run: Run) -> Rollout:
     if not model_is_there(app, run.model):
         what = f"model {run.model}"
         return replace(seen, gone=what, fresh=_just_begun(app, run) or _first_look(run, what))
-    quota = app.cloud.quota.for_serving(app.settings.serving_size, app.settings.serving_instances)
+    quota = app.cloud.quota.for_serving(app.settings.serving.size, app.settings.serving.instances)
     shortage = slots.shortage(app, run)
     # Who has the line has made room already, or brings back what served: the instances are those of its own line.
     before = "" if line.rollout == run.id else shortage.before
@@ -198,7 +198,7 @@ def _deployment(app: App, run: Run) -> Deployment:
     deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
     if deployment is None:
         return Deployment(state=None, fresh=_just_begun(app, run) or _first_look(run, "the deployment"))
-    overdue = now - run.begun > timedelta(hours=app.settings.max_deploying_hours)
+    overdue = now - run.begun > timedelta(hours=app.settings.rollout.max_deploying_hours)
     return Deployment(state=deployment.state, why=deployment.why, overdue=overdue)
 
 
@@ -218,7 +218,7 @@ def _check(app: App, run: Run) -> Check:
         return Check(gone=gone, fresh=_first_look(run, gone))
     now = app.cloud.blobs.now()
     # What waits for nothing yet was not even tried.
-    overdue = run.waiting if now - run.begun > timedelta(hours=app.settings.max_checking_hours) else ""
+    overdue = run.waiting if now - run.begun > timedelta(hours=app.settings.rollout.max_checking_hours) else ""
     if run.passed is not True:
         return Check(passed=run.passed, why=f"the smoke test failed: {run.checks.get('why')}", overdue=overdue)
     gate = True if run.origin else run.scores.passed if run.scores else None
@@ -229,7 +229,7 @@ def _check(app: App, run: Run) -> Check:
         why=f"the gate: {run.scores.why}" if run.scores else "",
         approval=run.promotion.approve == "manual" and not (run.approved or run.origin),
         ask=ask,
-        unanswered=ask and len(run.asked) >= app.settings.max_approval_days,
+        unanswered=ask and len(run.asked) >= app.settings.rollout.max_approval_days,
         overdue=overdue,
         busy=endpoint.busy,
         traffic=endpoint.traffic.get(run.deployment, 0),

@@ -175,7 +175,8 @@ def _is_short(run: Run) -> bool:
 
 
 def _limits(app: App) -> Limits:
-    return Limits(active=app.settings.max_active_jobs, day=app.settings.max_jobs_per_day)
+    settings = app.settings.training
+    return Limits(active=settings.max_active_jobs, day=settings.max_jobs_per_day)
 
 
 def _read(app: App) -> tuple[Slots, str]:

@@ -72,9 +72,9 @@ class Site:
     def of(cls, settings: Settings) -> Site:
         """As the settings name them."""
         return cls(
-            resource_group=settings.resource_group,
-            workspace=settings.workspace,
-            identity=settings.training_identity,
+            resource_group=settings.workspace.resource_group,
+            workspace=settings.workspace.name,
+            identity=settings.training.identity,
         )
 
     def options(self, others: Iterable[str] = ()) -> str:

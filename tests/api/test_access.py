@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.api.access import Caller, Kind, Refusal, judge, shut
-from shared.settings import SettingError, Settings
+from shared.settings import Access, SettingError, Settings, every_setting
 
-NEEDED = {each.metadata["name"]: "x" for each in fields(Settings) if each.default is MISSING}
+NEEDED = {each.name: "x" for each in every_setting() if each.default is MISSING}
 GROUPS = ("g-view", "g-both", "g-act", "g-other", "G-VIEW", "")
 JSON = {"content-type": "application/json"}
 
 
-def read(**given: str) -> Settings:
-    return Settings.read(NEEDED | given)
+def read(**given: str) -> Access:
+    return Settings.read(NEEDED | given).api
 
 
 KEY = read()
@@ -98,7 +98,7 @@ def test_groups_decide_who_looks_and_who_steps_in(
 
 
 @given(methods.filter(lambda method: method != "GET"), headers, st.sampled_from([KEY, ENTRA]))
-def test_what_changes_something_comes_as_json_from_here(method: str, given: dict[str, str], settings: Settings) -> None:
+def test_what_changes_something_comes_as_json_from_here(method: str, given: dict[str, str], settings: Access) -> None:
     judged = judge(settings, method, given | principal("g-act"))
     if isinstance(judged, Caller):
         lower = {name.lower(): value for name, value in given.items()}

@@ -23,6 +23,7 @@ from tests.kit.clouds import forget
 from tests.kit.loop import driven, received
 from tests.kit.records import line_of, run_of
 from tests.kit.rows import chats
+from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.thorough
@@ -33,16 +34,15 @@ HOUR = 3600
 @pytest.fixture
 def quick(app: App) -> App:
     """The app without waits, with computes that only this module's jobs use."""
-    settings = replace(
-        app.settings,
-        settle=timedelta(0),
-        poll_interval=timedelta(seconds=1),
-        gpu_compute="gpu-recover",
-        cpu_compute="cpu-recover",
-        max_active_jobs=1000,
-        max_jobs_per_day=1000,
+    return with_settings(
+        app,
+        SETTLE_TIME=timedelta(0),
+        POLL_INTERVAL=timedelta(seconds=1),
+        FINETUNE_COMPUTE="gpu-recover",
+        PREPROCESS_COMPUTE="cpu-recover",
+        MAX_ACTIVE_JOBS=1000,
+        MAX_JOBS_PER_DAY=1000,
     )
-    return replace(app, settings=settings)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_a_run_goes_on_from_its_job_and_trains_once(quick: App, folder: str, clo
 def test_a_run_whose_job_runs_has_a_slot_whatever_the_limits_say(quick: App, folder: str, cloud: Stack) -> None:
     pretend(cloud, jobs={"seconds": HOUR})
     run = submitted(quick, folder)
-    full = replace(quick, settings=replace(quick.settings, max_active_jobs=0))
+    full = with_settings(quick, MAX_ACTIVE_JOBS=0)
     lose(quick, run)
     slots.free(quick, run.id)  # as the sweep does where there is no record
     recover(full)

@@ -126,7 +126,7 @@ class Matrix:
         if line := self.scene.line():
             self.world.app.cloud.endpoints.delete(line.endpoint)
         name = uuid4().hex[:8]
-        self.world.change(gpu_compute=f"gpu-{name}", cpu_compute=f"cpu-{name}")
+        self.world.change(FINETUNE_COMPUTE=f"gpu-{name}", PREPROCESS_COMPUTE=f"cpu-{name}")
         self.world.hosts[0].reborn(cold=True)
         self.scene = Scene(world=self.world)
 

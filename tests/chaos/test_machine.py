@@ -82,7 +82,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self, stack: Stack, told: Counter[str]) -> None:
         super().__init__()
         self.told = told
-        self.world = World(stack, hosts=2, max_active_jobs=ACTIVE, idle_window=timedelta(hours=3))
+        self.world = World(stack, hosts=2, MAX_ACTIVE_JOBS=ACTIVE, IDLE_WINDOW=timedelta(hours=3))
         emptied(self.world)
         pretend(self.world, job=300, deployment=60)
         self.prefix = f"chaos{next(_examples)}-{uuid4().hex[:6]}"

@@ -15,9 +15,9 @@ from tests.kit.waiting import eventually
 def test_a_cluster_is_made_without_waiting_and_then_found(azure: Cloud, cloud: Stack, unique: str) -> None:
     assert azure.computes.get(unique) is None
     before = set(threading.enumerate())
-    azure.computes.create(unique, "Standard_NC24ads_A100_v4", 2, azure.settings.training_identity)
+    azure.computes.create(unique, "Standard_NC24ads_A100_v4", 2, azure.settings.training.identity)
     assert set(threading.enumerate()) == before, "something polls"
-    azure.computes.create(unique, "Standard_NC24ads_A100_v4", 2, azure.settings.training_identity)
+    azure.computes.create(unique, "Standard_NC24ads_A100_v4", 2, azure.settings.training.identity)
 
     def made() -> bool:
         found = azure.computes.get(unique)
@@ -25,7 +25,7 @@ def test_a_cluster_is_made_without_waiting_and_then_found(azure: Cloud, cloud: S
         assert found.name == unique
         assert found.size.lower() == "standard_nc24ads_a100_v4"
         assert found.nodes == 0
-        assert found.identities == (azure.settings.training_identity,)
+        assert found.identities == (azure.settings.training.identity,)
         return found.provisioning_state == "Succeeded"
 
     eventually(made)
@@ -43,7 +43,7 @@ def test_sizes_tell_gpus_cores_and_memory(azure: Cloud) -> None:
 
 def test_an_unknown_size_is_refused_in_the_services_words(azure: Cloud, unique: str) -> None:
     with pytest.raises(Permanent, match=f"compute {unique}"):
-        azure.computes.create(unique, "Standard_Imaginary_v9", 1, azure.settings.training_identity)
+        azure.computes.create(unique, "Standard_Imaginary_v9", 1, azure.settings.training.identity)
 
 
 @pytest.mark.parametrize(("status", "headers", "seconds"), [(429, {"Retry-After": "200"}, 200), (503, {}, 30)])

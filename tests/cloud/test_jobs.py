@@ -90,7 +90,7 @@ def with_step(azure: Cloud, run: str) -> JobRequest:
             "report": f"{prepared}/report.json",
             "page": f"{prepared}/report.md",
         },
-        compute=azure.settings.cpu_compute,
+        compute=azure.settings.training.cpu_compute,
     )
     return replace(request(azure, run), step=ours)
 
@@ -106,7 +106,7 @@ def test_our_step_comes_first_and_what_it_writes_is_what_is_trained_on(azure: Cl
     sent = azure.clients.ml.jobs.get(wanted.name)
     first, second = sent.jobs.values()
     assert first.name == "prepare"
-    assert first.compute.endswith(azure.settings.cpu_compute)
+    assert first.compute.endswith(azure.settings.training.cpu_compute)
     assert not any(each.identity for each in (sent, first, second)), "the cluster's own is what counts"
     assert {name: (given.path, given.mode) for name, given in first.inputs.items()} == {
         name: (path, "ro_mount") for name, path in (wanted.step.inputs if wanted.step else {}).items()

@@ -149,7 +149,7 @@ def test_of_what_the_service_tells_dedicated_machines_of_the_subscription_count(
         usage(T4_FAMILY, dedicated, None, 6),
     ]
     monkeypatch.setattr(azure.clients.ml.compute, "list_usage", lambda **_: iter(rows))
-    everything = Allowance(of=f"all families in {azure.settings.location}", limit=40, used=10)
+    everything = Allowance(of=f"all families in {azure.settings.workspace.location}", limit=40, used=10)
     assert azure.quota.allowances(A100_FAMILY) == [everything, Allowance(of=A100_FAMILY, limit=96, used=48)]
     assert azure.quota.allowances(T4_FAMILY) == [everything]
     assert azure.quota.for_training(A100, 1, None) == ""

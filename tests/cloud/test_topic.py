@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from localcloud.stack import Stack
 from shared.cloud import Cloud, clients
 from shared.cloud.topic import PAUSE
 from shared.settings import Settings
+from tests.kit.settings import changed
 from tests.kit.waiting import eventually
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_a_topic_that_takes_connections_and_never_answers_costs_a_short_wait(
     settings = Settings.read(os.environ)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         if what == "handshake":
-            settings = replace(settings, topic_endpoint=f"https://127.0.0.1:{mute.getsockname()[1]}/api/events")
+            settings = changed(settings, EVENTS_TOPIC_ENDPOINT=f"https://127.0.0.1:{mute.getsockname()[1]}/api/events")
         else:
             fault = {"method": "POST", "path": TOPIC, "delay": 30, "status": 503}
             cloud_env.control("POST", "/_local/faults", fault)

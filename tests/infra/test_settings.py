@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import MISSING, Field, fields
-from typing import Any
+from dataclasses import MISSING
 
 from functions import CONNECTION
 from shared.settings import Settings
 from tests.kit.infra.access import account_of, granted, identity_of, settings_of, workspace_of
 from tests.kit.infra.plan import INFRA, Plan
 from tests.kit.paths import ROOT
+from tests.kit.settings import KNOWN
 
-KNOWN: dict[str, Field[Any]] = {each.metadata["name"]: each for each in fields(Settings)}
 DEFAULTS: dict[str, str] = json.loads((INFRA / "left-to-defaults.json").read_text())
 OTHERS = {
     "AzureWebJobsStorage__credential",
@@ -56,23 +55,23 @@ def test_nothing_is_set_that_nobody_reads(default: Plan) -> None:
 
 
 def test_the_app_can_read_them(plan: Plan) -> None:
-    assert read(plan).cleanup_mode == plan.parameters["cleanupMode"]
+    assert read(plan).cleanup.mode == plan.parameters["cleanupMode"]
 
 
 def test_without_a_choice_they_are_what_the_app_would_take_by_itself(default: Plan) -> None:
     """docs/settings.md and infra/ tell one story. What Azure alone knows has no default worth the name."""
-    made_here = {"client_id", "token_credentials", "topic_endpoint"}
+    made_here = {"AZURE_CLIENT_ID", "AZURE_TOKEN_CREDENTIALS", "EVENTS_TOPIC_ENDPOINT"}
     settings = read(default)
     for name in settings_of(default).keys() & KNOWN.keys():
         setting = KNOWN[name]
-        if setting.default is not MISSING and setting.name not in made_here:
-            assert getattr(settings, setting.name) == setting.default, name
+        if setting.default is not MISSING and name not in made_here:
+            assert setting.of(settings) == setting.default, name
 
 
 def test_no_other_way_to_log_in_is_tried_than_as_id_func(plan: Plan) -> None:
     told, func = settings_of(plan), identity_of(plan, "func")
     client = f"<{func.id}.properties.clientId>"
-    assert read(plan).token_credentials == "ManagedIdentityCredential"
+    assert read(plan).identity.token_credentials == "ManagedIdentityCredential"
     for connection in ("AzureWebJobsStorage", CONNECTION):
         assert told[f"{connection}__credential"] == "managedidentity"
         assert told[f"{connection}__clientId"] == client
@@ -104,15 +103,15 @@ def test_triggers_find_their_connection_and_their_schedules(default: Plan) -> No
 def test_they_name_the_workspace_that_is_made_or_was_there(plan: Plan) -> None:
     settings, workspace = read(plan), workspace_of(plan)
     assert workspace in {each.id for each in plan.resources if each.type.endswith("/workspaces")}
-    assert plan.outputs["AZUREML_WORKSPACE"] == settings.workspace
-    assert plan.outputs["AZUREML_RESOURCE_GROUP"] == settings.resource_group
+    assert plan.outputs["AZUREML_WORKSPACE"] == settings.workspace.name
+    assert plan.outputs["AZUREML_RESOURCE_GROUP"] == settings.workspace.resource_group
     assert (workspace in plan.by_id) != bool(plan.parameters["existingWorkspace"])
     made = plan.by_id.get(workspace)
-    assert settings.location == (made.body["location"] if made else f"<{workspace}.location>")
+    assert settings.workspace.location == (made.body["location"] if made else f"<{workspace}.location>")
 
 
 def test_the_sizes_and_names_of_the_clusters_are_those_that_the_app_asks_for(plan: Plan) -> None:
-    settings = read(plan)
+    settings = read(plan).training
     made = {each.name: each for each in plan.of("Microsoft.MachineLearningServices/workspaces/computes")}
     if not plan.parameters["makeClusters"]:
         assert not made
@@ -127,21 +126,21 @@ def test_the_sizes_and_names_of_the_clusters_are_those_that_the_app_asks_for(pla
 
 def test_the_app_makes_clusters_where_it_got_the_roles_for_it_and_nowhere_else(plan: Plan) -> None:
     roles = {grant.role for grant in granted(plan)}
-    assert read(plan).create_clusters == plan.parameters["appMakesClusters"]
-    assert read(plan).create_clusters == ({"computeOperator", "identityOperator"} <= roles)
+    assert read(plan).training.create_clusters == plan.parameters["appMakesClusters"]
+    assert read(plan).training.create_clusters == ({"computeOperator", "identityOperator"} <= roles)
 
 
 def test_jobs_run_as_id_train(plan: Plan) -> None:
-    assert read(plan).training_identity == identity_of(plan, "train").id == plan.outputs["TRAINING_IDENTITY_ID"]
+    assert read(plan).training.identity == identity_of(plan, "train").id == plan.outputs["TRAINING_IDENTITY_ID"]
 
 
 def test_events_go_to_the_topic_that_takes_them(plan: Plan) -> None:
     topic = plan.one("Microsoft.EventGrid/topics")
-    assert read(plan).topic_endpoint == f"<{topic.id}.properties.endpoint>"
+    assert read(plan).events.topic_endpoint == f"<{topic.id}.properties.endpoint>"
 
 
 def test_the_app_and_the_platform_agree_on_who_may_call(plan: Plan) -> None:
-    settings, login = read(plan), plan.one("Microsoft.Web/sites/config", "authsettingsV2").properties
+    settings, login = read(plan).api, plan.one("Microsoft.Web/sites/config", "authsettingsV2").properties
     entra = settings.auth == "entra"
     assert settings.auth == plan.parameters["apiAuth"]
     assert login["platform"]["enabled"] is entra

@@ -68,7 +68,7 @@ def test_an_upload_is_one_run_however_often_its_event_comes(app: App, folder: st
     uploaded(app, event(f"{folder}/train.jsonl"))
     assert only_run(app, folder) == first
     assert first.phase is Phase.RECEIVED
-    assert first.base_model == app.settings.base_model
+    assert first.base_model == app.settings.training.base_model
     assert first.wake
 
 

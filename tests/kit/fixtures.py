@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -20,6 +19,7 @@ from shared.app import App
 from shared.settings import Settings
 from tests.kit.azureml import training
 from tests.kit.clouds import SETTINGS, forget, pointed_at
+from tests.kit.settings import with_settings
 
 
 @pytest.fixture(scope="session")
@@ -74,14 +74,13 @@ def folder() -> str:
 def quick(app: App) -> App:
     """The app without a settle time, with computes of its own so that tests do not meet in them."""
     name = uuid4().hex[:8]
-    settings = replace(
-        app.settings,
-        settle=timedelta(0),
-        poll_interval=timedelta(seconds=1),
-        gpu_compute=f"gpu-{name}",
-        cpu_compute=f"cpu-{name}",
+    return with_settings(
+        app,
+        SETTLE_TIME=timedelta(0),
+        POLL_INTERVAL=timedelta(seconds=1),
+        FINETUNE_COMPUTE=f"gpu-{name}",
+        PREPROCESS_COMPUTE=f"cpu-{name}",
     )
-    return replace(app, settings=settings)
 
 
 @pytest.fixture(scope="module")

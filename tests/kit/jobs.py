@@ -20,10 +20,10 @@ def submitted(app: App, run_id: str) -> str:
 
 def request(azure: Cloud, run: str, *, train: bytes = chats(8), **parameters: Any) -> JobRequest:
     """A small job whose data lie in `prepared`, on computes that exist."""
-    settings = azure.settings
+    settings = azure.settings.training
     for name, size in ((settings.cpu_compute, settings.cpu_size), (settings.gpu_compute, settings.gpu_size)):
         if azure.computes.get(name) is None:
-            azure.computes.create(name, size, 1, settings.training_identity)
+            azure.computes.create(name, size, 1, settings.identity)
     azure.blobs.write("prepared", f"{run}/train.jsonl", train)
     azure.blobs.write("prepared", f"{run}/validation.jsonl", chats(8))
     model, component = azure.registry.model("Phi-3-mini-4k-instruct"), azure.registry.component(settings.component)

@@ -30,6 +30,7 @@ from shared.run.observe import OBSERVE
 from shared.serving.gate import Promotion
 from tests.kit.azureml import MODEL
 from tests.kit.records import events_of, line_of
+from tests.kit.settings import changed, with_settings
 from tests.kit.waiting import eventually
 from tests.kit.worlds.wire import HostDied
 
@@ -126,7 +127,7 @@ def test_without_a_sign_of_life_from_the_metrics_nothing_is_idle(app: App, make_
 
 def test_a_notice_is_told_once(app: App, cloud: Stack, make_line: MakeLine) -> None:
     line = make_line(serving=serving(app, 9))
-    short = replace(app, settings=replace(app.settings, idle_window=timedelta(minutes=10)))
+    short = with_settings(app, IDLE_WINDOW=timedelta(minutes=10))
 
     def tick() -> Line:
         later(app, cloud, timedelta(minutes=3))
@@ -158,14 +159,14 @@ def test_an_endpoint_that_was_empty_for_too_long_goes(app: App, make_line: MakeL
 
 def test_report_mode_deletes_nothing(app: App, make_line: MakeLine) -> None:
     line = make_line(emptied=app.cloud.blobs.now() - 40 * DAY)
-    cleanup(replace(app, settings=replace(app.settings, cleanup_mode="report")))
+    cleanup(with_settings(app, CLEANUP_MODE="report"))
     assert line_of(app, line) == line
     assert app.cloud.endpoints.get(line.endpoint)
 
 
 def test_no_more_go_in_a_window_than_the_cap_allows(app: App, make_line: MakeLine) -> None:
     lines = [make_line(emptied=app.cloud.blobs.now() - 40 * DAY) for _ in range(3)]
-    capped = replace(app, settings=replace(app.settings, max_deletions=2))
+    capped = with_settings(app, CLEANUP_MAX_DELETIONS=2)
     cleanup(capped)
     cleanup(capped)
     going = [line for line in lines if line_of(app, line).tearing_down]
@@ -320,7 +321,7 @@ def test_a_line_that_has_no_endpoint_and_gets_none_costs_nothing_any_more(app: A
 def test_a_deployment_that_nothing_owns_goes_once_it_is_believed_and_told(
     app: App, cloud: Stack, make_line: MakeLine
 ) -> None:
-    app = replace(app, settings=replace(app.settings, rollout_grace=timedelta(minutes=1)))
+    app = with_settings(app, ROLLOUT_GRACE=timedelta(minutes=1))
     over, working = a_run(app, Phase.FAILED), a_run(app, Phase.REGISTERED)
     line = make_line(serving=serving(app, 1))
     deploy(app, line, "over-1", {"droptune.run": over.id})
@@ -340,7 +341,7 @@ def test_a_deployment_that_nothing_owns_goes_once_it_is_believed_and_told(
     assert told(cloud, line) == ["StrayFound"]
     tend(app, line.id, None)
     assert standing(app, line) == {"r1-1", "over-1", "lost-1", "works-1", "theirs"}, "it has a grace, like others"
-    later(app, cloud, app.settings.rollout_grace)
+    later(app, cloud, app.settings.rollout.grace)
     tended(app, line, lambda: not line_of(app, line).leaving)
     assert standing(app, line) == {"r1-1", "works-1", "theirs"}
     assert line_of(app, line).serving == line.serving
@@ -358,7 +359,7 @@ def test_one_that_stays_all_the_same_is_told_once(app: App, cloud: Stack, make_l
     else:
         deploy(app, line, "stray-1", {"droptune.run": "r0"})
     if why == "CLEANUP_MODE=report":
-        app = replace(app, settings=replace(app.settings, cleanup_mode="report"))
+        app = with_settings(app, CLEANUP_MODE="report")
     elif why == "it has traffic":
         app.cloud.endpoints.set_traffic(line.endpoint, {"r1-1": 50, "stray-1": 50})
         settled(app, line.endpoint)
@@ -406,7 +407,7 @@ def test_what_a_topic_that_was_down_did_not_take_is_told_later_and_not_for_ever(
 ) -> None:
     gone = make_line(emptied=app.cloud.blobs.now() - 40 * DAY, tearing_down=True, remove_endpoint=True)
     never = make_line(emptied=app.cloud.blobs.now() - 40 * DAY, tearing_down=True, remove_endpoint=True)
-    down = App.of(replace(app.settings, topic_endpoint="https://127.0.0.1:9/api/events"))
+    down = App.of(changed(app.settings, EVENTS_TOPIC_ENDPOINT="https://127.0.0.1:9/api/events"))
     torn_down(down, gone)
     torn_down(down, never)
     cleanup(down)
@@ -459,7 +460,7 @@ def dying(app: App, moment: str) -> Iterator[None]:
     send = requests.Session.send
 
     def sending(session: requests.Session, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        topic = str(request.url).startswith(app.settings.topic_endpoint)
+        topic = str(request.url).startswith(app.settings.events.topic_endpoint)
         if topic and moment == "before":
             raise HostDied
         answer = send(session, request, **options)

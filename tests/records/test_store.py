@@ -386,4 +386,4 @@ def test_overdue_is_the_claim_or_else_the_timer_that_ran_out(claim: int | None, 
 
 
 def test_the_app_reads_its_settings_from_the_environment(cloud_env: Stack, app: App) -> None:
-    assert app.settings.blob_uri == cloud_env.urls["blob"]
+    assert app.settings.storage.blob_uri == cloud_env.urls["blob"]

@@ -14,7 +14,7 @@ import pytest
 from localcloud.stack import Stack
 from shared.lifecycle.phase import Phase
 from tests.kit.clouds import SETTINGS, point
-from tests.kit.worlds.stage import GRACE, QUOTA, Stage, empty, vars_of
+from tests.kit.worlds.stage import GRACE, QUOTA, Stage, empty
 from tests.kit.worlds.world import World
 
 
@@ -32,7 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="package")
 def _world(stack: Stack) -> Iterator[World]:
-    made = World(stack, rollout_grace=GRACE, max_active_jobs=1000)
+    made = World(stack, ROLLOUT_GRACE=GRACE, MAX_ACTIVE_JOBS=1000)
     yield made
     made.close()
 
@@ -46,7 +46,7 @@ def world(_world: World) -> Iterator[World]:
         _world.control("DELETE", f"/_local/{route}")
     empty(_world)
     errors, _world.errors, _world.sweeps = _world.errors, [], True
-    _world.change(**vars_of(settings))
+    _world.begin_anew(settings)
     for host in (*_world.hosts, _world.person):
         vars(host.app.cloud.clients).pop("topic", None)  # it may be that of a test's own settings
     assert not errors

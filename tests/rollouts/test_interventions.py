@@ -42,7 +42,7 @@ def cancelled(stage: Stage, run: Run) -> Run:
 
 
 def test_what_was_received_can_be_cancelled(stage: Stage) -> None:
-    stage.world.change(settle=timedelta(hours=1))
+    stage.world.change(SETTLE_TIME=timedelta(hours=1))
     cancelled(stage, stage.upload())
     assert stage.made("jobs") == []
 
@@ -306,7 +306,7 @@ def test_what_serves_may_be_deleted_while_its_successor_is_on_its_way(stage: Sta
 
 
 def test_data_that_were_deleted_before_they_were_read_are_not_trained_on(stage: Stage) -> None:
-    stage.world.change(settle=timedelta(minutes=1))
+    stage.world.change(SETTLE_TIME=timedelta(minutes=1))
     run = stage.upload()
     stage.app.cloud.blobs.delete(DATASETS, f"{stage.folder}/train.jsonl")
     ended = stage.until(run)
@@ -329,7 +329,7 @@ def test_data_that_were_deleted_after_they_were_read_are_needed_no_more(stage: S
 
 def test_a_topic_that_is_down_holds_nothing_up_and_is_told_later(stage: Stage) -> None:
     stage.live()
-    topic = stage.world.settings.topic_endpoint
+    topic = stage.world.settings.events.topic_endpoint
     _tell_to(stage, "https://127.0.0.1:9/api/events")
     run = stage.until(stage.version())
     assert run.phase is Phase.LIVE, run.reason
@@ -361,6 +361,6 @@ def test_a_topic_that_never_answers_is_waited_for_once_a_minute_and_told_later(
 
 
 def _tell_to(stage: Stage, topic: str) -> None:
-    stage.world.change(topic_endpoint=topic)
+    stage.world.change(EVENTS_TOPIC_ENDPOINT=topic)
     for host in (*stage.world.hosts, stage.world.person):
         vars(host.app.cloud.clients).pop("topic", None)

@@ -153,7 +153,7 @@ def test_a_version_within_its_bounds_passes(stage: Stage) -> None:
 def test_a_deployment_that_is_stuck_takes_nothing_from_the_one_that_serves(stage: Stage) -> None:
     """Azure deletes none that it works on, so that the run goes on asking for that."""
     old = stage.live()
-    stage.world.change(max_deploying_hours=1)
+    stage.world.change(MAX_DEPLOYING_HOURS=1)
     stage.pretend(outcome="Stuck")
     run = stage.until(stage.version(), lambda run: run.ending and run.waiting)
     assert "still Updating after MAX_DEPLOYING_HOURS" in run.reason
@@ -200,7 +200,7 @@ def test_a_version_that_only_repeats_questions_is_stopped_before_it_is_compared(
 def test_traffic_that_can_not_be_given_is_not_waited_for_for_ever(stage: Stage, why: str) -> None:
     """The new version costs money all the while, and keeps the line. A day in which no host looks does not count."""
     old = stage.live()
-    stage.world.change(max_checking_hours=1)
+    stage.world.change(MAX_CHECKING_HOURS=1)
     fault = {"method": "PUT", "path": f"/onlineEndpoints/{stage.endpoint}$", "status": 409, "count": None}
     told = f"give_traffic: setting the traffic of endpoint {stage.endpoint}"
     if why == "refused":
@@ -272,7 +272,7 @@ def test_a_version_waits_for_a_person_and_costs_no_looks_meanwhile(stage: Stage)
 
 def test_who_gives_no_approval_is_told_every_day_and_then_the_version_goes(stage: Stage) -> None:
     old = stage.live()
-    stage.world.change(max_approval_days=2, instance_price=1.5)
+    stage.world.change(MAX_APPROVAL_DAYS=2, SERVING_PRICE_PER_HOUR=1.5)
     run = stage.until(stage.version(promotion=MANUAL), lambda run: run.held)
     for left in ("2 days", "1 day"):
         stage.quiet()
@@ -370,7 +370,7 @@ def test_an_endpoint_that_is_changed_when_hosts_come_back_is_waited_for(stage: S
 
 def test_a_deployment_that_is_still_made_when_hosts_come_back_is_waited_for(stage: Stage) -> None:
     stage.live()
-    stage.world.change(max_deploying_hours=1)
+    stage.world.change(MAX_DEPLOYING_HOURS=1)
     stage.pretend(deployment=25.5 * 3600)
     run = stage.until(stage.version(), lambda run: run.phase is Phase.DEPLOYING and run.waiting)
     stage.world.clock.jump(timedelta(days=1, hours=1))

@@ -26,7 +26,7 @@ GPUS = "standardNCADSA100v4Family"
 
 def test_a_newer_upload_takes_the_place_of_one_that_trains(stage: Stage) -> None:
     """The only place there is: at no time do two jobs run."""
-    stage.world.change(max_active_jobs=1)
+    stage.world.change(MAX_ACTIVE_JOBS=1)
     stage.pretend(job=HOUR)
     older = stage.until(stage.upload("a"), lambda run: run.phase is Phase.TRAINING)
     newer = stage.until(stage.upload("b"), lambda run: run.phase is Phase.TRAINING)
@@ -58,7 +58,7 @@ def test_a_newer_upload_with_bad_data_stops_nothing(stage: Stage) -> None:
 
 
 def test_a_job_is_not_given_up_for_one_that_can_not_start_today(stage: Stage) -> None:
-    stage.world.change(max_jobs_per_day=1)
+    stage.world.change(MAX_JOBS_PER_DAY=1)
     stage.pretend(job=HOUR)
     older = stage.until(stage.upload("a"), lambda run: run.phase is Phase.TRAINING)
     newer = stage.until(stage.upload("b"), lambda run: run.held)
@@ -142,7 +142,7 @@ def test_the_same_data_and_settings_are_trained_once(stage: Stage) -> None:
 
 
 def test_lines_train_one_after_the_other_where_there_is_one_place(stage: Stage) -> None:
-    stage.world.change(max_active_jobs=1)
+    stage.world.change(MAX_ACTIVE_JOBS=1)
     stage.pretend(job=HOUR)
     stages = [stage, *(replace(stage, folder=f"{stage.folder}-{name}") for name in "bcd")]
     runs = [each.until(each.upload(), lambda run: run.held or run.phase is Phase.TRAINING) for each in stages]

@@ -31,6 +31,7 @@ from tests.kit.azureml import MODEL
 from tests.kit.loop import driven, received
 from tests.kit.records import events_of, run_of
 from tests.kit.rows import chats
+from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
 
 
@@ -85,9 +86,9 @@ def test_a_rejected_dataset_is_told_once(quick: App, folder: str, cloud: Stack, 
     [
         (b"model: Phi-5-imagined\ntrain: train.jsonl\n", {}, "Phi-5-imagined"),
         (b"model: Phi-3-medium-4k-instruct\ntrain: train.jsonl\n", {}, "retired"),
-        (b"train: train.jsonl\n", {"component": "no_such_component"}, "no_such_component"),
-        (b"train: train.jsonl\n", {"gpu_size": "Standard_NC6"}, "FINETUNE_SIZE"),
-        (b"train: train.jsonl\n", {"serving_size": "Standard_NC6"}, "SERVING_SIZE"),
+        (b"train: train.jsonl\n", {"FINETUNE_COMPONENT": "no_such_component"}, "no_such_component"),
+        (b"train: train.jsonl\n", {"FINETUNE_SIZE": "Standard_NC6"}, "FINETUNE_SIZE"),
+        (b"train: train.jsonl\n", {"SERVING_SIZE": "Standard_NC6"}, "SERVING_SIZE"),
         (b"train: train.jsonl\nparameters: {num_train_epochs: 0}\n", {}, "num_train_epochs"),
         (b"train: train.jsonl\nparameters: {lerning_rate: 1}\n", {}, "did you mean learning_rate"),
     ],
@@ -95,7 +96,7 @@ def test_a_rejected_dataset_is_told_once(quick: App, folder: str, cloud: Stack, 
 def test_what_can_not_run_ends_as_failed_before_anything_is_launched(
     quick: App, folder: str, cloud: Stack, spec: bytes, settings: dict[str, Any], told: str
 ) -> None:
-    app, before = replace(quick, settings=replace(quick.settings, **settings)), jobs(cloud)
+    app, before = with_settings(quick, **settings), jobs(cloud)
     ended = driven(app, received(app, folder, spec=spec), lambda r: r.phase.ended)
     assert ended.phase is Phase.FAILED
     assert told in ended.reason
@@ -104,8 +105,8 @@ def test_what_can_not_run_ends_as_failed_before_anything_is_launched(
 
 def test_a_compute_in_state_failed_ends_the_run(quick: App, folder: str, cloud: Stack) -> None:
     before = jobs(cloud)
-    settings = quick.settings
-    quick.cloud.computes.create(settings.gpu_compute, settings.gpu_size, 1000, settings.training_identity)
+    settings = quick.settings.training
+    quick.cloud.computes.create(settings.gpu_compute, settings.gpu_size, 1000, settings.identity)
     ended = driven(quick, received(quick, folder), lambda r: r.phase.ended)
     assert ended.phase is Phase.FAILED
     assert "provisioning" in ended.reason
@@ -114,28 +115,29 @@ def test_a_compute_in_state_failed_ends_the_run(quick: App, folder: str, cloud: 
 
 def test_a_cluster_that_is_missing_is_asked_for_and_not_made(quick: App, folder: str, cloud: Stack) -> None:
     before = jobs(cloud)
-    settings = replace(quick.settings, create_clusters=False, nodes=2, max_active_jobs=3)
-    ended = driven(replace(quick, settings=settings), received(quick, folder), lambda r: r.phase.ended)
+    app = with_settings(quick, CREATE_CLUSTERS=False, FINETUNE_NODES=2, MAX_ACTIVE_JOBS=3)
+    cluster = app.settings.training.cpu_compute
+    ended = driven(app, received(quick, folder), lambda r: r.phase.ended)
     assert ended.phase is Phase.FAILED
-    assert f"az ml compute create --type AmlCompute --name {settings.cpu_compute}" in ended.reason
+    assert f"az ml compute create --type AmlCompute --name {cluster}" in ended.reason
     assert "--max-instances 6 " in ended.reason
-    assert quick.cloud.computes.get(settings.cpu_compute) is None
+    assert quick.cloud.computes.get(cluster) is None
     assert jobs(cloud) == before
 
 
 def test_a_cluster_that_the_app_makes_has_room_for_all_jobs_at_once(quick: App, folder: str) -> None:
-    settings = replace(quick.settings, nodes=2, max_active_jobs=3)
-    run = driven(replace(quick, settings=settings), received(quick, folder), lambda r: r.phase is Phase.TRAINING)
+    app = with_settings(quick, FINETUNE_NODES=2, MAX_ACTIVE_JOBS=3)
+    run = driven(app, received(quick, folder), lambda r: r.phase is Phase.TRAINING)
     ended_by_hand(quick, run)
-    made = quick.cloud.clients.ml.compute.get(settings.gpu_compute)
+    made = quick.cloud.clients.ml.compute.get(app.settings.training.gpu_compute)
     assert (made.min_instances, made.max_instances) == (0, 6)
 
 
 def test_a_cluster_that_the_app_makes_is_no_larger_than_quota_allows(quick: App, folder: str) -> None:
     """More than that Azure would refuse, and with it the run, although there is room for some jobs."""
-    many = replace(quick, settings=replace(quick.settings, max_active_jobs=1000))
+    many = with_settings(quick, MAX_ACTIVE_JOBS=1000)
     ended_by_hand(quick, driven(many, received(many, folder), lambda r: r.phase is Phase.TRAINING))
-    made = quick.cloud.clients.ml.compute.get(quick.settings.gpu_compute)
+    made = quick.cloud.clients.ml.compute.get(quick.settings.training.gpu_compute)
     assert made.max_instances == 192 // 24, "of the local cloud's limit for that family"
 
 
@@ -144,8 +146,8 @@ def test_a_cluster_has_to_have_the_identity_that_jobs_run_as(
     quick: App, folder: str, cloud: Stack, others: int
 ) -> None:
     """Without it the job would queue for a GPU and then find no data; with others beside it that is only told."""
-    before, settings = jobs(cloud), quick.settings
-    identities = [f"{settings.training_identity}-other", settings.training_identity][: 1 + others]
+    before, settings = jobs(cloud), quick.settings.training
+    identities = [f"{settings.identity}-other", settings.identity][: 1 + others]
     for name, size in ((settings.cpu_compute, settings.cpu_size), (settings.gpu_compute, settings.gpu_size)):
         made_by_hand(quick, name, size, *identities)
     seen = driven(quick, received(quick, folder), lambda r: r.phase.ended or r.phase is Phase.TRAINING)
@@ -161,7 +163,7 @@ def test_a_cluster_has_to_have_the_identity_that_jobs_run_as(
 
 def test_a_run_waits_for_quota_and_says_how_much(quick: App, folder: str, cloud: Stack) -> None:
     before = jobs(cloud)
-    app = replace(quick, settings=replace(quick.settings, nodes=1000))
+    app = with_settings(quick, FINETUNE_NODES=1000)
     waiting = driven(app, received(app, folder), lambda r: "vCPUs" in r.waiting)
     assert waiting.phase is Phase.PREPARED
     assert waiting.wake
@@ -188,7 +190,7 @@ def test_a_job_that_is_cancelled_ends_the_run_with_a_reason(quick: App, folder: 
 
 def test_a_job_that_is_too_old_is_cancelled(quick: App, folder: str) -> None:
     training = driven(quick, received(quick, folder), lambda r: r.phase is Phase.TRAINING)
-    impatient = replace(quick, settings=replace(quick.settings, max_training_hours=0))
+    impatient = with_settings(quick, MAX_TRAINING_HOURS=0)
     ended = driven(impatient, training, lambda r: r.phase.ended, 60)
     assert "MAX_TRAINING_HOURS" in ended.reason
 
@@ -251,7 +253,7 @@ def test_an_overwritten_dataset_ends_the_run_of_the_old_one(quick: App, folder: 
 
 
 def test_the_rest_of_an_upload_is_waited_for_and_taken(quick: App, folder: str) -> None:
-    app = replace(quick, settings=replace(quick.settings, settle=timedelta(seconds=2)))
+    app = with_settings(quick, SETTLE_TIME=timedelta(seconds=2))
     run = received(app, folder)
     advance(app, run.id, None)
     waiting = run_of(app, run.id)

@@ -26,13 +26,14 @@ from shared.run import slots
 from tests.kit.clouds import forget
 from tests.kit.jobs import submitted
 from tests.kit.records import run_of
+from tests.kit.settings import with_settings
 
 
 @pytest.fixture
 def two(app: App) -> Iterator[App]:
     """At most two at once. The record is everybody's, so it is put back to nothing, and so are those it is made of."""
     forget(app)
-    yield replace(app, settings=replace(app.settings, max_active_jobs=2, max_jobs_per_day=100))
+    yield with_settings(app, MAX_ACTIVE_JOBS=2, MAX_JOBS_PER_DAY=100)
     forget(app)
 
 
@@ -260,7 +261,7 @@ def test_a_record_that_is_lost_is_made_of_the_runs_that_work(two: App, names: li
 
 
 def test_who_trains_where_the_record_is_lost_counts_for_the_day(two: App, names: list[str]) -> None:
-    one = replace(two, settings=replace(two.settings, max_active_jobs=3, max_jobs_per_day=1))
+    one = with_settings(two, MAX_ACTIVE_JOBS=3, MAX_JOBS_PER_DAY=1)
     long_ago, lately, new, _ = names
     now = one.cloud.blobs.now()
     recorded(one, long_ago, Phase.TRAINING, since=now - timedelta(hours=25))
@@ -288,13 +289,13 @@ def test_raised_limits_let_more_in_with_the_next_sweep(two: App, names: list[str
     for run in names:
         recorded(two, run, Phase.PREPARED)
         slots.take(two, run)
-    more = replace(two, settings=replace(two.settings, max_active_jobs=3))
+    more = with_settings(two, MAX_ACTIVE_JOBS=3)
     assert slots.stale(two) == []
     assert slots.stale(more) == [names[2]]
 
 
 def test_those_whom_the_day_holds_up_learn_that_their_turn_is_nearer(two: App, names: list[str]) -> None:
-    one = replace(two, settings=replace(two.settings, max_jobs_per_day=1))
+    one = with_settings(two, MAX_JOBS_PER_DAY=1)
     a, b, c, _ = names
     assert slots.take(one, a).held
     told = slots.take(one, b)
@@ -307,7 +308,7 @@ def test_those_whom_the_day_holds_up_learn_that_their_turn_is_nearer(two: App, n
 
 
 def test_the_sweep_too_tells_those_whom_the_day_holds_up(two: App, names: list[str]) -> None:
-    one = replace(two, settings=replace(two.settings, max_active_jobs=1, max_jobs_per_day=1))
+    one = with_settings(two, MAX_ACTIVE_JOBS=1, MAX_JOBS_PER_DAY=1)
     recorded(two, names[1], Phase.PREPARED)
     slots.take(one, names[0])
     assert slots.take(one, names[1]).room_in is None

@@ -58,7 +58,7 @@ def prepare(app: App, run: Run) -> Run:
         raise Transient("the folder has just changed", after=timedelta(seconds=1))
     run = replace(run, **taken(run.folder, dataset))
     run, files = _inputs(app, run)
-    if sum(file.size for file in files.values()) > app.settings.inline_limit_mb * MIB:
+    if sum(file.size for file in files.values()) > app.settings.data.inline_limit_mb * MIB:
         return replace(run, in_job=True)
     blobs = app.cloud.blobs
     try:
@@ -67,7 +67,11 @@ def prepare(app: App, run: Run) -> Run:
                 part: stack.enter_context(blobs.writer(PREPARED, layout.part_of(run.prepared, part))) for part in PARTS
             }
             report = prepare(
-                files=files, sinks=sinks, policy=run.policy, facts=facts_of(app, run), told=app.settings.max_rows_shown
+                files=files,
+                sinks=sinks,
+                policy=run.policy,
+                facts=facts_of(app, run),
+                told=app.settings.data.max_rows_shown,
             )
             if report.rejected:
                 raise _Rejected  # noqa: TRY301 - it has to leave through the writers, so that none of them commits

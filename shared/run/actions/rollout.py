@@ -86,8 +86,8 @@ def deploy(app: App, run: Run) -> Run:
         line.endpoint,
         deployment,
         model.id,
-        app.settings.serving_size,
-        app.settings.serving_instances,
+        app.settings.serving.size,
+        app.settings.serving.instances,
         tags_of(run),
     )
     return replace(run, endpoint=line.endpoint, deployment=deployment)
@@ -129,8 +129,8 @@ def _question(app: App, run: Run) -> tuple[list[dict[str, str]], str]:
 def ask(app: App, run: Run) -> Run:
     """Tells people that the run waits for an approval, what that costs, and what becomes of it without one."""
     settings, now = app.settings, app.cloud.blobs.now()
-    first, days = (*run.asked, now)[0], settings.max_approval_days - len(run.asked)
-    a_day = settings.instance_price * settings.serving_instances * 24
+    first, days = (*run.asked, now)[0], settings.rollout.max_approval_days - len(run.asked)
+    a_day = settings.serving.hourly_price * settings.serving.instances * 24
     costs = f"costs {a_day:.2f} a day" if a_day else "costs its instances"
     why = (
         f"it passed its checks, and waits for an approval since {first:%Y-%m-%d %H:%M} UTC: droptune approve {run.id} "
@@ -154,7 +154,7 @@ def serve(app: App, run: Run) -> Run:
     note_trained(app, run)
     leaving = tuple(each for each in line.leaving if each.deployment != run.deployment)
     if old and old.deployment != run.deployment:
-        until = now + app.settings.rollout_grace
+        until = now + app.settings.rollout.grace
         leaving = (*leaving, Leaving(deployment=old.deployment, model=old.model, until=until))
     was = old or line.latest
     serving = Serving(
@@ -176,7 +176,7 @@ def serve(app: App, run: Run) -> Run:
         noticed=None,
         emptied=None,
         removed=None,
-        instances=app.settings.serving_instances,
+        instances=app.settings.serving.instances,
     )
     save_line(app, changed, etag)
     return run

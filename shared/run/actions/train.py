@@ -28,13 +28,13 @@ log = logging.getLogger("droptune.run.actions.train")
 
 def pin(app: App, run: Run) -> Run:
     """Resolves model, component, parameters and GPUs, and refuses what can't run: all before anything is spent."""
-    settings, now = app.settings, app.cloud.blobs.now()
+    settings, now = app.settings.training, app.cloud.blobs.now()
     model = app.cloud.registry.model(run.base_model)
     model.check_retirement(now)
     clusters = [app.cloud.computes.get(name) for name in (settings.cpu_compute, settings.gpu_compute)]
     size = clusters[1].size if clusters[1] else settings.gpu_size
     model.check_size(size, "finetune")
-    model.check_size(settings.serving_size, "inference")
+    model.check_size(app.settings.serving.size, "inference")
     component = app.cloud.registry.component(settings.component)
     parameters, notes = resolve(model.defaults(), run.parameters, component.inputs)
     gpus = gpus_per_node(size, app.cloud.computes.sizes())
@@ -46,7 +46,7 @@ def pin(app: App, run: Run) -> Run:
         parameters=parameters,
         gpus=gpus,
     )
-    several = (several_identities(cluster, Site.of(settings)) for cluster in clusters if cluster)
+    several = (several_identities(cluster, Site.of(app.settings)) for cluster in clusters if cluster)
     notes = (*model.notes(now), *notes, *filter(None, several))
     for note in notes:
         log.warning("run %s: %s", run.id, note)
@@ -54,16 +54,14 @@ def pin(app: App, run: Run) -> Run:
 
 
 def make_computes(app: App, run: Run) -> Run:
-    for name, size in (
-        (app.settings.cpu_compute, app.settings.cpu_size),
-        (app.settings.gpu_compute, app.settings.gpu_size),
-    ):
+    settings = app.settings.training
+    for name, size in ((settings.cpu_compute, settings.cpu_size), (settings.gpu_compute, settings.gpu_size)):
         if app.cloud.computes.get(name) is None:
             most = app.cloud.quota.most_nodes(size)
-            nodes = app.settings.cluster_nodes if most is None else min(app.settings.cluster_nodes, most)
+            nodes = settings.cluster_nodes if most is None else min(settings.cluster_nodes, most)
             # One job has to fit, or its wait for quota would never end: the service says so then.
-            nodes = max(nodes, app.settings.nodes)
-            app.cloud.computes.create(name, size, nodes, app.settings.training_identity)
+            nodes = max(nodes, settings.nodes)
+            app.cloud.computes.create(name, size, nodes, settings.identity)
     return run
 
 
@@ -94,7 +92,7 @@ def queue_up(app: App, run: Run) -> Run:
 
 def train(app: App, run: Run) -> Run:
     """Submits the job. Its files are an immutable copy of the dataset, read through the datastore `prepared`."""
-    settings, pinned = app.settings, _pinned(run)
+    settings, pinned = app.settings.training, _pinned(run)
     request = job_request(
         Purpose(run=run.id, attempt=run.attempt, dataset=run.folder, base_model=run.base_model),
         Recipe(
@@ -141,10 +139,10 @@ def _first_step(app: App, run: Run) -> Step:
             if file
         },
         hub=replace(run.hub, revision=run.hub_commit or run.hub.revision) if run.hub else None,
-        endpoint=app.settings.hub_endpoint,
+        endpoint=app.settings.data.hub_endpoint,
         policy=run.policy,
         facts=facts_of(app, run),
-        told=app.settings.max_rows_shown,
+        told=app.settings.data.max_rows_shown,
     )
     blobs.write(PREPARED, layout.plan(run.prepared), plan.encoded())
     return step(
@@ -156,7 +154,7 @@ def _first_step(app: App, run: Run) -> Step:
             "report": in_datastore(PREPARED, layout.report(run.prepared)),
             "page": in_datastore(PREPARED, layout.report_page(run.prepared)),
         },
-        compute=app.settings.cpu_compute,
+        compute=app.settings.training.cpu_compute,
     )
 
 

@@ -31,7 +31,7 @@ class Recording:
 
 def recorded(stack: Stack) -> Recording:
     """What is asked for while `_played` goes on."""
-    world = World(stack, base_model=BASE_MODEL, create_clusters=True, cleanup_mode="delete")
+    world = World(stack, BASE_MODEL=BASE_MODEL, CREATE_CLUSTERS=True, CLEANUP_MODE="delete")
     try:
         world.control("POST", "/_local/quota", QUOTA)
         world.control("POST", "/_local/ledger", {"storage": True})
@@ -69,13 +69,13 @@ def _played(stage: Stage) -> None:
     run_commands.cancel(stage.app, trains.id)
     assert stage.until(trains).phase is Phase.CANCELLED
     # The job's first step prepares what is big: our own component and environment. It takes the first one's place.
-    world.change(inline_limit_mb=0)
+    world.change(INLINE_LIMIT_MB=0)
     assert _ends(stage, "big", Phase.LIVE).in_job
-    world.change(inline_limit_mb=2048)
+    world.change(INLINE_LIMIT_MB=2048)
     stage.app.cloud.blobs.write(DEAD_LETTERS, "letter.json", b"[]")
     # Nobody calls it: its owner is told, and then the endpoint goes.
     stage.at_rest()
-    world.change(cleanup_target="endpoint", idle_grace=timedelta(0))
+    world.change(CLEANUP_TARGET="endpoint", IDLE_GRACE=timedelta(0))
     world.clock.jump(timedelta(days=2))
 
     def judged() -> bool:

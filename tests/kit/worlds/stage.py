@@ -34,11 +34,6 @@ LOSS = 2.0
 """What the evaluation loss of every job ends at."""
 
 
-def vars_of(settings: Any) -> dict[str, Any]:
-    """A dataclass's fields, not those of what is in it."""
-    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
-
-
 def empty(world: World) -> None:
     """Nothing is under way any more, and no message waits."""
     blobs = world.app.cloud.blobs
@@ -78,9 +73,7 @@ class Stage:
     @property
     def endpoint(self) -> str:
         """The endpoint's name."""
-        settings = self.world.settings
-        scope = (settings.subscription, settings.resource_group, settings.workspace)
-        return naming.endpoint_name(f"{self.folder}/{BASE_MODEL}", *scope)
+        return naming.endpoint_name(f"{self.folder}/{BASE_MODEL}", *self.world.settings.workspace.scope)
 
     # What people do ------------------------------------------------------------------------------------------------
 
@@ -114,7 +107,7 @@ class Stage:
         model = self.app.cloud.models.get(*_parts(run.model))
         assert model
         settings = self.world.settings
-        endpoints.deploy(name, run.deployment, model.id, settings.serving_size, 1, tags_of(run))
+        endpoints.deploy(name, run.deployment, model.id, settings.serving.size, 1, tags_of(run))
         self.world.clock.jump(timedelta(minutes=1))
         eventually(lambda: self.standing() == {run.deployment: "Succeeded"})
         endpoints.set_traffic(name, {run.deployment: 100})

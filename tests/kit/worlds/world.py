@@ -13,7 +13,7 @@ import time
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,6 +31,7 @@ from shared.records.run import Run
 from shared.settings import Settings
 from shared.sweep import sweep
 from tests.kit.paths import ROOT
+from tests.kit.settings import changed
 from tests.kit.waiting import eventually
 from tests.kit.worlds.wire import HostDied, Wire
 
@@ -141,18 +142,16 @@ class Control:
 
 
 class World:
-    """See the module. `settings` are those of Settings by name; what is not given stays as the stack has it."""
+    """See the module. `settings` go by their names in the environment; what is not given stays as the stack has it."""
 
     def __init__(self, stack: Stack, *, hosts: int = 1, sweeps: bool = True, **settings: Any) -> None:
         quick: dict[str, Any] = {
-            "settle": timedelta(0),
-            "poll_interval": timedelta(seconds=20),
-            "rollout_grace": timedelta(minutes=1),
-            "max_jobs_per_day": 1_000_000,
+            "SETTLE_TIME": timedelta(0),
+            "POLL_INTERVAL": timedelta(seconds=20),
+            "ROLLOUT_GRACE": timedelta(minutes=1),
+            "MAX_JOBS_PER_DAY": 1_000_000,
         }
-        known = {each.name for each in fields(Settings)}
-        chosen = {name: value for name, value in (quick | settings).items() if name in known}
-        self.settings = replace(Settings.read(stack.environment), **chosen)
+        self.settings = changed(Settings.read(stack.environment), **quick | settings)
         self.control = Control(stack)
         self.clock = Clock(self.control, self._time_jumped)
         self.hosts = [Host(self.settings, Wire(self._sent, self._written)) for _ in range(hosts)]
@@ -186,8 +185,12 @@ class World:
             host.app.cloud.blobs._seen = None
 
     def change(self, **settings: Any) -> None:
-        """Other settings from now on: all processes begin anew."""
-        self.settings = replace(self.settings, **settings)
+        """Other settings from now on."""
+        self.begin_anew(changed(self.settings, **settings))
+
+    def begin_anew(self, settings: Settings) -> None:
+        """All processes end, and begin with these settings."""
+        self.settings = settings
         for host in (*self.hosts, self.person):
             host.settings = self.settings
             host.reborn()
