@@ -34,6 +34,7 @@ from localcloud.stack import REPO, Stack
 from localcloud.storage import QUEUES
 from shared import naming
 from shared.app import App
+from shared.lifecycle.action import Action
 from shared.lifecycle.phase import WORK, Phase
 from shared.records.layout import DATASETS, DEAD_LETTERS, SLOTS, STATE
 from shared.records.run import Run
@@ -61,7 +62,20 @@ SETTINGS = {
     "AzureFunctionsJobHost__logging__logLevel__default": "Warning",
 }
 ENDED_JOB = ("Completed", "Failed", "Canceled")
-ONCE = ("prepare", "pin", "train", "register", "deploy", "check", "compare", "give_traffic", "serve")
+ONCE = tuple(
+    action.done
+    for action in (
+        Action.PREPARE_DATA,
+        Action.RESOLVE_PLAN,
+        Action.SUBMIT_JOB,
+        Action.REGISTER_MODEL,
+        Action.DEPLOY_MODEL,
+        Action.SMOKE_TEST,
+        Action.COMPARE_ANSWERS,
+        Action.GIVE_TRAFFIC,
+        Action.START_SERVING,
+    )
+)
 """What the history of a run that went live tells, in this order, each once."""
 
 
@@ -226,9 +240,9 @@ def settled(app: App, uploads: int, ledger: Ledger) -> list[Run]:
         ledger.take()
         active = [key for key, _ in app.runs.active()]
         print(f"\r{uploads} uploads, {len(active)} active, {ledger.calls} calls ", end="", file=sys.stderr, flush=True)
-        if not active and len(found := app.runs.recent(2 * uploads)) >= uploads:
+        if not active and len(found := app.runs.summaries(2 * uploads)[0]) >= uploads:
             print(file=sys.stderr)
-            return found
+            return [loaded.record for mark in found if (loaded := app.runs.load(mark.id))]
         if time.monotonic() > late:
             stuck = [loaded.record for key in active if (loaded := app.runs.load(key))]
             raise Wrong("\n".join([f"not settled, {len(active)} runs are active:", *map(told, stuck)]))
@@ -259,14 +273,14 @@ def drained(app: App) -> list[str]:
 
 def check_runs(runs: list[Run], names: set[str]) -> Iterator[str]:
     """One run an upload, each ended, and its history that of a run without a mishap."""
-    found = Counter(run.train.name for run in runs if run.train)
+    found = Counter(name for run in runs if (name := uploaded(run)))
     yield from (f"{name}: {found[name]} runs" for name in sorted(names | found.keys()) if found[name] != 1)
     yield from (f"{name}: nobody uploaded it" for name in sorted(found.keys() - names))
     for run in runs:
         done, phases = [entry.what for entry in run.history], [entry.phase for entry in run.history]
         work = [WORK.index(phase) for phase in phases[:-1] if phase in WORK]
         once = [what for what in done if what in ONCE]
-        if run.phase not in (Phase.LIVE, Phase.SUPERSEDED) or run.ending or run.parked or run.attempt != 1:
+        if run.phase not in (Phase.LIVE, Phase.SUPERSEDED) or run.is_ending or run.parked or run.attempt.number != 1:
             yield f"{told(run)}: it should have gone live, or been superseded"
         elif phases[-1] is not run.phase or len(work) != len(phases) - 1 or work != sorted(work):
             yield f"{told(run)}: its history goes {' '.join(phases)}"
@@ -283,13 +297,13 @@ def check_made(runs: list[Run], history: list[dict[str, Any]]) -> Iterator[str]:
             made[entry["kind"]][entry["name"].rpartition("/")[2].rpartition(":")[2]] += 1
     for run in runs:
         done = {entry.what for entry in run.history}
-        for kind, what, name in (
-            ("jobs", "train", naming.job_name(run.id, run.attempt)),
-            ("models", "register", naming.model_version(run.id, run.attempt)),
-            ("deployments", "deploy", naming.deployment_name(run.id, run.attempt)),
+        for kind, action, name in (
+            ("jobs", Action.SUBMIT_JOB, naming.job_name(run.id, run.attempt.number)),
+            ("models", Action.REGISTER_MODEL, naming.model_version(run.id, run.attempt.number)),
+            ("deployments", Action.DEPLOY_MODEL, naming.deployment_name(run.id, run.attempt.number)),
         ):
             times = made[kind].pop(name, 0)
-            if times != (what in done):
+            if times != (action.done in done):
                 yield f"{told(run)}: {times} {kind} were made for it"
     yield from (f"{kind} {name} is nobody's" for kind, left in made.items() for name in left)
 
@@ -310,12 +324,11 @@ def check_lines(app: App, runs: list[Run], history: list[dict[str, Any]]) -> Ite
             continue
         line = loaded.record
         there = {name for name in standing if name.startswith(f"{line.endpoint}/")}
-        if there != {f"{line.endpoint}/{serving.deployment}"} or traffic.get(line.endpoint) != {
-            serving.deployment: 100
-        }:
+        name = serving.deployed.name
+        if there != {f"{line.endpoint}/{name}"} or traffic.get(line.endpoint) != {name: 100}:
             yield f"line {key}: {there} stand, {traffic.get(line.endpoint)} get the traffic; {told(serving)} should"
-        if line.rollout or line.leaving:
-            yield f"line {key}: rollout {line.rollout!r}, leaving {line.leaving}"
+        if line.rollout or line.retiring:
+            yield f"line {key}: rollout {line.rollout!r}, retiring {line.retiring}"
 
 
 def most_at_once(history: list[dict[str, Any]]) -> int:
@@ -330,8 +343,14 @@ def most_at_once(history: list[dict[str, Any]]) -> int:
 
 def told(run: Run) -> str:
     """A run, as a failed check names it."""
-    why = run.parked or run.waiting or run.reason
-    return f"run {run.id} of {run.train and run.train.name}, {run.phase}{f' ({why})' if why else ''}"
+    said = run.parked or run.waiting
+    why = said.why if said else run.why
+    return f"run {run.id} of {uploaded(run)}, {run.phase}{f' ({why})' if why else ''}"
+
+
+def uploaded(run: Run) -> str:
+    """The name of the dataset that the run was made for."""
+    return run.source.train[0].name if run.source.train else ""
 
 
 def cpu() -> dict[str, float]:

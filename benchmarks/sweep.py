@@ -115,21 +115,24 @@ def finish(app: Any, number: int, azurite: int) -> None:
     import urllib3
 
     from localcloud.environment import ACCOUNT
+    from shared.records.mark import mark_of
 
     token = app.cloud.clients.credential.get_token("https://storage.azure.com/.default").token
     headers = {"Authorization": f"Bearer {token}", "x-ms-version": "2024-11-04", "x-ms-blob-type": "BlockBlob"}
-    record = msgspec.json.encode(_run(app, "rended", ended=True)).replace(b'"rended"', b'"%s"')
+    run = _run(app, "rended", ended=True)
+    record = msgspec.json.encode(run).replace(b'"rended"', b'"%s"')
     tls = os.environ["SSL_CERT_FILE"]
     with urllib3.HTTPSConnectionPool("localhost", azurite, maxsize=FILLERS, ca_certs=tls, timeout=60) as storage:
 
         def put(each: int) -> None:
             key = f"rended{each:010d}"
-            for name, data in (
-                (f"state/runs/{key}.json", record % key.encode()),
-                (f"state/ended/{each:016d}-{key}", b""),
-                (f"datasets/folder-{each}/train.jsonl", ROW),
+            mark = {f"x-ms-meta-{name}": value for name, value in mark_of(replace(run, id=key)).metadata().items()}
+            for name, data, metadata in (
+                (f"state/runs/{key}.json", record % key.encode(), {}),
+                (f"state/ended/{each:016d}-{key}", b"", mark),
+                (f"datasets/folder-{each}/train.jsonl", ROW, {}),
             ):
-                answer = storage.request("PUT", f"/{ACCOUNT}/{name}", body=data, headers=headers)
+                answer = storage.request("PUT", f"/{ACCOUNT}/{name}", body=data, headers=headers | metadata)
                 if answer.status != HTTPStatus.CREATED:
                     raise RuntimeError(f"{name} could not be written: {answer.status} {answer.data[:500]!r}")
 
@@ -139,23 +142,31 @@ def finish(app: Any, number: int, azurite: int) -> None:
 
 def _run(app: Any, key: str, *, ended: bool) -> Any:
     """A run as it is after a training, with a history."""
+    from shared.lifecycle.action import Action
     from shared.lifecycle.phase import Phase
-    from shared.records.run import File, Run
+    from shared.records.base import Order
+    from shared.records.run import Data, File, Run, Source
 
     now = app.cloud.blobs.now() - timedelta(hours=1)
     run = Run(
         id=key,
-        folder="folder",
         line="line",
-        base_model="Phi-4",
-        uploaded=now,
+        order=Order(uploaded=now),
+        source=Source(
+            folder="folder",
+            base_model="Phi-4",
+            train=(File(name="folder/train.jsonl", etag="0x1", size=len(ROW)),),
+        ),
         since=now,
         phase=Phase.TRAINING,
-        train=File(name="folder/train.jsonl", etag="0x1"),
-    )
-    for step in ("prepare", "pin", "make_computes", "train", "register", "make_endpoint", "deploy", "check"):
-        run = run.told(now, step)
-    return run.told(now, "ended", phase=Phase.LIVE) if ended else run
+    ).in_attempt(data=Data(fingerprint="f" * 16, rows={"train": 80}), job=f"{key}-1")
+    for action in (Action.PREPARE_DATA, Action.RESOLVE_PLAN, Action.TAKE_SLOT, Action.BECOME_NEWEST, Action.SUBMIT_JOB):
+        run = run.noted(now, action.done)
+    if not ended:
+        return run
+    for action in (Action.REGISTER_MODEL, Action.MAKE_ENDPOINT, Action.DEPLOY_MODEL, Action.SMOKE_TEST):
+        run = run.noted(now, action.done)
+    return replace(run.noted(now, "ended", phase=Phase.LIVE), outbox=())
 
 
 def measure(ended: int, active: int, rounds: int) -> dict[str, Any]:

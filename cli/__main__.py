@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli import check, fetch
 from cli import commands as asked
@@ -21,6 +21,7 @@ from cli.errors import CliError
 
 if TYPE_CHECKING:
     from cli.client import AppClient
+    from shared.api.schema import GateView, RunSummary, RunView
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,65 +89,90 @@ def _client(options: argparse.Namespace) -> AppClient:
 
 
 def _runs(options: argparse.Namespace) -> int:
+    from cli.client import as_json
+    from shared.dataset.report_page import visible
+
     client = _client(options)
     found = client.runs()
     if options.json:
-        print(json.dumps(found, indent=2))
+        print(as_json(found))
         return 0
-    for folder, files in client.folders().items():
-        print(f"datasets/{folder} waits for {', '.join(files)}")
-    if not found:
+    for folder, files in client.folders().waiting.items():
+        print(f"datasets/{visible(folder)} waits for {visible(', '.join(files))}")
+    if not found.runs:
         print("no runs yet: upload a dataset as datasets/NAME/FILE.jsonl")
-    for run in found:
-        print(f"{run['id']}  {run['phase']:<11}  {run['since'][:19]}  {run['folder']:<24}  {_state(run)}".rstrip())
+    for run in found.runs:
+        status = visible(run.status.partition("\n")[0])
+        print(f"{run.id}  {_did(run):<22}  {_ago(run.since):<10}  {visible(run.folder):<24}  {status}".rstrip())
+    for record in found.unreadable:
+        print(f"{record.id}  can't be read: {record.why}")
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    run = _client(options).run(options.id)
+    from cli.client import as_json, as_number
+
+    view = _client(options).run(options.id)
     if options.json:
-        print(json.dumps(run, indent=2))
+        print(as_json(view))
         return 0
-    print(f"run       {run['id']}, attempt {run['attempt']}: {run['phase']} since {run['since'][:19]}")
-    scores = run.get("scores")
+    run, deployment = view.run, view.deployment
+    print(f"run       {run.id}, attempt {run.attempt}: {_did(run)} {_ago(run.since)}")
     for title, text in (
-        ("dataset", f"{run['folder']} ({(run.get('hub') or run['train'])['name']})"),
-        ("model", run["base_model"]),
-        ("state", _state(run)),
-        ("job", run["job"]),
-        ("made", run["model"]),
-        ("endpoint", run["endpoint"]),
-        ("gate", _scores(scores) if scores else ""),
-        ("approved", run.get("approved", "")),
+        ("dataset", f"{run.folder} ({view.data.address})"),
+        ("model", run.base_model),
+        ("status", run.status),
+        ("job", view.job),
+        ("made", view.model),
+        ("endpoint", deployment.endpoint if deployment else ""),
+        ("gate", _scores(deployment.gate) if deployment and deployment.gate else ""),
+        ("approved", deployment.approved_by if deployment else ""),
+        ("its line", _serves(view)),
     ):
         if text:
             print(f"{title:<9} {text}")
-    for entry in run["history"]:
-        print(f"  {entry['at'][:19]}  {entry['phase']:<11}  {entry['what']}")
-    if run.get("report"):
+    for entry in view.history:
+        print(f"  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.phase:<11}  {entry.what}")
+    if view.report:
         from cli.report import lines
 
-        for line in lines(run["report"]):
+        for line in lines(view.report):
             print(line)
-    for name, points in (run.get("metrics") or {}).items():
+    for name, points in view.metrics.items():
         if "loss" in name and points:
-            print(f"  {name}: {points[0][1]:.3f} (step {points[0][0]}) -> {points[-1][1]:.3f} (step {points[-1][0]})")
+            (first, begun), (last, ended) = points[0], points[-1]
+            print(f"  {name}: {as_number(begun):.3f} (step {first}) -> {as_number(ended):.3f} (step {last})")
     return 0
 
 
-def _state(run: dict[str, Any]) -> str:
-    if run["parked"]:
-        return f"parked: {run['parked']}"
-    if run.get("held") == "approval":
-        return f"waits for you: droptune approve {run['id']}"
-    return f"waits: {run['waiting']}" if run["waiting"] else str(run["reason"])
+def _did(run: RunSummary) -> str:
+    """What the run has come to, or where it is."""
+    return run.outcome or f"is {run.phase}"
 
 
-def _scores(scores: dict[str, Any]) -> str:
+def _ago(at: datetime) -> str:
+    """How long that is past, in the largest unit that it fills."""
+    passed = max(datetime.now(UTC) - at, timedelta(0))
+    for unit, length in (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1))):
+        if passed >= length:
+            return f"{passed // length} {unit} ago"
+    return "just now"
+
+
+def _serves(view: RunView) -> str:
+    """What the run's model line serves now, which may be another one's model."""
+    if view.serves:
+        return "serves what this run made"
+    if view.line_serves is None:
+        return "serves nothing now" if view.run.outcome else ""
+    return f"serves {view.line_serves.model} of run {view.line_serves.run}"
+
+
+def _scores(gate: GateView) -> str:
     """What the gate said: the new version's score, that of the one that serves, and the reason."""
-    live = f"{scores['compared']['live']:.1f} serves" if scores.get("compared") else "nothing served"
-    said = "passed" if scores["passed"] else "stopped"
-    return f"{said}: {scores['score']} {scores['new']:.1f} on {scores['rows']} rows, {live}: {scores['why']}"
+    live = f"{gate.live:.1f} serves" if gate.live is not None else "nothing served"
+    said = "passed" if gate.passed else "stopped"
+    return f"{said}: {gate.score} {gate.new:.1f} on {gate.rows} rows, {live}: {gate.why}"
 
 
 def _demo(options: argparse.Namespace) -> int:

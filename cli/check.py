@@ -298,7 +298,7 @@ def _tell(screen: Screen, asked: Wanted, plan: _Plan, reports: list[Report], sec
         sizes: dict[str, int] = {part: file.size for part, file in each.files.items()}
         show(screen, report, View(sizes=sizes, everything=asked.everything))
     if plan.ignored:
-        screen.heading("Not used")
+        screen.title("Not used")
         told = sorted(plan.ignored.items())
         screen.columns((visible(name), _ignored(name, why)) for name, why in told[:_IGNORED])
         if len(told) > _IGNORED:

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
+from urllib.parse import quote
+
+import msgspec
 
 from cli.errors import CliError
+from shared.api.schema import VERSION, FolderList, LineList, Recovered, RunList, RunView, Told
 
 TIMEOUT = 30.0
+LONG = 600.0
+"""Seconds for what asks Azure for everything."""
 READ = 64 * 1024
 
 
@@ -45,35 +52,34 @@ class AppClient:
             raise CliError(f"no app is running in {state}: start one with `droptune local up`, or name one with --url")
         return cls(url=local.host_url, key=local.function_key)
 
-    def runs(self) -> list[dict[str, Any]]:
-        """The records of the runs that changed last, newest first."""
-        found: list[dict[str, Any]] = self._get("runs")
-        return found
+    def runs(self) -> RunList:
+        """The runs that changed last, newest first."""
+        return self._get("runs", RunList)
 
-    def run(self, run_id: str) -> dict[str, Any]:
+    def run(self, run_id: str) -> RunView:
         """One run, with the report on its data and its job's metrics. Raises CliError when there is none."""
-        found: dict[str, Any] = self._get(f"runs/{run_id}")
-        return found
+        return self._get(f"runs/{quote(run_id, safe='')}", RunView)
 
-    def folders(self) -> dict[str, list[str]]:
-        """Folders that are no run yet: name to the files that each waits for."""
-        found: dict[str, list[str]] = self._get("folders")
-        return found
+    def folders(self) -> FolderList:
+        """Folders that are no run yet, and the files that each waits for."""
+        return self._get("folders", FolderList)
 
-    def lines(self) -> list[dict[str, Any]]:
-        """The lines: what serves, what is idle."""
-        found: list[dict[str, Any]] = self._get("lines")
-        return found
+    def lines(self) -> LineList:
+        """The model lines: what serves, what is idle."""
+        return self._get("lines", LineList)
 
-    def ask(self, path: str, by: str, timeout: float = TIMEOUT) -> dict[str, Any]:
-        """Has a command carried out: `runs/ID/COMMAND`, `lines/ID/COMMAND`, or `recover`; `by`: who asks.
+    def ask(self, path: str, by: str) -> Told:
+        """Has a command carried out: `runs/ID/COMMAND` or `lines/ID/COMMAND`; `by`: who asks.
 
         Raises CliError with the app's reason when it can't be.
         """
-        done: dict[str, Any] = self._get(path, json.dumps({"by": by}).encode(), timeout)
-        return done
+        return self._get(path, Told, _asked(by))
 
-    def _get(self, path: str, body: bytes | None = None, timeout: float = TIMEOUT) -> Any:
+    def recover(self, by: str) -> Recovered:
+        """Has lost records made again. Raises CliError."""
+        return self._get("recover", Recovered, _asked(by), LONG)
+
+    def _get[A](self, path: str, kind: type[A], body: bytes | None = None, timeout: float = TIMEOUT) -> A:
         """The answer to a GET, or to a POST of `body`."""
         if not self.url.startswith(("http://", "https://")):
             raise CliError(f"--url must start with https:// (or http:// on this machine), not {self.url}")
@@ -85,20 +91,31 @@ class AppClient:
             request.add_unredirected_header("Authorization", f"Bearer {self.token}")
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
-                return json.loads(answer.read())
+                return self._known(msgspec.json.decode(answer.read(), type=kind))
         except urllib.error.HTTPError as error:
             why = _reason(error)
             if error.code == 401:
                 raise CliError(self._unknown(why)) from None
-            if why and (body is not None or error.code in (403, 503)):
+            if why and (body is not None or error.code in (403, 409, 503)):
                 raise CliError(why) from None
             if error.code == 404:
                 raise CliError(
                     f"there is no {path.replace('s/', ' ', 1) if '/' in path else path} at {self.url}"
                 ) from None
             raise CliError(f"{self.url}/api/{path} answered {error.code}: see the app's log") from None
+        except msgspec.ValidationError as error:
+            raise CliError(
+                f"{self.url}/api/{path} answers in another version's words ({error}): use the droptune of that app"
+            ) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise CliError(f"{self.url}/api/{path} can't be read: {error}") from None
+
+    def _known[A](self, answer: A) -> A:
+        """The answer, if it is of a version that this command knows. Raises CliError."""
+        version = getattr(answer, "version", VERSION)
+        if version > VERSION:
+            raise CliError(f"{self.url} answers in version {version}, and this droptune knows {VERSION}: update it")
+        return answer
 
     def _unknown(self, why: str) -> str:
         """What to do where the app does not know who asks; `why`: what it says itself, with `API_AUTH=entra`."""
@@ -107,6 +124,20 @@ class AppClient:
         if why:
             return f"{self.url} wants a token in DROPTUNE_TOKEN (docs/api.md says how): {why}"
         return f"{self.url} refuses the key: give it with --key or DROPTUNE_KEY"
+
+
+def as_json(answer: msgspec.Struct) -> str:
+    """An answer as the app has given it, to be read by people and programs."""
+    return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
+
+
+def as_number(value: float | None) -> float:
+    """A metric's value: JSON has none for what is no number, as the loss of a training that diverged."""
+    return math.nan if value is None else value
+
+
+def _asked(by: str) -> bytes:
+    return json.dumps({"by": by}).encode()
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

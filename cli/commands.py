@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -27,8 +26,6 @@ OF_LINES = {
     "unpin": "lets newer versions of a line go live again",
 }
 RECOVER = "makes lost records again from what Azure shows"
-LONG = 600.0
-"""Seconds for `recover`, which asks Azure for everything."""
 
 
 def add(
@@ -53,21 +50,25 @@ def add(
 
 
 def _ask(client: AppClient, kind: str, verb: str, options: argparse.Namespace) -> int:
+    from cli.client import as_json
+
     answer = client.ask(f"{kind}/{quote(options.name, safe='')}/{verb}", _who(options))
-    print(json.dumps(answer, indent=2) if options.json else answer["told"])
+    print(as_json(answer) if options.json else answer.told)
     return 0
 
 
 def _recover(client: AppClient, options: argparse.Namespace) -> int:
-    answer = client.ask("recover", _who(options), timeout=LONG)
+    from cli.client import as_json
+
+    answer = client.recover(_who(options))
     if options.json:
-        print(json.dumps(answer, indent=2))
+        print(as_json(answer))
         return 0
-    for each in answer["rebuilt"]:
+    for each in answer.rebuilt:
         print(f"made again: {each}")
-    for each in answer["told"]:
+    for each in answer.told:
         print(f"note: {each}")
-    if not answer["rebuilt"]:
+    if not answer.rebuilt:
         print("no record is lost that could be made again")
     return 0
 

@@ -49,35 +49,35 @@ def show(screen: Screen, report: Report, view: View) -> None:
     )
     screen.verdict(good=not report.rejected, text=report_page.visible(report.summary))
     if report.by_rule:
-        screen.heading("What is wrong" if report.rejected else "Bad rows, which are left out")
+        screen.title("What is wrong" if report.rejected else "Bad rows, which are left out")
         _counts(screen, report.by_rule)
         screen.gap()
         shown = report.faults if view.everything else report.faults[:TOLD]
         _faults(screen, shown, of=sum(report.by_rule.values()), kept=len(report.faults))
     if report.warnings:
-        screen.heading("Warnings")
+        screen.title("Warnings")
         _counts(screen, report.warnings)
         screen.gap()
         shown = report.warned if view.everything else tuple(_some(report.warned, _WARNED))
         _faults(screen, shown, of=sum(report.warnings.values()), kept=len(report.warned))
     if not report.rejected:
-        screen.heading("Split")
+        screen.title("Split")
         screen.columns(report_page.splits_of(report), right=(1, 2))
     for title, lines in (
         ("Messages a row", report_page.turns_of(report)),
         ("Tokens a row, by estimate", report_page.tokens_of(report)),
     ):
         if lines:
-            screen.heading(title)
+            screen.title(title)
             for line in report_page.bars(lines, _BAR, screen.block):
                 screen.text(line, indent=2)
     if report.longest:
         screen.text(f"The longest row has about {report.longest:,} tokens.", indent=2)
     if report.duplicates:
-        screen.heading("Duplicates")
+        screen.title("Duplicates")
         screen.text(f"{report_page.copies_of(report)} in the same file.", indent=2)
     if report.first_rows:
-        screen.heading("First rows")
+        screen.title("First rows")
         for row in report.first_rows:
             screen.text(_short(row, _FIRST), indent=2)
 

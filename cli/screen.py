@@ -43,7 +43,7 @@ class Screen:
         """Seconds since the start."""
         return time.monotonic() - self._begun
 
-    def heading(self, text: str) -> None:
+    def title(self, text: str) -> None:
         """A chapter begins."""
         self._console.print(f"\n[bold]{escape(text)}[/bold]")
 
@@ -80,7 +80,7 @@ class Screen:
 
     def table(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Two columns."""
-        self.heading(title)
+        self.title(title)
         grid = Table.grid(padding=(0, 2))
         grid.add_column(no_wrap=True)
         grid.add_column()

@@ -15,20 +15,20 @@ from typing import Any, get_args, get_type_hints
 
 from shared.lifecycle.phase import WORK, Phase, refused
 from shared.lifecycle.rules import Do, Go, Poll, Step, Stop, Wait, next_step
-from shared.lifecycle.seen import Check, Deployment, Job, Plan, Rollout, Seen, Upload
+from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, RolloutSeen, Seen, UploadSeen
 
 PAGE = Path(__file__).parents[1] / "docs" / "lifecycle.md"
 LOOKS: dict[Phase, type[Seen]] = {
-    Phase.RECEIVED: Upload,
-    Phase.PREPARED: Plan,
-    Phase.TRAINING: Job,
-    Phase.REGISTERED: Rollout,
-    Phase.DEPLOYING: Deployment,
-    Phase.CHECKING: Check,
+    Phase.RECEIVED: UploadSeen,
+    Phase.PREPARED: PlanSeen,
+    Phase.TRAINING: JobSeen,
+    Phase.REGISTERED: RolloutSeen,
+    Phase.DEPLOYING: DeploymentSeen,
+    Phase.CHECKING: CheckSeen,
 }
 _PROVISIONING = ("Creating", "Updating", "Succeeded", "Failed", "Deleting", "Canceled", None)
 _JOB = ("NotStarted", "Queued", "Running", "CancelRequested", "Completed", "Failed", "Canceled", "NotResponding", None)
-STATES = {(Job, "status"): _JOB, (Rollout, "endpoint"): _PROVISIONING, (Deployment, "state"): _PROVISIONING}
+STATES = {(JobSeen, "status"): _JOB, (RolloutSeen, "endpoint"): _PROVISIONING, (DeploymentSeen, "state"): _PROVISIONING}
 """Fields that hold a state of Azure ML's. Other texts are only looked at for whether they are there."""
 _TOLD = (str, str | None, tuple[str, ...])
 """Types of what is told: a name or a reason, or none. The page shows the field's name for it."""
@@ -92,7 +92,7 @@ def _diagram(steps: dict[Phase, list[Step]]) -> str:
         for step in found:
             to = target(step)
             if to is not None and to is not phase:
-                edges[phase, to] = step.action if isinstance(step, Do) else edges.get((phase, to), "")
+                edges[phase, to] = step.action.done if isinstance(step, Do) else edges.get((phase, to), "")
     for phase in WORK:
         edges.setdefault((phase, refused(phase)), "")
     lines += [
@@ -110,14 +110,18 @@ def _order(edge: tuple[tuple[Phase, Phase], str]) -> tuple[int, int]:
 
 def _section(phase: Phase, steps: list[Step]) -> str:
     does = [
-        f"`{step.action}`{f', then {step.then}' if step.then is not phase else ''}"
+        f"{step.action.doing}{f', then on to {step.then}' if step.then is not phase else ''}"
         for step in steps
         if isinstance(step, Do)
     ]
     goes = [f"on to {step.phase}" for step in steps if isinstance(step, Go)]
     waits = [_waiting(step) for step in steps if isinstance(step, Wait | Poll)]
     ends = [f"{step.phase}: {step.why}" for step in steps if isinstance(step, Stop) and step.why]
-    ends += [f"{refused(phase)}: `{step.action}` was refused for good" for step in steps if isinstance(step, Do)]
+    ends += [
+        f"{refused(phase)}: {step.action.doing}: ‹why it was refused for good›"
+        for step in steps
+        if isinstance(step, Do)
+    ]
     parts = [("Does", does + goes), ("Waits for", waits), ("Ends as", ends)]
     lists = "".join(
         f"\n{title}\n\n{''.join(f'- {each}\n' for each in dict.fromkeys(found))}" for title, found in parts if found
@@ -129,8 +133,8 @@ def _waiting(step: Wait | Poll) -> str:
     match step:
         case Poll(why):
             return f"{why} (looked at again and again)"
-        case Wait(None, why, held):
-            return f"{why} ({'a person' if held in ('approval', 'pin') else 'an event'} wakes it)"
+        case Wait(None, why, hold):
+            return f"{why} ({'a person' if hold in ('approval', 'pin') else 'an event'} wakes it)"
         case Wait(seconds, why):
             return f"{why} (looked at again in {seconds:.0f} s)"
 

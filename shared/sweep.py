@@ -1,16 +1,18 @@
 """The safety net under the events: finds uploads and jobs whose event never came, and wakes runs that are overdue.
 
-Called by a timer. A tick costs a listing of what is active and of Event Grid's dead letters, a look at each, and one at
-either queue: where hosts are behind with its messages, none is added. All datasets are listed once in UPLOADS_SWEEP,
-the jobs of the last days once in REVIEW, for one that runs for nobody; else what has ended is never looked at.
+Called by a timer. A tick costs a listing of what is active and of Event Grid's dead letters, a look at what may be
+overdue, and one at a queue through which somebody would be woken: where hosts are behind with its messages, none is
+added. All datasets are listed once in UPLOADS_SWEEP, the jobs of the last days once in REVIEW, for one that runs for
+nobody; else what has ended is never looked at.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import islice
 
 import msgspec
@@ -23,10 +25,11 @@ from shared.counters import ignored
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.intake.arrivals import look_into, undelivered
 from shared.intake.events import folder_of
-from shared.lifecycle.phase import Phase
+from shared.lifecycle.phase import WORK
 from shared.records import layout
-from shared.records.layout import DATASETS, DEAD_LETTERS, PREPARE_QUEUE, STATE, STEPS_QUEUE, WATERMARK
-from shared.records.run import Run, expired
+from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
+from shared.records.mark import Mark, mark_in, mark_of, unreadable
+from shared.records.store import Open, Unreadable
 from shared.records.tags import RUN
 from shared.run import slots
 
@@ -40,8 +43,6 @@ So are the jobs, for those that no run waits for.
 """
 REMEMBERED = timedelta(days=7)
 """How far back jobs are looked through, beyond MAX_TRAINING_HOURS: not all that there ever were, each hour."""
-PARKED = timedelta(hours=1)
-"""A parked run is tried again so often: what it stumbled over may have been mended, and it may cost money."""
 OVERLAP = timedelta(minutes=15)
 """How much of the time before the last listing the next one looks at again: a big blob is committed late."""
 LETTERS_AT_MOST = 200
@@ -59,17 +60,24 @@ class Watermark:
 
 def sweep(app: App) -> None:
     """One pass over what may have been missed. Doing it twice at once wakes twice and changes nothing."""
-    now = app.cloud.blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
+    blobs = app.cloud.blobs
     try:
-        data, etag = app.cloud.blobs.read(STATE, WATERMARK)
+        data, etag = blobs.read(STATE, WATERMARK)
         mark = msgspec.json.decode(data, type=Watermark)
     except NotFound:
-        mark, etag = Watermark(installed=now, swept=now), None
+        mark, etag = None, None
+    except msgspec.MsgspecError:
+        log.exception(
+            "%s/%s can't be read, and is made anew: uploads from before now are not looked for", STATE, WATERMARK
+        )
+        mark = None
+    now = blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
+    mark = mark or Watermark(installed=now, swept=now)
     after = mark
     review = mark.reviewed is None or now - mark.reviewed >= REVIEW
     _wake_overdue(app, now, review=review)
     if review:
-        _cancel_strays(app, now)
+        _cancel_orphans(app, now)
         after = replace(after, reviewed=now)
     _handle_dead_letters(app)
     if etag and now - mark.swept >= app.settings.schedules.uploads_sweep and _find_uploads(app, mark):
@@ -84,17 +92,33 @@ def sweep(app: App) -> None:
 
 
 def _wake_overdue(app: App, now: datetime, *, review: bool) -> None:
+    working = list(app.runs.open())
+    marks = {found.key: mark for found in working if (mark := mark_in(found.metadata))}
     try:
-        turn = slots.stale(app)
-    except (Transient, Permanent, msgspec.MsgspecError):
+        queue = slots.stale(app, marks)
+    except (Transient, Permanent):
         log.exception("the slots can't be looked at; who waits for one stays where it is")
-        turn = []
-    behind = {queue for queue in (PREPARE_QUEUE, STEPS_QUEUE) if _is_behind(app, queue)}
-    for run_id, _ in app.runs.active():
+        queue = slots.Queue(turn=(), waiting=())
+    behind = cache(lambda name: _is_behind(app, name))
+    for found in working:
+        mark = marks.get(found.key)
         try:
-            _wake_if_overdue(app, run_id, now, turn, behind, review=review)
+            if mark is None or _is_overdue(mark, now, queue, review=review):
+                _wake_if_overdue(app, found, behind, lambda mark: _is_overdue(mark, now, queue, review=review))
         except Exception:
-            log.exception("run %s can't be looked at; the others are", run_id)
+            log.exception("run %s can't be looked at; the others are", found.key)
+
+
+def _is_overdue(mark: Mark, now: datetime, queue: slots.Queue, *, review: bool) -> bool:
+    """Whether something should have happened to the run by itself. A job is always looked at: its event may be lost.
+
+    Of those who wait for a slot slots.json says it; whoever waits for a person is looked at by a `review`.
+    """
+    if mark.id in queue.turn or mark.phase not in WORK:
+        return True
+    if mark.due is not None:
+        return mark.due + MARGIN < now
+    return mark.id not in queue.waiting if mark.hold == "slot" else review
 
 
 def _is_behind(app: App, queue: str) -> bool:
@@ -112,47 +136,35 @@ def _is_behind(app: App, queue: str) -> bool:
     return behind
 
 
-def _wake_if_overdue(
-    app: App, run_id: str, now: datetime, turn: Collection[str], behind: Collection[str], *, review: bool
-) -> None:
-    loaded = app.runs.load(run_id)
+def _wake_if_overdue(app: App, found: Open, behind: Callable[[str], bool], is_overdue: Callable[[Mark], bool]) -> None:
+    """Asks the record, which its marker may be behind: that is put right."""
+    try:
+        loaded = app.runs.load(found.key)
+    except Unreadable as error:
+        log.warning("run %s: %s", found.key, error)
+        app.runs.remark(found, unreadable(found.key, error.version))
+        return
     if loaded is None:
-        app.runs.retire(run_id)
+        app.runs.retire(found.key)
         return
-    run, _ = loaded
-    if queue_of(run.phase) in behind:
-        return
-    parked_until = run.parked_at + PARKED if run.parked and run.parked_at else now
-    if parked_until <= now and (run.phase.ended or _overdue(run, now, turn, review=review)):
+    run, mark = loaded.record, mark_of(loaded.record)
+    app.runs.remark(found, mark.metadata())
+    if is_overdue(mark) and not behind(queue_of(run.phase)):
         log.info("run %s (%s) is overdue: woken", run.id, run.phase)
         wake(app, run)
 
 
-def _overdue(run: Run, now: datetime, turn: Collection[str], *, review: bool) -> bool:
-    """Whether something should have happened by itself. A job is always looked at: its event may be lost.
-
-    `turn`: runs that need not wait for a slot any more. `review`: whether runs that rightly wait are looked at too.
-    """
-    if run.held == "slot" and run.claim is None and run.id in turn:
-        return True
-    if run.claim is not None or run.wake is not None:
-        return expired(run, now, MARGIN)
-    if run.held and not (review or run.ending or run.untold) and not (run.held == "approval" and run.approved):
-        return False
-    return run.phase is Phase.TRAINING or now - run.since > MARGIN
-
-
-def _cancel_strays(app: App, now: datetime) -> None:
+def _cancel_orphans(app: App, now: datetime) -> None:
     """Cancels the jobs that cost money and that no run waits for."""
     overdue = now - timedelta(hours=app.settings.training.max_hours)
     try:
         for job in app.cloud.jobs.active(overdue - REMEMBERED):
-            _cancel_if_stray(app, job, overdue)
+            _cancel_if_orphan(app, job, overdue)
     except (Transient, Permanent) as error:
         log.warning("the jobs can't be looked through now: %s", error)
 
 
-def _cancel_if_stray(app: App, job: JobView, overdue: datetime) -> None:
+def _cancel_if_orphan(app: App, job: JobView, overdue: datetime) -> None:
     """Cancels a job whose run has ended, or is at another attempt.
 
     No job is submitted before its run has a record, so where there is none it was lost, and the job may be all that is
@@ -167,8 +179,8 @@ def _cancel_if_stray(app: App, job: JobView, overdue: datetime) -> None:
             why = "the record of its run is lost, and it takes longer than MAX_TRAINING_HOURS"
         elif loaded.record.phase.ended:
             why = f"its run has ended as {loaded.record.phase}"
-        elif job.name != naming.job_name(loaded.record.id, loaded.record.attempt):
-            why = f"its run is at attempt {loaded.record.attempt}"
+        elif job.name != naming.job_name(loaded.record.id, loaded.record.attempt.number):
+            why = f"its run is at attempt {loaded.record.attempt.number}"
         else:
             return
         app.cloud.jobs.cancel(job.name)

@@ -19,6 +19,7 @@ from shared.api import views
 from shared.app import App
 from shared.intake.arrivals import look_into
 from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.action import Action
 from shared.lifecycle.phase import Phase
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED
@@ -29,8 +30,9 @@ from shared.training.step import code
 from tests.kit.clouds import forget
 from tests.kit.hub import Hub
 from tests.kit.loop import driven, received
-from tests.kit.records import run_of
+from tests.kit.records import changed, run_of
 from tests.kit.rows import chats
+from tests.kit.runs import faults_of
 from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
 
@@ -51,7 +53,13 @@ def small(quick: App) -> App:
 
 def trained(run: Run) -> bool:
     """Whether its model is registered: where these tests stop, for nothing would answer."""
-    return bool(run.model)
+    return bool(run.attempt.model)
+
+
+def rows_of(run: Run) -> int:
+    """How many rows its data have, in all parts."""
+    assert run.attempt.data
+    return sum(run.attempt.data.rows.values())
 
 
 def prepared(app: App, run: Run, name: str) -> bytes:
@@ -65,27 +73,28 @@ def nodes(cloud: Stack, run: Run) -> list[str]:
 
 def steps(app: App, run: Run) -> dict[str, str]:
     """The steps of the run's job that began, with their status."""
-    return {step.display_name: step.status for step in app.cloud.clients.ml.jobs.list(parent_job_name=run.job)}
+    return {step.display_name: step.status for step in app.cloud.clients.ml.jobs.list(parent_job_name=run.attempt.job)}
 
 
 def test_it_is_prepared_by_the_job_as_a_function_would_and_then_trained(
     small: App, quick: App, folder: str, cloud: Stack
 ) -> None:
     run = driven(small, received(small, folder, chats(40)), lambda r: r.phase is Phase.TRAINING)
-    assert run.in_job
-    assert run.rows == {}, "no function has read it"
+    assert run.attempt.in_job
+    assert run.attempt.data is None, "no function has read it"
     done = driven(small, run, trained, 60)
-    assert (done.faults, sum(done.rows.values())) == (0, 40)
+    assert done.attempt.data
+    assert (done.attempt.data.rejected, rows_of(done)) == ("", 40)
     assert nodes(cloud, run) == [small.settings.training.cpu_compute, small.settings.training.gpu_compute]
     assert steps(small, run)["prepare"] == "Completed"
-    fed = cloud.state / "azureml" / "jobs" / run.job / "outputs" / "mlflow_model_folder" / "MLmodel"
-    assert fed.read_text() == f"rows: {done.rows['train']}\n"
-    assert json.loads(prepared(small, run, "report.json"))["splits"] == done.rows
+    fed = cloud.state / "azureml" / "jobs" / run.attempt.job / "outputs" / "mlflow_model_folder" / "MLmodel"
+    assert fed.read_text() == f"rows: {done.attempt.data.rows['train']}\n"
+    assert json.loads(prepared(small, run, "report.json"))["splits"] == done.attempt.data.rows
     assert b"40" in prepared(small, run, "report.md")
 
     inline = driven(quick, received(quick, f"{folder}-inline", chats(40)), lambda r: r.phase is Phase.PREPARED)
-    assert not inline.in_job
-    assert inline.fingerprint == done.fingerprint
+    assert not inline.attempt.in_job
+    assert inline.attempt.fingerprint == done.attempt.fingerprint
     for part in PARTS:
         assert prepared(quick, inline, f"{part}.jsonl") == prepared(small, run, f"{part}.jsonl")
     for each in (done, inline):
@@ -97,12 +106,12 @@ def test_a_bad_one_is_rejected_with_the_report_and_no_gpu_node_is_started(
 ) -> None:
     ended = driven(small, received(small, folder, BAD), lambda r: r.phase.ended, 60)
     assert ended.phase is Phase.REJECTED
-    assert "line 31" in ended.reason
-    assert ended.faults == 2
+    assert "line 31" in ended.why
+    assert faults_of(small, ended) == 2
     _, body = views.run(small, ended.id)
     assert body
     shown = json.loads(body)
-    assert shown["phase"] == "rejected"
+    assert shown["run"]["phase"] == "rejected"
     assert [(fault["line"], fault["rule"]) for fault in shown["report"]["faults"]] == [
         (31, "not_json"),
         (32, "empty_messages"),
@@ -119,20 +128,20 @@ def test_a_step_that_is_killed_is_a_failed_job_and_no_rejection(small: App, fold
     def process() -> psutil.Process | None:
         for each in psutil.process_iter(["cmdline"]):
             line = each.info["cmdline"] or []
-            if "shared.dataset.job_step" in line and any(f"/jobs/{run.job}/" in argument for argument in line):
+            if "shared.dataset.job_step" in line and any(f"/jobs/{run.attempt.job}/" in argument for argument in line):
                 return each
         return None
 
     os.kill(eventually(process, every=0.01).pid, signal.SIGKILL)
     ended = driven(small, run, lambda r: r.phase.ended, 60)
     assert ended.phase is Phase.FAILED
-    assert "status code -9" in ended.reason
+    assert "status code -9" in ended.why
     assert nodes(cloud, ended) == [small.settings.training.cpu_compute]
     assert small.cloud.blobs.head(PREPARED, f"{run.prepared}/report.json") is None
 
 
 def test_data_that_change_before_there_is_a_job_end_the_run(small: App, folder: str, cloud: Stack) -> None:
-    run = driven(small, received(small, folder, chats(40)), lambda r: r.in_job)
+    run = driven(small, received(small, folder, chats(40)), lambda r: r.attempt.in_job)
     small.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", chats(41))
     ended = driven(small, run, lambda r: r.phase.ended)
     assert ended.phase is Phase.SUPERSEDED
@@ -145,7 +154,7 @@ def test_data_that_change_before_the_job_has_read_them_end_the_run(
     small: App, folder: str, overwritten: bytes | None
 ) -> None:
     run = driven(small, received(small, folder, chats(40)), lambda r: r.phase is Phase.PREPARED)
-    for action in ("pin", "make_computes"):
+    for action in (Action.RESOLVE_PLAN, Action.MAKE_CLUSTERS):
         run = ACTIONS[action](small, run)
     if overwritten is None:
         small.cloud.blobs.delete(DATASETS, f"{folder}/train.jsonl")
@@ -153,23 +162,23 @@ def test_data_that_change_before_the_job_has_read_them_end_the_run(
         small.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", overwritten)
     loaded = small.runs.load(run.id)
     assert loaded
-    started = ACTIONS["train"](small, run)  # as if the last look had been just before
+    started = ACTIONS[Action.SUBMIT_JOB](small, run)  # as if the last look had been just before
     small.runs.save(replace(started, phase=Phase.TRAINING), loaded.etag)
     ended = driven(small, run, lambda r: r.phase.ended, 60)
     assert ended.phase is Phase.SUPERSEDED
-    assert f"{folder}/train.jsonl" in ended.reason
+    assert f"{folder}/train.jsonl" in ended.why
 
 
 @pytest.mark.thorough
 def test_data_that_change_after_that_do_no_harm(small: App, folder: str) -> None:
     run = driven(small, received(small, folder, chats(40)), lambda r: r.phase is Phase.TRAINING)
-    eventually(lambda: (job := small.cloud.jobs.get(run.job)) and job.status == "Completed", 60)
+    eventually(lambda: (job := small.cloud.jobs.get(run.attempt.job)) and job.status == "Completed", 60)
     report = small.cloud.blobs.head(PREPARED, f"{run.prepared}/report.json")
     assert report
     eventually(lambda: small.cloud.blobs.now() >= report.last_modified + timedelta(seconds=1))
     small.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", chats(41))
     done = driven(small, run, trained, 60)
-    assert sum(done.rows.values()) == 40
+    assert rows_of(done) == 40
     small.runs.retire(done.id)
 
 
@@ -181,15 +190,15 @@ def test_names_policy_and_model_reach_the_step_and_unchanged_code_is_uploaded_on
     spec = f"train: {json.dumps(name)}\non_bad_rows: drop\nmin_rows: 40\n".encode()
     run = received(small, folder, spec=spec)
     done = driven(small, run, trained, 60)
-    assert sum(done.rows.values()) == 40
+    assert rows_of(done) == 40
     assert json.loads(prepared(small, run, "report.json"))["by_rule"] == {"not_json": 1}
-    assert json.loads(prepared(small, run, "plan.json"))["facts"] == {"context": 4096, "tools": False}
+    assert json.loads(prepared(small, run, "task.json"))["facts"] == {"context": 4096, "tools": False}
     after = small.cloud.blobs.head(PREPARED, layout.code(code()[0]))
     assert after
     assert before is None or before == after
     advance(small, done.id, None)
     small.runs.retire(done.id)
-    assert run_of(small, done.id).in_job
+    assert run_of(small, done.id).attempt.in_job
 
 
 @pytest.mark.thorough
@@ -207,10 +216,10 @@ def test_a_source_on_the_hub_is_read_by_the_step_at_the_run_s_commit(small: App,
         (run_id,) = datasets_of(read_folder(app, folder))
         loaded = app.runs.load(run_id)
         assert loaded
-        big = replace(loaded.record, in_job=True, hub_commit=commit, phase=Phase.PREPARED)
+        big = changed(loaded.record, in_job=True, hub_commit=commit, phase=Phase.PREPARED)
         app.runs.save(big, loaded.etag)
         done = driven(app, big, trained, 60)
-    assert sum(done.rows.values()) == 40
+    assert rows_of(done) == 40
     assert b"Question" in prepared(app, done, "test.jsonl")
     app.runs.retire(done.id)
 
@@ -220,9 +229,9 @@ def test_the_limit_counts_all_files_of_the_run(quick: App, folder: str) -> None:
     limit = 1.5 * len(data) / 1024**2
     app = with_settings(quick, INLINE_LIMIT_MB=limit)
     alone = driven(app, received(app, folder, data), lambda r: r.phase is Phase.PREPARED)
-    assert not alone.in_job
+    assert not alone.attempt.in_job
     app.cloud.blobs.write(DATASETS, f"{folder}-2/test.jsonl", data)
     both = driven(app, received(app, f"{folder}-2", data), lambda r: r.phase is Phase.PREPARED)
-    assert both.in_job
+    assert both.attempt.in_job
     for each in (alone, both):
         app.runs.retire(each.id)

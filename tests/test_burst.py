@@ -14,9 +14,11 @@ from benchmarks import burst
 from shared import naming
 from shared.app import App
 from shared.lifecycle.phase import WORK, Phase
+from shared.records.base import Order
 from shared.records.layout import STATE
-from shared.records.line import Line, Serving
-from shared.records.run import Entry, File, Run
+from shared.records.line import Line, Serving, Standing
+from shared.records.run import Attempt, Deployed, Ending, Entry, File, Run, Source
+from tests.kit.records import changed
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 NAME = "burst-0/train-{}.jsonl"
@@ -31,19 +33,24 @@ class Burst:
         self.names = {NAME.format(number) for number in range(2)}
         older, newer = self.runs
         self.history = [*self._made(older), self._traffic(older), *self._made(newer), self._traffic(newer)]
-        self.history.append(self._entry("deployments", f"{self.endpoint}/{older.deployment}", "Deleted"))
+        self.history.append(self._entry("deployments", f"{self.endpoint}/{older.deployed.name}", "Deleted"))
         self.app = app
 
     def found(self) -> list[str]:
         """All that the checks find."""
         newest = max(self.runs, key=lambda run: run.order)
         serving = Serving(
-            run=newest.id, deployment=newest.deployment, model="m:1", fingerprint="f", since=AT, uploaded=AT
+            run=newest.id,
+            deployment=newest.deployed.name,
+            model="m:1",
+            fingerprint="f",
+            since=AT,
+            order=Order(uploaded=AT),
         )
         loaded = self.app.lines.load(self.line)
         if not loaded:
-            line = Line(id=self.line, folder="burst-0", base_model="Phi-4", endpoint=self.endpoint, serving=serving)
-            self.app.lines.create(line)
+            line = Line(id=self.line, folder="burst-0", base_model="Phi-4", endpoint=self.endpoint)
+            self.app.lines.create(replace(line, serving=serving, state=Standing()))
         try:
             return [
                 *burst.check_runs(self.runs, self.names),
@@ -53,9 +60,9 @@ class Burst:
         finally:
             self.app.cloud.blobs.delete(STATE, f"standing/{self.line}")
 
-    def change(self, number: int, **changes: Any) -> None:
+    def change(self, which: int, **changes: Any) -> None:
         """Another run in the place of that one."""
-        self.runs[number] = replace(self.runs[number], **changes)
+        self.runs[which] = changed(self.runs[which], **changes)
 
     def _live(self, number: int) -> Run:
         run_id = f"r{uuid4().hex[:15]}"
@@ -63,14 +70,13 @@ class Burst:
         told = [Entry(at=AT, phase=phase, what=what) for phase, what in zip(phases, burst.ONCE, strict=True)]
         return Run(
             id=run_id,
-            folder="burst-0",
             line=self.line,
-            base_model="Phi-4",
-            uploaded=AT + timedelta(minutes=number),
+            order=Order(uploaded=AT + timedelta(minutes=number)),
+            source=Source(folder="burst-0", base_model="Phi-4", train=(a_file(number),)),
             since=AT,
             phase=Phase.LIVE,
-            train=File(name=NAME.format(number), etag="0x1"),
-            deployment=naming.deployment_name(run_id, 1),
+            attempt=Attempt(deployed=Deployed(endpoint=self.endpoint, name=naming.deployment_name(run_id, 1))),
+            ending=Ending(phase=Phase.LIVE, why="answers"),
             history=(*told, Entry(at=AT, phase=Phase.LIVE, what="answers")),
         )
 
@@ -78,15 +84,19 @@ class Burst:
         return [
             self._entry("jobs", naming.job_name(run.id, 1), "NotStarted"),
             self._entry("models", f"m:{naming.model_version(run.id, 1)}", "Created"),
-            self._entry("deployments", f"{self.endpoint}/{run.deployment}", "Creating"),
+            self._entry("deployments", f"{self.endpoint}/{run.deployed.name}", "Creating"),
         ]
 
     def _traffic(self, run: Run) -> dict[str, Any]:
-        return {"kind": "traffic", "name": self.endpoint, "traffic": {run.deployment: 100}}
+        return {"kind": "traffic", "name": self.endpoint, "traffic": {run.deployed.name: 100}}
 
     @staticmethod
     def _entry(kind: str, name: str, state: str) -> dict[str, Any]:
         return {"kind": kind, "name": name, "state": state}
+
+
+def a_file(number: int) -> File:
+    return File(name=NAME.format(number), etag="0x1", size=1)
 
 
 def lost(made: Burst) -> str:
@@ -95,7 +105,7 @@ def lost(made: Burst) -> str:
 
 
 def doubled(made: Burst) -> str:
-    made.change(0, train=File(name=NAME.format(1), etag="0x1"))
+    made.change(0, train=(a_file(1),))
     return f"{NAME.format(1)}: 2 runs"
 
 
@@ -105,7 +115,7 @@ def failed(made: Burst) -> str:
 
 
 def tried_again(made: Burst) -> str:
-    made.change(0, attempt=2)
+    made.change(0, number=2)
     return "it should have gone live, or been superseded"
 
 
@@ -133,7 +143,7 @@ def nobodys_model(made: Burst) -> str:
 
 def older_serves(made: Burst) -> str:
     made.found()
-    made.change(0, uploaded=AT + timedelta(hours=1))
+    made.change(0, order=Order(uploaded=AT + timedelta(hours=1)))
     return "the newest of"
 
 

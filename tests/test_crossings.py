@@ -20,14 +20,15 @@ from shared.api import run_commands
 from shared.app import App
 from shared.intake.arrivals import look_into
 from shared.intake.folder import datasets_of, read_folder
+from shared.lifecycle.action import Action
 from shared.lifecycle.phase import Phase
-from shared.lifecycle.seen import Rollout
+from shared.lifecycle.seen import RolloutSeen
 from shared.line.access import held_by
 from shared.messages import park
-from shared.records.base import Wake
+from shared.records.base import Order, Wake
 from shared.records.layout import DATASETS
-from shared.records.line import Heading, Leaving, Line, Serving
-from shared.records.run import Run
+from shared.records.line import Empty, Line, Newest, Retiring, Serving, Standing, TearingDown
+from shared.records.run import Data, Deployed, Ending, Restores, Run, Source
 from shared.run import slots, turn
 from shared.run.actions import ACTIONS
 from shared.run.ending import release
@@ -36,7 +37,7 @@ from shared.run.observe import OBSERVE
 from shared.run.slots import free_slot
 from shared.serving.gate import Promotion
 from tests.kit.loop import driven
-from tests.kit.records import events_of, line_of, run_of, woken
+from tests.kit.records import changed, events_of, line_of, run_of, woken
 from tests.kit.rows import chats
 from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
@@ -44,21 +45,25 @@ from tests.kit.waiting import eventually
 
 def a_run(app: App, key: str, phase: Phase, **changes: Any) -> Run:
     now = app.cloud.blobs.now()
-    run = Run(id=f"r{key}", folder=f"faq-{key}", line=f"l{key}", base_model="Phi-4", uploaded=now, since=now)
-    run = replace(run, phase=phase, **changes)
+    order, source = Order(uploaded=now), Source(folder=f"faq-{key}", base_model="Phi-4")
+    run = Run(id=f"r{key}", line=f"l{key}", order=order, source=source, phase=phase, since=now)
+    run = changed(run, **changes)
     assert app.runs.create(run)
     return run
 
 
 def a_line(app: App, key: str, **changes: Any) -> Line:
-    line = replace(Line(id=f"l{key}", folder=f"faq-{key}", base_model="Phi-4", endpoint=f"faq-{key}"), **changes)
+    line = Line(id=f"l{key}", folder=f"faq-{key}", base_model="Phi-4", endpoint=f"faq-{key}")
+    if "serving" in changes:
+        line = replace(line, state=Standing())
+    line = replace(line, **changes)
     assert app.lines.create(line)
     return line
 
 
 def serving(app: App, run: str, model: str) -> Serving:
     now = app.cloud.blobs.now()
-    return Serving(run=run, deployment=f"{run}-1", model=model, fingerprint="f", since=now, uploaded=now)
+    return Serving(run=run, deployment=f"{run}-1", model=model, fingerprint="f", since=now, order=Order(uploaded=now))
 
 
 def test_training_sets_of_the_same_moment_leave_each_other_alone(app: App, key: str) -> None:
@@ -72,12 +77,12 @@ def test_training_sets_of_the_same_moment_leave_each_other_alone(app: App, key: 
     assert one.order == two.order
     try:
         for run in (one, two):
-            driven(busy, run, lambda r: r.held == "slot")
+            driven(busy, run, lambda r: r.hold == "slot")
         before = (woken(app, one), woken(app, two))
         for run in (one, two):
             advance(busy, run.id, None)
         assert (woken(app, one), woken(app, two)) == before
-        assert run_of(busy, one.id).held == run_of(busy, two.id).held == "slot"
+        assert run_of(busy, one.id).hold == run_of(busy, two.id).hold == "slot"
     finally:
         for run in (one, two):
             slots.free(app, run.id)
@@ -87,15 +92,16 @@ def test_training_sets_of_the_same_moment_leave_each_other_alone(app: App, key: 
 def test_a_deployment_that_is_taken_again_is_not_lost_by_a_crash(app: App, key: str) -> None:
     """It dies after the line was saved and before the run was: what serves again must not be forgotten, nor doubled."""
     now = app.cloud.blobs.now()
-    run = a_run(app, key, Phase.REGISTERED, origin="r1", model="m:1", fingerprint="f")
-    old = Leaving(deployment="r1-1", model="m:1", until=now + timedelta(minutes=5))
-    other = Leaving(deployment="r0-1", model="m:0", until=now + timedelta(minutes=5))
-    a_line(app, key, leaving=(old, other), serving=serving(app, "r2", "m:2"))
-    ACTIONS["deploy"](app, run)
-    redone = ACTIONS["deploy"](app, run)
-    assert redone.deployment == "r1-1"
-    ACTIONS["serve"](app, redone)
-    assert [each.deployment for each in line_of(app, f"l{key}").leaving] == ["r0-1", "r2-1"]
+    restores = Restores(run="r1", instead_of="r2", rollback=True)
+    run = a_run(app, key, Phase.REGISTERED, restores=restores, model="m:1", data=Data(fingerprint="f"))
+    old = Retiring(deployment="r1-1", model="m:1", until=now + timedelta(minutes=5))
+    other = Retiring(deployment="r0-1", model="m:0", until=now + timedelta(minutes=5))
+    a_line(app, key, retiring=(old, other), serving=serving(app, "r2", "m:2"))
+    ACTIONS[Action.DEPLOY_MODEL](app, run)
+    redone = ACTIONS[Action.DEPLOY_MODEL](app, run)
+    assert redone.deployed.name == "r1-1"
+    ACTIONS[Action.START_SERVING](app, redone)
+    assert [each.deployment for each in line_of(app, f"l{key}").retiring] == ["r0-1", "r2-1"]
     app.cloud.blobs.delete("state", f"active/{run.id}")
 
 
@@ -103,12 +109,14 @@ def test_a_deployment_that_is_taken_again_is_not_lost_by_a_crash(app: App, key: 
 def test_an_end_waits_until_what_was_just_made_can_be_seen(app: App, key: str, phase: Phase, told: str) -> None:
     """Azure answers 404 for what it has just made: it would stay, and cost money, if that were believed."""
     name = naming.job_name(f"r{key}", 1)
-    run = a_run(app, key, phase, job=name, deployment=name, endpoint=f"faq-{key}", ending=Phase.CANCELLED)
+    deployed, ending = Deployed(endpoint=f"faq-{key}", name=name), Ending(phase=Phase.CANCELLED, why="by ann")
+    run = a_run(app, key, phase, job=name, deployed=deployed, ending=ending)
     a_line(app, key, rollout=run.id)
     advance(app, run.id, None)
     waiting = run_of(app, run.id)
     assert waiting.phase is phase
-    assert told in waiting.waiting
+    assert waiting.waiting
+    assert told in waiting.waiting.why
     assert waiting.wake
     loaded = app.runs.load(run.id)
     assert loaded
@@ -124,7 +132,7 @@ def test_a_cancellation_during_long_work_is_in_the_history(app: App, key: str, m
     app.cloud.blobs.write(DATASETS, f"faq-{key}/train.jsonl", chats(20))
     look_into(settled, f"faq-{key}")
     (run_id,) = datasets_of(read_folder(app, f"faq-{key}"))
-    prepare = ACTIONS["prepare"]
+    prepare = ACTIONS[Action.PREPARE_DATA]
 
     def long(app: App, run: Run) -> Run:
         run_commands.cancel(app, run.id, by="ann")
@@ -132,11 +140,12 @@ def test_a_cancellation_during_long_work_is_in_the_history(app: App, key: str, m
         eventually(lambda: run_of(app, run.id).claim != cancelled)
         return prepare(app, run)
 
-    monkeypatch.setitem(ACTIONS, "prepare", long)
+    monkeypatch.setitem(ACTIONS, Action.PREPARE_DATA, long)
     advance(settled, run_id, None)
     ended = run_of(app, run_id)
     assert ended.phase is Phase.CANCELLED
-    assert [each.what for each in ended.history][-3:] == ["cancelled by ann", "prepare", "cancelled by ann"]
+    told = [each.what for each in ended.history]
+    assert told[-3:] == ["cancelled by ann", Action.PREPARE_DATA.done, "cancelled by ann"]
 
 
 def test_a_poisoned_message_parks_its_run_although_somebody_changes_that_meanwhile(
@@ -153,59 +162,62 @@ def test_a_poisoned_message_parks_its_run_although_somebody_changes_that_meanwhi
         eventually(lambda: cloud.control("GET", "/_local/faults")[0]["taken"])  # from here on it is on its way
         loaded = app.runs.load(run.id)
         assert loaded
-        app.runs.save(replace(loaded.record, notes=("somebody was here",)), loaded.etag)
+        app.runs.save(changed(loaded.record, model="somebody:1"), loaded.etag)
     finally:
         worker.join()
         cloud.control("DELETE", "/_local/faults")
-    parked = run_of(app, run.id)
-    assert f"poison/run-steps/{key}" in parked.parked
-    assert parked.notes == ("somebody was here",)
+    after = run_of(app, run.id)
+    assert after.parked
+    assert f"poison/run-steps/{key}" in after.parked.why
+    assert after.attempt.model == "somebody:1"
     assert [event["type"] for event in events_of(cloud, run)] == ["Droptune.Run.Parked"]
     app.cloud.blobs.delete("state", f"active/{run.id}")
 
 
 def test_a_pin_does_not_stop_a_rollout_that_has_begun(app: App, key: str) -> None:
-    """It holds the line's place: were it to wait for the pin, no rollback could begin, and what leaves would stay."""
+    """It holds the line's place: were it to wait for the pin, no rollback could begin, and what retires would stay."""
     run = a_run(app, key, Phase.REGISTERED, model="m:2")
-    line = a_line(app, key, pinned="ann", serving=serving(app, "r1", "m:1"))
+    line = a_line(app, key, pinned_by="ann", serving=serving(app, "r1", "m:1"))
     seen = OBSERVE[Phase.REGISTERED](app, run)
-    assert isinstance(seen, Rollout)
-    assert seen.pinned == "ann"
+    assert isinstance(seen, RolloutSeen)
+    assert seen.pinned_by == "ann"
     loaded = app.lines.load(line.id)
     assert loaded
     app.lines.save(replace(line, rollout=run.id), loaded.etag)
     seen = OBSERVE[Phase.REGISTERED](app, run)
-    assert isinstance(seen, Rollout)
-    assert seen.pinned == ""
+    assert isinstance(seen, RolloutSeen)
+    assert seen.pinned_by == ""
     app.cloud.blobs.delete("state", f"active/{run.id}")
 
 
 def test_a_pin_keeps_nothing_where_nothing_serves(app: App, key: str) -> None:
     """What it was pinned to was torn down: new versions would wait for ever."""
     run = a_run(app, key, Phase.REGISTERED, model="m:2")
-    a_line(app, key, pinned="ann", emptied=app.cloud.blobs.now())
+    a_line(app, key, pinned_by="ann", state=Empty(since=app.cloud.blobs.now()))
     seen = OBSERVE[Phase.REGISTERED](app, run)
-    assert isinstance(seen, Rollout)
-    assert seen.pinned == ""
+    assert isinstance(seen, RolloutSeen)
+    assert seen.pinned_by == ""
     app.cloud.blobs.delete("state", f"active/{run.id}")
 
 
 def test_a_rollback_without_spare_instances_that_fails_brings_back_what_it_took_away(app: App, key: str) -> None:
     promotion = Promotion(strategy="replace")
-    run = a_run(app, key, Phase.REGISTERED, origin="r1", model="m:1", promotion=promotion, ending=Phase.FAILED)
+    restores = Restores(run="r1", instead_of="r2", rollback=True)
+    ending = Ending(phase=Phase.FAILED, why="no instances")
+    run = a_run(app, key, Phase.REGISTERED, restores=restores, model="m:1", promotion=promotion, ending=ending)
     bad = serving(app, "r2", "m:2")
     a_line(app, key, rollout=run.id, latest=bad, displaced=bad)
     assert release(app, run) == ""
     back = [
         each
         for each, _ in app.runs.active()
-        if (found := run_of(app, each)).line == run.line and each != run.id and found.model == "m:2"
+        if (found := run_of(app, each)).line == run.line and each != run.id and found.attempt.model == "m:2"
     ]
     assert len(back) == 1
     assert line_of(app, f"l{key}").rollout == back[0], "nothing that waited comes between"
     # Its own failure brings nothing back: the same model would go round in circles.
     again = run_of(app, back[0])
-    assert release(app, replace(again, ending=Phase.FAILED)) == ""
+    assert release(app, replace(again, ending=ending)) == ""
     assert [each for each, _ in app.runs.active() if run_of(app, each).line == run.line] == sorted([run.id, again.id])
     for each in (run, again):
         app.cloud.blobs.delete("state", f"active/{each.id}")
@@ -217,7 +229,7 @@ def test_a_timer_that_came_is_over_although_the_clock_goes_back(
     """The storage service has many clocks: were the old timer taken for a live one, only the sweep would help."""
     now = app.cloud.blobs.now()
     run = a_run(app, key, Phase.REGISTERED, model="m:1", wake=Wake(token="old", due=now))
-    a_line(app, key, tearing_down=True)
+    a_line(app, key, state=TearingDown(whole=False))
     clocks = chain([now], repeat(now - timedelta(seconds=2)))
     monkeypatch.setattr(type(app.cloud.blobs), "now", lambda _: next(clocks))
     advance(app, run.id, "old")
@@ -228,14 +240,14 @@ def test_a_timer_that_came_is_over_although_the_clock_goes_back(
 
 
 @pytest.mark.parametrize(("phase", "times"), [(Phase.TRAINING, 1), (Phase.FAILED, 0)])
-def test_who_leads_wakes_the_one_before_if_there_is_anything_left_for_it_to_do(
+def test_who_is_newest_wakes_the_one_before_if_there_is_anything_left_for_it_to_do(
     app: App, key: str, phase: Phase, times: int
 ) -> None:
     before = a_run(app, f"{key}b", phase)
     run = a_run(app, key, Phase.PREPARED)
-    a_line(app, key, heading=Heading(run=before.id, uploaded=run.uploaded - timedelta(hours=1)))
-    ACTIONS["lead"](app, run)
-    assert line_of(app, f"l{key}").heading == Heading(run=run.id, uploaded=run.uploaded)
+    a_line(app, key, newest=Newest(run=before.id, order=Order(uploaded=run.order.uploaded - timedelta(hours=1))))
+    ACTIONS[Action.BECOME_NEWEST](app, run)
+    assert line_of(app, f"l{key}").newest == Newest(run=run.id, order=run.order)
     assert woken(app, before) == times
     for each in (before, run):
         app.cloud.blobs.delete("state", f"active/{each.id}")
@@ -244,15 +256,15 @@ def test_who_leads_wakes_the_one_before_if_there_is_anything_left_for_it_to_do(
 def test_a_record_that_somebody_broke_stops_no_other_run(app: App, key: str) -> None:
     """It waits for a slot, and is the one that trains: who frees the slot, or comes after it, goes on all the same."""
     run = a_run(app, key, Phase.PREPARED)
-    before = Heading(run=f"b{key}", uploaded=run.uploaded - timedelta(hours=1))
-    line = a_line(app, key, heading=before, rollout=before.run)
+    before = Newest(run=f"b{key}", order=Order(uploaded=run.order.uploaded - timedelta(hours=1)))
+    line = a_line(app, key, newest=before, rollout=before.run)
     app.cloud.blobs.write("state", f"runs/{before.run}.json", b"{")
     slots.take(with_settings(app, MAX_ACTIVE_JOBS=0), before.run)
     free_slot(app, run)
-    assert ACTIONS["lead"](app, run) == run
-    heading = line_of(app, f"l{key}").heading
-    assert heading
-    assert heading.run == run.id
+    assert ACTIONS[Action.BECOME_NEWEST](app, run) == run
+    newest = line_of(app, f"l{key}").newest
+    assert newest
+    assert newest.run == run.id
     assert "can't be read" in held_by(app, line, run), "what it has on the endpoint is not known"
     slots.free(app, before.run)
     for blob in (f"runs/{before.run}.json", f"active/{run.id}"):

@@ -18,6 +18,7 @@ from shared.records import layout
 from shared.records.layout import PREPARED
 from tests.kit.hub import Hub, ultrachat
 from tests.kit.records import run_of
+from tests.kit.runs import recent
 
 STEPS = """
 import os, sys
@@ -41,15 +42,17 @@ def test_a_source_in_finetune_yaml_is_read_at_one_commit(quick: App, folder: str
         spec = f"source: {name}\nsplits: {{train: train_sft, test: test_sft}}\npercent: 20\nmin_rows: 50\n"
         quick.cloud.blobs.write("datasets", f"{folder}/finetune.yaml", spec.encode())
         look_into(quick, folder)
-        (run_id,) = {run.id for run in quick.runs.recent(100) if run.folder == folder}
+        (run_id,) = {run.id for run in recent(quick, 100) if run.source.folder == folder}
         environment = cloud.environment | {"HF_ENDPOINT": hub.url}
         subprocess.run([sys.executable, "-c", STEPS, run_id], env=environment, check=True, timeout=120)
     run = run_of(quick, run_id)
-    assert (run.phase, run.reason) == (Phase.PREPARED, "")
-    assert run.hub_commit == repo.branches["main"]
-    assert run.rows["test"] == 10, "a fifth of test_sft"
-    assert run.rows["train"] + run.rows["validation"] == 94, "a fifth of train_sft, of which validation was cut"
+    data = run.attempt.data
+    assert data
+    assert (run.phase, run.why, data.rejected) == (Phase.PREPARED, "", "")
+    assert run.source.hub_commit == repo.branches["main"]
+    assert data.rows["test"] == 10, "a fifth of test_sft"
+    assert data.rows["train"] + data.rows["validation"] == 94, "a fifth of train_sft, of which validation was cut"
     for part in PARTS:
-        data, _ = quick.cloud.blobs.read(PREPARED, layout.part_of(run.prepared, part))
-        assert [set(json.loads(line)) for line in data.splitlines()] == [{"messages"}] * run.rows[part]
+        rows, _ = quick.cloud.blobs.read(PREPARED, layout.part_of(run.prepared, part))
+        assert [set(json.loads(line)) for line in rows.splitlines()] == [{"messages"}] * data.rows[part]
     quick.runs.retire(run_id)

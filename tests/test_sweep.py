@@ -15,17 +15,27 @@ import pytest
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared import naming
+from shared.api import views
+from shared.api.schema import RunList
 from shared.app import App
+from shared.cloud.blobs import BlobInfo
 from shared.counters import ignored_so_far
-from shared.lifecycle.phase import ENDED, Phase
-from shared.records.base import Notice, Wake
+from shared.errors import Transient
+from shared.lifecycle.action import Action
+from shared.lifecycle.phase import ENDED, Hold, Phase
+from shared.lifecycle.slots import TICK, Limits, Slots, place
+from shared.records import layout
+from shared.records.base import Notice, Order, Wake
 from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
-from shared.records.run import File, Run
+from shared.records.run import Approval, Data, Deployed, Ending, File, Parked, Plan, Run, Source, Waiting
 from shared.run import slots
 from shared.sweep import Watermark, sweep
 from tests.kit.clouds import forget
 from tests.kit.jobs import submitted
+from tests.kit.own_runs import OwnRuns
+from tests.kit.records import changed
 from tests.kit.rows import ROW
+from tests.kit.runs import recent
 from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
 
@@ -40,21 +50,28 @@ def app(app: App) -> Iterator[App]:
     forget(app)
 
 
+CHECKED = Deployed(endpoint="e", name="d")
+
+
+def held(hold: Hold) -> Waiting:
+    return Waiting(why="something", hold=hold)
+
+
 def a_run(app: App, folder: str, phase: Phase, late: timedelta | None = None, **changes: Any) -> Run:
     """A run that came to its phase a while ago, whose timer should have come `late` ago; None: it has none."""
     now = app.cloud.blobs.now()
     run = Run(
         id=f"r{uuid4().hex[:15]}",
-        folder=folder,
         line="l1",
-        base_model="Phi-4",
-        uploaded=now,
+        order=Order(uploaded=now),
+        source=Source(
+            folder=folder, base_model="Phi-4", train=(File(name=f"{folder}/train.jsonl", etag="0x1", size=1),)
+        ),
         since=now - timedelta(minutes=10),
         phase=phase,
         wake=None if late is None else Wake(token="t", due=now - late),
-        train=File(name=f"{folder}/train.jsonl", etag="0x1"),
     )
-    run = replace(run, **changes)
+    run = changed(run, **changes)
     app.runs.create(run)
     return run
 
@@ -75,7 +92,7 @@ def reviewed(app: App, ago: timedelta) -> None:
 
 
 def runs_of(app: App, folder: str) -> list[Run]:
-    return [run for run in app.runs.recent(100) if run.folder == folder]
+    return [run for run in recent(app, 100) if run.source.folder == folder]
 
 
 def test_an_upload_whose_event_was_lost_is_found(app: App, folder: str) -> None:
@@ -102,7 +119,7 @@ def test_what_was_there_before_the_installation_is_left_alone(app: App, folder: 
     eventually(lambda: app.cloud.blobs.now() > written.last_modified + timedelta(seconds=1))
     sweep(app)
     sweep(app)
-    assert [run for run in app.runs.recent(100) if run.folder == folder] == []
+    assert runs_of(app, folder) == []
 
 
 def test_an_overdue_run_is_woken_and_one_in_time_is_not(app: App, folder: str) -> None:
@@ -139,8 +156,8 @@ def test_a_job_is_looked_at_each_time_for_its_event_may_be_lost(app: App, folder
 
 def test_who_waits_for_a_person_is_left_alone_but_for_a_review_once_an_hour(app: App, folder: str) -> None:
     waiting = {
-        a_run(app, folder, Phase.CHECKING, held="approval").id,
-        a_run(app, folder, Phase.REGISTERED, held="pin").id,
+        a_run(app, folder, Phase.CHECKING, deployed=CHECKED, waiting=held("approval")).id,
+        a_run(app, folder, Phase.REGISTERED, waiting=held("pin")).id,
     }
     reviewed(app, timedelta(minutes=59))
     sweep(app)
@@ -152,18 +169,20 @@ def test_who_waits_for_a_person_is_left_alone_but_for_a_review_once_an_hour(app:
     assert woken(app) == []
 
 
-def test_what_is_still_to_be_told_of_a_run_is_not_left_to_the_review(app: App, folder: str) -> None:
+def test_what_is_still_to_be_sent_of_a_run_is_not_left_to_the_review(app: App, folder: str) -> None:
     """The topic was down when it began to wait for a person."""
     reviewed(app, timedelta(minutes=5))
     notice = Notice(id="n", type="Droptune.Run.ApprovalNeeded", at=app.cloud.blobs.now())
-    run = a_run(app, folder, Phase.CHECKING, held="approval", untold=(notice,))
+    run = a_run(app, folder, Phase.CHECKING, deployed=CHECKED, waiting=held("approval"), outbox=(notice,))
     sweep(app)
     assert woken(app) == [run.id]
 
 
 def test_a_person_s_answer_is_not_lost_with_its_message(app: App, folder: str) -> None:
-    approved = a_run(app, folder, Phase.CHECKING, held="approval", approved="me")
-    cancelled = a_run(app, folder, Phase.REGISTERED, held="pin", ending=Phase.CANCELLED)
+    by_me = replace(CHECKED, approval=Approval(by="me"))
+    approved = a_run(app, folder, Phase.CHECKING, deployed=by_me, waiting=held("approval"))
+    ending = Ending(phase=Phase.CANCELLED, why="cancelled by me")
+    cancelled = a_run(app, folder, Phase.REGISTERED, waiting=held("pin"), ending=ending)
     reviewed(app, timedelta(0))
     sweep(app)
     assert set(woken(app)) == {approved.id, cancelled.id}
@@ -173,15 +192,16 @@ def test_of_those_who_wait_for_a_slot_it_wakes_whose_turn_it_is(app: App, folder
     one = with_settings(app, MAX_ACTIVE_JOBS=1)
     reviewed(one, timedelta(0))
     holder = a_run(one, folder, Phase.PREPARED, -timedelta(hours=1))
-    assert slots.take(one, holder.id).held
-    first, second = (a_run(one, folder, Phase.PREPARED, held="slot") for _ in range(2))
+    assert slots.take(one, holder.id).granted
+    first, second = (a_run(one, folder, Phase.PREPARED, waiting=held("slot")) for _ in range(2))
     for run in (first, second):
-        assert not slots.take(one, run.id).held
+        assert not slots.take(one, run.id).granted
     sweep(one)
     assert woken(one) == []
     loaded = one.runs.load(holder.id)
     assert loaded
-    one.runs.save(replace(loaded.record, phase=Phase.FAILED), loaded.etag)  # and dies before it gives its slot back
+    failed = replace(loaded.record, phase=Phase.FAILED)
+    one.runs.save(failed, loaded.etag, before=loaded.record)  # and dies before it gives its slot back
     one.runs.retire(holder.id)
     sweep(one)
     assert woken(one) == [first.id]
@@ -189,7 +209,7 @@ def test_of_those_who_wait_for_a_slot_it_wakes_whose_turn_it_is(app: App, folder
 
 def test_a_job_that_no_run_waits_for_is_cancelled_by_the_hourly_review(app: App, folder: str, cloud: Stack) -> None:
     cloud.control("POST", "/_local/pretend", {"jobs": {"seconds": 3600}})
-    ended, retried = a_run(app, folder, Phase.FAILED), a_run(app, folder, Phase.RECEIVED, attempt=2)
+    ended, retried = a_run(app, folder, Phase.FAILED), a_run(app, folder, Phase.RECEIVED, number=2)
     training, broken, lost = a_run(app, folder, Phase.TRAINING), f"r{uuid4().hex[:15]}", f"r{uuid4().hex[:15]}"
     app.cloud.blobs.write(STATE, f"runs/{broken}.json", b"{")
     jobs = {run: submitted(app, run) for run in (ended.id, retried.id, training.id, broken, lost)}
@@ -301,7 +321,164 @@ def test_it_costs_what_is_active_however_much_has_ended(app: App, folder: str) -
     assert before.requests >= 40, "a look at each run and a message for each"
     assert after.requests == before.requests
     assert after.bytes == pytest.approx(before.bytes, rel=0.01)
-    assert len(app.runs.recent(50)) == 20 + 50
     with requests_of(app) as page:
-        app.runs.recent(50)
-    assert page.requests == 2 + 20 + 50
+        marks, _ = app.runs.summaries(50)
+    assert len(marks) == 20 + 50
+    assert page.requests == 2
+
+
+# With many that wait -------------------------------------------------------------------------------------------------
+
+LIMITS = Limits(active=2, day=1000)
+
+
+def open_runs(app: App, many: int) -> list[Run]:
+    """Two runs that train, and others that wait for a slot, as the app has them once nothing happens any more."""
+    now = app.cloud.blobs.now()
+    holding = {f"r{number:04d}aaaaaaaaaaa": now - timedelta(hours=2) for number in range(2)}
+    waiting = {f"r{number:04d}aaaaaaaaaaa": now - timedelta(hours=1) + number * TICK for number in range(2, many)}
+    state = Slots(holding=holding, waiting=waiting, started=tuple(holding.values()))
+    app.cloud.blobs.write(STATE, layout.SLOTS, msgspec.json.encode(state))
+    found = []
+    for number, key in enumerate([*holding, *waiting]):
+        folder, since = f"faq-{number}", now - timedelta(hours=1)
+        run = Run(
+            id=key,
+            line=f"l{number}",
+            order=Order(uploaded=since),
+            source=Source(
+                folder=folder, base_model="Phi-4", train=(File(name=f"{folder}/train.jsonl", etag="0x1", size=99),)
+            ),
+            since=since,
+        ).noted(since, f"received {folder}/train.jsonl")
+        run = run.noted(since, Action.PREPARE_DATA.done).noted(since, "on to prepared", phase=Phase.PREPARED)
+        run = run.noted(since, Action.RESOLVE_PLAN.done).noted(since, Action.TAKE_SLOT.done)
+        plan = Plan(
+            model_id="azureml://registries/azureml/models/Phi-4/versions/1",
+            model_version="1",
+            component_id="azureml://registries/azureml/components/chat_completion_finetune/versions/1",
+            component_version="1",
+            parameters={"num_train_epochs": 3},
+            gpus=1,
+        )
+        run = run.in_attempt(data=Data(fingerprint=f"{number:016x}", rows={"train": 80, "test": 10}), plan=plan)
+        if key in holding:
+            run = run.noted(since, Action.SUBMIT_JOB.done, phase=Phase.TRAINING).in_attempt(job=naming.job_name(key, 1))
+            run = replace(run, waiting=Waiting(why="the job's event"))
+        else:
+            run = replace(run, waiting=Waiting(why=place(state, key, LIMITS, now).why, hold="slot"))
+        found.append(replace(run, outbox=()))
+    return found
+
+
+@pytest.mark.parametrize("many", [30, pytest.param(1000, marks=pytest.mark.thorough)])
+def test_a_tick_and_the_page_cost_the_same_however_many_runs_are_open(app: App, many: int) -> None:
+    app = with_settings(
+        replace(app, runs=OwnRuns(app.cloud.blobs)),
+        UPLOADS_SWEEP=timedelta(days=1),
+        MAX_ACTIVE_JOBS=LIMITS.active,
+        MAX_JOBS_PER_DAY=LIMITS.day,
+    )
+    working = open_runs(app, many)
+
+    def write(run: Run) -> None:
+        """As `create` does, which looks first whether there is one."""
+        app.runs._mark(run)
+        app.cloud.blobs.write(STATE, app.runs._name(run.id), msgspec.json.encode(run))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, working))
+    reviewed(app, timedelta(minutes=5))
+    with requests_of(app) as tick:
+        sweep(app)
+    assert woken(app) == [run.id for run in working[:2]], "their jobs' events may be lost"
+    assert tick.requests <= 10
+    with requests_of(app) as page:
+        status, body = views.runs(app)
+    assert (status, len(msgspec.json.decode(body, type=RunList).runs)) == (200, min(many, 50))
+    assert page.requests <= 5
+
+
+def test_a_mark_that_has_the_sweep_look_too_early_is_put_right_the_first_time(app: App, folder: str) -> None:
+    rarely = with_settings(app, UPLOADS_SWEEP=timedelta(days=1))
+    sweep(rarely)  # which makes slots.json
+    run = a_run(rarely, folder, Phase.PREPARED, timedelta(minutes=5))
+    loaded = rarely.runs.load(run.id)
+    assert loaded
+    later = replace(run, wake=Wake(token="u", due=rarely.cloud.blobs.now() + timedelta(hours=1)))
+    rarely.runs.save(later, loaded.etag, before=run)
+    reviewed(rarely, timedelta(0))
+    with requests_of(rarely) as first:
+        sweep(rarely)
+    with requests_of(rarely) as second:
+        sweep(rarely)
+    assert woken(rarely) == []
+    assert first.requests - second.requests == 2, "it is read, and its mark written"
+
+
+# Time that passes, and storage that fails ----------------------------------------------------------------------------
+
+
+def watermark(app: App) -> Watermark:
+    return msgspec.json.decode(app.cloud.blobs.read(STATE, WATERMARK)[0], type=Watermark)
+
+
+def test_a_file_that_was_committed_late_is_found_although_it_is_older_than_the_last_listing(
+    app: App, folder: str
+) -> None:
+    app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
+    written = app.cloud.blobs.head(DATASETS, f"{folder}/train.jsonl")
+    assert written
+    eventually(lambda: app.cloud.blobs.now() > written.last_modified + timedelta(seconds=2))
+    now = app.cloud.blobs.now().replace(microsecond=0)
+    mark = Watermark(installed=now - timedelta(days=1), swept=now, reviewed=now)
+    app.cloud.blobs.write(STATE, WATERMARK, msgspec.json.encode(mark))
+    sweep(app)
+    assert runs_of(app, folder)
+
+
+@pytest.fixture
+def no_folder_can_be_listed(app: App, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Storage fails when a folder is looked into, and not before."""
+    listed = app.cloud.blobs.list
+
+    def fails(container: str, prefix: str = "", **more: Any) -> Iterator[BlobInfo]:
+        if container == DATASETS and prefix:
+            raise Transient("storage is down")
+        return listed(container, prefix, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app.cloud.blobs, "list", fails)
+        yield
+
+
+def test_a_folder_that_could_not_be_looked_into_is_not_taken_for_done(
+    app: App, folder: str, no_folder_can_be_listed: None
+) -> None:
+    now = app.cloud.blobs.now()
+    before = Watermark(installed=now - timedelta(days=1), swept=now - timedelta(hours=2), reviewed=now)
+    app.cloud.blobs.write(STATE, WATERMARK, msgspec.json.encode(before))
+    app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
+    sweep(app)
+    assert watermark(app).swept == before.swept, "the next listing goes back as far"
+
+
+def test_a_dead_letter_met_while_storage_fails_waits_for_the_next_sweep(
+    app: App, folder: str, no_folder_can_be_listed: None
+) -> None:
+    letter, before = a_letter(app, created(folder)), ignored_so_far["dead_letter"]
+    sweep(with_settings(app, UPLOADS_SWEEP=timedelta(days=1)))
+    assert app.cloud.blobs.head(DEAD_LETTERS, letter)
+    assert app.cloud.blobs.head(STATE, layout.poisoned(DEAD_LETTERS, letter)) is None
+    assert ignored_so_far["dead_letter"] == before
+
+
+def test_a_parked_run_is_tried_once_an_hour_and_no_oftener(app: App, folder: str) -> None:
+    now = app.cloud.blobs.now()
+    timer = Wake(token="t", due=now - timedelta(hours=3))
+    young = Parked(at=now - timedelta(minutes=50), why="a bug")
+    old = Parked(at=now - timedelta(minutes=62), why="a bug")
+    a_run(app, folder, Phase.CHECKING, parked=young, wake=timer)
+    tried = a_run(app, folder, Phase.CHECKING, parked=old, wake=timer)
+    sweep(app)
+    assert woken(app) == [tried.id]

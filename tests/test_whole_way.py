@@ -23,6 +23,7 @@ from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.settings import Settings
 from tests.kit import clouds
 from tests.kit.clouds import pointed_at
+from tests.kit.runs import faults_of, recent
 from tests.kit.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -58,7 +59,7 @@ def test_from_an_upload_to_an_answering_endpoint_and_away_again(stack: Stack, tm
     # Bad rows are named, and nothing is launched on them.
     app.cloud.blobs.write(DATASETS, "broken/train.jsonl", b'{"messages": []}\nnot json\n')
     rejected = eventually(lambda: run_in(app, "broken", Phase.REJECTED), 60)
-    assert rejected.faults == 2
+    assert faults_of(app, rejected) == 2
     assert not list(app.cloud.jobs.active())
 
     # A good upload, its events delivered twice.
@@ -70,7 +71,8 @@ def test_from_an_upload_to_an_answering_endpoint_and_away_again(stack: Stack, tm
     app.cloud.blobs.write(DATASETS, "facts/finetune.yaml", SPEC)
 
     # The host crashes in mid-training, and again in mid-deploying.
-    eventually(lambda: (run := run_in(app, "facts", Phase.TRAINING)) and app.cloud.metrics.job_metrics(run.job), 90)
+    metrics = app.cloud.metrics
+    eventually(lambda: (run := run_in(app, "facts", Phase.TRAINING)) and metrics.job_metrics(run.attempt.job), 90)
     stack.kill_host()
     stack.start_host()
     eventually(lambda: run_in(app, "facts", Phase.DEPLOYING), 120)
@@ -81,23 +83,23 @@ def test_from_an_upload_to_an_answering_endpoint_and_away_again(stack: Stack, tm
     # One job, one model, one deployment with all the traffic, and it answers.
     made = effects(stack)
     assert [made.count(kind) for kind in ("jobs", "models", "onlineEndpoints", "deployments")] == [1, 1, 1, 1]
-    endpoint = app.cloud.endpoints.get(live.endpoint)
+    endpoint = app.cloud.endpoints.get(live.deployed.endpoint)
     assert endpoint
-    assert endpoint.traffic == {live.deployment: 100}
+    assert endpoint.traffic == {live.deployed.name: 100}
     payload = scoring_payload(conversation_of(test[0]), greedy=True)
-    answer = answer_of(app.cloud.endpoints.score(live.endpoint, payload))
+    answer = answer_of(app.cloud.endpoints.score(live.deployed.endpoint, payload))
     assert answer
-    losses = app.cloud.metrics.job_metrics(live.job)["eval_loss"]
+    losses = app.cloud.metrics.job_metrics(live.attempt.job)["eval_loss"]
     assert losses[-1][1] < losses[0][1]
 
     # Nobody calls: notice, then the deployments go and the endpoint stays.
     stack.control("POST", "/_local/clock", {"rate": 120})
     emptied = eventually(lambda: emptied_line(app, live), 90)
     assert emptied.serving is None
-    left = app.cloud.endpoints.get(live.endpoint)
+    left = app.cloud.endpoints.get(live.deployed.endpoint)
     assert left
     assert left.scoring_uri == endpoint.scoring_uri
-    assert app.cloud.endpoints.deployments(live.endpoint) == []
+    assert app.cloud.endpoints.deployments(live.deployed.endpoint) == []
 
     # Nothing but loopback was contacted.
     assert stack.control("GET", "/_local/denied") == []
@@ -110,11 +112,11 @@ def test_from_an_upload_to_an_answering_endpoint_and_away_again(stack: Stack, tm
 
 def run_in(app: App, folder: str, phase: Phase) -> Run | None:
     """The folder's run that is in that phase; fails when one ended badly."""
-    for run in app.runs.recent(20):
-        if run.folder == folder and run.phase is phase:
+    for run in recent(app, 20):
+        if run.source.folder == folder and run.phase is phase:
             return run
-        if (run.folder == folder and run.phase in (Phase.FAILED, Phase.ROLLED_BACK)) or run.parked:
-            pytest.fail(f"{run.folder}: {run.phase}: {run.reason or run.parked}")
+        if (run.source.folder == folder and run.phase in (Phase.FAILED, Phase.ROLLED_BACK)) or run.parked:
+            pytest.fail(f"{run.source.folder}: {run.phase}: {run.why or run.parked}")
     return None
 
 

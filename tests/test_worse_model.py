@@ -33,6 +33,7 @@ from shared.settings import Settings
 from tests.kit import clouds
 from tests.kit.clouds import pointed_at
 from tests.kit.rows import jsonl
+from tests.kit.runs import recent
 from tests.kit.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.timeout(900)]
@@ -138,19 +139,19 @@ class Owner:
     def comes_to(self, phase: Phase) -> Run:
         """The run that is new, when it has ended, in `phase`."""
         run = eventually(self._ended, 240, every=0.5)
-        assert run.phase is phase, run.reason
+        assert run.phase is phase, run.why
         self._known.add(run.id)
         return run
 
     def _ended(self) -> Run | None:
-        new = [run for run in self.app.runs.recent(20) if run.id not in self._known]
+        new = [run for run in recent(self.app, 20) if run.id not in self._known]
         assert len(new) < 2, new
         for run in new:
             if run.parked:
                 pytest.fail(f"run {run.id} is parked: {run.parked}")
         return new[0] if new and new[0].phase.ended else None
 
-    def told(self, run: Run) -> list[str]:
+    def sent(self, run: Run) -> list[str]:
         """Types of the lifecycle events of the run."""
         events = [each["event"] for each in self._stack.control("GET", "/_local/eventgrid")["events"]]
         return [each["type"].removeprefix("Droptune.") for each in events if each["subject"] == f"runs/{run.id}"]
@@ -172,9 +173,9 @@ def test_a_worse_model_is_stopped_and_no_rollout_costs_a_caller_an_answer(
     owner.upload(test_jsonl=jsonl(test), finetune_yaml=SPEC, train_jsonl=jsonl(train))
     first = owner.comes_to(Phase.LIVE)
 
-    endpoint = app.cloud.endpoints.get(first.endpoint)
+    endpoint = app.cloud.endpoints.get(first.deployed.endpoint)
     assert endpoint
-    key = app.cloud.clients.ml.online_endpoints.get_keys(first.endpoint).primary_key
+    key = app.cloud.clients.ml.online_endpoints.get_keys(first.deployed.endpoint).primary_key
     client = Client(endpoint.scoring_uri, key, test)
     client.start()
     try:
@@ -183,41 +184,45 @@ def test_a_worse_model_is_stopped_and_no_rollout_costs_a_caller_an_answer(
         before = line_of(app, first)
         owner.upload(train_jsonl=jsonl(shuffled(train)))
         worse = owner.comes_to(Phase.ROLLED_BACK)
-        assert worse.scores
-        assert not worse.scores.passed
-        assert worse.scores.new < 50
-        assert worse.scores.compared
-        assert worse.scores.compared.live > 90
+        scores = worse.deployed.scores
+        assert scores
+        assert not scores.passed
+        assert scores.new < 50
+        assert scores.compared
+        assert scores.compared.live > 90
         for demand in ("the gate: its answers to 20 held-out rows", "min_score 90", "max_drop 5", "eval_loss ended at"):
-            assert demand in worse.reason
-        assert owner.told(worse) == ["Training.Started", "Model.Registered", "Gate.Failed"]
+            assert demand in worse.why
+        assert owner.sent(worse) == ["Training.Started", "Model.Registered", "Gate.Failed"]
         assert line_of(app, first) == before
-        assert owner.standing(first.endpoint) == {first.deployment}
+        assert owner.standing(first.deployed.endpoint) == {first.deployed.name}
         seen = len(client.calls)
-        assert answered_by(client.calls) == [first.deployment]
+        assert answered_by(client.calls) == [first.deployed.name]
         # What it would have answered can be read, and so can its log.
         sheet = json.loads(app.cloud.blobs.read(PREPARED, layout.answers(worse.prepared))[0])
         assert len(sheet["rows"]) == 20
-        assert app.cloud.blobs.head(STATE, f"logs/{worse.deployment}.txt")
+        assert app.cloud.blobs.head(STATE, f"logs/{worse.deployed.name}.txt")
 
         # Good data again, others: the callers get it, all at once.
         owner.upload(train_jsonl=jsonl(known(seed=2)[0]))
         better = owner.comes_to(Phase.LIVE)
-        assert owner.told(better) == ["Training.Started", "Model.Registered", "Endpoint.Live"]
-        eventually(lambda: client.calls[-1].deployment == better.deployment)
-        assert owner.standing(first.endpoint) == {first.deployment, better.deployment}, "the grace is not over"
+        assert owner.sent(better) == ["Training.Started", "Model.Registered", "Endpoint.Live"]
+        eventually(lambda: client.calls[-1].deployment == better.deployed.name)
+        assert owner.standing(first.deployed.endpoint) == {first.deployed.name, better.deployed.name}, (
+            "the grace is not over"
+        )
 
         # And back again, by what still stands.
         line_commands.rollback(app, first.line, by="a test")
         back = owner.comes_to(Phase.LIVE)
-        assert back.origin == first.id
-        assert back.deployment == first.deployment
-        assert owner.told(back) == ["Endpoint.RolledBack"]
-        eventually(lambda: client.calls[-1].deployment == first.deployment)
+        assert back.restores
+        assert back.restores.run == first.id
+        assert back.deployed.name == first.deployed.name
+        assert owner.sent(back) == ["Endpoint.RolledBack"]
+        eventually(lambda: client.calls[-1].deployment == first.deployed.name)
 
         # The grace ends, and with it what served in between.
         stack.control("POST", "/_local/clock", {"advance": GRACE + LATE})
-        eventually(lambda: owner.standing(first.endpoint) == {first.deployment}, 60, every=0.5)
+        eventually(lambda: owner.standing(first.deployed.endpoint) == {first.deployed.name}, 60, every=0.5)
         gone = len(client.calls)
         eventually(lambda: len(client.calls) > gone + 20)
     finally:
@@ -225,8 +230,8 @@ def test_a_worse_model_is_stopped_and_no_rollout_costs_a_caller_an_answer(
 
     assert [call.failure for call in client.calls if call.failure] == []
     assert [call.answer for call in client.calls if not call.right] == []
-    assert answered_by(client.calls) == [first.deployment, better.deployment, first.deployment]
-    assert owner.traffic(first.endpoint) == [{each.deployment: 100} for each in (first, better, back)]
+    assert answered_by(client.calls) == [first.deployed.name, better.deployed.name, first.deployed.name]
+    assert owner.traffic(first.deployed.endpoint) == [{each.deployed.name: 100} for each in (first, better, back)]
     assert seen > 100, "the client is to call all the time"
     record_property("calls of a client over a bad rollout, a good one and a rollback", len(client.calls))
 
@@ -252,7 +257,8 @@ def answered_by(calls: Sequence[Call]) -> list[str]:
 
 def line_of(app: App, run: Run) -> Any:
     """What the run's line serves, and what of its endpoint's traffic goes where."""
-    loaded, endpoint = app.lines.load(run.line), app.cloud.endpoints.get(run.endpoint)
+    loaded, endpoint = app.lines.load(run.line), app.cloud.endpoints.get(run.deployed.endpoint)
     assert loaded
     assert endpoint
-    return loaded.record.serving, loaded.record.latest, loaded.record.before, loaded.record.leaving, endpoint.traffic
+    line = loaded.record
+    return line.serving, line.latest, line.previous, line.retiring, endpoint.traffic

@@ -28,14 +28,13 @@ def upload(app: App, files: dict[str, str]) -> dict[str, str]:
     return {blob: app.cloud.blobs.upload(DATASETS, blob, _chunks(Path(path))) for blob, path in files.items()}
 
 
-def ask(app: App, run: dict[str, Any]) -> dict[str, Any]:
-    """Asks the endpoint of `run`, greedily, a question that it was not trained on: one of the run's test rows."""
-    prepared = run["data_of"] or f"{run['id']}/{run['attempt']}"
-    first = next(app.cloud.blobs.stream(PREPARED, part_of(prepared, "test")))
+def ask(app: App, asked: dict[str, str]) -> dict[str, Any]:
+    """Asks the endpoint, greedily, a question that it was not trained on: a test row of the data below `prepared`."""
+    first = next(app.cloud.blobs.stream(PREPARED, part_of(asked["prepared"], "test")))
     lines = first.splitlines()[: None if first.endswith(b"\n") else -1]
-    row = json.loads(random.Random(run["id"]).choice(lines))  # noqa: S311
+    row = json.loads(random.Random(asked["seed"]).choice(lines))  # noqa: S311
     conversation = conversation_of(row)
-    answer = answer_of(app.cloud.endpoints.score(run["endpoint"], scoring_payload(conversation, greedy=True)))
+    answer = answer_of(app.cloud.endpoints.score(asked["endpoint"], scoring_payload(conversation, greedy=True)))
     return {
         "question": conversation[-1]["content"],
         "expected": row["messages"][-1]["content"],

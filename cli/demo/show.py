@@ -23,12 +23,13 @@ from typing import Any
 
 import psutil
 
-from cli.client import AppClient
+from cli.client import AppClient, as_number
 from cli.demo.data import DEFAULT_MODEL, TINY, Upload, base, broken, facts, own
 from cli.errors import CliError
 from cli.screen import Screen
 from localcloud.environment import child_environment
 from localcloud.stack import REPO, Stack, StackError
+from shared.api.schema import RunView
 
 FASTER = 120
 """Local seconds in a real one while the endpoint idles: its minute is half a second long then."""
@@ -47,19 +48,6 @@ SETTINGS = {
 }
 PATIENCE = 3600.0
 """Seconds that one stretch of the way may take; training somebody's own data is the longest."""
-_TOLD = {
-    "prepare": "checked, split, and copied to where the job reads it",
-    "pin": "base model, component, parameters and GPUs are settled",
-    "make_computes": "compute clusters are made",
-    "train": "the pipeline job is submitted",
-    "register": "the model is registered",
-    "make_endpoint": "the endpoint is made",
-    "deploy": "the deployment is begun",
-    "check": "the deployment answers a held-out question",
-    "give_traffic": "it gets all of the traffic",
-    "serve": "the line serves it",
-}
-"""Entries of a run's history, for people who see one for the first time."""
 _IDLE = {
     "notice": "no request in five minutes of the cloud's time",
     "deletion": "nor in the three minutes after that: the traffic goes, then the deployment",
@@ -130,7 +118,7 @@ class _Demo:
 
     def start(self) -> None:
         """Chapter 0: the local cloud and the app."""
-        self._screen.heading("The cloud, on this machine")
+        self._screen.title("The cloud, on this machine")
         self._stack.start()
         key = self._stack.description.function_key
         self._app = AppClient(url=self._stack.urls["host"], key=key)
@@ -144,41 +132,43 @@ class _Demo:
     def broken_dataset(self) -> None:
         """Chapter 1: bad rows are named before anything is paid for."""
         upload = broken(self._stack.state.parent / "data")
-        self._screen.heading(f"1. A broken dataset: {upload.what}")
+        self._screen.title(f"1. A broken dataset: {upload.what}")
         self._send(upload)
         run = self._follow(upload.folder, until="rejected", bad=(*_BAD, "live"))
-        faults = self._app.run(run["id"])["report"]["faults"]
+        faults = (run.report or {})["faults"]
         for fault in faults[:_SHOWN]:
             self._screen.detail(f"line {fault['line']}: {fault['reason']}")
         self._screen.detail(f"and {len(faults) - _SHOWN} more, in the run's report")
 
-    def good_dataset(self) -> dict[str, Any]:
+    def good_dataset(self) -> RunView:
         """Chapter 2: uploaded once, told twice, trained once, served. Returns the run."""
-        self._screen.heading(f"2. A good dataset: {self._upload.what}")
+        self._screen.title(f"2. A good dataset: {self._upload.what}")
         self._stack.control("POST", "/_local/eventgrid", {"topic": "storage", "deliver": 2})
         self._send(self._upload)
         self._screen.detail("Event Grid is made to deliver each upload's event twice")
         return self._follow(self._upload.folder, until="live", bad=(*_BAD, "rejected"))
 
-    def ask(self, run: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, run: RunView) -> dict[str, Any]:
         """Chapter 3: a question that it was not trained on."""
-        self._screen.heading("3. A question to the endpoint")
-        answer: dict[str, Any] = self._visit("ask", run)
+        self._screen.title("3. A question to the endpoint")
+        answer: dict[str, Any] = self._visit(
+            "ask", {"prepared": run.data.prepared, "endpoint": _endpoint(run), "seed": run.run.id}
+        )
         self._screen.line(answer["question"], title="question")
         self._screen.line(answer["answer"], title="answer", style="bold")
         self._screen.detail(f"expected: {answer['expected']}")
         return answer
 
-    def idle(self, run: dict[str, Any]) -> None:
+    def idle(self, run: RunView) -> None:
         """Chapter 4: nobody calls any more. Local time runs faster, so that minutes are seconds."""
-        self._screen.heading(f"4. Nobody calls any more (the cloud's clock now runs {FASTER} times as fast)")
+        self._screen.title(f"4. Nobody calls any more (the cloud's clock now runs {FASTER} times as fast)")
         self._stack.control("POST", "/_local/clock", {"rate": FASTER})
         told = ""
         for _ in self._until("the endpoint is torn down"):
-            line = next(one for one in self._app.lines() if one["id"] == run["line"])
-            if line["emptied"] and not line["tearing_down"]:
+            line = next(one for one in self._app.lines().lines if one.id == run.run.line)
+            if line.state == "empty":
                 break
-            now = "deletion" if line["tearing_down"] else "notice" if line["noticed"] else ""
+            now = "deletion" if line.state == "tearing_down" else "notice" if line.idle_since else ""
             if now and now != told:
                 told = now
                 self._screen.line(_IDLE[now], title=now)
@@ -187,19 +177,19 @@ class _Demo:
         )
         self._stack.control("POST", "/_local/clock", {"rate": 1})
 
-    def claims(self, run: dict[str, Any], answer: dict[str, Any]) -> Claims:
+    def claims(self, run: RunView, answer: dict[str, Any]) -> Claims:
         """Checks what the demo is to show."""
-        self._screen.heading("Is it true?")
+        self._screen.title("Is it true?")
         claims = Claims(screen=self._screen)
         right = self._upload.judge(answer["answer"], answer["expected"])
         claims.that(f"the answer {self._upload.wanted}", right, answer["answer"])
-        losses = [value for _, value in self._app.run(run["id"])["metrics"]["eval_loss"]]
+        losses = [as_number(value) for _, value in self._app.run(run.run.id).metrics["eval_loss"]]
         fell, factor = ("is at most half", 0.5) if self._upload.strict else ("fell", 1.0)
         claims.that(f"the eval loss {fell}", losses[-1] < losses[0] * factor, f"{losses[0]:.3f} -> {losses[-1]:.3f}")
         ledger = self._stack.control("GET", "/_local/ledger")
         jobs = {entry["name"] for entry in ledger if entry["method"] == "PUT" and entry.get("kind") == "jobs"}
         claims.that("one job, though each event came twice", len(jobs) == 1, ", ".join(sorted(jobs)))
-        left = self._visit("look", run["endpoint"])
+        left = self._visit("look", _endpoint(run))
         alone = left["endpoint"] and not left["deployments"] and not left["jobs"]
         claims.that("only the empty endpoint is left", alone, json.dumps(left))
         denied = self._stack.control("GET", "/_local/denied")
@@ -208,9 +198,9 @@ class _Demo:
         claims.that("nothing left this machine", not refused and not self._outside, found)
         return claims
 
-    def summary(self, run: dict[str, Any]) -> None:
+    def summary(self, run: RunView) -> None:
         """What was real, and what was not."""
-        rows, losses = run["rows"], self._app.run(run["id"])["metrics"]
+        rows, losses = run.data.rows, self._app.run(run.run.id).metrics
         steps = losses["loss"][-1][0] if losses.get("loss") else 0
         real = [
             ("function code", "triggers, rules and SDK calls as in Azure, under Microsoft's Python worker library"),
@@ -226,7 +216,7 @@ class _Demo:
             ("identity, metrics", "tokens of a local issuer; requests and CPU counted on this machine"),
             ("time", f"{FASTER} times as fast while the endpoint idled"),
         ]
-        (simulated if run["base_model"] in TINY else real).append(("base model", base(run["base_model"])))
+        (simulated if run.run.base_model in TINY else real).append(("base model", base(run.run.base_model)))
         self._screen.table("This ran for real", real)
         self._screen.table("This was simulated", simulated)
 
@@ -234,31 +224,32 @@ class _Demo:
         self._visit("upload", {f"{upload.folder}/{path.name}": str(path) for path in upload.files})
         self._screen.line(", ".join(path.name for path in upload.files), title="uploaded")
 
-    def _follow(self, folder: str, *, until: str, bad: tuple[str, ...]) -> dict[str, Any]:
-        """Shows a run's history as it grows, its training with a bar, until it is in that phase. Returns its record."""
+    def _follow(self, folder: str, *, until: str, bad: tuple[str, ...]) -> RunView:
+        """Shows a run's history as it grows, its training with a bar, until it is in that phase. Returns it."""
         told = 0
         for _ in self._until(f"datasets/{folder} is {until}"):
-            run = next((one for one in self._app.runs() if one["folder"] == folder), None)
-            if run is None:
+            listed = next((one for one in self._app.runs().runs if one.folder == folder), None)
+            if listed is None:
                 continue
-            for entry in run["history"][told:]:
-                what = entry["what"].split("; first: ")[0]
+            view = self._app.run(listed.id)
+            for entry in view.history[told:]:
+                what = entry.what.split("; first: ")[0]
                 if not what.startswith("on to "):
-                    self._screen.line(_TOLD.get(what, what), title=entry["phase"])
-            told = len(run["history"])
-            if run["phase"] == until:
-                return run
-            if run["phase"] in bad or run["parked"]:
-                raise CliError(f"run {run['id']} is {run['phase']}: {run['parked'] or run['reason']}")
-            if run["phase"] == "training":
-                self._training(run["id"])
+                    self._screen.line(what, title=entry.phase)
+            told, run = len(view.history), view.run
+            if run.phase == until:
+                return view
+            if run.phase in bad or run.parked:
+                raise CliError(f"run {run.id} {run.outcome or f'is {run.phase}'}: {run.status}")
+            if run.phase == "training":
+                self._training(run.id)
         raise AssertionError("the loop above ends by an answer or an error")
 
     def _training(self, run_id: str) -> None:
         with self._screen.progress("training") as bar:
             for _ in self._until("the training ends", every=1.5):
                 run = self._app.run(run_id)
-                if run["phase"] != "training":
+                if run.run.phase != "training":
                     bar(1.0, "")
                     return
                 bar(*_progress(run))
@@ -301,13 +292,19 @@ class _Demo:
         return json.loads(done.stdout)
 
 
-def _progress(run: dict[str, Any]) -> tuple[float, str]:
+def _endpoint(run: RunView) -> str:
+    if run.deployment is None:
+        raise CliError(f"run {run.run.id} has no deployment")
+    return run.deployment.endpoint
+
+
+def _progress(run: RunView) -> tuple[float, str]:
     """How far a training is (epochs of all epochs, or steps of all steps), and its last losses."""
-    metrics, parameters = run.get("metrics") or {}, (run.get("pinned") or {}).get("parameters") or {}
+    metrics, parameters = run.metrics, run.plan.parameters if run.plan else {}
     steps, epochs = float(parameters.get("max_steps") or -1), float(parameters.get("num_train_epochs") or 1)
-    step, epoch = (metrics.get("loss") or [[0, 0.0]])[-1][0], (metrics.get("epoch") or [[0, 0.0]])[-1][1]
+    step, epoch = (metrics.get("loss") or [(0, 0.0)])[-1][0], as_number((metrics.get("epoch") or [(0, 0.0)])[-1][1])
     done = step / steps if steps > 0 else epoch / epochs
-    shown = [f"{name} {metrics[name][-1][1]:.3f}" for name in ("loss", "eval_loss") if metrics.get(name)]
+    shown = [f"{name} {as_number(metrics[name][-1][1]):.3f}" for name in ("loss", "eval_loss") if metrics.get(name)]
     return min(done, 1.0) if math.isfinite(done) else 0.0, ", ".join(shown)
 
 

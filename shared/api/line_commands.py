@@ -29,9 +29,9 @@ def rollback(app: App, line_id: str, *, by: str = "") -> str:
 
     def attempt() -> str:
         line, _ = _line(app, line_id)
-        if line.before is None or line.latest is None:
+        if line.previous is None or line.latest is None:
             raise Permanent(f"line {line.id} has served nothing before that: there is nothing to roll back to")
-        return _serve_again(app, line, line.before, line.latest, f"a rollback by {kept(by)}")
+        return _serve_again(app, line, line.previous, line.latest, f"a rollback by {kept(by)}")
 
     return compare_and_swap(attempt, f"line {line_id}")
 
@@ -41,7 +41,7 @@ def revive(app: App, line_id: str, *, by: str = "") -> str:
 
     def attempt() -> str:
         line, _ = _line(app, line_id)
-        if line.serving and not line.tearing_down:
+        if line.serving and not line.is_going:
             raise Permanent(f"line {line.id} serves {line.serving.model} at endpoint {line.endpoint}")
         if line.latest is None:
             raise Permanent(f"line {line.id} has served nothing yet: upload a dataset, or droptune retry a run of it")
@@ -57,9 +57,9 @@ def pin(app: App, line_id: str, *, by: str = "") -> str:
         line, etag = _line(app, line_id)
         if line.serving is None:
             raise Permanent(f"line {line.id} serves nothing: there is nothing to keep it at")
-        if line.pinned:
-            return f"line {line.id} is pinned to {line.serving.model} already, by {line.pinned}"
-        app.lines.save(replace(line, pinned=kept(by)), etag)
+        if line.pinned_by:
+            return f"line {line.id} is pinned to {line.serving.model} already, by {line.pinned_by}"
+        app.lines.save(replace(line, pinned_by=kept(by)), etag)
         rolling = app.runs.load(line.rollout) if line.rollout else None
         under_way = (
             f"; run {line.rollout} is being rolled out already: droptune cancel {line.rollout} stops it"
@@ -76,15 +76,15 @@ def unpin(app: App, line_id: str, *, by: str = "") -> str:
 
     def attempt() -> str:
         line, etag = _line(app, line_id)
-        if line.pinned:
-            app.lines.save(replace(line, pinned=""), etag)
+        if line.pinned_by:
+            app.lines.save(replace(line, pinned_by=""), etag)
             log.info("line %s: unpinned by %s", line.id, kept(by))
         # Also where it was not pinned: whoever asked before may have died before he woke them.
-        held = [run for run in _active(app) if run.line == line.id and run.held == "pin"]
+        held = [run for run in _active(app) if run.line == line.id and run.hold == "pin"]
         for run in held:
             wake(app, run)
         waited = f"; {', '.join(run.id for run in held)} goes on" if held else ""
-        return f"line {line.id} is {'not pinned any more' if line.pinned else 'not pinned'}{waited}"
+        return f"line {line.id} is {'not pinned any more' if line.pinned_by else 'not pinned'}{waited}"
 
     return compare_and_swap(attempt, f"line {line_id}")
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from shared import naming
+from shared.api.schema import Recovered
 from shared.app import App, start_timer, wake
 from shared.cloud.endpoints import Deployment, Endpoint
 from shared.cloud.jobs import JobView
@@ -30,19 +31,12 @@ from shared.line.trained import model_is_there, note_trained
 from shared.records import tags
 from shared.records.base import Wake
 from shared.records.layout import DATASETS
-from shared.records.line import Heading, Leaving, Line, Serving
-from shared.records.run import Pinned, Run
+from shared.records.line import Empty, Line, Newest, NotMade, Retiring, Serving, Standing, newer_that_serves
+from shared.records.run import Approval, Data, Deployed, Ending, Plan, Run
+from shared.records.store import Unreadable, readable
 from shared.run import slots
 
 log = logging.getLogger("droptune.api.recover")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recovered:
-    """Sentences: what was made again, and what a person should know or do."""
-
-    rebuilt: tuple[str, ...]
-    told: tuple[str, ...]
 
 
 @dataclass(kw_only=True)
@@ -89,7 +83,7 @@ def recover(app: App) -> Recovered:
     for trace in work.traces.values():
         _recover_run(work, trace)
     _tell_of_datasets(work)
-    return Recovered(rebuilt=tuple(work.rebuilt), told=tuple(work.told))
+    return Recovered(rebuilt=work.rebuilt, told=work.told)
 
 
 # What is there -------------------------------------------------------------------------------------------------------
@@ -102,9 +96,9 @@ def _trace_job(work: _Work, job: JobView) -> None:
         return
     known = work.traces.get(run.id)
     if known is None:
-        work.traces[run.id] = _Trace(run=replace(run, job=job.name, pinned=_pinned(job.tags)), job=job)
-    elif known.run.attempt < run.attempt:
-        known.run, known.job = replace(run, job=job.name, pinned=_pinned(job.tags)), job
+        work.traces[run.id] = _Trace(run=run.in_attempt(job=job.name, plan=_plan(job.tags)), job=job)
+    elif known.run.attempt.number < run.attempt.number:
+        known.run, known.job = run.in_attempt(job=job.name, plan=_plan(job.tags)), job
 
 
 def _trace_deployment(work: _Work, deployment: Deployment) -> None:
@@ -113,10 +107,10 @@ def _trace_deployment(work: _Work, deployment: Deployment) -> None:
         _untold(work, deployment.tags, f"deployment {deployment.name} of endpoint {deployment.endpoint}")
         return
     trace = work.traces.setdefault(run.id, _Trace(run=run))
-    if trace.deployment and trace.run.attempt >= run.attempt:
+    if trace.deployment and trace.run.attempt.number >= run.attempt.number:
         return
-    if trace.run.attempt <= run.attempt:
-        trace.run = replace(run, job=trace.run.job, pinned=trace.run.pinned)
+    if trace.run.attempt.number <= run.attempt.number:
+        trace.run = run.in_attempt(job=trace.run.attempt.job, plan=trace.run.attempt.plan)
         trace.deployment = deployment
 
 
@@ -125,18 +119,18 @@ def _untold(work: _Work, found: Mapping[str, str], what: str) -> None:
     run = found.get(tags.RUN)
     if run is None:
         work.told.append(f"{what} has no tag of Droptune's: it is left alone")
-    elif work.app.runs.load(run) is None:
+    elif _is_lost(work, run):
         work.told.append(
             f"{what} is of run {run}, whose record is lost and can't be made of its tags: it is left alone"
         )
 
 
-def _pinned(found: Mapping[str, str]) -> Pinned | None:
+def _plan(found: Mapping[str, str]) -> Plan | None:
     """What a job was made of, but for its parameters: the job itself tells those."""
     model, component = found.get("droptune.base_model_id", ""), found.get("droptune.component_id", "")
     if not (model and component):
         return None
-    return Pinned(
+    return Plan(
         model_id=model,
         model_version=model.rpartition("/")[2],
         component_id=component,
@@ -151,7 +145,12 @@ def _pinned(found: Mapping[str, str]) -> Pinned | None:
 
 def _recover_line(work: _Work, endpoint: Endpoint, deployments: list[Deployment]) -> None:
     app, line_id = work.app, endpoint.tags[tags.LINE]
-    if loaded := app.lines.load(line_id):
+    try:
+        loaded = app.lines.load(line_id)
+    except Unreadable as error:
+        work.told.append(f"line {line_id}: {error}")
+        return
+    if loaded:
         work.lines[line_id] = loaded.record
         return
     line = tags.line_of(endpoint.tags) or _line_by_runs(work, line_id)
@@ -174,7 +173,7 @@ def _line_by_runs(work: _Work, line_id: str) -> Line | None:
     """By the tags of what belongs to it, where those of the endpoint don't tell."""
     for trace in work.traces.values():
         if trace.run.line == line_id:
-            return Line(id=line_id, folder=trace.run.folder, base_model=trace.run.base_model, endpoint="")
+            return Line(id=line_id, folder=trace.run.source.folder, base_model=trace.run.source.base_model, endpoint="")
     return None
 
 
@@ -182,7 +181,7 @@ def _with_deployments(work: _Work, line: Line, endpoint: Endpoint, deployments: 
     """The line with what the endpoint shows: what has the traffic serves, the newest without is rolled out."""
     ours = [(run, each) for each in deployments if (run := _run_of(work, each))]
     if not deployments:
-        return replace(line, heading=_heading(work, line), emptied=work.now)
+        return replace(line, newest=_newest(work, line), state=Empty(since=work.now))
     ours.sort(key=lambda found: (endpoint.traffic.get(found[1].name, 0), found[0].order), reverse=True)
     serving: Serving | None = None
     if ours and endpoint.traffic.get(ours[0][1].name):
@@ -190,30 +189,30 @@ def _with_deployments(work: _Work, line: Line, endpoint: Endpoint, deployments: 
         serving = Serving(
             run=run.id,
             deployment=deployment.name,
-            model=run.model,
-            fingerprint=run.fingerprint,
+            model=run.attempt.model,
+            fingerprint=run.attempt.fingerprint,
             since=work.now,
-            uploaded=run.uploaded,
-            ordinal=run.ordinal,
+            order=run.order,
         )
     rollout = ""
     if ours and not ours[0][0].phase.ended and (serving is None or ours[0][0].order > serving.order):
         rollout = ours.pop(0)[0].id
     until = work.now + work.app.settings.rollout.grace
-    leaving = tuple(Leaving(deployment=each.name, model=run.model, until=until) for run, each in ours)
+    retiring = tuple(Retiring(deployment=each.name, model=run.attempt.model, until=until) for run, each in ours)
     return replace(
         line,
+        state=Standing() if serving else NotMade(),
         serving=serving,
         latest=serving,
-        heading=_heading(work, line),
+        newest=_newest(work, line),
         rollout=rollout,
-        leaving=leaving,
-        wake=Wake.at(until) if leaving else None,
+        retiring=retiring,
+        wake=Wake.at(until) if retiring else None,
         instances=work.app.settings.serving.instances,
     )
 
 
-def _heading(work: _Work, line: Line) -> Heading | None:
+def _newest(work: _Work, line: Line) -> Newest | None:
     """The newest run of the line that trains."""
     training = [
         each.run
@@ -221,14 +220,22 @@ def _heading(work: _Work, line: Line) -> Heading | None:
         if each.run.line == line.id and each.job and each.job.status not in ENDED
     ]
     newest = max(training, key=lambda run: run.order, default=None)
-    return Heading(run=newest.id, uploaded=newest.uploaded, ordinal=newest.ordinal) if newest else None
+    return Newest(run=newest.id, order=newest.order) if newest else None
 
 
 def _run_of(work: _Work, deployment: Deployment) -> Run | None:
     """The run of a deployment: its record, else what the tags say of it."""
     run = tags.run_of(deployment.tags, since=work.now)
-    loaded = work.app.runs.load(run.id) if run else None
+    loaded = readable(work.app.runs, run.id) if run else None
     return loaded.record if loaded else run
+
+
+def _is_lost(work: _Work, run: str) -> bool:
+    """Whether there is no record of the run; one that can't be read is one."""
+    try:
+        return work.app.runs.load(run) is None
+    except Unreadable:
+        return False
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
@@ -236,7 +243,12 @@ def _run_of(work: _Work, deployment: Deployment) -> Run | None:
 
 def _recover_run(work: _Work, trace: _Trace) -> None:
     app, run = work.app, trace.run
-    if loaded := app.runs.load(run.id):
+    try:
+        loaded = app.runs.load(run.id)
+    except Unreadable as error:
+        work.told.append(f"run {run.id}: {error}")
+        return
+    if loaded:
         if not loaded.record.phase.ended and not app.runs.is_marked(run.id):
             with suppress(Conflict):
                 app.runs.reopen(*loaded)
@@ -249,54 +261,64 @@ def _recover_run(work: _Work, trace: _Trace) -> None:
     _recover_rest(work, recovered)
     if not recovered.phase.ended:
         wake(app, recovered)
-    work.done(f"run {run.id} ({run.folder}, attempt {run.attempt}) is {recovered.phase}: {recovered.history[-1].what}")
+    told = recovered.history[-1].what
+    work.done(f"run {run.id} ({run.source.folder}, attempt {run.attempt.number}) is {recovered.phase}: {told}")
 
 
 def _recover_rest(work: _Work, run: Run) -> None:
     """What is kept of the run outside its record. Also where it has one: this may have died in between."""
     if run.phase is Phase.TRAINING:
         slots.hold(work.app, run.id, run.since)
-    if run.phase is Phase.LIVE and run.model and run.fingerprint:
+    if run.phase is Phase.LIVE and run.attempt.model and run.attempt.fingerprint:
         with suppress(Conflict):  # it is remembered, or another one that made the same
             note_trained(work.app, run, first=True)
-            work.done(f"run {run.id} made {run.model}: the same data and settings are not trained again")
+            work.done(f"run {run.id} made {run.attempt.model}: the same data and settings are not trained again")
 
 
 def _as_found(work: _Work, trace: _Trace) -> Run:
     """The run in the phase that what is left of it shows."""
     run, line = trace.run, work.lines.get(trace.run.line)
-    run = replace(run, faults=None if run.in_job and trace.deployment is None else 0)
     if trace.deployment:
-        run = replace(run, endpoint=trace.deployment.endpoint, deployment=trace.deployment.name)
+        run = run.in_attempt(deployed=Deployed(endpoint=trace.deployment.endpoint, name=trace.deployment.name))
         return _with_deployment(work, run, line)
     if line and (served := next((each for each in _served(line) if each.run == run.id), None)):
-        run = replace(run, model=served.model, fingerprint=served.fingerprint)
+        data = run.attempt.data or Data(fingerprint="")
+        run = run.in_attempt(model=served.model, data=replace(data, fingerprint=served.fingerprint))
         return _found(work, run, Phase.LIVE, "it went live")
-    model = run.model or f"{naming.model_name(run.base_model, run.folder)}:{naming.model_version(run.id, run.attempt)}"
+    model = run.attempt.model or _model(run)
     if model_is_there(work.app, model):
-        run = replace(run, model=model)
+        run = run.in_attempt(model=model)
         return _found(
             work, run, Phase.CANCELLED, f"nothing shows whether {model} was to serve: droptune retry {run.id} does it"
         )
     return _with_job(work, run, trace.job, line)
 
 
+def _model(run: Run) -> str:
+    """What its model is called, if it came to one."""
+    name = naming.model_name(run.source.base_model, run.source.folder)
+    return f"{name}:{naming.model_version(run.id, run.attempt.number)}"
+
+
 def _with_deployment(work: _Work, run: Run, line: Line | None) -> Run:
     if line is None:
-        return _found(work, run, Phase.CANCELLED, f"its line is lost: deployment {run.deployment} is left alone")
-    if run.id in (each.run for each in _served(line)) or run.deployment in (each.deployment for each in line.leaving):
+        return _found(work, run, Phase.CANCELLED, f"its line is lost: deployment {run.deployed.name} is left alone")
+    if run.id in (each.run for each in _served(line)) or run.deployed.name in (
+        each.deployment for each in line.retiring
+    ):
         return _found(work, run, Phase.LIVE, "it went live")
-    if line.latest and line.latest.order > run.order:
+    if newer := newer_that_serves(line, run):
         work.told.append(
-            f"deployment {run.deployment} of endpoint {run.endpoint} is nobody's any more: the cleanup deletes it"
+            f"no run owns deployment {run.deployed.name} of endpoint {run.deployed.endpoint} any more: the cleanup "
+            "deletes it"
         )
-        return _found(work, run, Phase.SUPERSEDED, f"run {line.latest.run} is newer and went live")
+        return _found(work, run, Phase.SUPERSEDED, f"run {newer} is newer and went live")
     phase = Phase.DEPLOYING if line.rollout == run.id else Phase.REGISTERED
     if line.serving is None:
-        return _found(work, run, phase, f"deployment {run.deployment} is there, and nothing serves")
+        return _found(work, run, phase, f"deployment {run.deployed.name} is there, and nothing serves")
     work.told.append(f"run {run.id} was about to serve, or has served before: droptune approve {run.id}, or cancel it")
-    run = replace(run, origin="", promotion=replace(run.promotion, approve="manual"))
-    return _found(work, run, phase, f"deployment {run.deployment} is there; it needs an approval to serve")
+    run = run.in_deployed(approval=Approval(needed=True))
+    return _found(work, run, phase, f"deployment {run.deployed.name} is there; it needs an approval to serve")
 
 
 def _with_job(work: _Work, run: Run, job: JobView | None, line: Line | None) -> Run:
@@ -309,19 +331,20 @@ def _with_job(work: _Work, run: Run, job: JobView | None, line: Line | None) -> 
     newer = max((each.run for each in work.traces.values() if each.run.line == run.line), key=lambda each: each.order)
     if newer.order > run.order:
         return _found(work, run, Phase.SUPERSEDED, f"run {newer.id} is newer")
-    if line and line.latest and line.latest.order > run.order:
-        return _found(work, run, Phase.SUPERSEDED, f"run {line.latest.run} is newer and went live")
+    if line and (newer_run := newer_that_serves(line, run)):
+        return _found(work, run, Phase.SUPERSEDED, f"run {newer_run} is newer and went live")
     return _found(work, run, Phase.TRAINING, "its job is done", since=run.since)
 
 
 def _found(work: _Work, run: Run, phase: Phase, why: str, *, since: datetime | None = None) -> Run:
-    found = replace(run, phase=phase, since=since or work.now, reason=why if phase.ended else "")
-    return found.told(work.now, f"its record was lost, and is made again: {why}")
+    ending = Ending(phase=phase, why=why) if phase.ended else None
+    found = replace(run, phase=phase, since=since or work.now, ending=ending)
+    return found.noted(work.now, f"its record was lost, and is made again: {why}")
 
 
 def _served(line: Line) -> Iterator[Serving]:
     """What the line knows to have gone live."""
-    return (each for each in (line.serving, line.latest, line.before) if each)
+    return (each for each in (line.serving, line.latest, line.previous) if each)
 
 
 def _tell_of_datasets(work: _Work) -> None:
@@ -329,5 +352,5 @@ def _tell_of_datasets(work: _Work) -> None:
     folders = sorted({folder_of(blob.name) for blob in work.app.cloud.blobs.list(DATASETS)} - {""})
     for folder in folders:
         for run_id, dataset in datasets_of(read_folder(work.app, folder)).items():
-            if work.app.runs.load(run_id) is None:
+            if _is_lost(work, run_id):
                 work.told.append(f"{DATASETS}/{dataset.told} has no run: upload it again if it is to be trained on")

@@ -16,6 +16,7 @@ from shared.api.asked import who
 from shared.api.line_commands import ON_LINES
 from shared.api.recover import recover
 from shared.api.run_commands import ON_RUNS
+from shared.api.schema import Told
 from shared.app import App
 
 log = logging.getLogger("droptune.api.requests")
@@ -45,7 +46,7 @@ def recovered(app: App, body: bytes, caller: Caller) -> Answer:
     if isinstance(by, tuple):
         return by
     log.info("recover, asked for by %s", by)
-    return answered(lambda: msgspec.to_builtins(recover(app)))
+    return answered(lambda: recover(app))
 
 
 def _carried_out(
@@ -63,7 +64,7 @@ def _carried_out(
     if isinstance(by, tuple):
         return by
     log.info("%s of %s, asked for by %s", command, name, by)
-    return answered(lambda: {"told": found(app, name, by=by)})
+    return answered(lambda: Told(told=found(app, name, by=by)))
 
 
 def _by(body: bytes, caller: Caller) -> str | Answer:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 from shared.api.asked import kept, may_be_id
 from shared.app import App, wake
@@ -19,7 +20,7 @@ from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
 from shared.line.trained import model_is_there, trained
 from shared.records.line import newer_that_serves, serves_same
-from shared.records.run import Run
+from shared.records.run import Attempt, Deployed, Ending, Run
 from shared.records.store import compare_and_swap, readable
 
 log = logging.getLogger("droptune.api.run_commands")
@@ -40,11 +41,11 @@ def retry(app: App, run_id: str, *, by: str = "") -> str:
             return another_attempt(app, run, etag, kept(by))
         if not run.parked:
             wake(app, run)
-            doing = f"waits for {run.waiting}" if run.waiting else "goes on by itself"
+            doing = f"waits for {run.waiting.why}" if run.waiting else "goes on by itself"
             return f"run {run.id} is {run.phase} and {doing}: it was looked at again, nothing else"
         now = app.cloud.blobs.now()
-        told = run.told(now, f"taken up again by {kept(by)}; it was parked: {run.parked}")
-        _save(app, replace(told, parked="", parked_at=None, crashes=0, resumed=now), etag)
+        noted = run.noted(now, f"taken up again by {kept(by)}; it was parked: {run.parked.why}")
+        _save(app, replace(noted.in_attempt(resumed=now), parked=None, crashes=0), etag, run)
         return f"run {run.id} is not parked any more, and goes on where it was: {run.phase}"
 
     return compare_and_swap(attempt, f"run {run_id}")
@@ -59,14 +60,14 @@ def cancel(app: App, run_id: str, *, by: str = "") -> str:
             raise Permanent(f"run {run.id} has ended as {run.phase} already: there is nothing to cancel")
         if run.ending:
             wake(app, run)
-            return f"run {run.id} is ending already, as {run.ending}: {run.reason}"
-        line = app.lines.load(run.line)
+            return f"run {run.id} is ending already, as {run.ending.phase}: {run.ending.why}"
+        line = readable(app.lines, run.line)  # one that can't be read must not keep a run going that costs money
         if line and line.record.serving and line.record.serving.run == run.id:
             raise Permanent(f"run {run.id} serves already: droptune rollback {run.line} serves what served before")
         reason = f"cancelled by {kept(by)}"
-        told = run.told(app.cloud.blobs.now(), reason)
+        noted = run.noted(app.cloud.blobs.now(), reason)
         # A claim stays as it is: whoever works on the run now finds the end when that is done.
-        _save(app, replace(told, ending=Phase.CANCELLED, reason=reason, parked="", parked_at=None), etag)
+        _save(app, replace(noted, ending=Ending(phase=Phase.CANCELLED, why=reason), parked=None), etag, run)
         held = {Phase.TRAINING: "its job is cancelled", Phase.DEPLOYING: "its deployment is deleted"}
         held[Phase.CHECKING] = held[Phase.DEPLOYING]
         return f"run {run.id} ends as cancelled" + (f"; {held[run.phase]}" if run.phase in held else "")
@@ -84,20 +85,22 @@ def approve(app: App, run_id: str, *, by: str = "") -> str:
         run, etag = _run(app, run_id)
         if run.phase.ended or run.ending:
             raise Permanent(f"run {run.id} {_ended(run)}: there is nothing to approve")
-        if run.promotion.approve != "manual":
+        if not run.needs_approval:
             raise Permanent(f"run {run.id} needs no approval: it serves once it has passed its checks")
-        if run.approved:
+        deployed = run.attempt.deployed
+        if deployed and deployed.approval.by:
             wake(app, run)
-            return f"run {run.id} was approved by {run.approved} already"
-        if run.phase is not Phase.CHECKING or not run.scores or not run.scores.passed:
-            waits = f", and waits for {run.waiting}" if run.waiting else ""
+            return f"run {run.id} was approved by {deployed.approval.by} already"
+        if run.phase is not Phase.CHECKING or not deployed or not _passed(run, deployed):
+            waits = f", and waits for {run.waiting.why}" if run.waiting else ""
             raise Permanent(f"run {run.id} is {run.phase}{waits}: it can be approved once it has passed its checks")
         now = app.cloud.blobs.now()
         if run.claim and run.claim.until > now:  # who works on it joins a cancellation to what he saves, and no more
             raise Conflict(f"run {run.id} is being worked on")
-        told = run.told(now, f"approved by {kept(by)}")
-        _save(app, replace(told, approved=kept(by), resumed=now, passed=None, waiting="", held=""), etag)
-        return f"run {run.id} is approved: if it still answers, it gets the traffic of endpoint {run.endpoint}"
+        noted = run.noted(now, f"approved by {kept(by)}")
+        approved = replace(deployed, smoke=None, approval=replace(deployed.approval, by=kept(by)))
+        _save(app, replace(noted.in_attempt(deployed=approved, resumed=now), waiting=None), etag, run)
+        return f"run {run.id} is approved: if it still answers, it gets the traffic of endpoint {deployed.endpoint}"
 
     return compare_and_swap(attempt, f"run {run_id}")
 
@@ -111,56 +114,43 @@ def another_attempt(app: App, run: Run, etag: str, by: str) -> str:
         case Phase.REJECTED:
             raise Permanent(f"run {run.id} was rejected for its data, and they are the same: upload corrected data")
     _make_way(app, run)
-    now, number = app.cloud.blobs.now(), run.attempt + 1
-    fresh = replace(
-        run,
-        attempt=number,
-        since=now,
-        ending=None,
-        reason="",
-        waiting="",
-        held="",
-        parked="",
-        parked_at=None,
-        crashes=0,
-        claim=None,
-        wake=None,
-        endpoint="",
-        deployment="",
-        checks={},
-        passed=None,
-        silence=None,
-        scores=None,
-        approved="",
-        asked=(),
-        resumed=None,
-    )
-    if run.model and model_is_there(app, run.model):
-        fresh = replace(fresh, phase=Phase.REGISTERED, data_of=run.prepared)
-        next_ = f"model {run.model} is deployed again"
-    elif run.origin:
-        raise Permanent(f"model {run.model} is gone: somebody deleted it; upload the dataset again")
+    now, number = app.cloud.blobs.now(), run.attempt.number + 1
+    model = run.attempt.model
+    if model and model_is_there(app, model):
+        fresh = next_attempt(run, now, trained=True)
+        next_ = f"model {model} is deployed again"
+    elif run.restores:
+        raise Permanent(f"model {model} is gone: somebody deleted it; upload the dataset again")
     else:
-        if run.id not in datasets_of(read_folder(app, run.folder)):
-            raise Permanent(f"datasets/{run.folder} is not as run {run.id} took it any more: upload the dataset again")
-        fresh = replace(
-            fresh,
-            phase=Phase.RECEIVED,
-            data_of="",
-            faults=None,
-            in_job=False,
-            notes=(),
-            rows={},
-            fingerprint="",
-            pinned=None,
-            job="",
-            model="",
-        )
+        folder = run.source.folder
+        if run.id not in datasets_of(read_folder(app, folder)):
+            raise Permanent(f"datasets/{folder} is not as run {run.id} took it any more: upload the dataset again")
+        fresh = next_attempt(run, now, trained=False)
         next_ = "it begins anew with its data"
-    why = f"attempt {number}, asked for by {by}; attempt {run.attempt} ended as {run.phase}: {run.reason}"
-    app.runs.reopen(fresh.told(now, why), etag)
+    why = f"attempt {number}, asked for by {by}; attempt {run.attempt.number} ended as {run.phase}: {run.why}"
+    app.runs.reopen(fresh.noted(now, why), etag)
     wake(app, fresh)
     return f"run {run.id} is taken up again, as attempt {number}: {next_}"
+
+
+def next_attempt(run: Run, now: datetime, *, trained: bool) -> Run:
+    """The run at the beginning of another attempt; with `trained` it begins with the deployment of its model."""
+    number = run.attempt.number + 1
+    attempt = Attempt(number=number)
+    if trained:
+        attempt = replace(run.attempt, number=number, data_of=run.prepared, deployed=None, resumed=None)
+    return Run(
+        id=run.id,
+        line=run.line,
+        order=run.order,
+        source=run.source,
+        restores=run.restores,
+        phase=Phase.REGISTERED if trained else Phase.RECEIVED,
+        since=now,
+        attempt=attempt,
+        outbox=run.outbox,
+        history=run.history,
+    )
 
 
 def _with_twin(app: App, run: Run) -> Run:
@@ -171,16 +161,20 @@ def _with_twin(app: App, run: Run) -> Run:
     """
     line = app.lines.load(run.line)
     if line and serves_same(line.record, run):
-        raise Permanent(f"run {run.id} is {run.phase}, {run.reason}: there is nothing to train, nor to deploy")
+        raise Permanent(f"run {run.id} is {run.phase}, {run.why}: there is nothing to train, nor to deploy")
     twin = trained(app, run)
     if twin is None:
         return run
     loaded = readable(app.runs, twin.run)
     if loaded is None:
-        return replace(run, model=twin.model)
-    return replace(
-        run, model=twin.model, job=loaded.record.job, data_of=loaded.record.prepared, pinned=loaded.record.pinned
-    )
+        return run.in_attempt(model=twin.model)
+    made = loaded.record.attempt
+    return run.in_attempt(model=twin.model, job=made.job, data_of=loaded.record.prepared, plan=made.plan)
+
+
+def _passed(run: Run, deployed: Deployed) -> bool:
+    """Whether it has passed the gate, which what was there before does not come to."""
+    return run.restores is not None or (deployed.scores is not None and deployed.scores.passed)
 
 
 def _make_way(app: App, run: Run) -> None:
@@ -191,13 +185,13 @@ def _make_way(app: App, run: Run) -> None:
     line, etag = loaded
     if newer := newer_that_serves(line, run):
         raise Permanent(f"run {newer} is newer and went live: droptune rollback {line.id}, or upload the dataset again")
-    if line.heading is None or line.heading.order <= run.order:
+    if line.newest is None or line.newest.order <= run.order:
         return
-    heading = app.runs.load(line.heading.run)
-    if heading and not heading.record.phase.ended:
-        newer, phase = heading.record.id, heading.record.phase
+    newest = app.runs.load(line.newest.run)
+    if newest and not newest.record.phase.ended:
+        newer, phase = newest.record.id, newest.record.phase
         raise Permanent(f"run {newer} is newer and is {phase}: cancel it first, or upload the dataset again")
-    app.lines.save(replace(line, heading=None), etag)
+    app.lines.save(replace(line, newest=None), etag)
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------
@@ -213,13 +207,13 @@ def _run(app: App, run_id: str) -> tuple[Run, str]:
     return loaded
 
 
-def _save(app: App, run: Run, etag: str) -> None:
-    app.runs.save(run, etag)
+def _save(app: App, run: Run, etag: str, before: Run) -> None:
+    app.runs.save(run, etag, before=before)
     wake(app, run)
 
 
 def _ended(run: Run) -> str:
-    return f"is ending as {run.ending}" if run.ending else f"has ended as {run.phase}"
+    return f"is ending as {run.ending.phase}" if run.ending and run.is_ending else f"has ended as {run.phase}"
 
 
 ON_RUNS: dict[str, Callable[..., str]] = {"retry": retry, "cancel": cancel, "approve": approve}

@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ class BlobInfo:
     etag: str
     size: int
     last_modified: datetime
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Blobs:
@@ -71,12 +72,26 @@ class Blobs:
             return data
 
     def write(
-        self, container: str, name: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False
+        self,
+        container: str,
+        name: str,
+        data: bytes,
+        *,
+        if_match: str | None = None,
+        if_none_match: bool = False,
+        metadata: Mapping[str, str] | None = None,
     ) -> str:
-        """Writes a whole blob and returns its ETag. Conflict: not the version `if_match`, or there already."""
+        """Writes a whole blob and returns its ETag. Conflict: not the version `if_match`, or there already.
+
+        `metadata`: ASCII, 8 KiB in all, names in lower case; listings can have them.
+        """
         with translated(f"blob {container}/{name}", role=_ROLE):
             done = self._blob(container, name).upload_blob(
-                data, length=len(data), overwrite=True, **self._options(if_match, if_none_match=if_none_match)
+                data,
+                length=len(data),
+                overwrite=True,
+                metadata=dict(metadata or {}),
+                **self._options(if_match, if_none_match=if_none_match),
             )
             return _bare(str(done["etag"]))
 
@@ -94,14 +109,19 @@ class Blobs:
         yield writer
         writer.commit()
 
-    def list(self, container: str, prefix: str = "", *, page: int | None = None) -> Iterator[BlobInfo]:
-        """The blobs whose names start with `prefix`, in the order of their names.
+    def list(
+        self, container: str, prefix: str = "", *, page: int | None = None, metadata: bool = False
+    ) -> Iterator[BlobInfo]:
+        """The blobs whose names start with `prefix`, in the order of their names; with their `metadata` if asked for.
 
         `page`: how many to ask for at a time, for who may stop before the end; the service's own measure is 5,000.
         """
         with translated(f"list of container {container}", role=_ROLE):
             blobs = self._clients.blob_service.get_container_client(container).list_blobs(
-                name_starts_with=prefix or None, results_per_page=page, **self._options(None)
+                name_starts_with=prefix or None,
+                results_per_page=page,
+                include=["metadata"] if metadata else None,
+                **self._options(None),
             )
             for blob in blobs:
                 yield _info(blob)
@@ -227,4 +247,5 @@ def _info(properties: Any) -> BlobInfo:
         etag=_bare(properties.etag),
         size=properties.size,
         last_modified=properties.last_modified.astimezone(UTC),
+        metadata=dict(properties.metadata or {}),
     )

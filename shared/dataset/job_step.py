@@ -1,6 +1,6 @@
 """`python -m shared.dataset.job_step`: prepares a big dataset on a compute node, as the first step of its training job.
 
-The same engine as in the function, over all cores. What to read, and how, stands in a plan (JSON) that the app wrote
+The same engine as in the function, over all cores. What to read, and how, stands in a task (JSON) that the app wrote
 beside the run's data: names that other people chose never meet a shell. The parts are written where the node has room
 and then copied, in order and whole, to where the job's outputs are mounted; the report comes last and says all is
 there. Ends with 0 when the data can be trained on, with REJECTED when not (the report says why), and with anything else
@@ -45,7 +45,7 @@ class Given:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Task:
     """What the step does: `files` are read, or `hub` at a pinned commit, under `policy`, for a model with `facts`.
 
     `endpoint`: the hub's address, empty for the public one.
@@ -59,7 +59,7 @@ class Plan:
     told: int = 1000
 
     def encoded(self) -> bytes:
-        """The plan as JSON."""
+        """The task as JSON."""
         return msgspec.json.encode(self)
 
 
@@ -67,8 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     given = _parser().parse_args(arguments)
     try:
-        plan = msgspec.json.decode(given.plan.read_bytes(), type=Plan)
-        return run(plan, given.source, _outputs(given), processes=given.processes)
+        task = msgspec.json.decode(given.task.read_bytes(), type=Task)
+        return run(task, given.source, _outputs(given), processes=given.processes)
     except (msgspec.DecodeError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 - the job's log is what is read
     except (Permanent, Transient) as error:
@@ -76,54 +76,54 @@ def main(arguments: list[str] | None = None) -> int:
     return FAILED
 
 
-def run(plan: Plan, source: Path, outputs: Mapping[str, Path], *, processes: int | None = None) -> int:
-    """Prepares what `plan` names below the folder `source`; writes `outputs`, by the names of the options.
+def run(task: Task, source: Path, outputs: Mapping[str, Path], *, processes: int | None = None) -> int:
+    """Prepares what `task` names below the folder `source`; writes `outputs`, by the names of the options.
 
-    `processes`: None for as many as there are cores. Raises Permanent for a file that is not as the plan says, for what
+    `processes`: None for as many as there are cores. Raises Permanent for a file that is not as the task says, for what
     the hub refuses, OSError where reading or writing fails.
     """
     from shared.dataset.preparing.parallel import prepare_files
     from shared.dataset.report_page import page
 
     with tempfile.TemporaryDirectory(prefix="droptune-") as scratch:
-        files = _sources(plan, source, Path(scratch))
+        files = _sources(task, source, Path(scratch))
         report = prepare_files(
             files=files,
             out=Path(scratch) / "out",
-            policy=plan.policy,
-            facts=plan.facts,
-            told=plan.told,
+            policy=task.policy,
+            facts=task.facts,
+            told=task.told,
             processes=processes or cores(),
             progress=_progress(sum(file.size for file in files.values())),
         )
         if not report.rejected:
             for part in ("train", "validation", "test"):
                 shutil.copyfile(Path(scratch) / "out" / f"{part}.jsonl", outputs[part])
-    if plan.hub is None:
-        _check_sizes(plan, source)
+    if task.hub is None:
+        _check_sizes(task, source)
     outputs["page"].write_text(page(report), encoding="utf-8")
     outputs["report"].write_bytes(msgspec.json.encode(report.as_dict()))
     print(report.summary, flush=True)  # noqa: T201
     return REJECTED if report.rejected else 0
 
 
-def _sources(plan: Plan, source: Path, scratch: Path) -> Mapping[Part, Source | HubTable]:
-    if plan.hub is not None:
+def _sources(task: Task, source: Path, scratch: Path) -> Mapping[Part, Source | HubTable]:
+    if task.hub is not None:
         os.environ.setdefault("HF_HOME", str(scratch / "hub"))  # the library reads both when it is imported
-        if plan.endpoint:
-            os.environ["HF_ENDPOINT"] = plan.endpoint
+        if task.endpoint:
+            os.environ["HF_ENDPOINT"] = task.endpoint
         from shared.dataset.reading.hub import tables
 
-        return tables(plan.hub)[1]
+        return tables(task.hub)[1]
     from shared.dataset.reading.files import LocalFile
 
-    _check_sizes(plan, source)
-    return {part: LocalFile(source / file.name) for part, file in plan.files.items()}
+    _check_sizes(task, source)
+    return {part: LocalFile(source / file.name) for part, file in task.files.items()}
 
 
-def _check_sizes(plan: Plan, source: Path) -> None:
+def _check_sizes(task: Task, source: Path) -> None:
     """Refuses a file that was overwritten since. The app compares ETags too, which no mounted folder shows."""
-    for file in plan.files.values():
+    for file in task.files.values():
         path = source / file.name
         if not path.is_file():
             raise Permanent(f"{file.name} is gone: it was deleted after the run began")
@@ -156,8 +156,8 @@ def _outputs(given: argparse.Namespace) -> dict[str, Path]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="shared.dataset.job_step", description="Check, split and convert a dataset.")
-    parser.add_argument("--plan", type=Path, required=True, help="what to do, as JSON")
-    parser.add_argument("--source", type=Path, required=True, help="the folder that holds the plan's files")
+    parser.add_argument("--task", type=Path, required=True, help="what to do, as JSON")
+    parser.add_argument("--source", type=Path, required=True, help="the folder that holds the task's files")
     for part in ("train", "validation", "test"):
         parser.add_argument(f"--{part}", type=Path, required=True, help=f"file to write the {part} rows to")
     parser.add_argument("--report", type=Path, required=True, help="file to write the report to, as JSON")

@@ -42,9 +42,9 @@ def _chapters(report: Report, title: str) -> Iterator[str]:
         yield "## Split"
         yield _table(("part", "rows", "percent", "where from"), list(splits_of(report)))
     wrong = "What is wrong" if report.rejected else "Bad rows, which are left out"
-    for heading, counts in ((wrong, report.by_rule), ("Warnings", report.warnings)):
+    for title, counts in ((wrong, report.by_rule), ("Warnings", report.warnings)):
         if counts:
-            yield f"## {heading}"
+            yield f"## {title}"
             rows = [(_link(rule), f"{count:,}", RULES[rule].cure) for rule, count in counts.items()]
             yield _table(("rule", "how often", "what to do"), rows)
             faults = report.faults if counts is report.by_rule else report.warned
@@ -52,9 +52,9 @@ def _chapters(report: Report, title: str) -> Iterator[str]:
                 yield from _faults(rule, [fault for fault in faults if fault.rule == rule], count)
     if report.by_rule or report.warnings:
         yield f"Each rule is explained in {RULES_PAGE} of Droptune's repository."
-    for heading, lines in (("Messages a row", turns_of(report)), ("Tokens a row, by estimate", tokens_of(report))):
+    for title, lines in (("Messages a row", turns_of(report)), ("Tokens a row, by estimate", tokens_of(report))):
         if lines:
-            yield f"## {heading}"
+            yield f"## {title}"
             yield fenced(bars(lines, _BAR))
     if report.longest:
         yield f"The longest row has about {report.longest:,} tokens."

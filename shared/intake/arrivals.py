@@ -21,9 +21,9 @@ from shared.intake import events
 from shared.intake.folder import Folder, datasets_of, read_folder, taken
 from shared.lifecycle.phase import Phase
 from shared.records import layout
-from shared.records.base import Wake
+from shared.records.base import Order, Wake
 from shared.records.layout import DATASETS, STATE
-from shared.records.run import File, Run
+from shared.records.run import Ending, File, Run, Source
 from shared.serving.gate import Promotion
 
 log = logging.getLogger("droptune.intake.arrivals")
@@ -50,7 +50,7 @@ def job_changed(app: App, body: bytes) -> None:
         return
     run_id = naming.run_of_job(event.run_id)
     loaded = app.runs.load(run_id) if run_id else None
-    if loaded is None or naming.job_name(loaded.record.id, loaded.record.attempt) != event.run_id:
+    if loaded is None or naming.job_name(loaded.record.id, loaded.record.attempt.number) != event.run_id:
         ignored("unknown_job", f"job {event.run_id} is not the job of any run")
     elif loaded.record.phase not in (Phase.PREPARED, Phase.TRAINING):  # PREPARED: submitted, and not noted yet
         ignored("over_job", f"job {event.run_id}, whose run is {loaded.record.phase} already")
@@ -106,18 +106,20 @@ def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
     model = folder.spec.model if folder.spec and folder.spec.model else app.settings.training.base_model
     run = Run(
         id=run_id,
-        folder=folder.name,
         line=naming.line_id(folder.name, model),
-        base_model=model,
-        uploaded=dataset.newest,
+        order=Order(uploaded=dataset.newest),
+        source=Source(
+            folder=folder.name,
+            base_model=model,
+            parameters=dict(folder.spec.parameters) if folder.spec else {},
+            policy=folder.spec.policy if folder.spec else Policy(),
+            promotion=folder.spec.promotion if folder.spec else Promotion(),
+            hub=dataset.hub,
+            **taken(folder.name, dataset),
+        ),
         since=now,
-        parameters=dict(folder.spec.parameters) if folder.spec else {},
-        policy=folder.spec.policy if folder.spec else Policy(),
-        promotion=folder.spec.promotion if folder.spec else Promotion(),
-        hub=dataset.hub,
         wake=Wake.at(max(dataset.newest + app.settings.data.settle, now)),
-        **taken(folder.name, dataset),
-    ).told(now, f"received {dataset.told}")
+    ).noted(now, f"received {dataset.told}")
     if not app.runs.create(run):
         return False
     start_timer(app, run)
@@ -129,18 +131,15 @@ def _reject(app: App, folder: Folder) -> None:
     """A finetune.yaml that can't be followed is a run that ends first thing: its owner has to hear of it."""
     spec, now = folder.files[FILE_NAME], app.cloud.blobs.now()
     path = layout.dataset_file(folder.name, FILE_NAME)
+    file = File(name=path, etag=spec.etag, size=spec.size)
     run = Run(
         id=naming.run_id(path, {}, spec.etag, 0),
-        folder=folder.name,
         line=naming.line_id(folder.name, app.settings.training.base_model),
-        base_model=app.settings.training.base_model,
-        uploaded=spec.modified,
+        order=Order(uploaded=spec.modified),
+        source=Source(folder=folder.name, base_model=app.settings.training.base_model, train=(file,), spec=file),
         since=now,
-        train=File(name=path, etag=spec.etag, size=spec.size),
-        spec=File(name=path, etag=spec.etag, size=spec.size),
-        ending=Phase.REJECTED,
-        reason=folder.problem,
-    ).told(now, f"received {path}")
+        ending=Ending(phase=Phase.REJECTED, why=folder.problem),
+    ).noted(now, f"received {path}")
     if app.runs.create(run):
         wake(app, run)
         log.info("run %s: rejected: %s", run.id, folder.problem)

@@ -86,13 +86,11 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
 
 
 def taken(folder: str, dataset: Dataset) -> dict[str, Any]:
-    """The fields of a run that say which blobs it takes."""
-    return {
-        role: File(name=dataset_file(folder, file.name), etag=file.etag, size=file.size) if file else None
-        for role, file in (
-            ("train", dataset.train),
-            ("validation", dataset.validation),
-            ("test", dataset.test),
-            ("spec", dataset.spec),
-        )
-    }
+    """The fields of a run's Source that say which blobs it takes."""
+
+    def file(found: DataFile) -> File:
+        return File(name=dataset_file(folder, found.name), etag=found.etag, size=found.size)
+
+    parts = (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
+    taken: dict[str, Any] = {part: (file(found),) if found else () for part, found in parts}
+    return taken | {"spec": file(dataset.spec) if dataset.spec else None}

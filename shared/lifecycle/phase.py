@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-type Held = Literal["", "slot", "quota", "approval", "pin"]
+type Hold = Literal["", "slot", "quota", "approval", "pin"]
 
 
 class Phase(StrEnum):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.lifecycle.phase import ENDED, JOB_FAILED, Held, Phase
-from shared.lifecycle.seen import Check, Deployment, Job, Plan, Rollout, Seen, Upload
+from shared.lifecycle.action import Action
+from shared.lifecycle.phase import ENDED, JOB_FAILED, Hold, Phase
+from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, RolloutSeen, Seen, UploadSeen
 
 # What to do about it -------------------------------------------------------------------------------------------------
 
@@ -19,8 +20,11 @@ from shared.lifecycle.seen import Check, Deployment, Job, Plan, Rollout, Seen, U
 class Do:
     """Claim, act, save, and go on in phase `then`, which is never an end."""
 
-    action: str
+    action: Action
     then: Phase
+
+    def __str__(self) -> str:
+        return self.action.doing
 
 
 @dataclass(frozen=True)
@@ -29,19 +33,25 @@ class Go:
 
     phase: Phase
 
+    def __str__(self) -> str:
+        return f"on to {self.phase}"
+
 
 @dataclass(frozen=True)
 class Wait:
     """Nothing to do now. `seconds`: look again after so long; None: an event or the sweep will wake the run.
 
-    `held`: what is not worth a look before somebody did something: `slot` (a run that trains ends), `quota` (which
+    `hold`: what is not worth a look before somebody did something: `slot` (a run that trains ends), `quota` (which
     nothing tells of), `approval`, `pin`. `wakes`: the run that is waited for, which may not know that it is its turn.
     """
 
     seconds: float | None
     why: str
-    held: Held = ""
+    hold: Hold = ""
     wakes: str = ""
+
+    def __str__(self) -> str:
+        return f"waits for {self.why}"
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,9 @@ class Poll:
 
     why: str
 
+    def __str__(self) -> str:
+        return f"waits for {self.why}"
+
 
 @dataclass(frozen=True)
 class Stop:
@@ -57,6 +70,9 @@ class Stop:
 
     phase: Phase
     why: str
+
+    def __str__(self) -> str:
+        return f"to end as {self.phase}: {self.why}"
 
 
 type Step = Do | Go | Wait | Poll | Stop
@@ -81,184 +97,184 @@ def next_step(phase: Phase, seen: Seen) -> Step:
     Raises ValueError when the look does not belong to the phase, or the phase is an end: both are bugs.
     """
     match phase, seen:
-        case Phase.RECEIVED, Upload():
+        case Phase.RECEIVED, UploadSeen():
             return _received(seen)
-        case Phase.PREPARED, Plan():
+        case Phase.PREPARED, PlanSeen():
             return _prepared(seen)
-        case Phase.TRAINING, Job():
+        case Phase.TRAINING, JobSeen():
             return _training(seen)
-        case Phase.REGISTERED, Rollout():
+        case Phase.REGISTERED, RolloutSeen():
             return _registered(seen)
-        case Phase.DEPLOYING, Deployment():
+        case Phase.DEPLOYING, DeploymentSeen():
             return _deploying(seen)
-        case Phase.CHECKING, Check():
+        case Phase.CHECKING, CheckSeen():
             return _checking(seen)
         case _:
             raise ValueError(f"a run in phase {phase} can't be shown {seen!r}")
 
 
-def _received(seen: Upload) -> Step:
+def _received(seen: UploadSeen) -> Step:
     match seen:
-        case Upload(gone=str(why)):
+        case UploadSeen(gone=str(why)):
             return Stop(Phase.SUPERSEDED, why)
-        case Upload(settles_in=seconds) if seconds > 0:
+        case UploadSeen(settles_in=seconds) if seconds > 0:
             return Wait(seconds, "the rest of the upload")
-        case Upload(in_job=True):
+        case UploadSeen(in_job=True):
             return Go(Phase.PREPARED)
-        case Upload(faults=None):
-            return Do("prepare", Phase.RECEIVED)
-        case Upload(reason=why) if why:
+        case UploadSeen(checked=False):
+            return Do(Action.PREPARE_DATA, Phase.RECEIVED)
+        case UploadSeen(rejected=why) if why:
             return Stop(Phase.REJECTED, why)
-        case Upload(trained=str(what)):
+        case UploadSeen(trained=str(what)):
             return Stop(Phase.UNCHANGED, f"already trained: {what}")
         case _:
             return Go(Phase.PREPARED)
 
 
-def _prepared(seen: Plan) -> Step:
+def _prepared(seen: PlanSeen) -> Step:
     match seen:
-        case Plan(changed=str(why)):
+        case PlanSeen(changed=str(why)):
             return Stop(Phase.SUPERSEDED, why)
-        case Plan(newer=str(other)):
+        case PlanSeen(newer=str(other)):
             return Stop(Phase.SUPERSEDED, f"run {other} is newer and ready to train")
-        case Plan(pinned=False):
-            return Do("pin", Phase.PREPARED)
-        case Plan(unusable=str(why)):
+        case PlanSeen(planned=False):
+            return Do(Action.RESOLVE_PLAN, Phase.PREPARED)
+        case PlanSeen(unusable=str(why)):
             return Stop(Phase.FAILED, why)
-        case Plan(queued=False) if seen.quota or seen.before:
-            return Do("queue_up", Phase.PREPARED)
-        case Plan(quota=why) if why:
-            return Wait(QUOTA_WAIT, why, held="quota")
-        case Plan(before=other) if other:
+        case PlanSeen(queued=False) if seen.quota or seen.ahead:
+            return Do(Action.WAIT_FOR_QUOTA, Phase.PREPARED)
+        case PlanSeen(quota=why) if why:
+            return Wait(QUOTA_WAIT, why, hold="quota")
+        case PlanSeen(ahead=other) if other:
             return _give_way(other)
-        case Plan(missing=(_, *_)):
-            return Do("make_computes", Phase.PREPARED)
-        case Plan(pending=(_, *_)):
+        case PlanSeen(missing=(_, *_)):
+            return Do(Action.MAKE_CLUSTERS, Phase.PREPARED)
+        case PlanSeen(pending=(_, *_)):
             return Poll(f"compute {', '.join(seen.pending)}, which is being made")
-        case Plan(slot=False, queue=""):
-            return Do("admit", Phase.PREPARED)
-        case Plan(heads=False) if seen.slot or not seen.wasteful:
-            return Do("lead", Phase.PREPARED)
-        case Plan(slot=False):
-            return Wait(seen.room_in, seen.queue, held="slot")
+        case PlanSeen(slot=False, queue=""):
+            return Do(Action.TAKE_SLOT, Phase.PREPARED)
+        case PlanSeen(newest=False) if seen.slot or not seen.wasteful:
+            return Do(Action.BECOME_NEWEST, Phase.PREPARED)
+        case PlanSeen(slot=False):
+            return Wait(seen.room_in, seen.queue, hold="slot")
         case _:
-            return Do("train", Phase.TRAINING)
+            return Do(Action.SUBMIT_JOB, Phase.TRAINING)
 
 
 def _give_way(other: str) -> Step:
-    return Wait(60, f"quota, for which run {other} has waited longer", held="quota", wakes=other)
+    return Wait(60, f"quota, for which run {other} has waited longer", hold="quota", wakes=other)
 
 
-def _training(seen: Job) -> Step:
+def _training(seen: JobSeen) -> Step:
     match seen:
-        case Job(changed=str(why)):
+        case JobSeen(changed=str(why)):
             return Stop(Phase.SUPERSEDED, why)
-        case Job(report="new"):
-            return Do("take_report", Phase.TRAINING)
-        case Job(reason=why) if why:
+        case JobSeen(report="new"):
+            return Do(Action.TAKE_REPORT, Phase.TRAINING)
+        case JobSeen(rejected=why) if why:
             return Stop(Phase.REJECTED, why)
-        case Job(status="Completed", report="missing"):
+        case JobSeen(status="Completed", report="missing"):
             return Stop(Phase.FAILED, "the job's first step left no report on the data that it prepared")
-        case Job(status="Completed"):
-            return Do("register", Phase.REGISTERED)
-        case Job(newer=str(other)) if seen.status not in ENDED:
+        case JobSeen(status="Completed"):
+            return Do(Action.REGISTER_MODEL, Phase.REGISTERED)
+        case JobSeen(newer=str(other)) if seen.status not in ENDED:
             return Stop(Phase.SUPERSEDED, f"run {other} is newer and ready to train")
-        case Job(status=None, fresh=True):
+        case JobSeen(status=None, fresh=True):
             return Poll(unseen("the job"))
-        case Job(status=None):
+        case JobSeen(status=None):
             return Stop(Phase.FAILED, "the job is gone: somebody deleted it")
-        case Job(status="Canceled", overdue=True):
+        case JobSeen(status="Canceled", overdue=True):
             return Stop(Phase.FAILED, "the job took longer than MAX_TRAINING_HOURS and was cancelled")
-        case Job(status=status) if status in JOB_FAILED:
+        case JobSeen(status=status) if status in JOB_FAILED:
             why = seen.why or "Azure ML names no reason; see its logs"
             return Stop(Phase.FAILED, f"the job ended as {status}: {why}")
-        case Job(overdue=True, status="CancelRequested"):
+        case JobSeen(overdue=True, status="CancelRequested"):
             return Wait(None, "the job to be cancelled")
-        case Job(overdue=True):
-            return Do("cancel_job", Phase.TRAINING)
+        case JobSeen(overdue=True):
+            return Do(Action.CANCEL_JOB, Phase.TRAINING)
         case _:
             return Wait(None, "the job's event")
 
 
-def _registered(seen: Rollout) -> Step:
+def _registered(seen: RolloutSeen) -> Step:
     match seen:
-        case Rollout(newer=str(other)):
+        case RolloutSeen(newer=str(other)):
             return Stop(Phase.SUPERSEDED, f"run {other} is newer and went further")
-        case Rollout(pinned=who) if who:
-            return Wait(None, f"the line, which {who} has pinned to what it serves: droptune unpin", held="pin")
-        case Rollout(busy=str(what)):
+        case RolloutSeen(pinned_by=who) if who:
+            return Wait(None, f"the line, which {who} has pinned to what it serves: droptune unpin", hold="pin")
+        case RolloutSeen(busy=str(what)):
             return Wait(60, what)
-        case Rollout(endpoint=None, fresh=True):
+        case RolloutSeen(endpoint=None, fresh=True):
             return Poll(unseen("the endpoint"))
-        case Rollout(endpoint=None):
-            return Do("make_endpoint", Phase.REGISTERED)
-        case Rollout(endpoint="Failed" | "Canceled"):
+        case RolloutSeen(endpoint=None):
+            return Do(Action.MAKE_ENDPOINT, Phase.REGISTERED)
+        case RolloutSeen(endpoint="Failed" | "Canceled"):
             return Stop(Phase.FAILED, f"the endpoint is in state {seen.endpoint}: delete it, then droptune retry")
-        case Rollout(endpoint=state) if state != "Succeeded":
+        case RolloutSeen(endpoint=state) if state != "Succeeded":
             return Poll(f"the endpoint, which is {state}")
-        case Rollout(gone=str(what), fresh=True):
+        case RolloutSeen(gone=str(what), fresh=True):
             return Poll(unseen(what))
-        case Rollout(gone=str(what)):
+        case RolloutSeen(gone=str(what)):
             return Stop(Phase.FAILED, f"{what} is gone: somebody deleted it; upload the dataset again")
-        case Rollout(leaving=True):
-            return Do("clear", Phase.REGISTERED)
-        case Rollout(in_place=(_, *_)):
-            return Do("make_room", Phase.REGISTERED)
-        case Rollout(queued=False) if seen.quota or seen.before:
-            return Do("queue_up", Phase.REGISTERED)
-        case Rollout(quota=why) if why:
-            return Wait(QUOTA_WAIT, why, held="quota")
-        case Rollout(before=other) if other:
+        case RolloutSeen(retiring=True):
+            return Do(Action.END_GRACE, Phase.REGISTERED)
+        case RolloutSeen(in_place=(_, *_)):
+            return Do(Action.MAKE_ROOM, Phase.REGISTERED)
+        case RolloutSeen(queued=False) if seen.quota or seen.ahead:
+            return Do(Action.WAIT_FOR_QUOTA, Phase.REGISTERED)
+        case RolloutSeen(quota=why) if why:
+            return Wait(QUOTA_WAIT, why, hold="quota")
+        case RolloutSeen(ahead=other) if other:
             return _give_way(other)
         case _:
-            return Do("deploy", Phase.DEPLOYING)
+            return Do(Action.DEPLOY_MODEL, Phase.DEPLOYING)
 
 
-def _deploying(seen: Deployment) -> Step:
+def _deploying(seen: DeploymentSeen) -> Step:
     match seen:
-        case Deployment(state="Succeeded"):
+        case DeploymentSeen(state="Succeeded"):
             return Go(Phase.CHECKING)
-        case Deployment(state="Failed" | "Canceled"):
+        case DeploymentSeen(state="Failed" | "Canceled"):
             return Stop(
                 Phase.ROLLED_BACK, f"the deployment failed: {seen.why or 'Azure ML names no reason; see its log'}"
             )
-        case Deployment(state=None, fresh=True):
+        case DeploymentSeen(state=None, fresh=True):
             return Poll(unseen("the deployment"))
-        case Deployment(state=None):
+        case DeploymentSeen(state=None):
             return Stop(Phase.ROLLED_BACK, "the deployment is gone: somebody deleted it")
-        case Deployment(state=str(state), overdue=True):
+        case DeploymentSeen(state=str(state), overdue=True):
             return Stop(Phase.ROLLED_BACK, f"the deployment was still {state} after MAX_DEPLOYING_HOURS")
         case _:
             return Poll("the deployment")
 
 
-def _checking(seen: Check) -> Step:
+def _checking(seen: CheckSeen) -> Step:
     match seen:
-        case Check(serves=True):
+        case CheckSeen(serves=True):
             return Stop(Phase.LIVE, seen.why)
-        case Check(newer=str(other)):
+        case CheckSeen(newer=str(other)):
             return Stop(Phase.SUPERSEDED, f"run {other} is newer and serves")
-        case Check(gone=str(what), fresh=True):
+        case CheckSeen(gone=str(what), fresh=True):
             return Poll(unseen(what))
-        case Check(gone=str(what)):
+        case CheckSeen(gone=str(what)):
             return Stop(Phase.ROLLED_BACK, f"{what} is gone: somebody deleted it")
-        case Check(passed=False) | Check(passed=True, gate=False):
+        case CheckSeen(passed=False) | CheckSeen(passed=True, gate=False):
             return Stop(Phase.ROLLED_BACK, seen.why)
-        case Check(passed=True, gate=True, approval=True, unanswered=True):
+        case CheckSeen(passed=True, gate=True, approval=True, unanswered=True):
             return Stop(Phase.ROLLED_BACK, UNANSWERED)
-        case Check(passed=True, gate=True, approval=True, ask=True):
-            return Do("ask", Phase.CHECKING)
-        case Check(passed=True, gate=True, approval=True):
-            return Wait(None, "an approval: droptune approve", held="approval")
-        case Check(passed=True, gate=True, busy=False, traffic=100):
-            return Do("serve", Phase.CHECKING)
-        case Check(overdue=what) if what:
+        case CheckSeen(passed=True, gate=True, approval=True, ask=True):
+            return Do(Action.ASK_APPROVAL, Phase.CHECKING)
+        case CheckSeen(passed=True, gate=True, approval=True):
+            return Wait(None, "an approval: droptune approve", hold="approval")
+        case CheckSeen(passed=True, gate=True, busy=False, traffic=100):
+            return Do(Action.START_SERVING, Phase.CHECKING)
+        case CheckSeen(overdue=what) if what:
             return Stop(Phase.ROLLED_BACK, f"{OVERDUE} {what}")
-        case Check(passed=None):
-            return Do("check", Phase.CHECKING)
-        case Check(gate=None):
-            return Do("compare", Phase.CHECKING)
-        case Check(busy=True):
+        case CheckSeen(passed=None):
+            return Do(Action.SMOKE_TEST, Phase.CHECKING)
+        case CheckSeen(gate=None):
+            return Do(Action.COMPARE_ANSWERS, Phase.CHECKING)
+        case CheckSeen(busy=True):
             return Poll("the endpoint, which is being updated")
         case _:
-            return Do("give_traffic", Phase.CHECKING)
+            return Do(Action.GIVE_TRAFFIC, Phase.CHECKING)

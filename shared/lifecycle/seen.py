@@ -10,127 +10,150 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upload:
-    """RECEIVED. `gone`: why the folder yields this run no more. `faults`: None until checked.
-
-    `reason`: why it can't be trained on, as far as that is known. `trained`: what was made of the same data and
-    settings before. `in_job`: it is too big to be prepared here.
-    """
+class UploadSeen:
+    """RECEIVED: the folder, and what is known of its data."""
 
     gone: str | None = None
+    """Why the folder does not yield this run any more."""
     settles_in: float = 0
-    faults: int | None = None
-    reason: str = ""
+    """Seconds until the rest of the upload should be there."""
+    checked: bool = False
+    rejected: str = ""
+    """Why the data can't be trained on."""
     trained: str | None = None
+    """What was made of the same data and settings before."""
     in_job: bool = False
+    """They are too big to be prepared here: the job does it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """PREPARED. `pinned`: model, component and parameters are resolved. Names of computes; `unusable` tells why.
+class PlanSeen:
+    """PREPARED: whether the job can be submitted now, and what it waits for if not."""
 
-    `changed`: which file that the job would prepare is not the one any more that the run took. `newer`: the run of the
-    same line that is ready to train and newer; `heads`: that this is a newest one itself. `quota`: why there is none;
-    `queued`: that the run stands among those that wait for some; `before`: who has waited for it longest, if another.
-    `slot`: whether it may train now; if it waits for that, `queue` says for what, and `room_in` in how many seconds
-    there is room without anybody's doing. `wasteful`: to lead would end a job for a run that can't start today.
-    """
-
-    pinned: bool = True
+    planned: bool = True
+    """Model, component and parameters are settled."""
     missing: tuple[str, ...] = ()
+    """Compute clusters that are to be made."""
     pending: tuple[str, ...] = ()
+    """Compute clusters that are being made."""
     unusable: str | None = None
+    """Why a cluster can't be used."""
     changed: str | None = None
+    """Which file is not the one any more that the run took, where the job is to prepare it."""
     newer: str | None = None
-    heads: bool = True
+    """A run of the same line that is newer and ready to train."""
+    newest: bool = True
+    """The line says that this run is the newest that trains, or as new as that one."""
     quota: str = ""
+    """Why there is none."""
     queued: bool = False
-    before: str = ""
+    """The run stands among those that wait for quota."""
+    ahead: str = ""
+    """The run that has waited for quota longest, if it is another one."""
     slot: bool = True
+    """The run may train now."""
     queue: str = ""
+    """What it waits for if not, in words."""
     room_in: float | None = None
+    """Seconds until there is a slot although nobody does anything; None where somebody wakes the run."""
     wasteful: bool = False
+    """To become the newest would end a job for a run that can't start today."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """TRAINING. `status` is Azure ML's, None when there is no such job; `fresh`: that may be too early to say.
-
-    `overdue`: it takes longer than MAX_TRAINING_HOURS. `newer`: as for a Plan.
-    Of a job that prepares its data itself, once it has ended:
-    `report`, what became of the data; `reason`, why they can't be trained on, once the report is taken; `changed`, that
-    somebody wrote over them while they were read.
-    """
+class JobSeen:
+    """TRAINING: the job, and the data where the job prepares them itself."""
 
     status: str | None
+    """Azure ML's; None when there is no such job."""
     why: str | None = None
+    """What Azure ML says of a failure."""
     overdue: bool = False
+    """It takes longer than MAX_TRAINING_HOURS."""
     fresh: bool = False
+    """It may be too early to say that there is none."""
     newer: str | None = None
+    """A run of the same line that is newer and ready to train."""
     report: Literal["taken", "new", "missing"] = "taken"
-    reason: str = ""
+    """What became of the report on the data, once the job has ended."""
+    rejected: str = ""
+    """Why the data can't be trained on, by a report that is taken."""
     changed: str | None = None
+    """Which file somebody wrote over while it was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rollout:
-    """REGISTERED. `busy`: what else is done to the line. `endpoint`: its provisioning state, None: there is none.
-
-    `gone`: the model, where it is not there; `fresh`: as for a Job.
-    `pinned`: who keeps the line at what it serves. `leaving`: whether what served before is still there; `in_place`:
-    deployments that have to go first, since the run is to do without spare instances. `quota`, `queued`, `before`: as
-    for a Plan.
-    """
+class RolloutSeen:
+    """REGISTERED: the line, its endpoint, and whether there is room for another deployment."""
 
     newer: str | None = None
+    """A run that is newer and went further."""
     busy: str | None = None
+    """What else the line is being changed for."""
     endpoint: str | None = "Succeeded"
+    """Its provisioning state; None: there is none."""
     gone: str | None = None
+    """The model, where it is not there."""
     fresh: bool = False
-    pinned: str = ""
-    leaving: bool = False
+    """It may be too early to say that the endpoint, or the model, is not there."""
+    pinned_by: str = ""
+    """Who keeps the line at what it serves."""
+    retiring: bool = False
+    """What served before is still there."""
     in_place: tuple[str, ...] = ()
+    """Deployments that have to go first, since the run is to do without spare instances."""
     quota: str = ""
+    """Why there is none."""
     queued: bool = False
-    before: str = ""
+    """The run stands among those that wait for quota."""
+    ahead: str = ""
+    """The run that has waited for quota longest, if it is another one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deployment:
-    """DEPLOYING. State of the run's own deployment, None: not there. `fresh`: that may be too early to say.
-
-    `overdue`: it takes longer than MAX_DEPLOYING_HOURS.
-    """
+class DeploymentSeen:
+    """DEPLOYING: the run's own deployment."""
 
     state: str | None
+    """Its provisioning state; None: it is not there."""
     why: str | None = None
+    """What Azure ML says of a failure."""
     fresh: bool = False
+    """It may be too early to say that it is not there."""
     overdue: bool = False
+    """It takes longer than MAX_DEPLOYING_HOURS."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
-    """CHECKING. `passed`: None until asked, `why` tells. `traffic`: the deployment's percentage on its endpoint.
-
-    `gate`: the same of the comparison with what serves. `approval`: somebody has to let it pass. `ask`: people have not
-    been told of that for a day; `unanswered`: they were, on MAX_APPROVAL_DAYS days. `busy`: the endpoint is being
-    changed. `serves`: the line says that this run serves. `gone`: what of it is not there; `fresh`: as for a Job.
-    `overdue`: what it waited for last, where all but the approval takes longer than MAX_CHECKING_HOURS.
-    """
+class CheckSeen:
+    """CHECKING: what the deployment has passed, and how far it is from the traffic."""
 
     passed: bool | None = None
+    """The smoke test; None until it was asked."""
     why: str = ""
+    """What the smoke test or the gate has said."""
     gate: bool | None = None
+    """The gate; None until it was asked."""
     approval: bool = False
+    """A person has to let it have traffic, and has not yet."""
     ask: bool = False
+    """People have not been asked for that within a day."""
     unanswered: bool = False
+    """They were asked on MAX_APPROVAL_DAYS days."""
     gone: str | None = None
+    """The endpoint or the deployment, where it is not there."""
     fresh: bool = False
+    """It may be too early to say so."""
     busy: bool = False
+    """The endpoint is being changed."""
     traffic: int = 0
+    """Percent of the endpoint's traffic that the deployment has."""
     newer: str | None = None
+    """A run that is newer and serves."""
     serves: bool = False
+    """The line says that this run serves."""
     overdue: str = ""
+    """What it waited for last, where all but the approval takes longer than MAX_CHECKING_HOURS."""
 
 
-type Seen = Upload | Plan | Job | Rollout | Deployment | Check
+type Seen = UploadSeen | PlanSeen | JobSeen | RolloutSeen | DeploymentSeen | CheckSeen

@@ -32,6 +32,7 @@ class Slots:
     Times are the storage service's, UTC. A start counts even where the job failed right away: it may have cost money.
     """
 
+    version: int = 1
     holding: Mapping[str, datetime] = field(default_factory=dict)
     waiting: Mapping[str, datetime] = field(default_factory=dict)
     started: tuple[datetime, ...] = ()
@@ -40,13 +41,13 @@ class Slots:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What a run may do. `held`: it has a slot. If not, `why` is what it waits for, "" where it is to `take` one.
+    """What a run may do. `granted`: it has a slot. If not, `why` is what it waits for, "" where it is to `take` one.
 
     `room_in`: seconds until there is room without anybody's doing; None where somebody else wakes the run. `today`:
     whether the day's limit would let it start.
     """
 
-    held: bool = False
+    granted: bool = False
     why: str = ""
     room_in: float | None = None
     today: bool = True
@@ -54,10 +55,10 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Shortage:
-    """Where a run stands where quota is short. `queued`: it waits for some; `before`: who has waited for it longest."""
+    """Where a run stands where quota is short. `queued`: it waits for some; `ahead`: who has waited for it longest."""
 
     queued: bool = False
-    before: str = ""
+    ahead: str = ""
 
 
 def in_order(slots: Slots) -> list[str]:
@@ -121,7 +122,7 @@ def upcoming(slots: Slots, limits: Limits) -> list[str]:
 def place(slots: Slots, run: str, limits: Limits, now: datetime) -> Place:
     """Where `run` stands."""
     if run in slots.holding:
-        return Place(held=True)
+        return Place(granted=True)
     if run not in slots.waiting:
         return Place()
     before, free = in_order(slots).index(run), free_slots(slots, limits)

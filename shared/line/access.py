@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-import msgspec
-
 from shared import naming
 from shared.app import App
 from shared.errors import Conflict, Permanent, Transient
 from shared.records.line import Line
-from shared.records.outbox import tell
+from shared.records.outbox import send_events
 from shared.records.run import Run
+from shared.records.store import Unreadable
 from shared.records.tags import RUN
 
 log = logging.getLogger("droptune.line.access")
@@ -34,8 +33,9 @@ def line_of(app: App, run: Run) -> tuple[Line, str]:
     """The run's line and its ETag; made when there is none."""
     loaded = app.lines.load(run.line)
     if loaded is None:
-        endpoint = naming.endpoint_name(f"{run.folder}/{run.base_model}", *app.settings.workspace.scope)
-        app.lines.create(Line(id=run.line, folder=run.folder, base_model=run.base_model, endpoint=endpoint))
+        folder, base_model = run.source.folder, run.source.base_model
+        endpoint = naming.endpoint_name(f"{folder}/{base_model}", *app.settings.workspace.scope)
+        app.lines.create(Line(id=run.line, folder=folder, base_model=base_model, endpoint=endpoint))
         loaded = app.lines.load(run.line)
     if loaded is None:
         raise Transient(f"line {run.line} was deleted while it was read")
@@ -80,40 +80,46 @@ def held_by(app: App, line: Line, run: Run) -> str:
     what = f"the rollout of run {line.rollout}"
     try:
         other = app.runs.load(line.rollout)
-    except msgspec.MsgspecError:
+    except Unreadable:
         return f"{what}, whose record can't be read"
     if other is None or other.record.phase.ended:
         return ""
-    waits = other.record.parked or (
-        other.record.waiting if other.record.held or "quota" in other.record.waiting else ""
-    )
+    waits = _waits_for(other.record)
     if not waits or other.record.ending:
         return what
     how = "is parked" if other.record.parked else "itself waits"
     return f"{what}, which {how} ({waits}); droptune cancel {line.rollout} ends it"
 
 
+def _waits_for(run: Run) -> str:
+    """What may never end of itself: why it is parked, or waits for a person or for quota; "" if for neither."""
+    if run.parked:
+        return run.parked.why
+    waiting = run.waiting
+    return waiting.why if waiting and (waiting.hold or "quota" in waiting.why) else ""
+
+
 def is_active(app: App, run_id: str) -> bool:
-    """Whether the run works; one whose record somebody broke by hand may, for all that is known."""
+    """Whether the run works; one whose record can't be read may, for all that is known."""
     try:
         loaded = app.runs.load(run_id) if run_id else None
-    except msgspec.MsgspecError:
-        log.exception("run %s can't be read, and is taken for one that works", run_id)
+    except Unreadable as error:
+        log.warning("run %s is taken for one that works: %s", run_id, error)
         return True
     return loaded is not None and not loaded.record.phase.ended
 
 
-def save_and_tell(app: App, line: Line, etag: str) -> tuple[Line, str]:
-    """Saves the line, then tells what it has to tell. Raises Conflict."""
-    return tell_and_save(app, line, app.lines.save(line, etag))
+def save_and_send(app: App, line: Line, etag: str) -> tuple[Line, str]:
+    """Saves the line, then sends the events in its outbox. Raises Conflict."""
+    return send_and_save(app, line, app.lines.save(line, etag))
 
 
-def tell_and_save(app: App, line: Line, etag: str) -> tuple[Line, str]:
+def send_and_save(app: App, line: Line, etag: str) -> tuple[Line, str]:
     """Sends the line's events, and saves that they were sent; those that a crash left are the next one's who comes."""
-    if not line.untold:
+    if not line.outbox:
         return line, etag
-    told = tell(app.cloud, line)
-    for notice in line.untold:
-        if notice not in told.untold:
+    sent = send_events(app.cloud, line)
+    for notice in line.outbox:
+        if notice not in sent.outbox:
             log.info("endpoint %s: %s (%s)", line.endpoint, notice.type, notice.why)
-    return told, etag if told == line else app.lines.save(told, etag)
+    return sent, etag if sent == line else app.lines.save(sent, etag)

@@ -2,7 +2,7 @@
 
 Called by the timer. serving/idle.py has the rule of idleness; teardown.py takes down what is marked. Touches lines that
 Droptune made, never other endpoints. A line's record changes before its endpoint does, under If-Match, so that a
-rollout that begins meanwhile wins or loses whole. What is to be told of it waits in the record, like a run's events.
+rollout that begins meanwhile wins or loses whole. Its events wait in the record, like a run's.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import msgspec
 from shared.app import App, wake
 from shared.cloud.endpoints import BUSY, Endpoint
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.line.access import is_active, save_and_tell, tell_and_save
+from shared.line.access import is_active, save_and_send, send_and_save
 from shared.records.base import FRESH
 from shared.records.layout import DELETIONS, STATE
-from shared.records.line import Leaving, Line, Stray, without_endpoint
+from shared.records.line import Line, NotMade, Orphan, Retiring, Standing, TearingDown
 from shared.records.tags import RUN
 from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
 from shared.settings import Cleanup
@@ -59,10 +59,10 @@ def _judge(app: App, line_id: str) -> None:
     loaded = app.lines.load(line_id)
     if loaded is None:
         return
-    line, etag = tell_and_save(app, *loaded)
+    line, etag = send_and_save(app, *loaded)
     now = app.cloud.blobs.now()
     overdue = line.wake is None or line.wake.due + LATE < now
-    if line.tearing_down or (line.leaving and overdue):
+    if line.is_going or (line.retiring and overdue):
         if overdue:
             wake(app, line)
         return
@@ -70,7 +70,7 @@ def _judge(app: App, line_id: str) -> None:
         app.lines.retire(line.id)  # whoever removed it died before that; while it has something to tell it stays open
         return
     rolling_out = is_active(app, line.rollout)
-    if line.serving is None and line.emptied is None and (rolling_out or is_active(app, _heading(line))):
+    if isinstance(line.state, NotMade) and (rolling_out or is_active(app, _newest(line))):
         return  # its first run is on its way
     endpoint = app.cloud.endpoints.get(line.endpoint)
     if endpoint is None:
@@ -79,10 +79,10 @@ def _judge(app: App, line_id: str) -> None:
         return
     seen = line
     if not rolling_out and not endpoint.busy:
-        seen = _with_strays(app, _with_changes_told(line, _seen(app, line, endpoint, now), now), endpoint, now)
+        seen = _with_orphans(app, _with_changes_to_send(line, _seen(app, line, endpoint, now), now), endpoint, now)
     if seen != line:
-        seen, etag = save_and_tell(app, seen, etag)
-        if seen.leaving != line.leaving:
+        seen, etag = save_and_send(app, seen, etag)
+        if seen.retiring != line.retiring:
             wake(app, seen)
     if seen.missing:
         return
@@ -95,72 +95,71 @@ def _seen(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Line:
 
     Nothing is made or given back. What has traffic is there; only what has none is looked at itself.
     """
-    serving = line.serving
+    serving, state = line.serving, line.state if isinstance(line.state, Standing) else Standing()
     if serving is None:  # a run may have made the endpoint and never come to deploy
-        return replace(line, missing=None, emptied=line.emptied or now)
-    sidelined = line.sidelined if line.sidelined and line.sidelined > serving.since else None
+        return line.without_serving(now)
     if endpoint.traffic.get(serving.deployment):
-        return replace(line, missing=None, sidelined=None)
+        return replace(line, state=Standing(noticed=state.noticed))
     if now - serving.since < FRESH:  # the endpoint may be shown as it was before
-        return replace(line, sidelined=sidelined)
+        return line
     if app.cloud.endpoints.deployment(line.endpoint, serving.deployment):
-        return replace(line, missing=None, sidelined=sidelined or now)
-    if line.missing is None or now - line.missing < FRESH:
-        return replace(line, missing=line.missing or now)
-    return replace(line, missing=None, sidelined=None, serving=None, noticed=None, emptied=now)
+        return replace(line, state=Standing(noticed=state.noticed, no_traffic=state.no_traffic or now))
+    if state.missing is None or now - state.missing < FRESH:
+        return line.with_missing(state.missing or now)
+    return line.without_serving(now)
 
 
-def _with_changes_told(before: Line, after: Line, now: datetime) -> Line:
-    serving = before.serving
-    if serving is None:
+def _with_changes_to_send(before: Line, after: Line, now: datetime) -> Line:
+    serving, was = before.serving, before.state
+    if serving is None or not isinstance(was, Standing):
         return after
-    name = serving.deployment
-    if after.serving is None:
-        return after.to_tell(now, "Endpoint.TornDown", f"somebody deleted {name}; it is not made again by itself")
-    if after.sidelined and after.sidelined != before.sidelined:
-        return after.to_tell(now, "Endpoint.TrafficTaken", f"somebody gave deployment {name} 0 % of it; it still costs")
-    if before.sidelined and not after.sidelined and before.sidelined > serving.since:
-        return after.to_tell(now, "Endpoint.TrafficReturned", f"deployment {name} has traffic again")
+    name, now_is = serving.deployment, after.state
+    if not isinstance(now_is, Standing):
+        return after.to_send(now, "Endpoint.TornDown", f"somebody deleted {name}; Droptune does not make it again")
+    if now_is.no_traffic and not was.no_traffic:
+        return after.to_send(now, "Endpoint.TrafficTaken", f"somebody gave deployment {name} 0 % of it; it still costs")
+    if was.no_traffic and not now_is.no_traffic:
+        return after.to_send(now, "Endpoint.TrafficReturned", f"deployment {name} has traffic again")
     return after
 
 
-def _with_strays(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Line:
-    """The line with the deployments that nothing owns: they are to leave, and those that can't are told once.
+def _with_orphans(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Line:
+    """The line with the deployments that no run owns: they retire; of those that can't, people hear once.
 
     Believed once they were seen for FRESH: what a run is about to own, or Azure about to forget, is none by then. What
-    Azure works on does not leave yet: a rollout waits for what leaves.
+    Azure works on does not retire yet: a rollout waits for what retires.
     """
-    known, until = {each.deployment: each for each in line.strays}, now + app.settings.rollout.grace
-    strays, leaving, why = [], [], []
-    for name, state in _strays(app, line):
-        stray = known.get(name, Stray(deployment=name, since=now))
+    known, until = {each.deployment: each for each in line.orphans}, now + app.settings.rollout.grace
+    orphans, retiring, why = [], [], []
+    for name, state in _orphans(app, line):
+        orphan = known.get(name, Orphan(deployment=name, since=now))
         stays = "it has traffic" if endpoint.traffic.get(name) else f"it is {state}" if state in BUSY else ""
         if app.settings.cleanup.mode == "report":
             stays = "CLEANUP_MODE=report"
-        if now - stray.since < FRESH:
-            strays.append(stray)
+        if now - orphan.since < FRESH:
+            orphans.append(orphan)
         elif not stays:
-            leaving.append(Leaving(deployment=name, model="", until=until))
+            retiring.append(Retiring(deployment=name, model="", until=until))
             why.append(f"no run owns deployment {name}: it is deleted after {until:%Y-%m-%d %H:%M} UTC")
         else:
-            strays.append(replace(stray, told=True))
-            if not stray.told:
+            orphans.append(replace(orphan, reported=True))
+            if not orphan.reported:
                 why.append(f"no run owns deployment {name}, which costs, but stays: {stays}")
-    found = replace(line, strays=tuple(strays), leaving=(*line.leaving, *leaving))
-    return found.to_tell(now, "Endpoint.StrayFound", "; ".join(why)) if why else found
+    found = replace(line, orphans=tuple(orphans), retiring=(*line.retiring, *retiring))
+    return found.to_send(now, "Endpoint.OrphanFound", "; ".join(why)) if why else found
 
 
-def _strays(app: App, line: Line) -> Iterator[tuple[str, str]]:
-    """Names and states of Droptune's deployments that neither serve nor leave, and are of no run that works."""
-    owned = {each.deployment for each in line.leaving} | ({line.serving.deployment} if line.serving else set())
+def _orphans(app: App, line: Line) -> Iterator[tuple[str, str]]:
+    """Names and states of Droptune's deployments that neither serve nor retire, and are of no run that works."""
+    owned = {each.deployment for each in line.retiring} | ({line.serving.deployment} if line.serving else set())
     for each in app.cloud.endpoints.deployments(line.endpoint):
         run = each.tags.get(RUN)
         if run is not None and each.name not in owned and each.state != "Deleting" and not is_active(app, run):
             yield each.name, each.state
 
 
-def _heading(line: Line) -> str:
-    return line.heading.run if line.heading else ""
+def _newest(line: Line) -> str:
+    return line.newest.run if line.newest else ""
 
 
 def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, rolling_out: bool) -> Usage:
@@ -189,9 +188,9 @@ def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) 
     match judged:
         case Keep(why):
             if line.noticed:
-                save_and_tell(app, replace(line, noticed=None).to_tell(now, "Endpoint.NoticeWithdrawn", why), etag)
+                save_and_send(app, _noticed(line, None).to_send(now, "Endpoint.NoticeWithdrawn", why), etag)
         case Notice(why):
-            save_and_tell(app, replace(line, noticed=now).to_tell(now, "Endpoint.IdleNotice", why), etag)
+            save_and_send(app, _noticed(line, now).to_send(now, "Endpoint.IdleNotice", why), etag)
         case Pending():
             pass
         case Delete(why, endpoint):
@@ -200,9 +199,16 @@ def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) 
             elif line.emptied and (others := _others(app, line)):
                 log.warning("endpoint %s stays: %s on it is not Droptune's", line.endpoint, ", ".join(others))
             elif _within_cap(app, line, now):
-                going = replace(line, tearing_down=True, remove_endpoint=endpoint, rollout="")
+                going = replace(line, state=TearingDown(whole=endpoint, emptied=line.emptied), rollout="")
                 app.lines.save(going, etag)
                 wake(app, going)
+
+
+def _noticed(line: Line, at: datetime | None) -> Line:
+    """The line after people heard that it is idle, or that it is not any more."""
+    if not isinstance(line.state, Standing):
+        raise TypeError(f"line {line.id} serves nothing that could be idle")
+    return replace(line, state=msgspec.structs.replace(line.state, noticed=at))
 
 
 def _others(app: App, line: Line) -> list[str]:
@@ -235,10 +241,10 @@ def _gone_by_hand(app: App, line: Line, etag: str, now: datetime) -> None:
     """Believed only when a later tick does not see the endpoint either: one 404 of Azure's must not end the watch."""
     if line.missing is None or now - line.missing < FRESH:
         if line.missing is None:
-            app.lines.save(replace(line, missing=now), etag)
+            app.lines.save(line.with_missing(now), etag)
         return
-    nothing = replace(without_endpoint(line, now), rollout="", removed=now)
+    nothing = replace(line.without_endpoint(now), rollout="")
     if line.serving or line.emptied:  # else no run has come so far
-        why = "somebody deleted the endpoint; it is not made again by itself"
-        nothing = nothing.to_tell(now, "Endpoint.TornDown", why)
-    save_and_tell(app, nothing, etag)
+        why = "somebody deleted the endpoint; Droptune does not make it again"
+        nothing = nothing.to_send(now, "Endpoint.TornDown", why)
+    save_and_send(app, nothing, etag)

@@ -13,8 +13,8 @@ from datetime import timedelta
 
 from shared.app import App, arm, wake
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.line.access import is_active, save_and_tell, tell_and_save
-from shared.records.line import Line
+from shared.line.access import is_active, save_and_send, send_and_save
+from shared.records.line import Empty, Line, TearingDown
 
 log = logging.getLogger("droptune.line.teardown")
 AGAIN = timedelta(seconds=5)
@@ -23,15 +23,15 @@ WHOLE = 100
 
 
 def tend(app: App, line_id: str, token: str | None) -> None:
-    """Takes the upkeep of a line as far as it goes now: its teardown, or the end of what leaves."""
+    """Takes the upkeep of a line as far as it goes now: its teardown, or the end of what retires."""
     loaded = app.lines.load(line_id)
     if loaded is None or (token is not None and (loaded.record.wake is None or loaded.record.wake.token != token)):
         return
     try:
-        line, etag = tell_and_save(app, *loaded)
-        if line.tearing_down:
-            _tear_down(app, line, etag)
-        elif line.leaving and not is_active(app, line.rollout):
+        line, etag = send_and_save(app, *loaded)
+        if isinstance(line.state, TearingDown):
+            _tear_down(app, line, line.state, etag)
+        elif line.retiring and not is_active(app, line.rollout):
             _end_grace(app, line, etag)
     except Conflict:
         # If it was our own save, whose answer was lost, the record has a timer for which no message is on its way.
@@ -40,31 +40,31 @@ def tend(app: App, line_id: str, token: str | None) -> None:
 
 
 def _end_grace(app: App, line: Line, etag: str) -> None:
-    """Deletes what leaves, once its grace is over; looks again until it is gone."""
+    """Deletes what retires, once its grace is over; looks again until it is gone."""
     now = app.cloud.blobs.now()
-    due = [each.deployment for each in line.leaving if each.until <= now]
+    due = [each.deployment for each in line.retiring if each.until <= now]
     again = app.settings.rollout.poll_interval
-    if any(each.deployment in due and not each.going for each in line.leaving):  # from here on no rollback takes it
-        leaving = tuple(replace(each, going=each.going or each.deployment in due) for each in line.leaving)
-        line = replace(line, leaving=leaving)
+    if any(each.deployment in due and not each.going for each in line.retiring):  # from here on no rollback takes it
+        retiring = tuple(replace(each, going=each.going or each.deployment in due) for each in line.retiring)
+        line = replace(line, retiring=retiring)
         etag = app.lines.save(line, etag)
     try:
         there = remove_deployments(app, line.endpoint, due, used=False) if due else ()
     except Transient as error:
         there, again = due, error.after
-    left = tuple(each for each in line.leaving if each.until > now or each.deployment in there)
+    left = tuple(each for each in line.retiring if each.until > now or each.deployment in there)
     if left:
         next_look = now + again if there else min(each.until for each in left)
-        arm(app, replace(line, leaving=left), next_look, lambda line: app.lines.save(line, etag))
+        arm(app, replace(line, retiring=left), next_look, lambda line: app.lines.save(line, etag))
     else:
-        app.lines.save(replace(line, leaving=(), wake=None), etag)
+        app.lines.save(replace(line, retiring=(), wake=None), etag)
 
 
-def _tear_down(app: App, line: Line, etag: str) -> None:
+def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
     """Takes a line's teardown as far as it goes now, and has it tended again until nothing is left."""
     after = app.settings.rollout.poll_interval
     try:
-        finished = _step_of_teardown(app, line)
+        finished = _step_of_teardown(app, line.endpoint, whole=state.whole)
     except Transient as error:
         finished, after = False, error.after
     except (Permanent, NotFound):
@@ -74,39 +74,30 @@ def _tear_down(app: App, line: Line, etag: str) -> None:
     if not finished:
         arm(app, line, now + after, lambda line: app.lines.save(line, etag))
         return
-    done = replace(
-        line,
-        tearing_down=False,
-        wake=None,
-        serving=None,
-        leaving=(),
-        strays=(),
-        noticed=None,
-        emptied=line.emptied or now,
-        removed=now if line.remove_endpoint else line.removed,
-    )
-    why = "the endpoint is deleted" if line.remove_endpoint else "the endpoint stays, empty"
-    save_and_tell(app, done.to_tell(now, "Endpoint.TornDown", why), etag)
+    gone = replace(line.without_endpoint(now), wake=None)
+    done = gone if state.whole else replace(gone, state=Empty(since=now))
+    why = "the endpoint is deleted" if state.whole else "the endpoint stays, empty"
+    save_and_send(app, done.to_send(now, "Endpoint.TornDown", why), etag)
 
 
-def _step_of_teardown(app: App, line: Line) -> bool:
+def _step_of_teardown(app: App, name: str, *, whole: bool) -> bool:
     """One look and one act. True when nothing is left to do."""
     endpoints = app.cloud.endpoints
-    endpoint = endpoints.get(line.endpoint)
+    endpoint = endpoints.get(name)
     if endpoint is None:
         return True
     if endpoint.busy:
         return False
-    if line.remove_endpoint:
-        endpoints.delete(line.endpoint)
+    if whole:
+        endpoints.delete(name)
         return False
     if any(endpoint.traffic.values()):
-        endpoints.set_traffic(line.endpoint, {})
+        endpoints.set_traffic(name, {})
         return False
-    left = endpoints.deployments(line.endpoint)
+    left = endpoints.deployments(name)
     for deployment in left:
         if deployment.state != "Deleting":
-            endpoints.remove_deployment(line.endpoint, deployment.name)
+            endpoints.remove_deployment(name, deployment.name)
     return not left
 
 

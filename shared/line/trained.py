@@ -35,10 +35,10 @@ class Trained:
 
 def trained(app: App, run: Run) -> Trained | None:
     """What was made of the run's data and settings before, and went live. None as well where they are not known yet."""
-    if not run.fingerprint:
+    if not run.attempt.fingerprint:
         return None
     try:
-        data, _ = app.cloud.blobs.read(STATE, layout.trained(run.line, run.fingerprint))
+        data, _ = app.cloud.blobs.read(STATE, layout.trained(run.line, run.attempt.fingerprint))
     except NotFound:
         return None
     return msgspec.json.decode(data, type=Trained)
@@ -49,7 +49,7 @@ def note_trained(app: App, run: Run, *, first: bool = False) -> None:
 
     With `first` only where none is remembered yet: raises Conflict else.
     """
-    made = Trained(run=run.id, model=run.model)
+    made = Trained(run=run.id, model=run.attempt.model)
     app.cloud.blobs.write(
-        STATE, layout.trained(run.line, run.fingerprint), msgspec.json.encode(made), if_none_match=first
+        STATE, layout.trained(run.line, run.attempt.fingerprint), msgspec.json.encode(made), if_none_match=first
     )

@@ -1,4 +1,4 @@
-"""What the records of runs and lines share: a timer, and an event that is to be told."""
+"""What the records of runs and lines share: their version, an order in time, a timer, and an event to send."""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
 
+VERSION = 1
+"""Of the records that this code writes. One that says a higher number is a newer app's: shown, never rewritten."""
 FRESH = timedelta(minutes=5)
 """What was just made may not be seen by all of Azure yet (azure-dev#4037)."""
 CLOCKS = timedelta(seconds=5)
 """More than the clocks of a service's machines differ by."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Order:
+    """Which of a line's runs is newer: it compares greater. Two uploads of one moment are told apart by `ordinal`."""
+
+    uploaded: datetime
+    ordinal: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +37,7 @@ class Wake:
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """A lifecycle event that is to be told: kept in the record until it was sent, so that a crash loses none.
+    """A lifecycle event to send: kept in the record's outbox until it was sent, so that a crash loses none.
 
     `id` is derived from what happened: an event that is sent again after a crash carries the same one.
     """

@@ -114,9 +114,9 @@ def answers(prepared: str) -> str:
     return f"{prepared}/answers.json"
 
 
-def plan(prepared: str) -> str:
+def task(prepared: str) -> str:
     """What a job's first step is to do, where that prepares the data."""
-    return f"{prepared}/plan.json"
+    return f"{prepared}/task.json"
 
 
 def code(name: str) -> str:

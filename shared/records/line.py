@@ -1,54 +1,89 @@
-"""The record of a line: what its endpoint serves, what served before, and what is being done to it.
+"""The record of a model line: what its endpoint serves, what served before, and what is being done to it.
 
 Plain data, and questions about it; `store` reads and writes it, `shared/line/` changes it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from shared.records.base import Notice, Wake
+import msgspec
+
+from shared.records.base import VERSION, Notice, Order, Wake
 from shared.records.run import Run
+
+# Its endpoint's state ------------------------------------------------------------------------------------------------
+
+
+class NotMade(msgspec.Struct, frozen=True, kw_only=True, tag="not_made"):
+    """Nothing has served yet. `missing`, here and below: since when Azure does not show what ought to be there."""
+
+    missing: datetime | None = None
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
+    """Something serves. `noticed`: since when people know that it is idle.
+
+    `no_traffic`: since when what should serve has none, which somebody took away.
+    """
+
+    missing: datetime | None = None
+    no_traffic: datetime | None = None
+    noticed: datetime | None = None
+
+
+class Empty(msgspec.Struct, frozen=True, kw_only=True, tag="empty"):
+    """The endpoint has no deployment that should serve since then."""
+
+    since: datetime
+    missing: datetime | None = None
+
+
+class TearingDown(msgspec.Struct, frozen=True, kw_only=True, tag="tearing_down"):
+    """Its deployments are being deleted, `whole`: the endpoint with them. `emptied`: since when it was empty before."""
+
+    whole: bool
+    emptied: datetime | None = None
+
+
+class Removed(msgspec.Struct, frozen=True, kw_only=True, tag="removed"):
+    """The endpoint is gone since then. `emptied`: since when nothing cost any more, if something had."""
+
+    since: datetime
+    emptied: datetime | None = None
+
+
+type State = NotMade | Standing | Empty | TearingDown | Removed
+
+# What is on it -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """What a line's endpoint serves."""
+    """What a line's endpoint serves; `order` is that of its run."""
 
     run: str
     deployment: str
     model: str
     fingerprint: str
     since: datetime
-    uploaded: datetime
-    ordinal: int = 0
-
-    @property
-    def order(self) -> tuple[datetime, int]:
-        """Compares with that of runs."""
-        return (self.uploaded, self.ordinal)
+    order: Order
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heading:
+class Newest:
     """The newest run of a line whose data are good: older ones that still train are superseded by it."""
 
     run: str
-    uploaded: datetime
-    ordinal: int = 0
-
-    @property
-    def order(self) -> tuple[datetime, int]:
-        """Compares with that of runs."""
-        return (self.uploaded, self.ordinal)
+    order: Order
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leaving:
+class Retiring:
     """A deployment that has no traffic any more; it is deleted at `until`, and is `going` by then.
 
-    `model`: what a rollback may find in it; "" of a stray, which nobody takes up again.
+    `model`: what a rollback may find in it; "" of an orphan, which nobody takes up again.
     """
 
     deployment: str
@@ -58,70 +93,105 @@ class Leaving:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stray:
-    """A deployment of Droptune's that nothing owns, and since when that is seen. `told`: it stays, which was said."""
+class Orphan:
+    """A deployment of Droptune's that no run owns, since when it is seen, and whether people know that it stays."""
 
     deployment: str
     since: datetime
-    told: bool = False
+    reported: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """Somebody wants the line kept as it is until then."""
+
+    until: datetime
+    who: str
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """All versions of one dataset folder and base model, behind one stable endpoint.
 
-    `serving`: what answers now; `latest`: what went live last, kept when it is torn down; `before`: what served before
-    that, which a rollback goes back to; `displaced`: what went for a rollout without spare instances, until something
-    serves. `heading`: the newest run that trains. `rollout`: the run that it is being
-    changed for. `leaving`: what is about to be deleted; `strays`: what may be next. `pinned`: who keeps it at what it
-    serves, "" if nobody. `emptied`: since when the endpoint has no deployment; `removed`: since when there is none.
-    `missing`: since when Azure does not show the endpoint, or what should serve there. `sidelined`: since when that has
-    no traffic, which somebody took away. `wake`: the line's timer, of a teardown or of what is leaving. `untold`:
-    events to send.
+    `serving`: what answers now; `latest`: what went live last, kept when it is torn down; `previous`: what served
+    before that, which a rollback goes back to; `displaced`: what went for a rollout without spare instances, until
+    something serves. `newest`: the newest run that trains. `rollout`: the run that it is being changed for.
+    `retiring`: what is about to be deleted; `orphans`: what may be next. `pinned_by`: who keeps it at what it serves,
+    "" if nobody. `wake`: the line's timer, of a teardown or of what retires. `installation`: the Droptune that made it,
+    "" as long as none has a name.
     """
 
+    version: int = VERSION
     id: str
     folder: str
     base_model: str
     endpoint: str
+    installation: str = ""
+    state: State = field(default_factory=NotMade)
     serving: Serving | None = None
     latest: Serving | None = None
-    before: Serving | None = None
+    previous: Serving | None = None
     displaced: Serving | None = None
-    heading: Heading | None = None
+    newest: Newest | None = None
     rollout: str = ""
-    leaving: tuple[Leaving, ...] = ()
-    strays: tuple[Stray, ...] = ()
-    pinned: str = ""
-    noticed: datetime | None = None
-    missing: datetime | None = None
-    sidelined: datetime | None = None
-    tearing_down: bool = False
-    wake: Wake | None = None
-    remove_endpoint: bool = False
-    emptied: datetime | None = None
-    removed: datetime | None = None
+    retiring: tuple[Retiring, ...] = ()
+    orphans: tuple[Orphan, ...] = ()
+    pinned_by: str = ""
+    keep: Keep | None = None
     instances: int = 0
-    untold: tuple[Notice, ...] = ()
+    wake: Wake | None = None
+    outbox: tuple[Notice, ...] = ()
 
-    def to_tell(self, at: datetime, kind: str, why: str) -> Line:
+    @property
+    def is_going(self) -> bool:
+        """Whether a teardown is under way."""
+        return isinstance(self.state, TearingDown)
+
+    @property
+    def emptied(self) -> datetime | None:
+        """Since when its deployments cost nothing any more; None while one serves, and where none ever did."""
+        match self.state:
+            case Empty(since=since):
+                return since
+            case TearingDown(emptied=since) | Removed(emptied=since):
+                return since
+        return None
+
+    @property
+    def removed(self) -> datetime | None:
+        """Since when there is no endpoint any more."""
+        return self.state.since if isinstance(self.state, Removed) else None
+
+    @property
+    def noticed(self) -> datetime | None:
+        """Since when people know that it is idle."""
+        return self.state.noticed if isinstance(self.state, Standing) else None
+
+    @property
+    def missing(self) -> datetime | None:
+        """Since when Azure does not show what ought to be there."""
+        return None if isinstance(self.state, TearingDown | Removed) else self.state.missing
+
+    def with_missing(self, since: datetime | None) -> Line:
+        """The line with what ought to be there missing since then, or there (again)."""
+        if isinstance(self.state, TearingDown | Removed):
+            return self
+        return replace(self, state=msgspec.structs.replace(self.state, missing=since))
+
+    def without_serving(self, now: datetime) -> Line:
+        """The line once nothing serves; an endpoint that was empty before is so since then."""
+        return replace(self, serving=None, state=Empty(since=self.emptied or now))
+
+    def without_endpoint(self, now: datetime) -> Line:
+        """The line once its endpoint is gone, and all that was on it."""
+        emptied = self.emptied or (now if self.serving else None)
+        return replace(self, serving=None, retiring=(), orphans=(), state=Removed(since=now, emptied=emptied))
+
+    def to_send(self, at: datetime, kind: str, why: str) -> Line:
         """The line with an event to send, of what becomes true by its next save; of a `kind` at most one a second."""
         notice = Notice(id=f"{self.id}-{kind}-{at:%Y%m%dT%H%M%S}", type=f"Droptune.{kind}", at=at, why=why)
-        return replace(self, untold=(*self.untold, notice))
-
-
-def without_endpoint(line: Line, now: datetime) -> Line:
-    """The line once its endpoint is gone, and all that was on it."""
-    return replace(
-        line,
-        serving=None,
-        leaving=(),
-        strays=(),
-        noticed=None,
-        missing=None,
-        sidelined=None,
-        emptied=line.emptied or (now if line.serving else None),
-    )
+        return replace(self, outbox=(*self.outbox, notice))
 
 
 def newer_that_serves(line: Line, run: Run) -> str | None:
@@ -130,16 +200,16 @@ def newer_that_serves(line: Line, run: Run) -> str | None:
     What a run is to serve instead of is never that, even if it became newer meanwhile because its data were uploaded
     once more: that is no word against a rollback.
     """
-    latest = line.latest
-    return latest.run if latest and latest.order > run.order and latest.run != run.instead_of else None
+    latest, instead_of = line.latest, run.restores.instead_of if run.restores else ""
+    return latest.run if latest and latest.order > run.order and latest.run != instead_of else None
 
 
 def serves_same(line: Line, run: Run) -> bool:
     """Whether the line serves, for longer than a teardown, what the run would make of its data and settings."""
     serving = line.serving
-    return serving is not None and serving.fingerprint == run.fingerprint and not line.tearing_down
+    return serving is not None and serving.fingerprint == run.attempt.fingerprint and not line.is_going
 
 
-def adoptable(line: Line, run: Run) -> Leaving | None:
+def adoptable(line: Line, run: Run) -> Retiring | None:
     """The deployment of the run's very model that served before and still stands: a rollback need not make another."""
-    return next((each for each in line.leaving if each.model == run.model and not each.going), None)
+    return next((each for each in line.retiring if each.model == run.attempt.model and not each.going), None)

@@ -1,6 +1,7 @@
 """The record of a run, one uploaded dataset on its way to an endpoint, and what becomes of it with each event.
 
-Plain data, and functions that give a changed copy; `store` reads and writes it.
+Plain data in parts, and functions that give a changed copy; `store` reads and writes it. A retry, a restore and the
+tags take parts over whole (see `carried`), so that a new field is with them from its first day.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.dataset.spec.choices import Hub, Policy
-from shared.lifecycle.phase import Held, Phase
+from shared.dataset.split import PARTS, Part
+from shared.lifecycle.phase import Hold, Phase
 from shared.records import layout
-from shared.records.base import CLOCKS, FRESH, Notice, Wake
+from shared.records.base import CLOCKS, FRESH, VERSION, Notice, Order, Wake
 from shared.serving.gate import Promotion, Scores
-from shared.serving.smoke import Silence
+from shared.serving.smoke import Answered, Silence
 
 log = logging.getLogger("droptune.records.run")
 
@@ -25,14 +27,150 @@ LATE = timedelta(minutes=10)
 LIMITED = (Phase.DEPLOYING, Phase.CHECKING)
 """Phases whose limit counts the time in which somebody looked. That of TRAINING is the job's, which goes on anyway."""
 
+# What it is made of --------------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A blob in `datasets`, as it was when the run took it. `size` in bytes; 0 in records of old, which had none."""
+    """A blob in `datasets`, as it was when the run took it. `size` in bytes."""
 
     name: str
     etag: str
-    size: int = 0
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What was uploaded, and what finetune.yaml asks for.
+
+    The data are files, `train` at least (one for each part today), or `hub`; `hub_commit` is what that one's revision
+    was when it was read first.
+    """
+
+    folder: str
+    base_model: str
+    train: tuple[File, ...] = ()
+    validation: tuple[File, ...] = ()
+    test: tuple[File, ...] = ()
+    spec: File | None = None
+    hub: Hub | None = None
+    hub_commit: str = ""
+    policy: Policy = field(default_factory=Policy)
+    promotion: Promotion = field(default_factory=Promotion)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The data files that it takes; none where its data are the hub's."""
+        return (*self.train, *self.validation, *self.test)
+
+    @property
+    def parts(self) -> dict[Part, File]:
+        """The file of each part that has one."""
+        of = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {part: files[0] for part in PARTS if (files := of[part])}
+
+    @property
+    def pinned_hub(self) -> Hub | None:
+        """The dataset of the hub, at the commit that was read where one was."""
+        return replace(self.hub, revision=self.hub_commit or self.hub.revision) if self.hub else None
+
+    @property
+    def address(self) -> str:
+        """The data for people: a path in the storage account, or a dataset of the hub at a revision."""
+        if hub := self.pinned_hub:
+            return f"hf://datasets/{hub.name}@{hub.revision}"
+        return f"datasets/{self.train[0].name}" if self.train else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restores:
+    """A person asked for a model that was there before, that of `run`; such a run begins at REGISTERED.
+
+    `rollback`: it serves in the place of a newer one, that of the run `instead_of`.
+    """
+
+    run: str
+    instead_of: str
+    rollback: bool
+
+
+# What an attempt comes to --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What was found in the data. `rows` by part; `rejected`: why they can't be trained on, "" if they can."""
+
+    fingerprint: str
+    rows: dict[str, int] = field(default_factory=dict)
+    rejected: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the job is made of, resolved once so that a redo submits the very same job; `notes` are for people."""
+
+    model_id: str
+    model_version: str
+    component_id: str
+    component_version: str
+    parameters: dict[str, Any]
+    gpus: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """`asked`: when people were told that the run waits for one; `by`: who gave it, "" as long as nobody has.
+
+    `needed`: whatever finetune.yaml says, since the record was lost and what the deployment was for is not known.
+    """
+
+    needed: bool = False
+    asked: tuple[datetime, ...] = ()
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """The deployment `name` of `endpoint`, and what its checks showed.
+
+    `smoke`: None until it was asked, a Silence while it does not answer. `scores`: what the gate was shown and said.
+    """
+
+    endpoint: str
+    name: str
+    smoke: Silence | Answered | None = None
+    scores: Scores | None = None
+    approval: Approval = field(default_factory=Approval)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try to come from the data to an endpoint; a retry begins another one.
+
+    `data_of`: see Run.prepared. `in_job`: the data are too big for a function, and the first step of the job prepares
+    them. `data`: None until they were checked. `resumed`: see Run.begun.
+    """
+
+    number: int = 1
+    data_of: str = ""
+    in_job: bool = False
+    data: Data | None = None
+    plan: Plan | None = None
+    job: str = ""
+    model: str = ""
+    deployed: Deployed | None = None
+    resumed: datetime | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for attempts that make the same model of the same rows in the same way; "" until that is known."""
+        return self.data.fingerprint if self.data else ""
+
+
+# What happens to it --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +195,27 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pinned:
-    """What the run's job is made of, resolved once so that a redo submits the very same job."""
+class Waiting:
+    """What the run waits for, in words; `hold`: see lifecycle/rules.py, Wait."""
 
-    model_id: str
-    model_version: str
-    component_id: str
-    component_version: str
-    parameters: dict[str, Any]
-    gpus: int
+    why: str
+    hold: Hold = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parked:
+    """It failed again and again: left alone until the sweep, or a person, tries it again."""
+
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How the run ends, and why. Decided once; the phase follows when what the run held is let go."""
+
+    phase: Phase
+    why: str
 
 
 _EVENTS = {
@@ -79,100 +229,77 @@ _EVENTS = {
     Phase.SUPERSEDED: "Run.Superseded",
     Phase.CANCELLED: "Run.Cancelled",
 }
-"""What is told of a run that comes to a phase, once an attempt; behind `Droptune.`."""
+"""The event of a run that comes to a phase, once an attempt; behind `Droptune.`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One uploaded dataset on its way to an endpoint. Times are the storage service's, UTC.
+    """One uploaded dataset on its way to an endpoint. Times are the storage service's, UTC."""
 
-    Its data are files, `train` at least, or `hub`; `hub_commit` is what that one's revision was when it was read first.
-    `in_job`: they are too big for a function, and the first step of the run's job prepares them. `origin`: the run
-    whose model this one serves again, where a person asked for that (rollback, revive); it begins at REGISTERED.
-    `data_of`: see `prepared`, where that is another run's or attempt's. `held`: see lifecycle/rules.py, Wait.
-    `approved`: who let it have traffic; `asked`: when people were told that it waits for that. `resumed`: see `begun`.
-    `rollback`: `origin`'s model serves in the place of a newer one, that of the run `instead_of`. `silence`: while its
-    deployment does not answer the smoke test. `scores`: what the gate was shown and said (see serving/gate.py).
-    `untold`: events to send.
-    """
-
+    version: int = VERSION
     id: str
-    folder: str
     line: str
-    base_model: str
-    uploaded: datetime
-    ordinal: int = 0
-    origin: str = ""
-    rollback: bool = False
-    instead_of: str = ""
-    data_of: str = ""
-    train: File | None = None
-    validation: File | None = None
-    test: File | None = None
-    spec: File | None = None
-    hub: Hub | None = None
-    hub_commit: str = ""
-    policy: Policy = field(default_factory=Policy)
-    promotion: Promotion = field(default_factory=Promotion)
-    parameters: dict[str, Any] = field(default_factory=dict)
-    attempt: int = 1
+    order: Order
+    source: Source
+    restores: Restores | None = None
     phase: Phase = Phase.RECEIVED
     since: datetime
-    ending: Phase | None = None
-    reason: str = ""
-    waiting: str = ""
-    held: Held = ""
-    parked: str = ""
-    parked_at: datetime | None = None
+    attempt: Attempt = field(default_factory=Attempt)
+    ending: Ending | None = None
+    waiting: Waiting | None = None
+    parked: Parked | None = None
     crashes: int = 0
     claim: Claim | None = None
     wake: Wake | None = None
-    notes: tuple[str, ...] = ()
-    rows: dict[str, int] = field(default_factory=dict)
-    fingerprint: str = ""
-    faults: int | None = None
-    in_job: bool = False
-    pinned: Pinned | None = None
-    job: str = ""
-    model: str = ""
-    endpoint: str = ""
-    deployment: str = ""
-    checks: dict[str, Any] = field(default_factory=dict)
-    passed: bool | None = None
-    silence: Silence | None = None
-    scores: Scores | None = None
-    approved: str = ""
-    asked: tuple[datetime, ...] = ()
-    resumed: datetime | None = None
-    untold: tuple[Notice, ...] = ()
+    outbox: tuple[Notice, ...] = ()
     history: tuple[Entry, ...] = ()
 
     @property
-    def order(self) -> tuple[datetime, int]:
-        """Newer runs of a line compare greater."""
-        return (self.uploaded, self.ordinal)
+    def is_ending(self) -> bool:
+        """Whether its end is decided, and not carried out yet."""
+        return self.ending is not None and not self.phase.ended
 
     @property
-    def files(self) -> tuple[File, ...]:
-        """The data files that it takes; none where its data are the hub's."""
-        return tuple(file for file in (self.train, self.validation, self.test) if file)
+    def why(self) -> str:
+        """Why it ends or ended; "" while it works."""
+        return self.ending.why if self.ending else ""
 
     @property
-    def data(self) -> str:
-        """What it is trained on, to be told: a path in the storage account, or a dataset of the hub at a revision."""
-        if self.hub:
-            return f"hf://datasets/{self.hub.name}@{self.hub_commit or self.hub.revision}"
-        return f"datasets/{self.train.name}" if self.train else ""
+    def hold(self) -> Hold:
+        """What it is not worth a look before, see lifecycle/rules.py, Wait."""
+        return self.waiting.hold if self.waiting else ""
+
+    @property
+    def needs_approval(self) -> bool:
+        """Whether a person has to let it have traffic: finetune.yaml asks for that, or nobody knows what it was for."""
+        deployed = self.attempt.deployed
+        asked_for = self.source.promotion.approve == "manual" and not self.restores
+        return asked_for or (deployed is not None and deployed.approval.needed)
+
+    @property
+    def deployed(self) -> Deployed:
+        """The attempt's deployment. Raises ValueError where there is none: the phase says that there is."""
+        if self.attempt.deployed is None:
+            raise ValueError(f"run {self.id} is {self.phase}, and has no deployment")
+        return self.attempt.deployed
 
     @property
     def prepared(self) -> str:
         """Prefix in the container `prepared` of the immutable copy of the data that its model is trained on."""
-        return self.data_of or layout.attempt(self.id, self.attempt)
+        return self.attempt.data_of or layout.attempt(self.id, self.attempt.number)
 
     @property
     def begun(self) -> datetime:
         """Since when its phase's time counts: what it waited for a person, or for hosts to come back, does not."""
-        return max(self.since, self.resumed or self.since)
+        return max(self.since, self.attempt.resumed or self.since)
+
+    def in_attempt(self, **changes: Any) -> Run:
+        """The run with these fields of its attempt changed."""
+        return replace(self, attempt=replace(self.attempt, **changes))
+
+    def in_deployed(self, **changes: Any) -> Run:
+        """The run with these fields of its attempt's deployment changed."""
+        return self.in_attempt(deployed=replace(self.deployed, **changes))
 
     def taken_up(self, now: datetime) -> Run:
         """The run as a turn finds it at `now`, without the time in which somebody was to look, and nobody did.
@@ -181,48 +308,45 @@ class Run:
         crash must not find the same time again.
         """
         changed = self.history[-1].at if self.history else None
-        times = (self.wake and self.wake.due, self.claim and self.claim.until, changed, self.parked_at)
+        parked = self.parked.at if self.parked else None
+        times = (self.wake and self.wake.due, self.claim and self.claim.until, changed, parked)
         due = max([self.begun, *(each for each in times if each)])
-        if self.held or self.phase not in LIMITED or now - due < LATE:
+        if self.hold or self.phase not in LIMITED or now - due < LATE:
             return self
         timer = Wake(token=self.wake.token if self.wake else "", due=now - CLOCKS)
-        return replace(self, resumed=self.begun + (now - due), wake=timer)
+        return replace(self.in_attempt(resumed=self.begun + (now - due)), wake=timer)
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether the run came to its phase so recently that Azure may not show yet what was made for it."""
         return now - self.since < FRESH
 
-    def told(self, at: datetime, what: str, *, phase: Phase | None = None, **changes: Any) -> Run:
+    def noted(self, at: datetime, what: str, *, phase: Phase | None = None, **changes: Any) -> Run:
         """The run with another line in its history and these fields changed; `since` moves with the phase."""
         phase = phase or self.phase
         if phase != self.phase:
-            changes |= {"phase": phase, "since": at, "waiting": "", "held": ""}
+            changes |= {"phase": phase, "since": at, "waiting": None}
             if kind := _EVENTS.get(phase):
-                changes["untold"] = (*self.untold, self._notice(kind, at, self.reason))
+                changes["outbox"] = (*self.outbox, self._notice(kind, at, self.why))
         history = (*self.history, Entry(at=at, phase=phase, what=what))[-HISTORY_LIMIT:]
         return replace(self, history=history, **changes)
 
     def park(self, at: datetime, why: str) -> Run:
         """The run left alone until the sweep, or a person, tries it again."""
         notice = self._notice("Run.Parked", at, why)
-        return replace(self, parked=why, parked_at=at, claim=None, crashes=0, untold=(*self.untold, notice))
+        return replace(self, parked=Parked(at=at, why=why), claim=None, crashes=0, outbox=(*self.outbox, notice))
 
-    def ask(self, at: datetime, why: str) -> Run:
+    def ask_approval(self, at: datetime, why: str) -> Run:
         """The run after people were told, `why` in words, that it waits for an approval."""
-        notice = self._notice("Run.ApprovalNeeded", at, why)
-        return replace(self, asked=(*self.asked, at), untold=(*self.untold, notice))
+        notice, approval = self._notice("Run.ApprovalNeeded", at, why), self.deployed.approval
+        asked = self.in_deployed(approval=replace(approval, asked=(*approval.asked, at)))
+        return replace(asked, outbox=(*self.outbox, notice))
 
     def _notice(self, kind: str, at: datetime, why: str) -> Notice:
-        if kind == "Endpoint.Live" and self.origin:
-            kind = "Endpoint.RolledBack" if self.rollback else "Endpoint.Revived"
-        if kind == "Endpoint.RolledBack" and self.scores and not self.scores.passed:
+        if kind == "Endpoint.Live" and self.restores:
+            kind = "Endpoint.RolledBack" if self.restores.rollback else "Endpoint.Revived"
+        scores = self.attempt.deployed.scores if self.attempt.deployed else None
+        if kind == "Endpoint.RolledBack" and scores and not scores.passed:
             kind = "Gate.Failed"
         often = kind in ("Run.Parked", "Run.ApprovalNeeded")
-        which = f"{at:%Y%m%dT%H%M%S}" if often else str(self.attempt)
+        which = f"{at:%Y%m%dT%H%M%S}" if often else str(self.attempt.number)
         return Notice(id=f"{self.id}-{kind}-{which}", type=f"Droptune.{kind}", at=at, why=why)
-
-
-def expired(run: Run, now: datetime, margin: timedelta) -> bool:
-    """Whether the run's timer or claim should have come by itself more than `margin` ago, and did not."""
-    due = run.claim.until if run.claim else run.wake.due if run.wake else None
-    return due is not None and due + margin < now

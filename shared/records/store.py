@@ -8,7 +8,7 @@ that ever ran. Used by every room above.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, NotFound, Transient
 from shared.records import layout
+from shared.records.base import VERSION
 from shared.records.layout import ACTIVE_RUNS, ENDED_RUNS, LINES, REMOVED_LINES, RUNS, STANDING_LINES, STATE
-from shared.records.line import Line
+from shared.records.line import Empty, Line, Removed
+from shared.records.mark import Mark, mark_in, mark_of, version_in
 from shared.records.run import Run
 
 if TYPE_CHECKING:
-    from shared.cloud.blobs import Blobs
+    from shared.cloud.blobs import BlobInfo, Blobs
 
 log = logging.getLogger("droptune.records.store")
 STILLBORN = timedelta(minutes=15)
@@ -46,6 +48,40 @@ def compare_and_swap[R](attempt: Callable[[], R], what: str) -> R:
     raise Conflict(f"{what} changes all the time: try again in a minute")
 
 
+class Unreadable(Transient):
+    """A record that this code can't read: a newer app wrote it, or somebody broke it by hand.
+
+    Never rewritten. Whoever needs it waits, and says so: the app is updated, or the record mended, by a person.
+    """
+
+    def __init__(self, what: str, why: str, *, version: int = 0) -> None:
+        super().__init__(f"{what} can't be read: {why}", after=timedelta(minutes=5))
+        self.version = version
+
+
+class _Versioned(msgspec.Struct):
+    version: int = 0
+
+
+def decoded[R](data: bytes, kind: type[R], what: str) -> R:
+    """The record that `data` holds, of a kind that says its version. Raises Unreadable, which names `what`."""
+    try:
+        record = msgspec.json.decode(data, type=kind)
+        version = getattr(record, "version", 0)
+        if version <= VERSION:
+            return record
+        problem = ""
+    except msgspec.MsgspecError as error:
+        problem = str(error)
+        try:
+            version = msgspec.json.decode(data, type=_Versioned).version
+        except msgspec.MsgspecError:
+            version = 0
+    if version > VERSION:
+        problem = f"it is of version {version}, and this app knows {VERSION}: update the app"
+    raise Unreadable(what, problem, version=version)
+
+
 class Loaded[T: (Run, Line)](NamedTuple):
     """A record as it was read. Whoever saves it names the ETag, and loses if somebody else was faster."""
 
@@ -53,13 +89,22 @@ class Loaded[T: (Run, Line)](NamedTuple):
     etag: str
 
 
+class Open(NamedTuple):
+    """The marker of a record that is open: its id, when the marker was made, its ETag, and what it says."""
+
+    key: str
+    modified: datetime
+    etag: str
+    metadata: Mapping[str, str]
+
+
 class Records[T: (Run, Line)]:
     """The JSON blobs of one kind, `<prefix>/<id>.json` in the container `state`, and two lists that spare listing them.
 
     A record that is open (a run that works, a line whose endpoint may stand) has a marker beside it, an empty blob
-    `<open>/<id>`, from before its first save until after its last one. When it is over it gets an entry in an index
-    whose names sort the newest first, `<over>/<time left>-<id>`. So looking at what is open, and at the page of what
-    was over last, costs the same however many there ever were.
+    `<open>/<id>` with metadata, from before its first save until after its last one. When it is over it gets an entry
+    in an index whose names sort the newest first, `<over>/<time left>-<id>`. So looking at what is open, and at the
+    page of what was over last, costs the same however many there ever were.
     """
 
     _kind: type[T]
@@ -79,12 +124,13 @@ class Records[T: (Run, Line)]:
         raise NotImplementedError
 
     def load(self, key: str) -> Loaded[T] | None:
-        """The record, or None. Raises msgspec.ValidationError when somebody broke it by hand."""
+        """The record, or None. Raises Unreadable when a newer app wrote it, or somebody broke it by hand."""
+        name = self._name(key)
         try:
-            data, etag = self._blobs.read(STATE, self._name(key))
+            data, etag = self._blobs.read(STATE, name)
         except NotFound:
             return None
-        return Loaded(msgspec.json.decode(data, type=self._kind), etag)
+        return Loaded(decoded(data, self._kind, f"{STATE}/{name}"), etag)
 
     def save(self, record: T, etag: str) -> str:
         """Replaces the record that was read with `etag`; answers with the new ETag. Raises Conflict."""
@@ -94,7 +140,7 @@ class Records[T: (Run, Line)]:
         """Writes a new record; False when there is one of that id already."""
         if self.load(record.id):
             return False
-        self._mark(record.id)
+        self._mark(record)
         try:
             self._blobs.write(STATE, self._name(record.id), msgspec.json.encode(record), if_none_match=True)
         except Conflict:
@@ -107,11 +153,11 @@ class Records[T: (Run, Line)]:
         """Whether the record counts as open: one that is, and is not marked, is looked at by nobody."""
         return self._blobs.head(STATE, layout.marker(self._open, key)) is not None
 
-    def marked(self) -> Iterator[tuple[str, datetime]]:
-        """Ids of the records that are open, with the time that the marker of each was made."""
+    def open(self) -> Iterator[Open]:
+        """The markers of the records that are open."""
         prefix = layout.marker(self._open)
-        for blob in self._blobs.list(STATE, prefix):
-            yield blob.name.removeprefix(prefix), blob.last_modified
+        for blob in self._blobs.list(STATE, prefix, metadata=True):
+            yield Open(blob.name.removeprefix(prefix), blob.last_modified, blob.etag, blob.metadata)
 
     def retire(self, key: str) -> None:
         """Puts a record that is over into the index and takes its marker away; one that is open stays as it is.
@@ -125,7 +171,8 @@ class Records[T: (Run, Line)]:
             at = self._ended(loaded.record)
             if at is None:
                 return
-            self._blobs.write(STATE, layout.entry(self._over, _newest_first(at), key), b"")
+            entry = layout.entry(self._over, _newest_first(at), key)
+            self._blobs.write(STATE, entry, b"", metadata=self._metadata(loaded.record))
         elif marker and self._blobs.now() - marker.last_modified < STILLBORN:
             return
         if marker:
@@ -139,46 +186,39 @@ class Records[T: (Run, Line)]:
         somebody who had read the older record was about to take it away. The index keeps its entry, which `recent`
         passes over.
         """
-        self._mark(record.id)
+        self._mark(record)
         saved = self.save(record, etag)
-        self._mark(record.id)
+        self._mark(record)
         return saved
 
-    def recent(self, limit: int) -> list[T]:
-        """At most `limit` records that are open, then at most `limit` that are over, of both the newest first.
+    def _over_last(self, limit: int) -> Iterator[BlobInfo]:
+        """The entries of the records that were over last, the newest first; a page of the index for `limit` of them."""
+        return self._blobs.list(STATE, layout.entry(self._over), page=limit, metadata=True)
 
-        Costs a listing of what is open, a page of the index, and what it returns. A record that somebody broke by hand
-        is left out, and the log names it.
-        """
-        marked = sorted(self.marked(), key=lambda each: each[1], reverse=True)[:limit]
-        keys = [key for key, _ in marked]
-        found = [loaded.record for key in keys if (loaded := readable(self, key))]
-        seen = set(keys)
-        prefix = layout.entry(self._over)
-        for blob in self._blobs.list(STATE, prefix, page=limit):
-            key = blob.name[len(prefix) + _DIGITS + 1 :]
-            if key not in seen and (loaded := readable(self, key)):
-                found.append(loaded.record)
-            seen.add(key)
-            if len(seen) == len(keys) + limit:
-                break
-        return found
+    def _key(self, entry: BlobInfo) -> str:
+        return entry.name[len(layout.entry(self._over)) + _DIGITS + 1 :]
 
-    def _mark(self, key: str) -> None:
-        self._blobs.write(STATE, layout.marker(self._open, key), b"")
+    def _mark(self, record: T) -> str:
+        """Puts the marker beside the record; answers with its ETag."""
+        marker = layout.marker(self._open, record.id)
+        return self._blobs.write(STATE, marker, b"", metadata=self._metadata(record))
+
+    def _metadata(self, record: T) -> Mapping[str, str]:  # noqa: ARG002 - for those that have some
+        """What listings are to say of the record."""
+        return {}
 
 
 def readable[T: (Run, Line)](records: Records[T], key: str) -> Loaded[T] | None:
-    """As `load`; None as well where somebody broke the record by hand: the others are not to suffer from that."""
+    """As `load`; None as well where the record can't be read: the others are not to suffer from that."""
     try:
         return records.load(key)
-    except msgspec.MsgspecError:
-        log.exception("record %s can't be read", key)
+    except Unreadable as error:
+        log.warning("%s", error)
         return None
 
 
 class Runs(Records[Run]):
-    """The runs; those that have not ended are open."""
+    """The runs; those that have not ended are open. Listings say of each what its Mark holds."""
 
     def __init__(self, blobs: Blobs) -> None:
         super().__init__(blobs, RUNS, Run, open_=ACTIVE_RUNS, over=ENDED_RUNS)
@@ -186,9 +226,89 @@ class Runs(Records[Run]):
     def _ended(self, record: Run) -> datetime | None:
         return record.since if record.phase.ended else None
 
+    def _metadata(self, record: Run) -> Mapping[str, str]:
+        return mark_of(record).metadata()
+
+    def save(self, record: Run, etag: str, *, before: Run | None = None) -> str:
+        """Replaces the run that was read with `etag`; answers with the new ETag. Raises Conflict.
+
+        `before`: that run. Its mark changes where people would see another one, or the sweep has to look sooner; that
+        is said before the save, so that no crash leaves a mark which has the sweep look too late. It looks a while too
+        early where the mark is left as it is, and puts it right then (`remark`). A mark that somebody else has written
+        meanwhile is left to them: theirs belongs to a newer record, or else they put it right.
+        """
+        known, mark = mark_of(before) if before else None, mark_of(record)
+        sooner = known is None or mark.is_sooner(known)
+        if not sooner and known and mark.shows_same(known):
+            return super().save(record, etag)
+        if sooner:
+            own = self._mark(record)
+        else:
+            marker = self._blobs.head(STATE, layout.marker(self._open, record.id))
+            own = marker.etag if marker else ""
+        try:
+            saved = super().save(record, etag)
+        except Conflict:
+            if sooner and (faster := readable(self, record.id)):
+                self._mark_over(faster.record, own)
+            raise
+        if not sooner:
+            self._mark_over(record, own)
+        return saved
+
+    def _mark_over(self, record: Run, etag: str) -> None:
+        """Replaces the mark of that ETag, if it is still there."""
+        with suppress(Conflict):
+            marker = layout.marker(self._open, record.id)
+            self._blobs.write(STATE, marker, b"", if_match=etag, metadata=self._metadata(record))
+
+    def mark(self, record: Run) -> None:
+        """Has listings say of the run what its record says, which was saved."""
+        self._mark(record)
+
+    def remark(self, found: Open, metadata: Mapping[str, str]) -> None:
+        """Puts right what an open run's marker says, unless somebody else did meanwhile."""
+        if metadata == found.metadata:
+            return
+        with suppress(Conflict):
+            self._blobs.write(STATE, layout.marker(self._open, found.key), b"", if_match=found.etag, metadata=metadata)
+
     def active(self) -> Iterator[tuple[str, datetime]]:
         """Ids of runs that have not ended, with the time that their marker was made."""
-        return self.marked()
+        return ((found.key, found.modified) for found in self.open())
+
+    def summaries(self, limit: int) -> tuple[list[Mark], list[tuple[str, int]]]:
+        """At most `limit` runs that are open, then at most `limit` that are over, of both the newest first.
+
+        And the ids and versions of those whose record can't be read (0 where it says none). Costs a listing of what is
+        open and a page of the index; the record of a run is only read where a listing does not say enough.
+        """
+        found: list[Mark] = []
+        unreadable: list[tuple[str, int]] = []
+        working = list(self.open())
+        known = {each.key for each in working}
+        ended: dict[str, Mapping[str, str]] = {}
+        for entry in self._over_last(limit):
+            if self._key(entry) not in known:
+                ended.setdefault(self._key(entry), entry.metadata)
+            if len(ended) == limit:
+                break
+        for key, metadata in [*((each.key, each.metadata) for each in working), *ended.items()]:
+            if (version := version_in(metadata)) > VERSION or "unreadable" in metadata:
+                unreadable.append((key, version))
+                continue
+            try:
+                mark = mark_in(metadata) or self._read_mark(key)
+            except Unreadable as error:
+                unreadable.append((key, error.version))
+            else:
+                found += [mark] if mark else []
+        open_ = sorted((each for each in found if each.id in known), key=lambda each: each.since, reverse=True)
+        return [*open_[:limit], *(each for each in found if each.id not in known)], unreadable
+
+    def _read_mark(self, key: str) -> Mark | None:
+        loaded = self.load(key)
+        return mark_of(loaded.record) if loaded else None
 
 
 class Lines(Records[Line]):
@@ -201,7 +321,7 @@ class Lines(Records[Line]):
         super().__init__(blobs, LINES, Line, open_=STANDING_LINES, over=REMOVED_LINES)
 
     def _ended(self, record: Line) -> datetime | None:
-        return None if record.untold else record.removed
+        return None if record.outbox else record.removed
 
     def save(self, record: Line, etag: str) -> str:
         """Replaces the line that was read with `etag`; answers with the new ETag. Raises Conflict.
@@ -210,8 +330,9 @@ class Lines(Records[Line]):
         put among those after it.
         """
         if record.rollout:
-            self._mark(record.id)
-            record = replace(record, removed=None)
+            self._mark(record)
+            if isinstance(record.state, Removed):
+                record = replace(record, state=Empty(since=record.state.emptied or record.state.since))
         saved = super().save(record, etag)
         if self._ended(record):
             self.retire(record.id)
@@ -219,7 +340,32 @@ class Lines(Records[Line]):
 
     def standing(self) -> Iterator[str]:
         """Ids of the lines whose endpoint may stand."""
-        return (key for key, _ in self.marked())
+        return (found.key for found in self.open())
+
+    def recent(self, limit: int) -> tuple[list[Line], list[tuple[str, Unreadable]]]:
+        """At most `limit` lines that are open, then at most `limit` that are over, of both the newest first.
+
+        And those of them that can't be read. Costs a listing of what is open, a page of the index, and what it returns.
+        """
+        working = sorted(self.open(), key=lambda each: each.modified, reverse=True)
+        keys = [each.key for each in working[:limit]]
+        seen = {each.key for each in working}
+        for entry in self._over_last(limit):
+            if (key := self._key(entry)) not in seen:
+                keys.append(key)
+                seen.add(key)
+            if len(seen) == len(working) + limit:
+                break
+        found: list[Line] = []
+        broken: list[tuple[str, Unreadable]] = []
+        for key in keys:
+            try:
+                loaded = self.load(key)
+            except Unreadable as error:
+                broken.append((key, error))
+            else:
+                found += [loaded.record] if loaded else []
+        return found, broken
 
 
 def _newest_first(at: datetime) -> str:

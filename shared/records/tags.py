@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from shared.records.base import VERSION, Order
 from shared.records.line import Line
-from shared.records.run import Run
+from shared.records.run import Run, Source
 
 LENGTH = 256
 """Characters of a tag's value: the limit of Azure Resource Manager, which is lower than that of jobs (1,000)."""
@@ -29,44 +32,58 @@ _RECORD = "droptune.record."
 _UNPACKED = 64 * 1024
 """Bytes that a record may have: tags can be written by anybody who may write to the workspace."""
 
-_NEEDED = (
-    "id",
-    "attempt",
-    "line",
-    "folder",
-    "base_model",
-    "uploaded",
-    "ordinal",
-    "origin",
-    "rollback",
-    "data_of",
-    "fingerprint",
-    "in_job",
-    "model",
-    "endpoint",
+_LEFT_OUT = (
+    "source.parameters",
+    "source.policy",
+    "attempt.data.rows",
+    "source.spec",
+    "source.test",
+    "source.validation",
+    "source.train",
+    "source.hub_commit",
+    "source.hub",
+    "source.promotion.gate",
 )
-_WANTED = ("promotion", "hub", "hub_commit", "train", "validation", "test", "spec", "rows", "policy", "parameters")
-"""In this order: what comes last is left out where not all of it fits."""
-_OF_LINE = ("id", "folder", "base_model", "endpoint")
+"""In this order, where not all of it fits. That a person has to approve, and how it is rolled out, never is."""
 
 
 def tags_of(run: Run) -> dict[str, str]:
     """Tags of the run's job, model and deployment."""
     told = {
         RUN: run.id,
-        "droptune.attempt": str(run.attempt),
+        "droptune.attempt": str(run.attempt.number),
         LINE: run.line,
-        "droptune.dataset": run.folder,
-        "droptune.base_model": run.base_model,
+        "droptune.dataset": run.source.folder,
+        "droptune.base_model": run.source.base_model,
     }
-    default = Run(id="", folder="", line="", base_model="", uploaded=_ZERO, since=_ZERO)
-    return _cut(told) | _packed(_given(run, _NEEDED, default), _given(run, _WANTED, default))
+    return _cut(told) | _packed(_given(as_in_tags(run), _NO_RUN))
+
+
+def as_in_tags(run: Run) -> Run:
+    """The run as far as its tags hold it: what it is made of, and what of its attempt Azure does not show."""
+    attempt = replace(run.attempt, plan=None, job="", deployed=None, resumed=None)
+    return Run(
+        id=run.id,
+        line=run.line,
+        order=run.order,
+        source=run.source,
+        restores=run.restores,
+        attempt=attempt,
+        since=_ZERO,
+    )
 
 
 def tags_of_line(line: Line) -> dict[str, str]:
     """Tags of the line's endpoint."""
     told = {LINE: line.id, "droptune.dataset": line.folder, "droptune.base_model": line.base_model}
-    return _cut(told) | _packed(_given(line, _OF_LINE, None), {})
+    known = Line(
+        id=line.id,
+        folder=line.folder,
+        base_model=line.base_model,
+        endpoint=line.endpoint,
+        installation=line.installation,
+    )
+    return _cut(told) | _packed(_given(known, _NO_LINE))
 
 
 def run_of(tags: Mapping[str, str], *, since: datetime) -> Run | None:
@@ -86,25 +103,38 @@ def line_of(tags: Mapping[str, str]) -> Line | None:
 
 
 _ZERO = datetime(1, 1, 1, tzinfo=UTC)
+_NO_RUN = Run(id="", line="", order=Order(uploaded=_ZERO), source=Source(folder="", base_model=""), since=_ZERO)
+_NO_LINE = Line(id="", folder="", base_model="", endpoint="")
 
 
 def _cut(told: Mapping[str, str]) -> dict[str, str]:
     return {name: value[:LENGTH] for name, value in told.items()}
 
 
-def _given(record: Run | Line, names: tuple[str, ...], default: Run | None) -> dict[str, Any]:
-    """The fields of those names that are not as they are by default."""
-    return {
-        name: msgspec.to_builtins(getattr(record, name))
-        for name in names
-        if default is None or getattr(record, name) != getattr(default, name)
-    }
+def _given(record: Run | Line, default: Run | Line) -> dict[str, Any]:
+    """The fields, and those of its parts, that are not as they are by default; and the version in any case."""
+    return {"version": record.version} | _differing(msgspec.to_builtins(record), msgspec.to_builtins(default))
 
 
-def _packed(needed: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
-    """The record in as many tags as it takes, without what does not fit; none at all where not even `needed` does."""
-    for many in range(len(wanted), -1, -1):
-        record = {**needed, **dict(list(wanted.items())[:many])}
+def _differing(fields: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, value in fields.items():
+        usual = default.get(name)
+        if isinstance(value, dict) and isinstance(usual, dict):
+            value = _differing(value, usual)
+            if not value:
+                continue
+        if value != usual:
+            found[name] = value
+    return found
+
+
+def _packed(record: dict[str, Any]) -> dict[str, str]:
+    """The record in as many tags as it takes, without what does not fit; none at all where the rest does not either."""
+    for left_out in (None, *_LEFT_OUT):
+        if left_out:
+            *parts, name = left_out.split(".")
+            functools.reduce(lambda at, part: at.get(part) or {}, parts, record).pop(name, None)
         text = base64.urlsafe_b64encode(zlib.compress(msgspec.json.encode(record), 9)).decode()
         if len(text) <= LENGTH * RECORD_TAGS:
             pieces = range(0, len(text), LENGTH)
@@ -113,7 +143,7 @@ def _packed(needed: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, s
 
 
 def _unpacked(tags: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of the record. Raises ValueError or zlib.error where there is none, or one that is broken."""
+    """The fields of the record. Raises ValueError or zlib.error where there is none, or none that this code knows."""
     text = "".join(tags.get(f"{_RECORD}{number}", "") for number in range(RECORD_TAGS))
     unpacker = zlib.decompressobj()
     try:
@@ -122,4 +152,7 @@ def _unpacked(tags: Mapping[str, str]) -> dict[str, Any]:
         raise ValueError(str(error)) from None
     if not unpacker.eof:
         raise ValueError("the record in the tags is cut, or too long")
-    return msgspec.json.decode(data, type=dict[str, Any])
+    found = msgspec.json.decode(data, type=dict[str, Any])
+    if found.get("version") != VERSION:
+        raise ValueError(f"the record in the tags is of version {found.get('version')}, and this app knows {VERSION}")
+    return found

@@ -32,7 +32,7 @@ def release(app: App, run: Run) -> str:
     Goes by the names that the run's job and deployment have, whether or not the record knows that they were made.
     """
     if run.phase in (Phase.PREPARED, Phase.TRAINING):
-        job = app.cloud.jobs.get(naming.job_name(run.id, run.attempt))
+        job = app.cloud.jobs.get(naming.job_name(run.id, run.attempt.number))
         if job and job.status not in ENDED:
             app.cloud.jobs.cancel(job.name)
             return "the job, which is being cancelled"
@@ -43,10 +43,10 @@ def release(app: App, run: Run) -> str:
     if loaded is None:
         return ""
     line, etag = loaded
-    if line.heading and line.heading.run == run.id and run.ending is not Phase.LIVE:
-        save_line(app, replace(line, heading=None), etag)  # an older run may be tried again
+    if line.newest and line.newest.run == run.id and run.ending and run.ending.phase is not Phase.LIVE:
+        save_line(app, replace(line, newest=None), etag)  # an older run may be tried again
         return release(app, run)
-    if run.ending is Phase.UNCHANGED:
+    if run.ending and run.ending.phase is Phase.UNCHANGED:
         _take_for_newest(app, run, line, etag)
         return ""
     if line.rollout != run.id:
@@ -56,10 +56,10 @@ def release(app: App, run: Run) -> str:
         return ""
     if left := _remove_own(app, run, line):
         return left
-    empty = app.cloud.blobs.now() if line.serving is None else None
     back = _brought_back(app, line, run)
     # What is brought back has the line at once: nothing that waits, for a pin perhaps, comes between.
-    save_line(app, replace(line, rollout=back.id if back else "", emptied=line.emptied or empty), etag)
+    free = replace(line, rollout=back.id if back else "")
+    save_line(app, free if line.serving else free.without_serving(app.cloud.blobs.now()), etag)
     if back:
         wake(app, back)
     else:
@@ -73,15 +73,16 @@ def _brought_back(app: App, line: Line, run: Run) -> Run | None:
     One that failed to do so before, after an earlier attempt of this run, makes another attempt.
     """
     latest = line.latest
-    if line.serving or latest is None or run.promotion.strategy != "replace":
+    if line.serving or latest is None or run.source.promotion.strategy != "replace":
         return None
-    if line.displaced != latest or latest.model == run.model:
+    if line.displaced != latest or latest.model == run.attempt.model:
         return None  # it was torn down before, for other reasons; or it is the one that could not be brought back
     back = again(app, line, latest, latest, f"brought back, since run {run.id} did not go live")
     known = app.runs.load(back.id)
     if known and known.record.phase.ended:
         before, etag = known
-        back = replace(back, attempt=before.attempt + 1, history=(*before.history, *back.history))
+        number = before.attempt.number + 1
+        back = replace(back.in_attempt(number=number), history=(*before.history, *back.history))
         app.runs.reopen(back, etag)
     else:
         app.runs.create(back)  # False: this is done again, after a crash
@@ -91,8 +92,8 @@ def _brought_back(app: App, line: Line, run: Run) -> Run | None:
 def _let_go(app: App, line: Line, run: Run, etag: str) -> None:
     """The line is free for others; its timer ends the grace of what served before."""
     free = replace(line, rollout="")
-    if line.leaving:
-        arm(app, free, min(each.until for each in line.leaving), lambda line: save_line(app, line, etag))
+    if line.retiring:
+        arm(app, free, min(each.until for each in line.retiring), lambda line: save_line(app, line, etag))
     else:
         save_line(app, free, etag)
     _wake_next(app, line, run)
@@ -100,21 +101,21 @@ def _let_go(app: App, line: Line, run: Run, etag: str) -> None:
 
 def _wake_next(app: App, line: Line, run: Run) -> None:
     """Wakes the line's newest run if it waits for the end of this one's rollout; others, or a crash: their timers."""
-    newest = readable(app.runs, line.heading.run) if line.heading and line.heading.run != run.id else None
+    newest = readable(app.runs, line.newest.run) if line.newest and line.newest.run != run.id else None
     if newest and newest.record.phase is Phase.REGISTERED:
         wake(app, newest.record)
 
 
 def _take_for_newest(app: App, run: Run, line: Line, etag: str) -> None:
     """The line serves what this run would have made: a run between the two must not take its place."""
-    if line.serving and line.serving.fingerprint == run.fingerprint and line.serving.order < run.order:
-        serving = replace(line.serving, uploaded=run.uploaded, ordinal=run.ordinal)
+    if line.serving and line.serving.fingerprint == run.attempt.fingerprint and line.serving.order < run.order:
+        serving = replace(line.serving, order=run.order)
         save_line(app, replace(line, serving=serving, latest=serving), etag)
 
 
 def _remove_own(app: App, run: Run, line: Line) -> str:
     """Takes the run's deployment out of the traffic, which goes back to what served, keeps its log, and deletes it."""
-    endpoints, name = app.cloud.endpoints, run.deployment or naming.deployment_name(run.id, run.attempt)
+    endpoints, name = app.cloud.endpoints, _own(run)
     deployment, endpoint = endpoints.deployment(line.endpoint, name), endpoints.get(line.endpoint)
     if deployment is None:
         unseen = run.phase is Phase.DEPLOYING and run.is_fresh(app.cloud.blobs.now())
@@ -135,6 +136,13 @@ def _remove_own(app: App, run: Run, line: Line) -> str:
         _keep_log(app, line.endpoint, name)
         endpoints.remove_deployment(line.endpoint, name)
     return "the deployment, which is being deleted"
+
+
+def _own(run: Run) -> str:
+    """The run's deployment, whether or not its record knows that it was made."""
+    if run.attempt.deployed:
+        return run.attempt.deployed.name
+    return naming.deployment_name(run.id, run.attempt.number)
 
 
 def _give_back(app: App, endpoint: str, before: Deployment | None) -> None:

@@ -16,11 +16,11 @@ from datetime import datetime, timedelta
 
 from shared.app import App, arm, queue_of, wake
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.lifecycle.phase import Held, Phase, refused
+from shared.lifecycle.phase import Hold, Phase, refused
 from shared.lifecycle.rules import Do, Go, Poll, Step, Stop, Wait, next_step
 from shared.line.access import serves
 from shared.records.base import CLOCKS, Wake
-from shared.records.run import Run
+from shared.records.run import Ending, Run, Waiting
 from shared.records.store import readable
 from shared.run.actions import ACTIONS
 from shared.run.actions.rollout import Unanswered
@@ -65,7 +65,7 @@ def advance(app: App, run_id: str, token: str | None) -> None:
         timer = replace(timer, due=min(timer.due, now - CLOCKS))
     try:
         turn = Turn(app, run, etag)
-        turn.run = replace(turn.run, wake=timer, resumed=taken.resumed, parked="")
+        turn.run = replace(turn.run, wake=timer, attempt=taken.attempt, parked=None)
         _advance(app, turn)
     except Conflict:
         log.info("run %s: somebody else was faster", run_id)
@@ -84,21 +84,21 @@ def _advance(app: App, turn: Turn) -> None:
             return
         step = _decide(app, run)
         if step == done:
-            step = Poll(f"what {done.action} did to show")
+            step = Poll(f"what it has just done to show: it {done.action.done}")
         log.info("run %s is %s: %s", run.id, run.phase, step)
         match step:
-            case Wait(seconds, why, held, wakes):
+            case Wait(seconds, why, hold, wakes):
                 if other := readable(app.runs, wakes) if wakes else None:
                     wake(app, other.record)
-                _sleep(app, turn, None if seconds is None else timedelta(seconds=seconds), why, held)
+                _sleep(app, turn, None if seconds is None else timedelta(seconds=seconds), why, hold)
                 return
             case Poll(why):
                 _sleep(app, turn, _backed_off(app, run), why)
                 return
             case Stop(phase, why):
-                turn.save(replace(run, ending=phase, reason=why, claim=None))
+                turn.save(replace(run, ending=Ending(phase=phase, why=why), claim=None))
             case Go(phase):
-                turn.save(run.told(app.cloud.blobs.now(), f"on to {phase}", phase=phase, claim=None))
+                turn.save(run.noted(app.cloud.blobs.now(), f"on to {phase}", phase=phase, claim=None))
             case Do():
                 if not _act(app, turn, step):
                     return
@@ -123,7 +123,7 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
     run = turn.run
     crashes = run.crashes + 1 if run.claim else 0
     if crashes > CRASHES_AT_MOST:
-        why = f"{step.action} was begun {crashes} times and never came to an end: see the log"
+        why = f"{step.action.doing} was begun {crashes} times and never came to an end: see the log"
         log.error("run %s is parked: %s", run.id, why)
         turn.save(run.park(app.cloud.blobs.now(), why))
         turn.close()
@@ -134,11 +134,13 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
             changed = ACTIONS[step.action](app, turn.run)
     except Transient as error:
         if isinstance(error, Unanswered):
-            turn.run = replace(turn.run, silence=error.silence)
-        _sleep(app, turn, error.after, f"{step.action}: {error}")
+            turn.run = turn.run.in_deployed(smoke=error.silence)
+        _sleep(app, turn, error.after, f"{step.action.doing}: {error}")
         return False
     except (Permanent, NotFound) as error:
-        turn.save(replace(turn.run, ending=refused(run.phase), reason=f"{step.action}: {error}", claim=None))
+        turn.save(
+            replace(turn.run, ending=Ending(phase=refused(run.phase), why=f"{step.action.doing}: {error}"), claim=None)
+        )
         return True
     except Conflict:
         raise
@@ -148,47 +150,50 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
             turn.save(replace(turn.run, claim=None))
         raise
     if turn.run.ending:  # a person has cancelled it meanwhile
-        changed = replace(changed, ending=turn.run.ending, reason=turn.run.reason, history=turn.run.history)
+        changed = replace(changed, ending=turn.run.ending, history=turn.run.history)
     changed = replace(changed, claim=None, crashes=0)
-    turn.save(changed.told(app.cloud.blobs.now(), step.action, phase=step.then))
+    turn.save(changed.noted(app.cloud.blobs.now(), step.action.done, phase=step.then))
     return True
 
 
 def _finish(app: App, turn: Turn) -> None:
     """Carries an end out: what the run should not keep goes, then it has ended. Looks again until nothing is left."""
-    if turn.run.ending is Phase.CANCELLED and serves(app, turn.run):
-        turn.save(replace(turn.run, ending=Phase.LIVE, reason="it served already when it was to be cancelled"))
-    run = turn.run
+    run, ending = turn.run, turn.run.ending
+    if ending is None:
+        raise ValueError(f"run {run.id} is not ending")
+    if ending.phase is Phase.CANCELLED and serves(app, run):
+        ending = Ending(phase=Phase.LIVE, why="it served already when it was to be cancelled")
+        turn.save(replace(run, ending=ending))
+        run = turn.run
     try:
         left = release(app, run)
     except Transient as error:
-        _sleep(app, turn, error.after, f"ending: {error}")
+        _sleep(app, turn, error.after, f"ending it: {error}")
         return
     except (Permanent, NotFound) as error:
         log.exception("run %s can't end, and holds on to what it has", run.id)
-        _sleep(app, turn, POLL_AT_MOST, f"ending: {error}")
+        _sleep(app, turn, POLL_AT_MOST, f"ending it: {error}")
         return
     if left:
         _sleep(app, turn, _backed_off(app, run), left)
         return
-    phase = run.ending or run.phase
-    turn.save(run.told(app.cloud.blobs.now(), run.reason, phase=phase, ending=None, claim=None, wake=None))
+    turn.save(run.noted(app.cloud.blobs.now(), ending.why, phase=ending.phase, claim=None, wake=None))
     turn.close()
     _retire(app, turn.run)
-    log.info("run %s ended as %s: %s", run.id, phase, run.reason)
+    log.info("run %s ended as %s: %s", run.id, ending.phase, ending.why)
 
 
 def _retire(app: App, run: Run) -> None:
     """The run is not looked at any more, unless the topic has still to be told of it: the sweep wakes it then."""
-    if not run.untold:
+    if not run.outbox:
         app.runs.retire(run.id)
 
 
-def _sleep(app: App, turn: Turn, after: timedelta | None, why: str, held: Held = "") -> None:
+def _sleep(app: App, turn: Turn, after: timedelta | None, why: str, hold: Hold = "") -> None:
     """Saves what the run waits for; arms its timer unless one is live already, or none is wanted (`after` is None)."""
     run, now = turn.run, app.cloud.blobs.now()
     timer = _live(run, now)
-    waiting = replace(run, waiting=why, held=held, claim=None, wake=timer, crashes=0)
+    waiting = replace(run, waiting=Waiting(why=why, hold=hold), claim=None, wake=timer, crashes=0)
     if after is None:
         turn.save(replace(waiting, wake=None))
     elif timer is None or timer.due > now + after + CLOCKS:
@@ -210,7 +215,7 @@ def _look_again(app: App, run_id: str, after: timedelta) -> None:
     if _live(run, now):
         return
     with suppress(Conflict):  # whoever was faster again arms it
-        arm(app, run, now + after, lambda run: app.runs.save(run, etag))
+        arm(app, run, now + after, lambda armed: app.runs.save(armed, etag, before=run))
 
 
 def _live(run: Run, now: datetime) -> Wake | None:

@@ -14,7 +14,7 @@ from shared.app import App
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
 from shared.lifecycle.rules import unseen
-from shared.lifecycle.seen import Check, Deployment, Job, Plan, Rollout, Seen, Upload
+from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, RolloutSeen, Seen, UploadSeen
 from shared.lifecycle.slots import Shortage
 from shared.line.access import held_by, ours
 from shared.line.trained import model_is_there, trained
@@ -24,6 +24,7 @@ from shared.records.line import Line, adoptable, newer_that_serves, serves_same
 from shared.records.run import Run
 from shared.records.store import readable
 from shared.run import slots
+from shared.serving.smoke import Answered
 from shared.training.compute import Site, absent, unusable
 
 READY = "Succeeded"
@@ -31,23 +32,23 @@ DAY = timedelta(days=1)
 ROLLOUT = (Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 
 
-def _upload(app: App, run: Run) -> Upload:
-    if run.in_job:
-        return Upload(in_job=True)
-    if run.faults is not None:
-        return Upload(faults=run.faults, reason=run.reason, trained=_trained(app, run))
-    folder = read_folder(app, run.folder)
+def _upload(app: App, run: Run) -> UploadSeen:
+    if run.attempt.in_job:
+        return UploadSeen(in_job=True)
+    if data := run.attempt.data:
+        return UploadSeen(checked=True, rejected=data.rejected, trained=_trained(app, run))
+    folder = read_folder(app, run.source.folder)
     if not folder.files:
-        return Upload(gone="the dataset was deleted before it was read")
+        return UploadSeen(gone="the dataset was deleted before it was read")
     if run.id not in datasets_of(folder):
-        return Upload(gone="the folder has changed since: its newer state has a run of its own")
+        return UploadSeen(gone="the folder has changed since: its newer state has a run of its own")
     settled = folder.newest + app.settings.data.settle - app.cloud.blobs.now()
-    return Upload(settles_in=settled.total_seconds())
+    return UploadSeen(settles_in=settled.total_seconds())
 
 
 def _trained(app: App, run: Run) -> str | None:
     """What was made of the same data and settings before, if it is still there; a retry deploys it, or trains anew."""
-    twin = trained(app, run) if run.attempt == 1 and run.ordinal == 0 else None
+    twin = trained(app, run) if run.attempt.number == 1 and run.order.ordinal == 0 else None
     if twin is None:
         return None
     made, line = f"run {twin.run} made {twin.model} of the same data and settings", _line(app, run)
@@ -55,20 +56,20 @@ def _trained(app: App, run: Run) -> str | None:
         return f"{made}, and it serves"
     if not model_is_there(app, twin.model):
         return None
-    empty = line and (line.serving is None or line.tearing_down)
+    empty = line and (line.serving is None or line.is_going)
     if line and empty and line.latest and line.latest.model == twin.model:
         return f"{made}: droptune revive {line.id} serves it again"
     return f"{made}: droptune retry {run.id} deploys it"
 
 
-def _plan(app: App, run: Run) -> Plan:
-    if run.in_job and (changed := _changed(app, run, None)):
-        return Plan(changed=changed)
+def _plan(app: App, run: Run) -> PlanSeen:
+    if run.attempt.in_job and (changed := _changed(app, run, None)):
+        return PlanSeen(changed=changed)
     line = _line(app, run)
     newer = _newer(line, run)
-    if newer or run.pinned is None:
-        return Plan(newer=newer, pinned=run.pinned is not None)
-    model = app.cloud.registry.model(run.base_model, run.pinned.model_version)
+    if newer or run.attempt.plan is None:
+        return PlanSeen(newer=newer, planned=run.attempt.plan is not None)
+    model = app.cloud.registry.model(run.source.base_model, run.attempt.plan.model_version)
     missing, pending, gpus = [], [], None
     settings, site = app.settings.training, Site.of(app.settings)
     for name, size, allowed in (
@@ -79,40 +80,40 @@ def _plan(app: App, run: Run) -> Plan:
         if name == settings.gpu_compute:
             gpus = compute
         if compute is None and not settings.create_clusters:
-            return Plan(unusable=absent(name, size, settings.cluster_nodes, site))
+            return PlanSeen(unusable=absent(name, size, settings.cluster_nodes, site))
         if compute is None:
             missing.append(name)
         elif why := unusable(compute, allowed, site):
-            return Plan(unusable=why)
+            return PlanSeen(unusable=why)
         elif compute.provisioning_state != READY:
             pending.append(name)
     place, shortage, quota = slots.look(app, run.id), Shortage(), ""
-    if not (place.held or place.why):
+    if not (place.granted or place.why):
         shortage = slots.shortage(app, run)
         quota = app.cloud.quota.for_training(settings.gpu_size, settings.nodes, gpus)
-    return Plan(
+    return PlanSeen(
         missing=tuple(missing),
         pending=tuple(pending),
-        heads=line is not None and line.heading is not None and line.heading.order >= run.order,
+        newest=line is not None and line.newest is not None and line.newest.order >= run.order,
         quota=quota,
         queued=shortage.queued,
-        before=shortage.before,
-        slot=place.held,
+        ahead=shortage.ahead,
+        slot=place.granted,
         queue=place.why,
         room_in=place.room_in,
-        wasteful=not (place.held or place.today) and line is not None and _trains(app, line),
+        wasteful=not (place.granted or place.today) and line is not None and _trains(app, line),
     )
 
 
 def _newer(line: Line | None, run: Run) -> str | None:
     """The run of the same line that is newer and ready to train, or further."""
-    heading = line.heading if line else None
-    return heading.run if heading and heading.order > run.order else None
+    newest = line.newest if line else None
+    return newest.run if newest and newest.order > run.order else None
 
 
 def _trains(app: App, line: Line) -> bool:
     """Whether the newest run of the line has a job by now."""
-    loaded = readable(app.runs, line.heading.run) if line.heading else None
+    loaded = readable(app.runs, line.newest.run) if line.newest else None
     return loaded is not None and loaded.record.phase is Phase.TRAINING
 
 
@@ -122,28 +123,31 @@ def _went_further(app: App, run_id: str) -> bool:
     return loaded is not None and not loaded.record.ending and loaded.record.phase in ROLLOUT
 
 
-def _job(app: App, run: Run) -> Job:
-    job = app.cloud.jobs.get(run.job)
+def _job(app: App, run: Run) -> JobSeen:
+    job = app.cloud.jobs.get(run.attempt.job)
     if job is None:
-        return Job(status=None, fresh=_just_begun(app, run) or _first_look(run, "the job"))
+        return JobSeen(status=None, fresh=_just_begun(app, run) or _first_look(run, "the job"))
     limit = timedelta(hours=app.settings.training.max_hours)
     overdue = app.cloud.blobs.now() - run.since > limit
-    seen = Job(status=job.status, why=job.why, overdue=overdue, newer=_newer(_line(app, run), run))
-    return _with_data(app, run, seen) if run.in_job and job.status in ("Completed", "Failed") else seen
+    seen = JobSeen(status=job.status, why=job.why, overdue=overdue, newer=_newer(_line(app, run), run))
+    return _with_data(app, run, seen) if run.attempt.in_job and job.status in ("Completed", "Failed") else seen
 
 
-def _with_data(app: App, run: Run, seen: Job) -> Job:
+def _with_data(app: App, run: Run, seen: JobSeen) -> JobSeen:
     """The same, with what became of the data that the job has prepared itself."""
     report = app.cloud.blobs.head(PREPARED, layout.report(run.prepared))
     changed = _changed(app, run, report.last_modified if report else None)
     if report is None:
         return replace(seen, report="missing", changed=changed)
-    return replace(seen, report="new" if run.faults is None else "taken", reason=run.reason, changed=changed)
+    data = run.attempt.data
+    if data is None:
+        return replace(seen, report="new", changed=changed)
+    return replace(seen, rejected=data.rejected, changed=changed)
 
 
 def _changed(app: App, run: Run, read: datetime | None) -> str | None:
     """Which file was written over before it was read, if one was. `read`: when the last of them was, None if never."""
-    for file in run.files:
+    for file in run.source.files:
         blob = app.cloud.blobs.head(DATASETS, file.name)
         if blob is None:
             changed, how = read is None, "deleted"
@@ -154,85 +158,90 @@ def _changed(app: App, run: Run, read: datetime | None) -> str | None:
     return None
 
 
-def _rollout(app: App, run: Run) -> Rollout:
+def _rollout(app: App, run: Run) -> RolloutSeen:
     line = _line(app, run)
     if line is None:
-        return Rollout(endpoint=None)
+        return RolloutSeen(endpoint=None)
     if newer := newer_that_serves(line, run):
-        return Rollout(newer=newer)
-    if (newer := _newer(line, run)) and not run.origin and _went_further(app, newer):
-        return Rollout(newer=newer)
-    if line.tearing_down:
-        return Rollout(busy="the teardown of the endpoint")
-    if line.pinned and line.serving and not run.origin and line.rollout != run.id:
-        return Rollout(pinned=line.pinned)  # what has begun would only be in everybody's way; nothing can't be kept
+        return RolloutSeen(newer=newer)
+    if (newer := _newer(line, run)) and not run.restores and _went_further(app, newer):
+        return RolloutSeen(newer=newer)
+    if line.is_going:
+        return RolloutSeen(busy="the teardown of the endpoint")
+    if line.pinned_by and line.serving and not run.restores and line.rollout != run.id:
+        # What has begun would only be in everybody's way; and where nothing serves, nothing is kept.
+        return RolloutSeen(pinned_by=line.pinned_by)
     if other := held_by(app, line, run):
-        return Rollout(busy=other)
+        return RolloutSeen(busy=other)
     endpoint = app.cloud.endpoints.get(line.endpoint)
     if endpoint is None:  # where something serves, to make it anew would take its traffic away
         early = _first_look(run, "the endpoint") or (run.wake is not None and run.wake.due > app.cloud.blobs.now())
-        return Rollout(endpoint=None, fresh=line.serving is not None and early)
+        return RolloutSeen(endpoint=None, fresh=line.serving is not None and early)
     if endpoint.state != READY:
-        return Rollout(endpoint=endpoint.state)
+        return RolloutSeen(endpoint=endpoint.state)
     if adoptable(line, run):
-        return Rollout()
+        return RolloutSeen()
     there = ours(app, line.endpoint)
-    own = naming.deployment_name(run.id, run.attempt)
-    seen = Rollout(
-        leaving=bool(line.leaving), in_place=tuple(there - {own}) if run.promotion.strategy == "replace" else ()
+    own = naming.deployment_name(run.id, run.attempt.number)
+    seen = RolloutSeen(
+        retiring=bool(line.retiring),
+        in_place=tuple(there - {own}) if run.source.promotion.strategy == "replace" else (),
     )
     if own in there:
         return seen
-    if not model_is_there(app, run.model):
-        what = f"model {run.model}"
+    if not model_is_there(app, run.attempt.model):
+        what = f"model {run.attempt.model}"
         return replace(seen, gone=what, fresh=_just_begun(app, run) or _first_look(run, what))
     quota = app.cloud.quota.for_serving(app.settings.serving.size, app.settings.serving.instances)
     shortage = slots.shortage(app, run)
     # Who has the line has made room already, or brings back what served: the instances are those of its own line.
-    before = "" if line.rollout == run.id else shortage.before
-    return replace(seen, quota=quota, queued=shortage.queued, before=before)
+    ahead = "" if line.rollout == run.id else shortage.ahead
+    return replace(seen, quota=quota, queued=shortage.queued, ahead=ahead)
 
 
-def _deployment(app: App, run: Run) -> Deployment:
+def _deployment(app: App, run: Run) -> DeploymentSeen:
     now = app.cloud.blobs.now()
-    deployment = app.cloud.endpoints.deployment(run.endpoint, run.deployment)
+    deployment = app.cloud.endpoints.deployment(run.deployed.endpoint, run.deployed.name)
     if deployment is None:
-        return Deployment(state=None, fresh=_just_begun(app, run) or _first_look(run, "the deployment"))
+        return DeploymentSeen(state=None, fresh=_just_begun(app, run) or _first_look(run, "the deployment"))
     overdue = now - run.begun > timedelta(hours=app.settings.rollout.max_deploying_hours)
-    return Deployment(state=deployment.state, why=deployment.why, overdue=overdue)
+    return DeploymentSeen(state=deployment.state, why=deployment.why, overdue=overdue)
 
 
-def _check(app: App, run: Run) -> Check:
-    line = _line(app, run)
+def _check(app: App, run: Run) -> CheckSeen:
+    line, deployed = _line(app, run), run.deployed
     if line and line.serving and line.serving.run == run.id:
-        return Check(serves=True, why=f"{run.model} answers at endpoint {run.endpoint}")
+        return CheckSeen(serves=True, why=f"{run.attempt.model} got all of the traffic of endpoint {deployed.endpoint}")
     if line and (newer := newer_that_serves(line, run)):
-        return Check(newer=newer)
-    endpoint = app.cloud.endpoints.get(run.endpoint)
+        return CheckSeen(newer=newer)
+    endpoint = app.cloud.endpoints.get(deployed.endpoint)
     gone = ""
     if endpoint is None:
-        gone = f"endpoint {run.endpoint}"
-    elif app.cloud.endpoints.deployment(run.endpoint, run.deployment) is None:
-        gone = f"deployment {run.deployment}"
+        gone = f"endpoint {deployed.endpoint}"
+    elif app.cloud.endpoints.deployment(deployed.endpoint, deployed.name) is None:
+        gone = f"deployment {deployed.name}"
     if endpoint is None or gone:
-        return Check(gone=gone, fresh=_first_look(run, gone))
+        return CheckSeen(gone=gone, fresh=_first_look(run, gone))
     now = app.cloud.blobs.now()
     # What waits for nothing yet was not even tried.
-    overdue = run.waiting if now - run.begun > timedelta(hours=app.settings.rollout.max_checking_hours) else ""
-    if run.passed is not True:
-        return Check(passed=run.passed, why=f"the smoke test failed: {run.checks.get('why')}", overdue=overdue)
-    gate = True if run.origin else run.scores.passed if run.scores else None
-    ask = not run.asked or now - run.asked[-1] >= DAY
-    return Check(
+    late = now - run.begun > timedelta(hours=app.settings.rollout.max_checking_hours)
+    overdue = run.waiting.why if late and run.waiting else ""
+    smoke, scores, approval = deployed.smoke, deployed.scores, deployed.approval
+    if not isinstance(smoke, Answered):
+        return CheckSeen(overdue=overdue)
+    if not smoke.passed:
+        return CheckSeen(passed=False, why=f"the smoke test failed: {smoke.why}", overdue=overdue)
+    ask = not approval.asked or now - approval.asked[-1] >= DAY
+    return CheckSeen(
         passed=True,
-        gate=gate,
-        why=f"the gate: {run.scores.why}" if run.scores else "",
-        approval=run.promotion.approve == "manual" and not (run.approved or run.origin),
+        gate=True if run.restores else scores.passed if scores else None,
+        why=f"the gate: {scores.why}" if scores else "",
+        approval=run.needs_approval and not approval.by,
         ask=ask,
-        unanswered=ask and len(run.asked) >= app.settings.rollout.max_approval_days,
+        unanswered=ask and len(approval.asked) >= app.settings.rollout.max_approval_days,
         overdue=overdue,
         busy=endpoint.busy,
-        traffic=endpoint.traffic.get(run.deployment, 0),
+        traffic=endpoint.traffic.get(deployed.name, 0),
     )
 
 
@@ -243,7 +252,7 @@ def _just_begun(app: App, run: Run) -> bool:
 
 def _first_look(run: Run, what: str) -> bool:
     """Whether something is missed for the first time: one 404 of Azure's must not end a run."""
-    return run.waiting != unseen(what)
+    return run.waiting is None or run.waiting.why != unseen(what)
 
 
 def _line(app: App, run: Run) -> Line | None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -22,6 +22,7 @@ import msgspec
 from shared import naming
 from shared.app import App, wake
 from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.lifecycle.action import Action
 from shared.lifecycle.phase import ENDED, Phase
 from shared.lifecycle.slots import (
     TICK,
@@ -39,8 +40,9 @@ from shared.lifecycle.slots import (
     waited_longer,
 )
 from shared.records.layout import SLOTS, STATE
+from shared.records.mark import Mark
 from shared.records.run import Run
-from shared.records.store import TRIES, compare_and_swap, readable
+from shared.records.store import TRIES, Unreadable, compare_and_swap, decoded, readable
 
 log = logging.getLogger("droptune.run.slots")
 _turn = threading.Lock()  # the threads of a process need not lose against each other: one at a time
@@ -59,8 +61,8 @@ def shortage(app: App, run: Run) -> Shortage:
     """
     slots, _ = _read(app)
     longer = (each for each in waited_longer(slots, _attempt(run)) if each.startswith(f"{run.phase}/"))
-    before = next((other.id for each in longer if (other := _of(app, each)) and _is_short(other)), "")
-    return Shortage(queued=_attempt(run) in slots.short, before=before)
+    ahead = next((other.id for each in longer if (other := _of(app, each)) and _is_short(other)), "")
+    return Shortage(queued=_attempt(run) in slots.short, ahead=ahead)
 
 
 def take(app: App, run_id: str) -> Place:
@@ -98,27 +100,42 @@ def free(app: App, run_id: str) -> list[str]:
     return upcoming(slots, _limits(app))
 
 
-def stale(app: App) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """Who waits for a slot, and whose turn it is: those are to be woken, oldest first."""
+
+    turn: Sequence[str]
+    waiting: Collection[str]
+
+
+def stale(app: App, marks: Mapping[str, Mark]) -> Queue:
     """Takes back what runs hold that train no more, and the places of runs at the head that wait no more.
 
-    For the sweep: no crash, no edit by hand may block the others for ever. Returns the runs to wake, oldest first.
-    Loads the records of those that hold a slot and of those whose turn it is, and looks for the jobs of those that hold
-    one and are parked. Raises Transient.
+    For the sweep: no crash, no edit by hand may block the others for ever. `marks`: what a listing says of the open
+    runs, by id. Loads the records of those that hold a slot, or whose turn it is, and of which that says something
+    else; looks for the jobs of those that hold one and are parked. Raises Transient.
     """
     limits = _limits(app)
     slots, _ = _read(app)
-    gone, over = _gone(app, slots, limits), {each for each in slots.short if not _of(app, each)}
+    gone, over = _gone(app, slots, limits, marks), {each for each in slots.short if not _of(app, each)}
 
     def tidied(slots: Slots, _: datetime) -> Slots:
         left = freed(slots, gone)
         return replace(left, short={each: since for each, since in left.short.items() if each not in over})
 
-    slots, now, _ = _changed(app, tidied)
-    return upcoming(slots, limits) if gone else in_order(slots)[: room(slots, limits, now)]
+    now = app.cloud.blobs.now()
+    if gone or over:
+        slots, now, _ = _changed(app, tidied)
+    turn = upcoming(slots, limits) if gone else in_order(slots)[: room(slots, limits, now)]
+    return Queue(turn=turn, waiting=slots.waiting)
 
 
-def _gone(app: App, slots: Slots, limits: Limits) -> set[str]:
-    gone = {run for run in slots.holding if not _trains(app, run)}
+def _gone(app: App, slots: Slots, limits: Limits, marks: Mapping[str, Mark]) -> set[str]:
+    def seems_to_train(run: str) -> bool:
+        mark = marks.get(run)
+        return mark is not None and not mark.parked and mark.phase in (Phase.PREPARED, Phase.TRAINING)
+
+    gone = {run for run in slots.holding if not seems_to_train(run) and not _trains(app, run)}
     left = freed(slots, gone)
     while dead := {run for run in upcoming(left, limits) if not _waits(app, run)}:
         gone |= dead
@@ -133,7 +150,7 @@ def _trains(app: App, run_id: str) -> bool:
     """
     try:
         loaded = app.runs.load(run_id)
-    except msgspec.MsgspecError:
+    except Unreadable:
         return True
     if loaded is None or loaded.record.phase not in (Phase.PREPARED, Phase.TRAINING):
         return False
@@ -146,7 +163,7 @@ def _job_may_run(app: App, run: Run) -> bool:
     That Azure shows none is not believed of a run that trains: it would not ask for another slot.
     """
     try:
-        job = app.cloud.jobs.get(naming.job_name(run.id, run.attempt))
+        job = app.cloud.jobs.get(naming.job_name(run.id, run.attempt.number))
     except (Permanent, Transient) as error:
         log.warning("run %s is parked and keeps its slot: its job can't be looked at: %s", run.id, error)
         return True
@@ -156,12 +173,13 @@ def _job_may_run(app: App, run: Run) -> bool:
 def _waits(app: App, run_id: str) -> bool:
     """Whether the run comes when its turn has come. One that is parked gets a new place once it goes on."""
     loaded = readable(app.runs, run_id)
-    return loaded is not None and loaded.record.phase is Phase.PREPARED and not loaded.record.parked
+    run = loaded.record if loaded else None
+    return run is not None and run.phase is Phase.PREPARED and not (run.parked or run.ending)
 
 
 def _attempt(run: Run) -> str:
     """What stands for the run in `short`, as long as it is where it is: each phase takes a quota of its own."""
-    return f"{run.phase}/{run.id}/{run.attempt}"
+    return f"{run.phase}/{run.id}/{run.attempt.number}"
 
 
 def _of(app: App, attempt: str) -> Run | None:
@@ -171,7 +189,7 @@ def _of(app: App, attempt: str) -> Run | None:
 
 
 def _is_short(run: Run) -> bool:
-    return run.held == "quota" and not (run.parked or run.ending)
+    return run.hold == "quota" and not (run.parked or run.ending)
 
 
 def _limits(app: App) -> Limits:
@@ -188,7 +206,7 @@ def _read(app: App) -> tuple[Slots, str]:
         with suppress(Conflict):  # somebody else was faster
             return made, app.cloud.blobs.write(STATE, SLOTS, msgspec.json.encode(made), if_none_match=True)
         return _read(app)
-    return msgspec.json.decode(data, type=Slots), etag
+    return decoded(data, Slots, f"{STATE}/{SLOTS}"), etag
 
 
 def _as_found(app: App) -> Slots:
@@ -199,15 +217,17 @@ def _as_found(app: App) -> Slots:
     """
     runs = [loaded.record for run_id, _ in app.runs.active() if (loaded := readable(app.runs, run_id))]
     holding = {run.id: run.since for run in runs if _has_begun(app, run)}
-    waiting = {run.id: run.since for run in runs if run.held == "slot"}
-    short = {_attempt(run): run.since for run in runs if run.held == "quota"}
+    waiting = {run.id: run.since for run in runs if run.hold == "slot"}
+    short = {_attempt(run): run.since for run in runs if run.hold == "quota"}
     return Slots(holding=holding, waiting=waiting, started=tuple(sorted(holding.values())), short=short)
 
 
 def _has_begun(app: App, run: Run) -> bool:
     if run.phase is not Phase.PREPARED:
         return run.phase is Phase.TRAINING
-    return (run.claim is not None and run.claim.action == "train") or (bool(run.parked) and _job_may_run(app, run))
+    return (run.claim is not None and run.claim.action == Action.SUBMIT_JOB) or (
+        bool(run.parked) and _job_may_run(app, run)
+    )
 
 
 def _changed(app: App, change: Callable[[Slots, datetime], Slots]) -> tuple[Slots, datetime, bool]:

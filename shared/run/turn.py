@@ -1,4 +1,4 @@
-"""One message's turn at a run: its record as it was saved last, the claim on it, and what is to be told of it.
+"""One message's turn at a run: its record as it was saved last, the claim on it, and the events to send.
 
 All saves of the loop go through here. Each is under If-Match; what a person changed in the meantime (a cancellation) is
 joined to what the turn has done, anybody else's change ends the turn with Conflict. While an action lasts, a thread
@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from shared.app import App
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records.outbox import tell
+from shared.records.outbox import send_events
 from shared.records.run import Claim, Run
 
 log = logging.getLogger("droptune.run.turn")
@@ -36,25 +36,25 @@ class Turn:
         self._stored, self._etag = run, etag
         self._holder = uuid4().hex
         self._sent = False
-        if run.untold:  # by somebody who died before sending them
-            self._tell()
+        if run.outbox:  # by somebody who died before sending them
+            self._send()
 
     def save(self, run: Run) -> None:
-        """Saves the record, then tells what it has to tell. Raises Conflict when it is somebody else's turn.
+        """Saves the record, then sends the events in its outbox. Raises Conflict when it is somebody else's turn.
 
         One that is stored just so needs no save: many wakes find that nothing has changed.
         """
         if run == self._stored:
             self.run = run
             return
-        known = self._stored.untold
+        known = self._stored.outbox
         try:
-            self._etag = self._app.runs.save(run, self._etag)
+            self._etag = self._app.runs.save(run, self._etag, before=self._stored)
         except Conflict:
             run = self._joined(run)
         self.run, self._stored, self._sent = run, run, False
-        if any(notice not in known for notice in run.untold):
-            self._tell()
+        if any(notice not in known for notice in run.outbox):
+            self._send()
 
     def close(self) -> None:
         """Saves that all events were sent, if that is not in the record yet."""
@@ -65,7 +65,7 @@ class Turn:
     def claimed(self, action: str) -> Iterator[None]:
         """Claims the run for `action`, and keeps the claim alive for as long as the block lasts. Raises Conflict."""
         until = self._app.cloud.blobs.now() + CLAIM
-        self.save(replace(self.run, claim=Claim(action=action, until=until, holder=self._holder), waiting="", held=""))
+        self.save(replace(self.run, claim=Claim(action=action, until=until, holder=self._holder), waiting=None))
         ended = threading.Event()
         renewal = threading.Thread(target=self._renew, args=(ended,), name=f"claim {self.run.id}", daemon=True)
         renewal.start()
@@ -94,12 +94,13 @@ class Turn:
             if found.claim is None or found.claim.holder != self._holder:
                 raise Conflict(f"run {run.id} was changed by somebody else")
             history = (*found.history, *run.history[len(self.run.history) :])
-            reason = found.reason if found.ending else run.reason
-            run = replace(run, ending=found.ending, reason=reason, history=history)
-            etag = self._app.runs.save(run, etag)
+            run = replace(run, ending=found.ending or run.ending, history=history)
+            etag = self._app.runs.save(run, etag, before=found)
+        else:
+            self._app.runs.mark(run)  # which may not have come after the save
         self._etag = etag
         return run
 
-    def _tell(self) -> None:
-        self.run = tell(self._app.cloud, self.run)
+    def _send(self) -> None:
+        self.run = send_events(self._app.cloud, self.run)
         self._sent = self.run != self._stored

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
+
 from shared.serving.payload import normal
 
 SILENCE = timedelta(minutes=15)
@@ -28,8 +30,7 @@ class Verdict:
     why: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Silence:
+class Silence(msgspec.Struct, frozen=True, kw_only=True, tag="silent"):
     """Since when what was asked has not answered, less what of that does not count; and when it was asked last."""
 
     since: datetime
@@ -38,6 +39,16 @@ class Silence:
     def failed(self, now: datetime) -> bool:
         """Whether that is to be taken for good."""
         return now - self.since >= SILENCE
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True, tag="answered"):
+    """What came of the smoke test: the turns that were asked, what the held-out row answers, and what came instead."""
+
+    question: list[dict[str, str]]
+    expected: str
+    answer: str
+    passed: bool
+    why: str
 
 
 def unanswered(before: Silence | None, now: datetime) -> Silence:

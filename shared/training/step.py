@@ -31,15 +31,15 @@ PAGES = ("report", "page")
 """The step's other outputs: what became of the data, for the app and for people."""
 FEEDS = {"train": "train_file_path", "validation": "validation_file_path", "test": "test_file_path"}
 """The step's outputs, and the inputs of the fine-tune component that take them."""
-INPUTS = {"code": "uri_file", "plan": "uri_file", "source": "uri_folder"}
+INPUTS = {"code": "uri_file", "task": "uri_file", "source": "uri_folder"}
 COMMAND = " ".join(
     (
-        'PYTHONPATH="${{inputs.code}}" python -m shared.dataset.job_step --plan "${{inputs.plan}}"',
+        'PYTHONPATH="${{inputs.code}}" python -m shared.dataset.job_step --task "${{inputs.task}}"',
         '--source "${{inputs.source}}"',
         *(f'--{name} "${{{{outputs.{name}}}}}"' for name in (*PARTS, *PAGES)),
     )
 )
-"""Nothing but paths that we chose are put into it: names that others chose are in the plan."""
+"""Nothing but paths that we chose are put into it: names that others chose are in the task."""
 
 _ROOT = Path(__file__).parents[2]
 _VERSION_LENGTH = 20
@@ -66,10 +66,10 @@ class Step:
         return _version(self.environment_version, COMMAND, INPUTS, sorted(self.outputs))
 
 
-def step(*, code: str, plan: str, source: str, outputs: Mapping[str, str], compute: str) -> Step:
-    """The step that reads the files below `source` as `plan` says, and writes `outputs`: each of PARTS and PAGES."""
+def step(*, code: str, task: str, source: str, outputs: Mapping[str, str], compute: str) -> Step:
+    """The step that reads the files below `source` as `task` says, and writes `outputs`: each of PARTS and PAGES."""
     return Step(
-        inputs={"code": code, "plan": plan, "source": f"{source.rstrip('/')}/"}, outputs=outputs, compute=compute
+        inputs={"code": code, "task": task, "source": f"{source.rstrip('/')}/"}, outputs=outputs, compute=compute
     )
 
 

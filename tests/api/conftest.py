@@ -10,10 +10,11 @@ import pytest
 from azure.ai.ml.entities import Model
 
 from shared.app import App
+from shared.records.base import Order
 from shared.records.layout import PREPARE_QUEUE, STEPS_QUEUE
-from shared.records.line import Line
-from shared.records.run import File, Run
-from tests.kit.records import NOW
+from shared.records.line import Line, Standing
+from shared.records.run import File, Run, Source
+from tests.kit.records import NOW, changed
 
 
 @pytest.fixture
@@ -21,14 +22,16 @@ def make_run(app: App, key: str, quiet: None) -> Callable[..., Run]:
     def make(name: str = "a", **changes: Any) -> Run:
         run = Run(
             id=f"r{key}{name}",
-            folder=f"faq-{key}",
             line=f"l{key}",
-            base_model="Phi-4",
-            uploaded=NOW,
+            order=Order(uploaded=NOW),
+            source=Source(
+                folder=f"faq-{key}",
+                base_model="Phi-4",
+                train=(File(name=f"faq-{key}/train.jsonl", etag="0x1", size=1),),
+            ),
             since=NOW,
-            train=File(name=f"faq-{key}/train.jsonl", etag="0x1"),
         )
-        run = replace(run, **changes)
+        run = changed(run, **changes)
         assert app.runs.create(run)
         return run
 
@@ -39,7 +42,8 @@ def make_run(app: App, key: str, quiet: None) -> Callable[..., Run]:
 def make_line(app: App, key: str, quiet: None) -> Callable[..., Line]:
     def make(name: str = "", **changes: Any) -> Line:
         line = Line(id=f"l{key}{name}", folder=f"faq-{key}", base_model="Phi-4", endpoint=f"faq-{key}{name}")
-        line = replace(line, **changes)
+        state = {"state": Standing()} if changes.get("serving") else {}
+        line = replace(line, **state | changes)
         assert app.lines.create(line)
         return line
 

@@ -13,9 +13,10 @@ from shared.api import line_commands, run_commands
 from shared.app import App
 from shared.errors import NotFound, Permanent
 from shared.lifecycle.phase import Phase
-from shared.lifecycle.seen import Rollout
-from shared.records.line import Line
-from shared.records.run import Run
+from shared.lifecycle.seen import RolloutSeen
+from shared.records.base import Order
+from shared.records.line import Empty, Line
+from shared.records.run import Data, Parked, Restores, Run, Waiting
 from shared.run.observe import OBSERVE
 from tests.kit.records import NOW, etag_of, line_of, run_of, serving, woken
 
@@ -23,15 +24,17 @@ from tests.kit.records import NOW, etag_of, line_of, run_of, serving, woken
 def test_a_rollback_is_one_run_however_often_it_is_asked_for(
     app: App, make_run: Callable[..., Run], make_line: Callable[..., Line], model: str
 ) -> None:
-    origin = make_run("a", phase=Phase.LIVE, model=model, job="j", fingerprint="f1", rows={"test": 3})
-    latest = serving("rb", uploaded=NOW + timedelta(1))
-    line = make_line(serving=latest, latest=latest, before=serving(origin.id, model))
+    origin = make_run("a", phase=Phase.LIVE, model=model, job="j", data=Data(fingerprint="f1", rows={"test": 3}))
+    latest = serving("rb", order=Order(uploaded=NOW + timedelta(1)))
+    line = make_line(serving=latest, latest=latest, previous=serving(origin.id, model))
     told = line_commands.rollback(app, line.id, by="ada")
     run = new_run(app, told)
     assert model in told
-    assert (run.phase, run.model, run.origin, run.job) == (Phase.REGISTERED, model, origin.id, "j")
-    assert (run.prepared, run.fingerprint, run.line) == (f"{origin.id}/1", "f1", line.id)
-    assert latest.order < run.order < (latest.uploaded + timedelta(seconds=1), 0), "the newest until the next upload"
+    assert (run.phase, run.attempt.model, run.attempt.job) == (Phase.REGISTERED, model, "j")
+    assert run.restores == Restores(run=origin.id, instead_of="rb", rollback=True)
+    assert (run.prepared, run.attempt.fingerprint, run.line) == (f"{origin.id}/1", "f1", line.id)
+    after = Order(uploaded=latest.order.uploaded + timedelta(seconds=1))
+    assert latest.order < run.order < after, "the newest until the next upload"
     assert "ada" in run.history[-1].what
     assert run.id in {each for each, _ in app.runs.active()}
     assert "already" in line_commands.rollback(app, line.endpoint, by="eve")
@@ -42,10 +45,16 @@ def test_a_rollback_is_one_run_however_often_it_is_asked_for(
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"phase": Phase.CHECKING, "waiting": "an approval: droptune approve", "held": "approval"}, True),
-        ({"phase": Phase.REGISTERED, "waiting": "quota: 1 instance (X) take 24 vCPUs of Y, of which 0 of 0"}, True),
-        ({"phase": Phase.CHECKING, "parked": "a bug"}, True),
-        ({"phase": Phase.DEPLOYING, "waiting": "the deployment"}, False),
+        ({"phase": Phase.CHECKING, "waiting": Waiting(why="an approval: droptune approve", hold="approval")}, True),
+        (
+            {
+                "phase": Phase.REGISTERED,
+                "waiting": Waiting(why="quota: 1 instance (X) take 24 vCPUs of Y, of which 0 of 0"),
+            },
+            True,
+        ),
+        ({"phase": Phase.CHECKING, "parked": Parked(at=NOW, why="a bug")}, True),
+        ({"phase": Phase.DEPLOYING, "waiting": Waiting(why="the deployment")}, False),
     ],
 )
 def test_a_rollback_tells_of_the_run_that_holds_the_line(
@@ -58,13 +67,13 @@ def test_a_rollback_tells_of_the_run_that_holds_the_line(
     named: bool,
 ) -> None:
     """It may wait for ever: for an approval that nobody wants to give, or for quota."""
-    other = make_run("n", uploaded=NOW + timedelta(1), **changes)
-    line = make_line(rollout=other.id, serving=serving("r2"), latest=serving("r2"), before=serving("r1", model))
+    other = make_run("n", order=Order(uploaded=NOW + timedelta(1)), **changes)
+    line = make_line(rollout=other.id, serving=serving("r2"), latest=serving("r2"), previous=serving("r1", model))
     told = line_commands.rollback(app, line.id)
     run = new_run(app, told)
     assert f"after the rollout of run {other.id}" in told
     seen = OBSERVE[Phase.REGISTERED](app, run)
-    assert isinstance(seen, Rollout)
+    assert isinstance(seen, RolloutSeen)
     assert f"the rollout of run {other.id}" in (seen.busy or "")
     for text in (told, seen.busy or ""):
         assert (f"droptune cancel {other.id}" in text) is named
@@ -73,13 +82,16 @@ def test_a_rollback_tells_of_the_run_that_holds_the_line(
 def test_a_rollback_that_failed_is_tried_again(
     app: App, make_run: Callable[..., Run], make_line: Callable[..., Line], model: str
 ) -> None:
-    origin, latest = make_run("a", phase=Phase.LIVE, model=model), serving("rb", uploaded=NOW + timedelta(1))
-    line = make_line(serving=latest, latest=latest, before=serving(origin.id, model))
+    origin, latest = (
+        make_run("a", phase=Phase.LIVE, model=model),
+        serving("rb", order=Order(uploaded=NOW + timedelta(1))),
+    )
+    line = make_line(serving=latest, latest=latest, previous=serving(origin.id, model))
     run = new_run(app, line_commands.rollback(app, line.id))
     app.runs.save(replace(run, phase=Phase.ROLLED_BACK), etag_of(app, run.id))
     line_commands.rollback(app, line.id, by="ada")
     again = run_of(app, run)
-    assert (again.phase, again.attempt, again.prepared) == (Phase.REGISTERED, 2, f"{origin.id}/1")
+    assert (again.phase, again.attempt.number, again.prepared) == (Phase.REGISTERED, 2, f"{origin.id}/1")
 
 
 def test_back_and_forth_are_runs_of_their_own(
@@ -89,35 +101,36 @@ def test_back_and_forth_are_runs_of_their_own(
     make_run("a", phase=Phase.LIVE, model=model)
     first, second = (
         serving(make_run("x", phase=Phase.LIVE).id, model),
-        serving("rb", model, uploaded=NOW + timedelta(1)),
+        serving("rb", model, order=Order(uploaded=NOW + timedelta(1))),
     )
-    line = make_line(serving=second, latest=second, before=first)
+    line = make_line(serving=second, latest=second, previous=first)
     back = new_run(app, line_commands.rollback(app, line.id))
-    lives = serving(back.id, model, uploaded=back.uploaded, ordinal=back.ordinal)
+    lives = serving(back.id, model, order=back.order)
     app.runs.save(replace(back, phase=Phase.LIVE), etag_of(app, back.id))
     _, etag = app.lines.load(line.id) or (None, "")
-    etag = app.lines.save(replace(line, serving=lives, latest=lives, before=second), etag)
+    etag = app.lines.save(replace(line, serving=lives, latest=lives, previous=second), etag)
     forth = new_run(app, line_commands.rollback(app, line.id))
     assert forth.order > back.order
-    third = serving("rc", uploaded=NOW + timedelta(2))
-    app.lines.save(replace(line, serving=third, latest=third, before=lives), etag)
+    third = serving("rc", order=Order(uploaded=NOW + timedelta(2)))
+    app.lines.save(replace(line, serving=third, latest=third, previous=lives), etag)
     again = new_run(app, line_commands.rollback(app, line.id))
     assert len({back.id, forth.id, again.id}) == 3
-    assert again.origin == first.run, "whatever it was served by in between"
+    assert again.restores
+    assert again.restores.run == first.run, "whatever it was served by in between"
 
 
 def test_a_rollback_needs_no_record_of_the_run(app: App, make_line: Callable[..., Line], model: str) -> None:
-    latest = serving("rb", uploaded=NOW + timedelta(1))
-    line = make_line(serving=latest, latest=latest, before=serving("rlost", model))
+    latest = serving("rb", order=Order(uploaded=NOW + timedelta(1)))
+    line = make_line(serving=latest, latest=latest, previous=serving("rlost", model))
     run = new_run(app, line_commands.rollback(app, line.id))
-    assert (run.prepared, run.fingerprint, run.origin) == ("rlost/1", "f", "rlost")
+    assert (run.prepared, run.attempt.fingerprint, run.restores and run.restores.run) == ("rlost/1", "f", "rlost")
 
 
 def test_a_rollback_needs_no_record_that_can_be_read(app: App, make_line: Callable[..., Line], model: str) -> None:
     origin = f"rbroken{model[-6:]}"
     app.cloud.blobs.write("state", f"runs/{origin}.json", b"{")
-    latest = serving("rb", uploaded=NOW + timedelta(1))
-    line = make_line(serving=latest, latest=latest, before=serving(origin, model))
+    latest = serving("rb", order=Order(uploaded=NOW + timedelta(1)))
+    line = make_line(serving=latest, latest=latest, previous=serving(origin, model))
     assert new_run(app, line_commands.rollback(app, line.id)).prepared == f"{origin}/1"
     app.cloud.blobs.delete("state", f"runs/{origin}.json")
 
@@ -125,7 +138,7 @@ def test_a_rollback_needs_no_record_that_can_be_read(app: App, make_line: Callab
 def test_what_can_not_be_rolled_back(app: App, make_line: Callable[..., Line]) -> None:
     with pytest.raises(Permanent, match="nothing to roll back to"):
         line_commands.rollback(app, make_line("a", serving=serving("ra"), latest=serving("ra")).id)
-    gone = make_line("b", serving=serving("rb"), latest=serving("rb"), before=serving("ra", "nomodel:1"))
+    gone = make_line("b", serving=serving("rb"), latest=serving("rb"), previous=serving("ra", "nomodel:1"))
     with pytest.raises(Permanent, match="nomodel:1 is gone"):
         line_commands.rollback(app, gone.id)
 
@@ -134,9 +147,10 @@ def test_a_line_that_was_torn_down_is_revived(
     app: App, make_run: Callable[..., Run], make_line: Callable[..., Line], model: str
 ) -> None:
     origin = make_run("a", phase=Phase.LIVE, model=model)
-    line = make_line(latest=serving(origin.id, model), emptied=NOW)
+    line = make_line(latest=serving(origin.id, model), state=Empty(since=NOW))
     run = new_run(app, line_commands.revive(app, line.folder, by="ada"))
-    assert (run.phase, run.model, run.origin, run.ordinal) == (Phase.REGISTERED, model, origin.id, 1)
+    assert (run.phase, run.attempt.model, run.order.ordinal) == (Phase.REGISTERED, model, 1)
+    assert run.restores == Restores(run=origin.id, instead_of=origin.id, rollback=False)
     with pytest.raises(Permanent, match="has served nothing yet"):
         line_commands.revive(app, make_line("b", folder="other").id)
     with pytest.raises(Permanent, match="serves m:1 at endpoint"):
@@ -147,13 +161,13 @@ def test_a_line_that_is_pinned_holds_newer_runs_until_it_is_not(
     app: App, make_run: Callable[..., Run], make_line: Callable[..., Line]
 ) -> None:
     line = make_line(serving=serving("ra"), latest=serving("ra"))
-    held = make_run("h", phase=Phase.REGISTERED, held="pin")
+    held = make_run("h", phase=Phase.REGISTERED, waiting=Waiting(why="the line", hold="pin"))
     other = make_run("o", phase=Phase.REGISTERED)
     assert "is pinned to m:1" in line_commands.pin(app, line.id, by="ada")
-    assert line_of(app, line).pinned == "ada"
+    assert line_of(app, line).pinned_by == "ada"
     assert "already, by ada" in line_commands.pin(app, line.id, by="eve")
     assert held.id in line_commands.unpin(app, line.id)
-    assert line_of(app, line).pinned == ""
+    assert line_of(app, line).pinned_by == ""
     assert (woken(app, held), woken(app, other)) == (1, 0)
     line_commands.unpin(app, line.id)
     assert woken(app, held) == 2, "the first may have died before it woke anybody"

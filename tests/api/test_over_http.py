@@ -32,7 +32,7 @@ def test_answers_are_json_with_a_status(app: App, make_run: Callable[..., Run]) 
     assert run_of(app, run) == run
     status, answer = asked("cancel", run.id, b'{"by": "ada\\u0007 l"}')
     assert (status, list(answer)) == (200, ["told"])
-    assert run_of(app, run).reason == "cancelled by ada l (claimed)"
+    assert run_of(app, run).why == "cancelled by ada l (claimed)"
     status, answer_ = requests.on_line(app, "pin", "lnone", b"", Caller())
     assert (status, b"lnone" in answer_) == (404, True)
 
@@ -40,7 +40,7 @@ def test_answers_are_json_with_a_status(app: App, make_run: Callable[..., Run]) 
 def test_who_is_signed_in_counts_more_than_what_is_said(app: App, make_run: Callable[..., Run]) -> None:
     run = make_run(phase=Phase.TRAINING)
     requests.on_run(app, "cancel", run.id, b'{"by": "eve"}', Caller("ada@example.org", proven=True))
-    assert run_of(app, run).reason == "cancelled by ada@example.org"
+    assert run_of(app, run).why == "cancelled by ada@example.org"
 
 
 def test_the_functions_take_what_the_host_gives_them(app: App, make_run: Callable[..., Run]) -> None:
@@ -67,4 +67,4 @@ def test_the_functions_take_what_the_host_gives_them(app: App, make_run: Callabl
         this_process.cache_clear()
     assert [answer.status_code for answer in answers] == [200, 404]
     assert [answer.mimetype for answer in answers] == ["application/json"] * 2
-    assert run_of(app, run).reason == "cancelled by ada (claimed)"
+    assert run_of(app, run).why == "cancelled by ada (claimed)"

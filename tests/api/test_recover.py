@@ -8,13 +8,16 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from localcloud.stack import Stack
 from shared.api import line_commands, run_commands
-from shared.api.recover import Recovered, recover
+from shared.api.recover import recover
+from shared.api.schema import Recovered
 from shared.app import App
 from shared.lifecycle.phase import Phase
+from shared.records.base import VERSION
 from shared.records.layout import STATE
 from shared.records.line import Line
 from shared.records.run import Run
@@ -104,8 +107,9 @@ def test_what_serves_is_known_again(quick: App, folder: str) -> None:
     said = recover(quick)
     assert len(of(said, f"run {run.id}")) == 1
     found, back = run_of(quick, run.id), line_of(quick, run)
-    assert (found.phase, found.model, found.endpoint) == (Phase.LIVE, run.model, run.endpoint)
-    assert (found.train, found.fingerprint, found.order) == (run.train, run.fingerprint, run.order)
+    assert (found.phase, found.attempt.model) == (Phase.LIVE, run.attempt.model)
+    assert found.deployed.endpoint == run.deployed.endpoint
+    assert (found.source, found.attempt.fingerprint, found.order) == (run.source, run.attempt.fingerprint, run.order)
     assert line.serving
     assert back.serving == back.latest == replace(line.serving, since=back.serving.since if back.serving else run.since)
     assert (back.folder, back.base_model, back.endpoint) == (line.folder, line.base_model, line.endpoint)
@@ -115,7 +119,7 @@ def test_what_serves_is_known_again(quick: App, folder: str) -> None:
 
     loaded = quick.lines.load(line.id)
     assert loaded
-    pinned = replace(back, pinned="ada")
+    pinned = replace(back, pinned_by="ada")
     quick.lines.save(pinned, loaded.etag)
     lose(quick, run)
     recover(quick)
@@ -130,7 +134,7 @@ def test_what_serves_is_known_again(quick: App, folder: str) -> None:
 
 def test_what_went_live_is_not_trained_again(quick: App, folder: str, cloud: Stack) -> None:
     run = live(quick, received(quick, folder))
-    note = f"trained/{run.line}/{run.fingerprint}.json"
+    note = f"trained/{run.line}/{run.attempt.fingerprint}.json"
     kept, _ = quick.cloud.blobs.read(STATE, note)
     lose(quick, run, line_of(quick, run))
     quick.cloud.blobs.delete(STATE, note)
@@ -138,7 +142,7 @@ def test_what_went_live_is_not_trained_again(quick: App, folder: str, cloud: Sta
     same = driven(quick, received(quick, folder), lambda now: now.phase.ended)
     assert same.id != run.id
     assert same.phase is Phase.UNCHANGED
-    assert f"run {run.id} made {run.model} of the same data" in same.reason
+    assert f"run {run.id} made {run.attempt.model} of the same data" in same.why
     assert jobs(cloud, same) == 0
 
     quick.cloud.blobs.delete(STATE, note)
@@ -152,15 +156,16 @@ def test_what_went_live_is_not_trained_again(quick: App, folder: str, cloud: Sta
 
 def test_what_went_live_and_was_torn_down_is_not_trained_again(quick: App, folder: str) -> None:
     run = live(quick, received(quick, folder))
-    quick.cloud.endpoints.set_traffic(run.endpoint, {})
-    eventually(lambda: (found := quick.cloud.endpoints.get(run.endpoint)) and found.state == "Succeeded")
-    quick.cloud.endpoints.remove_deployment(run.endpoint, run.deployment)
-    eventually(lambda: quick.cloud.endpoints.deployments(run.endpoint) == [])
+    quick.cloud.endpoints.set_traffic(run.deployed.endpoint, {})
+    eventually(lambda: (found := quick.cloud.endpoints.get(run.deployed.endpoint)) and found.state == "Succeeded")
+    quick.cloud.endpoints.remove_deployment(run.deployed.endpoint, run.deployed.name)
+    eventually(lambda: quick.cloud.endpoints.deployments(run.deployed.endpoint) == [])
     lose(quick, run)
-    quick.cloud.blobs.delete(STATE, f"trained/{run.line}/{run.fingerprint}.json")
+    quick.cloud.blobs.delete(STATE, f"trained/{run.line}/{run.attempt.fingerprint}.json")
     recover(quick)
     found = run_of(quick, run.id)
-    assert (found.phase, found.model, found.fingerprint) == (Phase.LIVE, run.model, run.fingerprint)
+    assert (found.phase, found.attempt.model) == (Phase.LIVE, run.attempt.model)
+    assert found.attempt.fingerprint == run.attempt.fingerprint
     assert driven(quick, received(quick, folder), lambda now: now.phase.ended).phase is Phase.UNCHANGED
 
 
@@ -170,9 +175,10 @@ def test_a_run_goes_on_from_its_job_and_trains_once(quick: App, folder: str, clo
     lose(quick, run, line_of(quick, run))
     recover(quick)
     found = run_of(quick, run.id)
-    assert (found.phase, found.job, found.prepared, found.data) == (Phase.TRAINING, run.job, run.prepared, run.data)
+    assert (found.phase, found.attempt.job, found.prepared) == (Phase.TRAINING, run.attempt.job, run.prepared)
+    assert found.source.address == run.source.address
     assert run.id in {key for key, _ in quick.runs.active()}
-    cloud.control("POST", f"/_local/jobs/{run.job}", {"status": "Completed"})
+    cloud.control("POST", f"/_local/jobs/{run.attempt.job}", {"status": "Completed"})
     lose(quick, run)
     recover(quick)
     assert run_of(quick, run.id).phase is Phase.TRAINING
@@ -188,10 +194,10 @@ def test_a_run_whose_job_runs_has_a_slot_whatever_the_limits_say(quick: App, fol
     lose(quick, run)
     slots.free(quick, run.id)  # as the sweep does where there is no record
     recover(full)
-    assert slots.look(full, run.id).held
+    assert slots.look(full, run.id).granted
     slots.free(quick, run.id)
     recover(full)
-    assert slots.look(full, run.id).held, "it died between the record and the slot"
+    assert slots.look(full, run.id).granted, "it died between the record and the slot"
 
 
 def test_a_run_goes_on_from_its_deployment(quick: App, folder: str, cloud: Stack) -> None:
@@ -200,10 +206,11 @@ def test_a_run_goes_on_from_its_deployment(quick: App, folder: str, cloud: Stack
     lose(quick, run, line_of(quick, run))
     recover(quick)
     found = run_of(quick, run.id)
-    assert (found.phase, found.deployment, found.model) == (Phase.DEPLOYING, run.deployment, run.model)
+    assert (found.phase, found.deployed.name) == (Phase.DEPLOYING, run.deployed.name)
+    assert found.attempt.model == run.attempt.model
     assert line_of(quick, run).rollout == run.id
     cloud.control("POST", "/_local/clock", {"advance": HOUR})
-    assert live(quick, run).deployment == run.deployment
+    assert live(quick, run).deployed.name == run.deployed.name
     assert line_of(quick, run).rollout == ""
 
 
@@ -218,7 +225,7 @@ def test_what_stands_beside_what_serves_asks_before_it_serves(quick: App, folder
     assert (line.serving.run, line.rollout) == (old.id, new.id)
     assert any("droptune approve" in each for each in of(said, new.id))
     cloud.control("POST", "/_local/clock", {"advance": HOUR})
-    driven(quick, new, lambda now: now.held == "approval")
+    driven(quick, new, lambda now: now.hold == "approval")
     run_commands.approve(quick, new.id, by="ada")
     live(quick, new)
 
@@ -231,7 +238,7 @@ def test_what_served_before_keeps_its_grace_and_then_goes(quick: App, folder: st
     line = line_of(quick, new)
     assert line.serving
     assert line.serving.run == new.id
-    assert [each.deployment for each in line.leaving] == [old.deployment]
+    assert [each.deployment for each in line.retiring] == [old.deployed.name]
     assert line.wake
     assert (run_of(quick, old.id).phase, run_of(quick, new.id).phase) == (Phase.LIVE, Phase.LIVE)
 
@@ -239,37 +246,37 @@ def test_what_served_before_keeps_its_grace_and_then_goes(quick: App, folder: st
 def test_a_model_that_nothing_serves_waits_for_a_person(quick: App, folder: str) -> None:
     old = live(quick, received(quick, folder))
     line_commands.pin(quick, old.line)
-    run = driven(quick, received(quick, folder, chats(21)), lambda now: now.held == "pin")
+    run = driven(quick, received(quick, folder, chats(21)), lambda now: now.hold == "pin")
     lose(quick, old, run, line_of(quick, run))
     recover(quick)
     found = run_of(quick, run.id)
     assert found.phase is Phase.CANCELLED
-    assert "droptune retry" in found.reason
+    assert "droptune retry" in found.why
     run_commands.retry(quick, run.id)
-    assert live(quick, run).model == run.model
+    assert live(quick, run).attempt.model == run.attempt.model
 
 
 @pytest.mark.parametrize("status", ["Failed", "Canceled"])
 def test_a_job_that_failed_makes_a_run_that_failed(quick: App, folder: str, cloud: Stack, status: str) -> None:
     pretend(cloud, jobs={"seconds": HOUR})
     run = submitted(quick, folder)
-    cloud.control("POST", f"/_local/jobs/{run.job}", {"status": status})
+    cloud.control("POST", f"/_local/jobs/{run.attempt.job}", {"status": status})
     lose(quick, run)
     recover(quick)
     found = run_of(quick, run.id)
     assert found.phase is Phase.FAILED
-    assert f"its job ended as {status}" in found.reason
+    assert f"its job ended as {status}" in found.why
 
 
 def test_of_two_the_older_is_superseded(quick: App, folder: str, cloud: Stack) -> None:
     pretend(cloud, jobs={"seconds": HOUR})
     old = submitted(quick, folder)
-    cloud.control("POST", f"/_local/jobs/{old.job}", {"status": "Completed"})
+    cloud.control("POST", f"/_local/jobs/{old.attempt.job}", {"status": "Completed"})
     new = submitted(quick, folder, chats(21))
     lose(quick, old, new, line_of(quick, old))
     recover(quick)
     assert run_of(quick, old.id).phase is Phase.SUPERSEDED
-    assert new.id in run_of(quick, old.id).reason
+    assert new.id in run_of(quick, old.id).why
     assert run_of(quick, new.id).phase is Phase.TRAINING
 
 
@@ -292,3 +299,19 @@ def test_what_can_not_be_made_again_is_told(quick: App, folder: str) -> None:
     assert any(f"endpoint {folder} is of line l{folder}, whose record is lost" in each for each in said)
     assert quick.runs.load(run.id) is None, "nothing is trained on a doubt"
     assert quick.lines.load(f"l{folder}") is None
+
+
+def test_what_a_newer_app_wrote_is_told_and_left_as_it_is(quick: App, folder: str, cloud: Stack) -> None:
+    pretend(cloud, deployments={"seconds": HOUR})
+    run = driven(quick, received(quick, folder), lambda now: now.phase is Phase.DEPLOYING)
+    line, newer = line_of(quick, run), VERSION + 1
+    records: dict[str, Run | Line] = {f"runs/{run.id}.json": run, f"lines/{line.id}.json": line}
+    written = {name: msgspec.json.encode(replace(record, version=newer)) for name, record in records.items()}
+    for name, data in written.items():
+        quick.cloud.blobs.write(STATE, name, data)
+    said = recover(quick)
+    for record in (run, line):
+        assert not [each for each in said.rebuilt if record.id in each]
+        assert any(f"{record.id}.json can't be read: it is of version {newer}" in each for each in said.told)
+    assert {name: quick.cloud.blobs.read(STATE, name)[0] for name in written} == written
+    lose(quick, run, line)

@@ -218,4 +218,4 @@ def test_who_has_asked_is_proven_or_claimed(ask: Ask, app: App, make_run: Callab
         run = make_run(str(number), phase=Phase.TRAINING)
         answer = ask(mode, "POST", f"runs/{run.id}/cancel", JSON | headers, said)
         assert answer.status_code == 200, answer.text
-        assert run_of(app, run).reason == f"cancelled by {name}"
+        assert run_of(app, run).why == f"cancelled by {name}"

@@ -22,6 +22,7 @@ from shared.records.run import Run
 from tests.kit import clouds
 from tests.kit.clouds import point
 from tests.kit.rows import chats
+from tests.kit.runs import recent
 from tests.kit.waiting import eventually
 from tests.kit.worlds import truth
 from tests.kit.worlds.scene import pretend
@@ -98,19 +99,19 @@ def test_the_real_host_is_killed_at_its_calls(real: Stack, record_property: Call
 
 def replaced(world: World, folder: str, version: int, meanwhile: Callable[[], None] = lambda: None) -> Run:
     """Uploads anew; the run that made of it what serves, once nothing is left of the one before."""
-    known = {run.id for run in world.app.runs.recent(100)}
+    known = {run.id for run in recent(world.app, 100)}
     world.app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", chats(salt=f"{folder} {version}"))
     meanwhile()
 
     def at_rest() -> Run | None:
-        run = next((run for run in world.app.runs.recent(1) if run.id not in known), None)
+        run = next((run for run in recent(world.app, 1) if run.id not in known), None)
         if run is None or not run.phase.ended or any(world.app.runs.active()):
             return None
         line = world.line(run.line)
-        return None if line.rollout or line.leaving else run
+        return None if line.rollout or line.retiring else run
 
     run = eventually(at_rest, 90, every=0.25)
-    assert run.phase is Phase.LIVE, f"{run.phase}: {run.reason}"
+    assert run.phase is Phase.LIVE, f"{run.phase}: {run.why}"
     return run
 
 

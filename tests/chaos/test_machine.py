@@ -30,6 +30,7 @@ from shared.records.line import Line
 from shared.records.run import Run
 from tests.kit.rows import chats
 from tests.kit.worlds.scene import emptied, pretend
+from tests.kit.worlds.stage import waits_for
 from tests.kit.worlds.wire import Call, HostDied
 from tests.kit.worlds.world import World
 
@@ -122,15 +123,16 @@ class Machine(RuleBasedStateMachine):
         run = self._any(self._runs(), which)
         if run is None:
             return
+        line = self._read(partial(self.world.app.lines.load, run.line))
         match what:
-            case "job" if run.job:
-                self._by_hand(lambda: cloud.jobs.cancel(run.job))
-            case "endpoint" if run.endpoint:
-                self._by_hand(lambda: cloud.endpoints.delete(run.endpoint))
-            case "traffic" if run.endpoint:
-                self._by_hand(lambda: cloud.endpoints.set_traffic(run.endpoint, {}))
-            case "deployment" if run.deployment:
-                self._by_hand(lambda: cloud.endpoints.remove_deployment(run.endpoint, run.deployment))
+            case "job" if run.attempt.job:
+                self._by_hand(lambda: cloud.jobs.cancel(run.attempt.job))
+            case "endpoint" if line:
+                self._by_hand(lambda: cloud.endpoints.delete(line.record.endpoint))
+            case "traffic" if line:
+                self._by_hand(lambda: cloud.endpoints.set_traffic(line.record.endpoint, {}))
+            case "deployment" if run.attempt.deployed:
+                self._by_hand(lambda: cloud.endpoints.remove_deployment(run.deployed.endpoint, run.deployed.name))
 
     @rule(which=st.integers(0, 50), command=st.sampled_from(ON_RUNS))
     def ask_of_run(self, which: int, command: Callable[..., str]) -> None:
@@ -240,19 +242,19 @@ class Machine(RuleBasedStateMachine):
         if self.world.look(everything=True):
             return False
         held = all(run and (self._held(run) or self._behind(run)) for run in active)
-        lines = [line for line in self._lines() if line.rollout or line.leaving or line.tearing_down]
-        moving = [line for line in lines if not (run := self._run(line.rollout)) or not run.held]
+        lines = [line for line in self._lines() if line.rollout or line.retiring or line.is_going]
+        moving = [line for line in lines if not (run := self._run(line.rollout)) or not run.hold]
         return held and not moving
 
     @staticmethod
     def _held(run: Run) -> bool:
-        return bool(run.parked) or run.held in ("approval", "pin")
+        return bool(run.parked) or run.hold in ("approval", "pin")
 
     def _behind(self, run: Run) -> bool:
         """Whether a run waits for the rollout of one that waits for a person, which it says."""
         line = self._read(partial(self.world.app.lines.load, run.line))
         first = self._run(line.record.rollout) if line and line.record.rollout != run.id else None
-        return first is not None and self._held(first) and f"droptune cancel {first.id}" in run.waiting
+        return first is not None and self._held(first) and f"droptune cancel {first.id}" in waits_for(run)
 
     def _nothing_forgotten(self) -> None:
         """No job runs that no run knows, and every deployment is one that serves or that a run holds."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cli.__main__ import main
@@ -20,6 +23,7 @@ from cli.client import AppClient
 from cli.demo import data
 from cli.demo.show import _progress
 from cli.errors import CliError
+from shared.api.schema import PlanView, RunView
 from tests.kit.paths import ROOT
 
 KEY = "the-key"
@@ -60,51 +64,84 @@ REPORT = {
     "digest": "d",
     "cures": {},
 }
-RUN = {
+DAYS_AGO = datetime.now(UTC) - timedelta(days=3, hours=1)
+SUMMARY: dict[str, Any] = {
     "id": "r1",
+    "line": "l1",
+    "folder": "facts",
+    "base_model": "Phi-4",
     "attempt": 1,
     "phase": "rejected",
-    "since": "2026-11-22T10:00:00Z",
-    "folder": "facts",
-    "train": {"name": "facts/train.jsonl", "etag": "1"},
-    "base_model": "Phi-4",
-    "parked": "",
-    "waiting": "",
-    "reason": "1 of 2 rows is bad",
+    "since": f"{DAYS_AGO:%Y-%m-%dT%H:%M:%SZ}",
+    "outcome": "was rejected",
+    "status": "1 of 2 rows is bad",
+    "hold": "",
+    "parked": False,
+}
+RUNS = {
+    "version": 1,
+    "runs": [SUMMARY],
+    "unreadable": [{"id": "r0", "version": 9, "why": "a newer app wrote its record: update this one"}],
+}
+RUN: dict[str, Any] = {
+    "version": 1,
+    "run": SUMMARY,
+    "serves": False,
+    "line_serves": None,
+    "restores": None,
+    "data": {"address": "datasets/facts/train.jsonl", "prepared": "r1/1", "rows": {}, "rejected": "1 of 2 rows is bad"},
+    "plan": None,
     "job": "",
     "model": "",
-    "endpoint": "",
+    "deployment": None,
     "history": [{"at": "2026-11-22T10:00:00Z", "phase": "received", "what": "received train.jsonl"}],
     "report": REPORT,
     "metrics": {"eval_loss": [[0, 6.5], [40, 0.25]], "epoch": [[40, 1.0]]},
+    "metrics_problem": "",
 }
-
-
-FROM_THE_HUB = RUN | {"id": "hub", "train": None, "hub": {"name": "owner/chats", "revision": "main"}}
-ANSWERS = {
-    "/api/runs": [RUN],
+DEPLOYMENT: dict[str, Any] = {
+    "endpoint": "facts-1",
+    "name": "good2-1",
+    "smoke": {"question": [], "expected": "Paris", "answer": "Paris", "passed": True, "why": "it answered"},
+    "gate": {
+        "score": "chrf",
+        "rows": 20,
+        "new": 61.25,
+        "live": 58.0,
+        "metrics": {},
+        "passed": True,
+        "why": "no worse",
+    },
+    "asked": ["2026-11-22T11:00:00Z"],
+    "approved_by": "",
+}
+SERVED = {"run": "r0", "deployment": "r0-1", "model": "facts:1", "since": "2026-11-21T10:00:00Z"}
+LIVE = SUMMARY | {"id": "live", "phase": "live", "outcome": "went live", "status": "facts:2 answers at facts-1"}
+ANSWERS: dict[str, Any] = {
+    "/api/runs": RUNS,
+    "/api/older/api/runs": [SUMMARY],
     "/api/runs/r1": RUN,
-    "/api/runs/hub": FROM_THE_HUB,
+    "/api/runs/hub": RUN | {"data": RUN["data"] | {"address": "hf://datasets/owner/chats@main"}},
     "/api/runs/good": RUN | {"report": REPORT | {"rejected": "", "by_rule": {}, "faults": []}},
+    "/api/runs/diverged": RUN | {"metrics": {"eval_loss": [[0, 6.5], [40, None]]}},
     "/api/runs/old": RUN | {"report": {"faults": []}},
     "/api/runs/good2": RUN
     | {
-        "id": "good2",
-        "reason": "",
-        "waiting": "an approval: droptune approve",
-        "held": "approval",
-        "approved": "",
-        "scores": {
-            "rows": 20,
-            "score": "chrf",
-            "new": 61.25,
-            "compared": {"rows": 20, "new": 61.25, "live": 58.0},
-            "metrics": {},
-            "passed": True,
-            "why": "no worse",
+        "run": SUMMARY
+        | {
+            "id": "good2",
+            "phase": "checking",
+            "outcome": "",
+            "status": "waits for you: droptune approve good2",
+            "hold": "approval",
         },
+        "deployment": DEPLOYMENT,
+        "line_serves": SERVED,
     },
-    "/api/folders": {"half": ["test.jsonl"]},
+    "/api/runs/live": RUN | {"run": LIVE, "serves": True, "line_serves": SERVED | {"run": "live"}},
+    "/api/runs/before": RUN | {"run": LIVE, "line_serves": SERVED, "deployment": DEPLOYMENT | {"approved_by": "ada"}},
+    "/api/runs/torn_down": RUN | {"run": LIVE},
+    "/api/folders": {"version": 1, "waiting": {"half": ["test.jsonl"]}},
 }
 
 
@@ -171,11 +208,14 @@ def test_help_answers_without_importing_what_it_does_not_need() -> None:
 
 def test_runs_are_listed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "--url", url + "/", "--key", KEY]) == 0
-    waiting, out = capsys.readouterr().out.splitlines()
+    waiting, out, newer = capsys.readouterr().out.splitlines()
     assert waiting == "datasets/half waits for test.jsonl"
-    assert out.split() == ["r1", "rejected", "2026-11-22T10:00:00", "facts", "1", "of", "2", "rows", "is", "bad"]
+    assert re.split("  +", out) == ["r1", "was rejected", "3 d ago", "facts", "1 of 2 rows is bad"]
+    assert newer == "r0  can't be read: a newer app wrote its record: update this one"
     assert main(["runs", "--url", url, "--key", KEY, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == [RUN]
+    assert json.loads(capsys.readouterr().out) == RUNS
+    assert main(["show", "r1", "--url", url, "--key", KEY, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == RUN
 
 
 def test_a_run_is_shown_with_its_faults_and_losses(url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,12 +231,22 @@ def test_a_run_is_shown_with_its_faults_and_losses(url: str, capsys: pytest.Capt
     assert "  and 4 more; --json shows the first 13\n" in out
     assert "split " not in out
     assert "eval_loss: 6.500 (step 0) -> 0.250 (step 40)" in out
-    assert "facts (facts/train.jsonl)" in out
+    assert "facts (datasets/facts/train.jsonl)" in out
+    assert out.startswith("run       r1, attempt 1: was rejected 3 d ago\n")
+    assert "status    1 of 2 rows is bad\n" in out
 
 
 def test_a_good_dataset_is_shown_with_its_split(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "good", "--url", url, "--key", KEY]) == 0
     assert "split     45 train, 4 validation, 7 test\n" in capsys.readouterr().out
+
+
+def test_a_training_that_diverged_is_shown(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON knows no NaN: the app sends null."""
+    assert main(["show", "diverged", "--url", url, "--key", KEY]) == 0
+    assert "eval_loss: 6.500 (step 0) -> nan (step 40)" in capsys.readouterr().out
+    assert main(["show", "diverged", "--url", url, "--key", KEY, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == {"eval_loss": [[0, 6.5], [40, None]]}
 
 
 def test_a_report_of_another_version_is_no_mistake(url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,8 +259,27 @@ def test_a_run_that_waits_for_an_approval_says_how_and_what_the_gate_saw(
 ) -> None:
     assert main(["show", "good2", "--url", url, "--key", KEY]) == 0
     out = capsys.readouterr().out
-    assert "state     waits for you: droptune approve good2\n" in out
+    assert out.startswith("run       good2, attempt 1: is checking 3 d ago\n")
+    assert "status    waits for you: droptune approve good2\n" in out
     assert "gate      passed: chrf 61.2 on 20 rows, 58.0 serves: no worse\n" in out
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        ("live", "its line  serves what this run made\n"),
+        ("before", "its line  serves facts:1 of run r0\n"),
+        ("before", "approved  ada\n"),
+        ("torn_down", "its line  serves nothing now\n"),
+    ],
+)
+def test_what_a_run_came_to_and_what_serves_now_are_two_things(
+    url: str, capsys: pytest.CaptureFixture[str], run: str, told: str
+) -> None:
+    assert main(["show", run, "--url", url, "--key", KEY]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("run       live, attempt 1: went live 3 d ago\n")
+    assert told in out
 
 
 def test_commands_are_given_with_a_name(url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,11 +292,13 @@ def test_commands_are_given_with_a_name(url: str, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == "made again: run r9 is live\nnote: line l9 was perhaps pinned\n"
     assert main(["recover", *app, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == COMMANDS["/api/recover"][1]
+    assert main(["cancel", "r1", "--by", "ada", *app, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"told": "cancelled by ada"}
 
 
 def test_a_run_of_the_hub_is_shown_with_its_source(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "hub", "--url", url, "--key", KEY]) == 0
-    assert "facts (owner/chats)" in capsys.readouterr().out
+    assert "facts (hf://datasets/owner/chats@main)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -240,6 +311,7 @@ def test_a_run_of_the_hub_is_shown_with_its_source(url: str, capsys: pytest.Capt
         (["recover", "--url", "{url}/api/plain"], "there is no recover at"),
         (["cancel", "r1", "--url", "http://127.0.0.1:1"], "can't be read"),
         (["runs", "--url", "{url}/api/broken", "--key", KEY], "can't be read"),
+        (["runs", "--url", "{url}/api/older", "--key", KEY], "answers in another version's words"),
         (["runs", "--url", "http://127.0.0.1:1", "--key", KEY], "can't be read"),
         (["runs", "--url", "file:///etc/passwd"], "must start with https://"),
         (["runs", "--state", "{tmp}/none"], "start one with `droptune local up`"),
@@ -258,7 +330,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
 
 def test_the_environment_names_an_app_too(url: str) -> None:
     app = AppClient.of({"DROPTUNE_URL": url, "DROPTUNE_KEY": KEY}, url=None, key=None, state=Path("none"))
-    assert app.run("r1") == RUN
+    assert app.run("r1") == msgspec.convert(RUN, RunView)
     assert KEY not in repr(app)
 
 
@@ -345,8 +417,10 @@ def test_answers_are_judged(answer: str, right: bool, is_english: bool) -> None:
 
 
 def test_progress_follows_epochs_or_steps() -> None:
-    assert _progress({}) == (0.0, "")
-    run = {"pinned": {"parameters": {"num_train_epochs": 4}}, "metrics": {"epoch": [[10, 1.0]], "loss": [[10, 2.5]]}}
+    begun = msgspec.convert(RUN | {"metrics": {}}, RunView)
+    assert _progress(begun) == (0.0, "")
+    plan = PlanView(model_version="1", component_version="2", parameters={"num_train_epochs": 4}, gpus=1)
+    run = msgspec.structs.replace(begun, plan=plan, metrics={"epoch": [(10, 1.0)], "loss": [(10, 2.5)]})
     assert _progress(run) == (0.25, "loss 2.500")
-    run["pinned"] = {"parameters": {"num_train_epochs": 4, "max_steps": 20}}
-    assert _progress(run) == (0.5, "loss 2.500")
+    by_steps = msgspec.structs.replace(plan, parameters={"num_train_epochs": 4, "max_steps": 20})
+    assert _progress(msgspec.structs.replace(run, plan=by_steps)) == (0.5, "loss 2.500")

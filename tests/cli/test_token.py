@@ -13,6 +13,8 @@ from cli.__main__ import main
 from cli.client import AppClient
 from cli.errors import CliError
 
+ERROR = b'{"error": "do this"}'
+
 
 class _App(BaseHTTPRequestHandler):
     """Answers as its path says: `/STATUS/api/...`; 302 sends to another place of its own."""
@@ -23,7 +25,7 @@ class _App(BaseHTTPRequestHandler):
         self.got.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
         status = int(self.path.split("/")[1])
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        body = b"[]" if status == 200 else b'{"error": "do this"}'
+        body = (b'{"told": "done"}' if self.command == "POST" else b'{"runs": []}') if status == 200 else ERROR
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "/200/login")

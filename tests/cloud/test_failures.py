@@ -103,3 +103,18 @@ def test_as_a_decorator() -> None:
 
     with pytest.raises(Transient, match=r"^thing t: "):
         fails()
+
+
+def test_what_marshmallow_finds_wrong_in_an_entity_is_permanent() -> None:
+    """azure-ai-ml checks its entities with it, and lets its errors through in places."""
+    from marshmallow import ValidationError
+
+    with pytest.raises(Permanent, match=r"^job j: "), translated("job j"):
+        raise ValidationError({"inputs": ["Missing data for required field."]})
+
+
+@pytest.mark.parametrize(("headers", "after"), [({"Retry-After": "40"}, 40), ({}, 900)])
+def test_quota_is_waited_for_as_long_as_azure_says(headers: dict[str, str], after: int) -> None:
+    error = judged("x", 429, "QuotaExceeded", "Not enough quota available", headers)
+    assert isinstance(error, Transient)
+    assert error.after == timedelta(seconds=after)

@@ -79,11 +79,11 @@ def test_a_job_that_fails_says_in_which_step_and_why(azure: Cloud, unique: str) 
 
 
 def with_step(azure: Cloud, run: str) -> JobRequest:
-    """The same job with our step before it, whose plan is missing: it fails as soon as it begins."""
+    """The same job with our step before it, whose task is missing: it fails as soon as it begins."""
     prepared = f"azureml://datastores/prepared/paths/{run}/1"
     ours = step(
         code=f"{prepared}/code.zip",
-        plan=f"{prepared}/plan.json",
+        task=f"{prepared}/task.json",
         source=f"azureml://datastores/datasets/paths/{run}",
         outputs={
             **{part: f"{prepared}/{part}.jsonl" for part in PARTS},

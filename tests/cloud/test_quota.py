@@ -105,7 +105,7 @@ def test_a_look_asks_the_service_once(azure: Cloud, calls: list[str]) -> None:
 
 
 @pytest.mark.parametrize("what", ["usages", "vmSizes"])
-@pytest.mark.parametrize("status", [403, 404, 503])
+@pytest.mark.parametrize("status", [400, 403, 404, 503])
 def test_what_can_not_be_read_is_no_objection(
     azure: Cloud, cloud: Stack, limited: Callable[[str, int], None], what: str, status: int
 ) -> None:

@@ -183,3 +183,9 @@ def test_order_does_not_matter_and_held_out_files_are_never_trained_on(names: li
     for each in found.datasets:
         held = [file.name.lower() for file in (each.validation, each.test) if file]
         assert all(name.startswith(("test", "validation")) and "_gen" not in name for name in held)
+
+
+@pytest.mark.parametrize("last", ["test.jsonl", "validation.jsonl", "train.jsonl"])
+def test_whichever_file_comes_last_the_settle_time_counts_from_it(last: str) -> None:
+    names = [name for name in ("train.jsonl", "validation.jsonl", "test.jsonl") if name != last]
+    assert read(*names, last).datasets[0].newest == START + timedelta(minutes=2)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.dataset.job_step import REJECTED, Given, Plan
+from shared.dataset.job_step import REJECTED, Given, Task
 from shared.dataset.spec.choices import Policy
 from shared.training.step import code
 from tests.kit.rows import chats
@@ -37,17 +37,17 @@ Step = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def step(tmp_path: Path) -> Step:
-    """Run the step on files of these contents: `step({"train.jsonl": data}, plan)`; `out` has what it leaves."""
+    """Run the step on files of these contents: `step({"train.jsonl": data}, task)`; `out` has what it leaves."""
     archive, empty, source, out = (tmp_path / name for name in ("code", "empty", "source", "out"))
     archive.write_bytes(code()[1])
     for folder in (empty, source, out):
         folder.mkdir()
 
-    def run(files: dict[str, bytes], told: Plan, *start: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(files: dict[str, bytes], told: Task, *start: str, **more: str) -> subprocess.CompletedProcess[str]:
         for name, data in files.items():
             (source / name).write_bytes(data)
-        (tmp_path / "plan.json").write_bytes(told.encoded())
-        given = {"plan": str(tmp_path / "plan.json"), "source": str(source)}
+        (tmp_path / "task.json").write_bytes(told.encoded())
+        given = {"task": str(tmp_path / "task.json"), "source": str(source)}
         given |= {name: str(out / file) for name, file in OUTPUTS.items()} | more
         command = [sys.executable, *(start or ("-m", "shared.dataset.job_step"))]
         arguments = [part for name, value in given.items() for part in (f"--{name}", value)]
@@ -59,8 +59,8 @@ def step(tmp_path: Path) -> Step:
     return run
 
 
-def plan(data: bytes, **more: object) -> Plan:
-    return Plan(**{"files": {"train": Given(name="train.jsonl", size=len(data))}, **more})  # type: ignore[arg-type]
+def task(data: bytes, **more: object) -> Task:
+    return Task(**{"files": {"train": Given(name="train.jsonl", size=len(data))}, **more})  # type: ignore[arg-type]
 
 
 def read(tmp_path: Path, name: str) -> bytes:
@@ -70,7 +70,7 @@ def read(tmp_path: Path, name: str) -> bytes:
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_it_runs_from_what_is_uploaded_alone(step: Step, tmp_path: Path, processes: str) -> None:
     data = chats(500)
-    done = step({"train.jsonl": data}, plan(data), processes=processes)
+    done = step({"train.jsonl": data}, task(data), processes=processes)
     assert done.returncode == 0, done.stderr
     report = json.loads(read(tmp_path, "report.json"))
     assert report["rejected"] == ""
@@ -85,7 +85,7 @@ def test_it_runs_from_what_is_uploaded_alone(step: Step, tmp_path: Path, process
 
 def test_it_loads_nothing_of_azure_or_of_the_app(step: Step) -> None:
     data = chats(50)
-    done = step({"train.jsonl": data}, plan(data), "-c", LOADED)
+    done = step({"train.jsonl": data}, task(data), "-c", LOADED)
     assert done.returncode == 0, done.stderr
     loaded = done.stdout.splitlines()[-1].split()
     assert "shared.dataset.job_step" in loaded or "shared.dataset.preparing.scan" in loaded
@@ -95,7 +95,7 @@ def test_it_loads_nothing_of_azure_or_of_the_app(step: Step) -> None:
 
 def test_bad_data_are_rejected_and_leave_a_report_and_no_rows(step: Step, tmp_path: Path) -> None:
     data = chats(30) + b"oops\n"
-    done = step({"train.jsonl": data}, plan(data))
+    done = step({"train.jsonl": data}, task(data))
     assert done.returncode == REJECTED, done.stderr
     report = json.loads(read(tmp_path, "report.json"))
     assert report["rejected"]
@@ -107,7 +107,7 @@ def test_bad_data_are_rejected_and_leave_a_report_and_no_rows(step: Step, tmp_pa
 def test_the_policy_is_followed(step: Step, tmp_path: Path) -> None:
     data = chats(30) + b"oops\n"
     policy = Policy(on_bad_rows="drop", max_bad_percent=50, validation_percent=30)
-    done = step({"train.jsonl": data}, plan(data, policy=policy))
+    done = step({"train.jsonl": data}, task(data, policy=policy))
     assert done.returncode == 0, done.stderr
     report = json.loads(read(tmp_path, "report.json"))
     assert (report["bad_rows"], sum(report["splits"].values())) == (1, 30)
@@ -117,7 +117,7 @@ def test_files_of_all_parts_are_read(step: Step, tmp_path: Path) -> None:
     files = {"train.jsonl": chats(30), "check.jsonl": chats(2, 30), "t.jsonl": chats(1, 32)}
     names = zip(("train", "validation", "test"), files.items(), strict=True)
     given = {part: Given(name=name, size=len(data)) for part, (name, data) in names}
-    done = step(files, Plan(files=given))  # type: ignore[arg-type]
+    done = step(files, Task(files=given))  # type: ignore[arg-type]
     assert done.returncode == 0, done.stderr
     assert read(tmp_path, "train.jsonl").count(b"\n") == 30
     assert read(tmp_path, "validation.jsonl").count(b"\n") == 2
@@ -128,7 +128,7 @@ def test_files_of_all_parts_are_read(step: Step, tmp_path: Path) -> None:
 def test_a_file_that_is_not_as_the_run_took_it_is_no_rejection(
     step: Step, tmp_path: Path, files: dict[str, bytes], told: str
 ) -> None:
-    done = step(files, plan(chats(30)))
+    done = step(files, task(chats(30)))
     assert done.returncode == 1
     assert told in done.stderr
     assert "Traceback" not in done.stderr
@@ -137,6 +137,6 @@ def test_a_file_that_is_not_as_the_run_took_it_is_no_rejection(
 
 def test_a_broken_plan_is_no_rejection(step: Step, tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
-    done = step({}, Plan(), plan=str(tmp_path / "broken.json"))
+    done = step({}, Task(), task=str(tmp_path / "broken.json"))
     assert done.returncode == 1
     assert "DecodeError" in done.stderr

@@ -4,20 +4,24 @@ import json
 from dataclasses import replace
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from benchmarks.counting import requests_of
 from shared import naming
 from shared.api import views
+from shared.api.schema import FolderList
 from shared.app import App
 from shared.counters import ignored_so_far
 from shared.dataset.spec.choices import Hub, Policy
 from shared.intake.arrivals import job_changed, look_into, uploaded
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
-from shared.records.layout import DATASETS
+from shared.records.layout import DATASETS, PREPARE_QUEUE
+from shared.records.mark import mark_in
 from shared.records.run import Run
 from shared.run.loop import advance
+from tests.kit.records import woken
 from tests.kit.rows import ROW
 
 
@@ -61,6 +65,11 @@ def only_run(app: App, folder: str) -> Run:
     return run
 
 
+def waiting(app: App) -> dict[str, list[str]]:
+    """The folders that are no run yet, and the files that each waits for."""
+    return msgspec.json.decode(views.folders(app)[1], type=FolderList).waiting
+
+
 def test_an_upload_is_one_run_however_often_its_event_comes(app: App, folder: str) -> None:
     put(app, folder, train__jsonl=ROW)
     uploaded(app, event(f"{folder}/train.jsonl"))
@@ -68,7 +77,7 @@ def test_an_upload_is_one_run_however_often_its_event_comes(app: App, folder: st
     uploaded(app, event(f"{folder}/train.jsonl"))
     assert only_run(app, folder) == first
     assert first.phase is Phase.RECEIVED
-    assert first.base_model == app.settings.training.base_model
+    assert first.source.base_model == app.settings.training.base_model
     assert first.wake
 
 
@@ -95,14 +104,13 @@ def test_a_spec_starts_nothing_until_all_its_files_are_there(app: App, folder: s
     put(app, folder, finetune__yaml=b"model: Phi-4\ntrain: a.jsonl\ntest: b.jsonl\n", a__jsonl=ROW)
     look_into(app, folder)
     assert runs_of(app, folder) == []
-    assert json.loads(views.folders(app)[1])[folder] == ["b.jsonl"]
+    assert waiting(app)[folder] == ["b.jsonl"]
     put(app, folder, b__jsonl=ROW)
     look_into(app, folder)
     run = only_run(app, folder)
-    assert run.base_model == "Phi-4"
-    assert run.test
-    assert run.test.name == f"{folder}/b.jsonl"
-    assert folder not in json.loads(views.folders(app)[1])
+    assert run.source.base_model == "Phi-4"
+    assert [file.name for file in run.source.test] == [f"{folder}/b.jsonl"]
+    assert folder not in waiting(app)
 
 
 def test_editing_the_spec_is_a_new_run(app: App, folder: str) -> None:
@@ -113,7 +121,7 @@ def test_editing_the_spec_is_a_new_run(app: App, folder: str) -> None:
     look_into(app, folder)
     after = only_run(app, folder)
     assert after.id != before.id
-    assert after.parameters == {"num_train_epochs": 2}
+    assert after.source.parameters == {"num_train_epochs": 2}
 
 
 def test_a_source_starts_a_run_when_the_spec_arrives(app: App, folder: str) -> None:
@@ -121,12 +129,12 @@ def test_a_source_starts_a_run_when_the_spec_arrives(app: App, folder: str) -> N
     put(app, folder, finetune__yaml=spec)
     uploaded(app, event(f"{folder}/finetune.yaml"))
     run = only_run(app, folder)
-    assert run.hub == Hub(name="owner/chats", splits={"train": "train_sft"}, percent=5.0)
-    assert run.policy == Policy(on_bad_rows="drop", min_rows=50)
-    assert run.files == ()
-    assert run.spec
-    assert (run.spec.name, run.spec.size) == (f"{folder}/finetune.yaml", len(spec))
-    assert run.uploaded == app.cloud.blobs.head(DATASETS, run.spec.name).last_modified  # type: ignore[union-attr]
+    assert run.source.hub == Hub(name="owner/chats", splits={"train": "train_sft"}, percent=5.0)
+    assert run.source.policy == Policy(on_bad_rows="drop", min_rows=50)
+    assert run.source.files == ()
+    assert run.source.spec
+    assert (run.source.spec.name, run.source.spec.size) == (f"{folder}/finetune.yaml", len(spec))
+    assert run.order.uploaded == app.cloud.blobs.head(DATASETS, run.source.spec.name).last_modified  # type: ignore[union-attr]
     assert "owner/chats" in run.history[0].what
     uploaded(app, event(f"{folder}/finetune.yaml"))
     put(app, folder, notes__csv=b"prompt,completion\n")
@@ -141,18 +149,19 @@ def test_a_run_knows_how_large_its_files_are(app: App, folder: str) -> None:
     put(app, folder, train__csv=b"prompt,completion\n", test__jsonl__gz=b"12345")
     look_into(app, folder)
     run = only_run(app, folder)
-    assert [(file.name, file.size) for file in run.files] == [
+    assert [(file.name, file.size) for file in run.source.files] == [
         (f"{folder}/train.csv", 18),
         (f"{folder}/test.jsonl.gz", 5),
     ]
-    assert run.policy == Policy()
+    assert run.source.policy == Policy()
 
 
 def rejected(app: App, folder: str) -> Run:
     """The folder's run, once the loop has ended it."""
-    (run,) = [run for run in app.runs.recent(100) if run.folder == folder]
-    advance(app, run.id, None)
-    loaded = app.runs.load(run.id)
+    marks, _ = app.runs.summaries(100)
+    (run_id,) = [mark.id for mark in marks if mark.folder == folder]
+    advance(app, run_id, None)
+    loaded = app.runs.load(run_id)
     assert loaded
     assert loaded.record.phase is Phase.REJECTED
     return loaded.record
@@ -162,14 +171,17 @@ def test_a_source_beside_files_is_a_rejected_run_that_says_why(app: App, folder:
     put(app, folder, finetune__yaml=b"train: a.jsonl\nsource: owner/chats\n", a__jsonl=ROW)
     look_into(app, folder)
     run = rejected(app, folder)
-    assert "train and source exclude each other" in run.reason
+    assert "train and source exclude each other" in run.why
 
 
 def test_a_broken_spec_is_a_rejected_run_that_says_why(app: App, folder: str) -> None:
+    app.cloud.clients.queue_service.get_queue_client(PREPARE_QUEUE).clear_messages()
     put(app, folder, finetune__yaml=b"trian: a.jsonl\n", a__jsonl=ROW)
     look_into(app, folder)
+    (run_id,) = [found.key for found in app.runs.open() if (mark := mark_in(found.metadata)) and mark.folder == folder]
+    assert woken(app, run_id, PREPARE_QUEUE) == 1, "nobody has to wait for the sweep to hear of it"
     run = rejected(app, folder)
-    assert "did you mean train" in run.reason
+    assert "did you mean train" in run.why
     assert run.id not in {run_id for run_id, _ in app.runs.active()}
 
 
@@ -178,7 +190,7 @@ def test_a_spec_that_no_record_can_hold_is_rejected(app: App, folder: str, spec:
     put(app, folder, finetune__yaml=b"train: a.jsonl\n" + spec + b"\n", a__jsonl=ROW)
     look_into(app, folder)
     run = rejected(app, folder)
-    assert "finetune.yaml" in run.reason
+    assert "finetune.yaml" in run.why
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def driven(app: App, run: Run, until: Callable[[Run], Any], timeout: float = 30)
         advance(app, run.id, None)
         now = run_of(app, run.id)
         assert not now.parked
-        assert until(now), f"{now.phase}, waiting for {now.waiting!r}: {now.reason}"
+        assert until(now), f"{now.phase}, waiting for {now.waiting!r}: {now.why}"
         return now
 
     return eventually(step, timeout, every=0.2)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from localcloud.stack import Stack
 from shared.app import App
 from shared.cloud.queues import PEEKED
+from shared.records.base import Order
 from shared.records.layout import STEPS_QUEUE
 from shared.records.line import Line, Serving
 from shared.records.run import Run
@@ -20,8 +21,30 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 def serving(run: str, model: str = "m:1", **changes: Any) -> Serving:
     """What a run has left serving."""
-    base = Serving(run=run, deployment=f"{run}-1", model=model, fingerprint="f", since=NOW, uploaded=NOW)
+    base = Serving(run=run, deployment=f"{run}-1", model=model, fingerprint="f", since=NOW, order=Order(uploaded=NOW))
     return replace(base, **changes)
+
+
+def changed(run: Run, **changes: Any) -> Run:
+    """The run with these fields, each by its name, in whichever part of the record it stands: `changed(run, job="j")`.
+
+    One of the deployment needs one to be there, or to be given as `deployed`.
+    """
+    attempt = run.attempt
+    if "deployed" in changes:
+        attempt = replace(attempt, deployed=changes.pop("deployed"))
+    if attempt.deployed:
+        attempt = replace(attempt, deployed=replace(attempt.deployed, **_taken(changes, attempt.deployed)))
+    parts: dict[str, Any] = {
+        "source": replace(run.source, **_taken(changes, run.source)),
+        "attempt": replace(attempt, **_taken(changes, attempt)),
+    }
+    return replace(run, **parts | changes)
+
+
+def _taken(changes: dict[str, Any], part: Any) -> dict[str, Any]:
+    """Those of the changes that are fields of the part, and no more among them."""
+    return {each.name: changes.pop(each.name) for each in fields(part) if each.name in changes}
 
 
 def run_of(app: App, run: str | Run) -> Run:

@@ -42,7 +42,7 @@ def test_who_comes_first_trains_first_and_the_others_wait_in_order() -> None:
     told = place(full, "a", LIMITS, START + HOUR)
     assert told == Place(why="a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken, 1 run is before it")
     assert place(full, "b", LIMITS, START + HOUR).why == "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken"
-    assert place(full, "d", LIMITS, START + HOUR) == Place(held=True)
+    assert place(full, "d", LIMITS, START + HOUR) == Place(granted=True)
 
 
 def test_the_order_does_not_hang_on_the_clock_nor_on_a_dictionary() -> None:
@@ -142,8 +142,8 @@ class Admission(RuleBasedStateMachine):
         self.woken.discard(run)
         self.alarms.pop(run, None)
         told = place(self.slots, run, self.limits, self.now)
-        assert told.held or told.why
-        if told.held and run not in was.holding:
+        assert told.granted or told.why
+        if told.granted and run not in was.holding:
             self.starts.append(self.now)
         if told.room_in is not None:
             assert told.room_in > 0

@@ -3,6 +3,7 @@
 The deployments only pretend; the whole way tears down a real one.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -17,20 +18,23 @@ from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared.app import App
 from shared.errors import Transient
+from shared.lifecycle.action import Action
 from shared.lifecycle.phase import Phase
-from shared.lifecycle.seen import Rollout
-from shared.line.cleanup import KEEP_TAG, cleanup
+from shared.lifecycle.seen import RolloutSeen
+from shared.line.cleanup import KEEP_TAG, cleanup, policy_of
 from shared.line.teardown import tend
-from shared.records.base import FRESH
+from shared.records import layout
+from shared.records.base import FRESH, Order, Wake
 from shared.records.layout import DELETIONS, STATE
-from shared.records.line import Heading, Line, Serving
-from shared.records.run import Run
+from shared.records.line import Empty, Line, Newest, NotMade, Removed, Retiring, Serving, Standing, TearingDown
+from shared.records.run import Run, Source
 from shared.run.actions import ACTIONS
 from shared.run.observe import OBSERVE
 from shared.serving.gate import Promotion
 from tests.kit.azureml import MODEL
-from tests.kit.records import events_of, line_of
-from tests.kit.settings import changed, with_settings
+from tests.kit.records import NOW, changed, events_of, line_of
+from tests.kit.settings import changed as settings_changed
+from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
 from tests.kit.worlds.wire import HostDied
 
@@ -50,9 +54,10 @@ def make_line(app: App, cloud: Stack) -> Iterator[MakeLine]:
         app.cloud.endpoints.create(name, tags={"droptune.line": name} | ({KEEP_TAG: "yes"} if kept else {}))
         settled(app, name)
         line = replace(Line(id=name, folder=name, base_model="Phi-4", endpoint=name), **fields)  # type: ignore[arg-type]
-        if line.serving:
-            deploy(app, line, line.serving.deployment, {"droptune.run": line.serving.run})
-            app.cloud.endpoints.set_traffic(name, {line.serving.deployment: 100})
+        if serves := line.serving:
+            line = replace(line, state=Standing()) if isinstance(line.state, NotMade) else line
+            deploy(app, line, serves.deployment, {"droptune.run": serves.run})
+            app.cloud.endpoints.set_traffic(name, {serves.deployment: 100})
             settled(app, name)
         app.lines.create(line)
         made.append(line)
@@ -64,7 +69,7 @@ def make_line(app: App, cloud: Stack) -> Iterator[MakeLine]:
         app.cloud.endpoints.delete(line.endpoint)
         loaded = app.lines.load(line.id)
         assert loaded
-        app.lines.save(replace(loaded.record, rollout="", removed=app.cloud.blobs.now()), loaded.etag)
+        app.lines.save(replace(loaded.record, rollout="", state=Removed(since=app.cloud.blobs.now())), loaded.etag)
 
 
 def settled(app: App, endpoint: str) -> None:
@@ -90,8 +95,8 @@ def undeploy(app: App, line: Line, name: str) -> None:
     eventually(lambda: app.cloud.endpoints.deployment(line.endpoint, name) is None)
 
 
-def told(cloud: Stack, line: Line) -> list[str]:
-    """What the lifecycle topic was told of the line's endpoint."""
+def sent(cloud: Stack, line: Line) -> list[str]:
+    """What the lifecycle topic was sent of the line's endpoint."""
     return [event["type"].rpartition(".")[2] for event in events_of(cloud, line)]
 
 
@@ -103,11 +108,11 @@ def later(app: App, cloud: Stack, length: timedelta) -> None:
 
 def serving(app: App, days: int) -> Serving:
     at = app.cloud.blobs.now() - days * DAY
-    return Serving(run="r1", deployment="r1-1", model="m:1", fingerprint="f", since=at, uploaded=at)
+    return Serving(run="r1", deployment="r1-1", model="m:1", fingerprint="f", since=at, order=Order(uploaded=at))
 
 
 def torn_down(app: App, line: Line) -> Line:
-    tended(app, line, lambda: not line_of(app, line).tearing_down)
+    tended(app, line, lambda: not line_of(app, line).is_going)
     return line_of(app, line)
 
 
@@ -125,7 +130,7 @@ def test_without_a_sign_of_life_from_the_metrics_nothing_is_idle(app: App, make_
     assert line_of(app, line).noticed is None
 
 
-def test_a_notice_is_told_once(app: App, cloud: Stack, make_line: MakeLine) -> None:
+def test_a_notice_is_sent_once(app: App, cloud: Stack, make_line: MakeLine) -> None:
     line = make_line(serving=serving(app, 9))
     short = with_settings(app, IDLE_WINDOW=timedelta(minutes=10))
 
@@ -144,43 +149,140 @@ def test_a_notice_is_told_once(app: App, cloud: Stack, make_line: MakeLine) -> N
 
 def test_a_notice_is_taken_back_when_the_line_is_kept(app: App, make_line: MakeLine) -> None:
     now = app.cloud.blobs.now()
-    line = make_line(serving=serving(app, 9), noticed=now - DAY, kept=True)
+    line = make_line(serving=serving(app, 9), state=Standing(noticed=now - DAY), kept=True)
     cleanup(app)
     assert line_of(app, line).noticed is None
 
 
 def test_an_endpoint_that_was_empty_for_too_long_goes(app: App, make_line: MakeLine) -> None:
-    line = make_line(emptied=app.cloud.blobs.now() - 40 * DAY)
+    line = make_line(state=Empty(since=app.cloud.blobs.now() - 40 * DAY))
     cleanup(app)
-    assert line_of(app, line).tearing_down
+    assert line_of(app, line).is_going
     assert torn_down(app, line).removed
     eventually(lambda: app.cloud.endpoints.get(line.endpoint) is None)
 
 
+def test_an_endpoint_goes_although_the_run_it_was_changed_for_last_left_its_name(app: App, make_line: MakeLine) -> None:
+    line = make_line(state=Empty(since=app.cloud.blobs.now() - 40 * DAY), rollout="rgone")
+    cleanup(app)
+    assert torn_down(app, line).removed
+
+
+def test_a_timer_that_does_not_count_any_more_tears_nothing_down(app: App, make_line: MakeLine) -> None:
+    timer = Wake(token="new", due=app.cloud.blobs.now() + DAY)
+    line = make_line(serving=serving(app, 9), state=TearingDown(whole=False), wake=timer)
+    tend(app, line.id, "old")
+    assert line_of(app, line) == line
+    found = app.cloud.endpoints.get(line.endpoint)
+    assert found
+    assert found.traffic == {"r1-1": 100}
+
+
 def test_report_mode_deletes_nothing(app: App, make_line: MakeLine) -> None:
-    line = make_line(emptied=app.cloud.blobs.now() - 40 * DAY)
+    line = make_line(state=Empty(since=app.cloud.blobs.now() - 40 * DAY))
     cleanup(with_settings(app, CLEANUP_MODE="report"))
     assert line_of(app, line) == line
     assert app.cloud.endpoints.get(line.endpoint)
 
 
 def test_no_more_go_in_a_window_than_the_cap_allows(app: App, make_line: MakeLine) -> None:
-    lines = [make_line(emptied=app.cloud.blobs.now() - 40 * DAY) for _ in range(3)]
+    lines = [make_line(state=Empty(since=app.cloud.blobs.now() - 40 * DAY)) for _ in range(3)]
     capped = with_settings(app, CLEANUP_MAX_DELETIONS=2)
     cleanup(capped)
     cleanup(capped)
-    going = [line for line in lines if line_of(app, line).tearing_down]
-    assert len(going) <= 2
-    app.cloud.blobs.delete(STATE, DELETIONS)
+    assert len(going(app, lines)) == 2
+    for line in going(app, lines):
+        torn_down(app, line)
+
+
+def test_when_the_window_is_over_others_may_go(app: App, cloud: Stack, make_line: MakeLine) -> None:
+    lines = [make_line(state=Empty(since=app.cloud.blobs.now() - 40 * DAY)) for _ in range(2)]
+    capped = with_settings(app, CLEANUP_MAX_DELETIONS=1, CLEANUP_DELETION_WINDOW=timedelta(minutes=30))
     cleanup(capped)
-    assert len([line for line in lines if line_of(app, line).tearing_down]) > len(going)
+    later(app, cloud, timedelta(minutes=29))
+    cleanup(capped)
+    assert len(going(app, lines)) == 1, "the window is not over yet"
+    later(app, cloud, timedelta(minutes=1))
+    cleanup(capped)
+    assert len(going(app, lines)) == 2
     for line in lines:
-        if line_of(app, line).tearing_down:
-            torn_down(app, line)
+        torn_down(app, line)
+
+
+def test_of_two_ticks_at_once_one_takes_the_last_deletion(
+    app: App, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = make_line(state=Empty(since=app.cloud.blobs.now() - 40 * DAY))
+    app.cloud.blobs.write(STATE, DELETIONS, b"{}")
+    read, other = app.cloud.blobs.read, json.dumps({"another line": app.cloud.blobs.now().isoformat()}).encode()
+
+    def read_by_both(container: str, name: str, if_match: str | None = None) -> tuple[bytes, str]:
+        found = read(container, name, if_match)
+        if name == DELETIONS:  # the other tick is a little faster
+            app.cloud.blobs.write(STATE, DELETIONS, other)
+        return found
+
+    monkeypatch.setattr(app.cloud.blobs, "read", read_by_both)
+    cleanup(with_settings(app, CLEANUP_MAX_DELETIONS=1))
+    monkeypatch.undo()
+    assert not line_of(app, line).is_going
+    assert read(STATE, DELETIONS)[0] == other
+
+
+def test_a_line_that_can_not_be_judged_holds_no_other_up(app: App, cloud: Stack, make_line: MakeLine) -> None:
+    """Whatever is wrong with it: here Azure answers with nonsense."""
+    lines = [make_line(serving=serving(app, 9), state=Standing(noticed=NOW), kept=True) for _ in range(2)]
+    first, second = sorted(lines, key=lambda line: line.id)
+    nonsense = {"method": "GET", "path": f"/onlineEndpoints/{first.endpoint}$", "status": 200, "body": {"tags": 3}}
+    cloud.control("POST", "/_local/faults", nonsense | {"count": None})
+    try:
+        cleanup(app)
+    finally:
+        cloud.control("DELETE", "/_local/faults")
+    assert (line_of(app, first).noticed, line_of(app, second).noticed) == (NOW, None)
+
+
+def test_a_deployment_of_a_run_whose_record_can_not_be_read_is_no_orphan(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
+    broken = f"r{uuid4().hex[:15]}"
+    app.cloud.blobs.write(STATE, layout.record(layout.RUNS, broken), b"{")
+    line = make_line(serving=serving(app, 1))
+    deploy(app, line, "unknown-1", {"droptune.run": broken})
+    cleanup(app)
+    later(app, cloud, FRESH)
+    cleanup(app)
+    found = line_of(app, line)
+    assert (found.retiring, found.orphans) == ((), ())
+
+
+def test_what_retires_and_was_given_traffic_by_hand_stays(app: App, make_line: MakeLine) -> None:
+    now = app.cloud.blobs.now()
+    old = Retiring(deployment="old-1", model="m:0", until=now - DAY)
+    line = make_line(serving=serving(app, 1), retiring=(old,))
+    deploy(app, line, "old-1", {"droptune.run": "r0"})
+    app.cloud.endpoints.set_traffic(line.endpoint, {"r1-1": 50, "old-1": 50})
+    settled(app, line.endpoint)
+    for _ in range(3):
+        tend(app, line.id, None)
+        settled(app, line.endpoint)
+    assert standing(app, line) == {"r1-1", "old-1"}
+    found = app.cloud.endpoints.get(line.endpoint)
+    assert found
+    assert found.traffic == {"r1-1": 50, "old-1": 50}
+
+
+@pytest.mark.parametrize(("target", "whole"), [("deployments", False), ("endpoint", True)])
+def test_the_endpoint_itself_goes_only_where_that_is_the_target(app: App, target: str, whole: bool) -> None:
+    assert policy_of(with_settings(app, CLEANUP_TARGET=target).settings.cleanup).whole_endpoint is whole
+
+
+def going(app: App, lines: list[Line]) -> list[Line]:
+    return [line for line in lines if line_of(app, line).is_going]
 
 
 def test_a_teardown_takes_the_deployments_and_leaves_the_address(app: App, make_line: MakeLine) -> None:
-    line = make_line(serving=serving(app, 9), tearing_down=True)
+    line = make_line(serving=serving(app, 9), state=TearingDown(whole=False))
     done = torn_down(app, line)
     assert done.serving is None
     assert done.emptied
@@ -190,7 +292,8 @@ def test_a_teardown_takes_the_deployments_and_leaves_the_address(app: App, make_
 
 def test_an_endpoint_that_somebody_deleted_is_noticed_and_not_made_again(app: App, make_line: MakeLine) -> None:
     now = app.cloud.blobs.now()
-    once, long_ago = make_line(serving=serving(app, 9)), make_line(serving=serving(app, 9), missing=now - DAY)
+    once = make_line(serving=serving(app, 9))
+    long_ago = make_line(serving=serving(app, 9), state=Standing(missing=now - DAY))
     for line in (once, long_ago):
         app.cloud.endpoints.delete(line.endpoint)
     eventually(lambda: not any(app.cloud.endpoints.get(line.endpoint) for line in (once, long_ago)))
@@ -202,7 +305,7 @@ def test_an_endpoint_that_somebody_deleted_is_noticed_and_not_made_again(app: Ap
     assert long_ago.id not in app.lines.standing(), "a removed endpoint costs no look any more"
 
 
-def test_a_deployment_that_somebody_deleted_is_told_once_and_not_made_again(
+def test_a_deployment_that_somebody_deleted_is_reported_once_and_not_made_again(
     app: App, cloud: Stack, make_line: MakeLine
 ) -> None:
     line = make_line(serving=serving(app, 9))
@@ -215,44 +318,44 @@ def test_a_deployment_that_somebody_deleted_is_told_once_and_not_made_again(
         cleanup(app)
     after = line_of(app, line)
     assert (after.serving, after.missing, bool(after.emptied)) == (None, None, True)
-    assert told(cloud, line) == ["TornDown"]
+    assert sent(cloud, line) == ["TornDown"]
     assert app.cloud.endpoints.deployments(line.endpoint) == []
     assert app.cloud.endpoints.get(line.endpoint), "the address stays, as after a teardown of our own"
 
 
 def test_a_deployment_that_is_seen_again_was_not_deleted(app: App, make_line: MakeLine) -> None:
-    line = make_line(serving=serving(app, 9), missing=app.cloud.blobs.now() - DAY)
+    line = make_line(serving=serving(app, 9), state=Standing(missing=app.cloud.blobs.now() - DAY))
     cleanup(app)
     after = line_of(app, line)
     assert after.serving
     assert after.missing is None
 
 
-def test_traffic_that_somebody_took_away_is_told_once_a_change_and_not_given_back(
+def test_traffic_that_somebody_took_away_is_reported_once_a_change_and_not_given_back(
     app: App, cloud: Stack, make_line: MakeLine
 ) -> None:
     line = make_line(serving=serving(app, 9))
     cleanup(app)
-    assert told(cloud, line) == []
+    assert sent(cloud, line) == []
     for traffic, expected in (({}, ["TrafficTaken"]), ({"r1-1": 100}, ["TrafficTaken", "TrafficReturned"])):
         app.cloud.endpoints.set_traffic(line.endpoint, traffic)
         settled(app, line.endpoint)
         for _ in range(2):
             cleanup(app)
-        assert told(cloud, line) == expected
+        assert sent(cloud, line) == expected
         found = app.cloud.endpoints.get(line.endpoint)
         assert found
         assert found.traffic == traffic
         assert line_of(app, line).serving == line.serving
 
 
-def test_what_has_just_begun_to_serve_is_not_taken_for_sidelined(app: App, cloud: Stack, make_line: MakeLine) -> None:
+def test_what_has_just_begun_to_serve_may_be_shown_without_traffic(app: App, cloud: Stack, make_line: MakeLine) -> None:
     """Azure may show the endpoint as it was before."""
     line = make_line(serving=serving(app, 0))
     app.cloud.endpoints.set_traffic(line.endpoint, {})
     settled(app, line.endpoint)
     cleanup(app)
-    assert told(cloud, line) == []
+    assert sent(cloud, line) == []
 
 
 def test_nothing_is_said_of_traffic_that_a_rollout_moves(app: App, cloud: Stack, make_line: MakeLine) -> None:
@@ -262,16 +365,16 @@ def test_nothing_is_said_of_traffic_that_a_rollout_moves(app: App, cloud: Stack,
     app.cloud.endpoints.set_traffic(line.endpoint, {"r2-1": 100})
     settled(app, line.endpoint)
     cleanup(app)
-    assert told(cloud, line) == []
+    assert sent(cloud, line) == []
     assert line_of(app, line) == line
     ended(app, run)
 
 
 def test_an_empty_endpoint_on_which_somebody_serves_a_model_of_their_own_stays(app: App, make_line: MakeLine) -> None:
-    line = make_line(emptied=app.cloud.blobs.now() - 40 * DAY)
+    line = make_line(state=Empty(since=app.cloud.blobs.now() - 40 * DAY))
     deploy(app, line, "theirs", {})
     cleanup(app)
-    assert not line_of(app, line).tearing_down
+    assert not line_of(app, line).is_going
     assert app.cloud.endpoints.deployment(line.endpoint, "theirs")
 
 
@@ -281,25 +384,25 @@ def test_a_model_that_somebody_serves_beside_need_not_make_room(app: App, make_l
     deploy(app, line, "theirs", {})
     run = a_run(app, Phase.REGISTERED, line=line.id, model="m:2", promotion=Promotion(strategy="replace"))
     seen = OBSERVE[Phase.REGISTERED](app, run)
-    assert isinstance(seen, Rollout)
+    assert isinstance(seen, RolloutSeen)
     assert seen.in_place == ("r1-1",)
 
     def made() -> bool:
         with suppress(Transient):  # the endpoint is being updated
-            ACTIONS["make_room"](app, run)
+            ACTIONS[Action.MAKE_ROOM](app, run)
         return app.cloud.endpoints.deployment(line.endpoint, "r1-1") is None
 
     eventually(made)
     assert app.cloud.endpoints.deployment(line.endpoint, "theirs")
     seen = OBSERVE[Phase.REGISTERED](app, run)
-    assert isinstance(seen, Rollout)
+    assert isinstance(seen, RolloutSeen)
     assert seen.in_place == ()
     ended(app, run)
 
 
 def test_an_endpoint_to_which_no_run_came_to_deploy_is_an_empty_one(app: App, make_line: MakeLine) -> None:
     run = a_run(app, Phase.TRAINING)
-    line = make_line(heading=Heading(run=run.id, uploaded=run.uploaded))
+    line = make_line(newest=Newest(run=run.id, order=run.order))
     cleanup(app)
     assert line_of(app, line) == line, "its run is on its way"
     ended(app, run)
@@ -315,10 +418,10 @@ def test_a_line_that_has_no_endpoint_and_gets_none_costs_nothing_any_more(app: A
     later(app, cloud, FRESH)
     cleanup(app)
     assert line.id not in app.lines.standing()
-    assert told(cloud, line) == [], "nobody took anything away"
+    assert sent(cloud, line) == [], "nobody took anything away"
 
 
-def test_a_deployment_that_nothing_owns_goes_once_it_is_believed_and_told(
+def test_a_deployment_that_nothing_owns_goes_once_it_is_believed_and_reported(
     app: App, cloud: Stack, make_line: MakeLine
 ) -> None:
     app = with_settings(app, ROLLOUT_GRACE=timedelta(minutes=1))
@@ -330,70 +433,70 @@ def test_a_deployment_that_nothing_owns_goes_once_it_is_believed_and_told(
     deploy(app, line, "theirs", {})
     for _ in range(2):
         cleanup(app)
-    assert line_of(app, line).leaving == (), (
+    assert line_of(app, line).retiring == (), (
         "one look is not believed, nor are two at once: its run may be about to own it"
     )
-    assert told(cloud, line) == []
+    assert sent(cloud, line) == []
     later(app, cloud, FRESH)
     for _ in range(2):
         cleanup(app)
-    assert {each.deployment for each in line_of(app, line).leaving} == {"over-1", "lost-1"}
-    assert told(cloud, line) == ["StrayFound"]
+    assert {each.deployment for each in line_of(app, line).retiring} == {"over-1", "lost-1"}
+    assert sent(cloud, line) == ["OrphanFound"]
     tend(app, line.id, None)
     assert standing(app, line) == {"r1-1", "over-1", "lost-1", "works-1", "theirs"}, "it has a grace, like others"
     later(app, cloud, app.settings.rollout.grace)
-    tended(app, line, lambda: not line_of(app, line).leaving)
+    tended(app, line, lambda: not line_of(app, line).retiring)
     assert standing(app, line) == {"r1-1", "works-1", "theirs"}
     assert line_of(app, line).serving == line.serving
     ended(app, working)
 
 
 @pytest.mark.parametrize("why", ["it has traffic", "it is Updating", "CLEANUP_MODE=report"])
-def test_one_that_stays_all_the_same_is_told_once(app: App, cloud: Stack, make_line: MakeLine, why: str) -> None:
+def test_one_that_stays_all_the_same_is_reported_once(app: App, cloud: Stack, make_line: MakeLine, why: str) -> None:
     line = make_line(serving=serving(app, 1))
     if why == "it is Updating":
         cloud.control("DELETE", "/_local/pretend")
         cloud.control("POST", "/_local/pretend", {"deployments": {"match": "^clean-", "outcome": "Stuck"}})
-        app.cloud.endpoints.deploy(line.endpoint, "stray-1", MODEL, "Standard_DS3_v2", 1, {"droptune.run": "r0"})
+        app.cloud.endpoints.deploy(line.endpoint, "orphan-1", MODEL, "Standard_DS3_v2", 1, {"droptune.run": "r0"})
         settled(app, line.endpoint)
     else:
-        deploy(app, line, "stray-1", {"droptune.run": "r0"})
+        deploy(app, line, "orphan-1", {"droptune.run": "r0"})
     if why == "CLEANUP_MODE=report":
         app = with_settings(app, CLEANUP_MODE="report")
     elif why == "it has traffic":
-        app.cloud.endpoints.set_traffic(line.endpoint, {"r1-1": 50, "stray-1": 50})
+        app.cloud.endpoints.set_traffic(line.endpoint, {"r1-1": 50, "orphan-1": 50})
         settled(app, line.endpoint)
     cleanup(app)
     later(app, cloud, FRESH)
     for _ in range(2):
         cleanup(app)
     assert [event["data"]["reason"] for event in events_of(cloud, line)] == [
-        f"no run owns deployment stray-1, which costs, but stays: {why}"
+        f"no run owns deployment orphan-1, which costs, but stays: {why}"
     ]
-    assert line_of(app, line).leaving == ()
+    assert line_of(app, line).retiring == ()
 
 
-def test_what_a_dying_host_had_to_tell_is_told_by_the_next_tick(app: App, cloud: Stack, make_line: MakeLine) -> None:
+def test_what_a_dying_host_had_to_send_is_sent_by_the_next_tick(app: App, cloud: Stack, make_line: MakeLine) -> None:
     now = app.cloud.blobs.now()
-    kept = make_line(serving=serving(app, 9), noticed=now - DAY, kept=True)
-    gone = make_line(emptied=now - 40 * DAY, tearing_down=True, remove_endpoint=True)
+    kept = make_line(serving=serving(app, 9), state=Standing(noticed=now - DAY), kept=True)
+    gone = make_line(state=TearingDown(whole=True, emptied=now - 40 * DAY))
     with dying(app, "before"), pytest.raises(HostDied):
         cleanup(app)
     assert line_of(app, kept).noticed is None
     with dying(app, "before"), pytest.raises(HostDied):
         tended(app, gone, lambda: False)
     assert line_of(app, gone).removed
-    assert told(cloud, kept) == told(cloud, gone) == []
+    assert sent(cloud, kept) == sent(cloud, gone) == []
     for _ in range(2):
         cleanup(app)
-    assert told(cloud, kept) == ["NoticeWithdrawn"]
-    assert told(cloud, gone) == ["TornDown"]
+    assert sent(cloud, kept) == ["NoticeWithdrawn"]
+    assert sent(cloud, gone) == ["TornDown"]
     assert gone.id not in app.lines.standing()
 
 
-def test_what_is_told_again_after_a_crash_is_the_same_event(app: App, cloud: Stack, make_line: MakeLine) -> None:
+def test_what_is_sent_again_after_a_crash_is_the_same_event(app: App, cloud: Stack, make_line: MakeLine) -> None:
     now = app.cloud.blobs.now()
-    line = make_line(serving=serving(app, 9), noticed=now - DAY, kept=True)
+    line = make_line(serving=serving(app, 9), state=Standing(noticed=now - DAY), kept=True)
     with dying(app, "after"), pytest.raises(HostDied):
         cleanup(app)
     later(app, cloud, timedelta(minutes=1))
@@ -402,12 +505,12 @@ def test_what_is_told_again_after_a_crash_is_the_same_event(app: App, cloud: Sta
     assert first == second
 
 
-def test_what_a_topic_that_was_down_did_not_take_is_told_later_and_not_for_ever(
+def test_what_a_topic_that_was_down_did_not_take_is_sent_later_and_not_for_ever(
     app: App, cloud: Stack, make_line: MakeLine
 ) -> None:
-    gone = make_line(emptied=app.cloud.blobs.now() - 40 * DAY, tearing_down=True, remove_endpoint=True)
-    never = make_line(emptied=app.cloud.blobs.now() - 40 * DAY, tearing_down=True, remove_endpoint=True)
-    down = App.of(changed(app.settings, EVENTS_TOPIC_ENDPOINT="https://127.0.0.1:9/api/events"))
+    gone = make_line(state=TearingDown(whole=True, emptied=app.cloud.blobs.now() - 40 * DAY))
+    never = make_line(state=TearingDown(whole=True, emptied=app.cloud.blobs.now() - 40 * DAY))
+    down = App.of(settings_changed(app.settings, EVENTS_TOPIC_ENDPOINT="https://127.0.0.1:9/api/events"))
     torn_down(down, gone)
     torn_down(down, never)
     cleanup(down)
@@ -422,14 +525,14 @@ def test_what_a_topic_that_was_down_did_not_take_is_told_later_and_not_for_ever(
 
 @pytest.mark.thorough
 def test_lines_whose_endpoints_are_gone_cost_nothing(app: App, make_line: MakeLine) -> None:
-    make_line(emptied=app.cloud.blobs.now())
+    make_line(state=Empty(since=app.cloud.blobs.now()))
     cleanup(app)
     with requests_of(app) as before:
         cleanup(app)
     at = app.cloud.blobs.now()
     for number in range(50):
-        gone = Line(id=f"l{uuid4().hex[:15]}", folder="f", base_model="m", endpoint=f"gone-{number}", removed=at)
-        app.lines.create(gone)
+        gone = Line(id=f"l{uuid4().hex[:15]}", folder="f", base_model="m", endpoint=f"gone-{number}")
+        app.lines.create(replace(gone, state=Removed(since=at)))
     with requests_of(app) as after:
         cleanup(app)
     assert after.requests == before.requests
@@ -438,8 +541,9 @@ def test_lines_whose_endpoints_are_gone_cost_nothing(app: App, make_line: MakeLi
 
 def a_run(app: App, phase: Phase, **changes: Any) -> Run:
     now = app.cloud.blobs.now()
-    run = Run(id=f"r{uuid4().hex[:15]}", folder="f", line="l", base_model="m", uploaded=now, since=now, phase=phase)
-    run = replace(run, **changes)
+    order, source = Order(uploaded=now), Source(folder="f", base_model="m")
+    run = Run(id=f"r{uuid4().hex[:15]}", line="l", order=order, source=source, since=now, phase=phase)
+    run = changed(run, **changes)
     app.runs.create(run)
     return run
 

@@ -24,6 +24,7 @@ from shared.serving.payload import answer_of, conversation_of, scoring_payload
 from shared.settings import Settings
 from tests.kit.clouds import pointed_at
 from tests.kit.package.outside import Azure, state
+from tests.kit.runs import faults_of, recent
 from tests.kit.waiting import eventually
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(600)]
@@ -65,7 +66,7 @@ def hosted(azure: Azure, stack: Stack) -> Iterator[Path]:
 
 
 def ended(app: App, folder: str) -> Run | None:
-    return next((run for run in app.runs.recent(20) if run.folder == folder and run.phase in ENDS), None)
+    return next((run for run in recent(app, 20) if run.source.folder == folder and run.phase in ENDS), None)
 
 
 def test_an_upload_becomes_an_answering_endpoint(azure: Azure, stack: Stack, tmp_path: Path) -> None:
@@ -79,11 +80,11 @@ def test_an_upload_becomes_an_answering_endpoint(azure: Azure, stack: Stack, tmp
             app.cloud.blobs.write(DATASETS, f"facts/{name}", (tmp_path / name).read_bytes())
         app.cloud.blobs.write(DATASETS, "facts/finetune.yaml", SPEC)
         rejected = eventually(lambda: ended(app, "broken"), 120)
-        assert (rejected.phase, rejected.faults) == (Phase.REJECTED, 2)
+        assert (rejected.phase, faults_of(app, rejected)) == (Phase.REJECTED, 2)
         live = eventually(lambda: ended(app, "facts"), 400)
-        assert live.phase is Phase.LIVE, live.reason
+        assert live.phase is Phase.LIVE, live.why
         payload = scoring_payload(conversation_of(test[0]), greedy=True)
-        assert answer_of(app.cloud.endpoints.score(live.endpoint, payload))
+        assert answer_of(app.cloud.endpoints.score(live.deployed.endpoint, payload))
         assert "Traceback" not in log.read_text()
     assert state(azure.app) == before
     assert stack.control("GET", "/_local/denied") == []

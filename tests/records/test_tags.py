@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
-import string
+import hashlib
+import json
+import random
 import zlib
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,85 +17,140 @@ from hypothesis import strategies as st
 
 from shared.dataset.spec.choices import Hub, Policy
 from shared.records import tags
+from shared.records.base import Order
 from shared.records.line import Line
-from shared.records.run import File, Run
+from shared.records.run import Attempt, Data, File, Restores, Run, Source
 from shared.serving.gate import Bounds, Gate, Promotion
+from tests.kit.any_run import LETTERS, runs
+from tests.kit.carried import RUN
+from tests.kit.records import changed
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=60)
-FILES = st.builds(File, name=NAMES, etag=st.text(string.hexdigits, max_size=20), size=st.integers(0, 2**40))
-PROMOTIONS = st.builds(
-    Promotion,
-    approve=st.sampled_from(["auto", "manual"]),
-    strategy=st.sampled_from(["blue_green", "replace"]),
-    gate=st.builds(
-        Gate,
-        rows=st.integers(0, 99),
-        metrics=st.dictionaries(NAMES, st.builds(Bounds, most=st.floats(0, 9)), max_size=2),
-    ),
-)
-RUNS = st.builds(
-    Run,
-    id=st.text(string.ascii_lowercase + "234567", min_size=16, max_size=16),
-    attempt=st.integers(1, 99),
-    line=st.text(string.ascii_lowercase, min_size=16, max_size=16),
-    folder=NAMES,
-    base_model=NAMES,
-    uploaded=st.datetimes(timezones=st.just(UTC)),
-    ordinal=st.integers(0, 9),
-    origin=st.sampled_from(["", "rorigin"]),
-    rollback=st.booleans(),
-    data_of=st.sampled_from(["", "rorigin/2"]),
-    train=st.none() | FILES,
-    test=st.none() | FILES,
-    spec=st.none() | FILES,
-    hub=st.none() | st.builds(Hub, name=NAMES, percent=st.floats(0.1, 100)),
-    policy=st.builds(Policy, min_rows=st.integers(1, 99)),
-    promotion=PROMOTIONS,
-    parameters=st.dictionaries(NAMES, st.integers() | NAMES | st.booleans(), max_size=3),
-    rows=st.dictionaries(st.sampled_from(["train", "test"]), st.integers(0, 999)),
-    fingerprint=st.sampled_from(["", "0123456789abcdef"]),
-    in_job=st.booleans(),
-    model=NAMES,
-    since=st.just(NOW),
-)
+NAMES = st.text(LETTERS, min_size=1, max_size=60)
+SMALL = runs(longest=8, many=2)
+"""Runs whose tags have room for all that is to be in them."""
+RUNS = runs(longest=60, many=4)
+
+
+def in_tags(run: Run) -> Run:
+    """The run as it is to come back at NOW."""
+    return replace(tags.as_in_tags(run), since=NOW)
+
+
+def without(part: Any, path: str) -> Any:
+    """The same with the field of that path as it is by default."""
+    name, _, rest = path.partition(".")
+    if rest:
+        inner = getattr(part, name)
+        return part if inner is None else replace(part, **{name: without(inner, rest)})
+    (field,) = (each for each in fields(part) if each.name == name)
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return replace(part, **{name: default})
+
+
+def left_out_one_by_one(run: Run) -> list[Run]:
+    """The run as it comes back, whole or without the first that is left out, the first two, and so on."""
+    found = [in_tags(run)]
+    for path in tags._LEFT_OUT:
+        found.append(without(found[-1], path))
+    return found
+
+
+@given(SMALL)
+def test_a_run_comes_back_as_it_was(run: Run) -> None:
+    assert tags.run_of(tags.tags_of(run), since=NOW) == in_tags(run)
 
 
 @given(RUNS)
-def test_a_run_comes_back_as_it_was(run: Run) -> None:
-    assert tags.run_of(tags.tags_of(run), since=NOW) == run
+def test_of_a_run_that_does_not_fit_comes_back_what_is_left_in_order(run: Run) -> None:
+    found = tags.run_of(tags.tags_of(run), since=NOW)
+    assert found in left_out_one_by_one(run)
+    assert found
+    promotion = run.source.promotion
+    assert (found.source.promotion.approve, found.source.promotion.strategy) == (promotion.approve, promotion.strategy)
 
 
 @given(RUNS, st.integers(0, 40))
 def test_tags_keep_to_the_limits(run: Run, many: int) -> None:
     """Beside a job's and a model's own, two at most, and however much people wrote into a finetune.yaml."""
     parameters = {f"parameter_{number}": f"{number * 7919}" * 50 for number in range(many)}
-    found = tags.tags_of(Run(**{**{f: getattr(run, f) for f in run.__dataclass_fields__}, "parameters": parameters}))
+    found = tags.tags_of(replace(run, source=replace(run.source, parameters=parameters)))
     assert len(found) + 2 <= 15
     assert all(len(value) <= 256 and len(name) <= 100 for name, value in found.items())
 
 
-def test_what_does_not_fit_is_left_out_and_the_rest_comes_back() -> None:
-    noise = {f"p{n}": base64.b64encode(zlib.compress(str(n**99).encode())).decode() for n in range(40)}
-    promotion = Promotion(approve="manual")
-    run = Run(
-        id="r1",
+def noise(length: int) -> str:
+    """Letters that no compression makes shorter than three quarters."""
+    digests = (hashlib.sha256(bytes([number])).digest() for number in range(length // 32 + 1))
+    return base64.urlsafe_b64encode(b"".join(digests)).decode()[:length]
+
+
+LONG, SOME = noise(3000), noise(120)
+NOISY: dict[str, Any] = {
+    "source.parameters": {"p": LONG},
+    "attempt.data.rows": {LONG: 1},
+    "source.spec": File(name=LONG, etag="1", size=1),
+    "source.test": (File(name=LONG, etag="1", size=1),),
+    "source.validation": (File(name=LONG, etag="1", size=1),),
+    "source.train": (File(name=LONG, etag="1", size=1),),
+    "source.hub_commit": LONG,
+    "source.hub": Hub(name=LONG),
+    "source.promotion.gate": Gate(metrics={LONG: Bounds(most=1)}),
+}
+"""What makes a run too long, by the field where it stands; a policy is never long."""
+FULL = Run(
+    id="r1",
+    line="l1",
+    order=Order(uploaded=NOW, ordinal=2),
+    source=Source(
         folder="faq",
-        line="l1",
         base_model="Phi-4",
-        uploaded=NOW,
-        since=NOW,
-        parameters=noise,
-        promotion=promotion,
-    )
-    found = tags.run_of(tags.tags_of(run), since=NOW)
-    assert found
-    assert (found.id, found.promotion, found.parameters) == ("r1", promotion, {})
+        train=(File(name=f"faq/{SOME}", etag="1", size=1),),
+        validation=(File(name="faq/validation.jsonl", etag="2", size=2),),
+        test=(File(name="faq/test.jsonl", etag="3", size=3),),
+        spec=File(name="faq/finetune.yaml", etag="4", size=4),
+        hub=Hub(name="owner/chats", revision="v2"),
+        hub_commit="c0ffee",
+        policy=Policy(min_rows=50),
+        promotion=Promotion(approve="manual", strategy="replace", gate=Gate(rows=7)),
+        parameters={"num_train_epochs": 2},
+    ),
+    restores=Restores(run="r0", instead_of="r2", rollback=True),
+    since=NOW,
+    attempt=Attempt(number=3, data_of="r0/1", in_job=True, data=Data(fingerprint="f", rows={"train": 9}), model="m:1"),
+)
 
 
-@given(st.text(string.ascii_lowercase, min_size=1), NAMES, NAMES, st.text(string.ascii_lowercase, min_size=3))
-def test_a_line_comes_back(key: str, folder: str, model: str, endpoint: str) -> None:
-    line = Line(id=key, folder=folder, base_model=model, endpoint=endpoint)
+def replaced(part: Any, path: str, value: object) -> Any:
+    """The same with another value in the field of that path."""
+    name, _, rest = path.partition(".")
+    return replace(part, **{name: replaced(getattr(part, name), rest, value) if rest else value})
+
+
+@pytest.mark.parametrize("path", NOISY)
+def test_what_does_not_fit_is_left_out_and_no_more(path: str) -> None:
+    """All that goes before it goes, and all that goes behind it stays."""
+    run = replaced(FULL, path, NOISY[path])
+    left = left_out_one_by_one(run)[tags._LEFT_OUT.index(path) + 1]
+    assert tags.run_of(tags.tags_of(run), since=NOW) == left
+    assert left.source.promotion.approve == "manual"
+    assert left.source.promotion.strategy == "replace"
+
+
+def test_all_that_may_be_left_out_is_tried() -> None:
+    paths = [*NOISY, "source.policy"]
+    assert sorted(paths) == sorted(tags._LEFT_OUT)
+    assert all(without(in_tags(FULL), path) != in_tags(FULL) for path in paths), "FULL has a value for each"
+
+
+def test_what_does_not_fit_at_all_leaves_what_is_for_people() -> None:
+    found = tags.tags_of(replace(FULL, source=replace(FULL.source, folder=LONG)))
+    assert set(found) == {tags.RUN, tags.LINE, "droptune.attempt", "droptune.dataset", "droptune.base_model"}
+    assert tags.run_of(found, since=NOW) is None
+
+
+@given(st.builds(Line, id=NAMES, folder=NAMES, base_model=NAMES, endpoint=NAMES, installation=st.just("") | NAMES))
+def test_a_line_comes_back(line: Line) -> None:
     assert tags.line_of(tags.tags_of_line(line)) == line
 
 
@@ -106,16 +165,9 @@ def test_tags_that_hold_no_record_are_none(record: str) -> None:
 
 
 def test_a_piece_that_is_missing_makes_no_other_run() -> None:
-    run = Run(
-        id="r1",
-        folder="faq" * 300,
-        line="l1",
-        base_model="Phi-4",
-        uploaded=NOW,
-        since=NOW,
-        parameters={f"p{n}": str(n**60) for n in range(12)},
-    )
-    found = tags.tags_of(run)
+    parameters = {f"p{n}": str(n**60) for n in range(12)}
+    found = tags.tags_of(replace(FULL, source=replace(FULL.source, folder="faq" * 300, parameters=parameters)))
+    assert "droptune.record.2" in found
     del found["droptune.record.1"]
     assert tags.run_of(found, since=NOW) is None
 
@@ -124,3 +176,48 @@ def test_a_record_that_unpacks_to_too_much_is_none() -> None:
     bomb = base64.urlsafe_b64encode(zlib.compress(b" " * 1_000_000, 9)).decode()
     pieces = {f"droptune.record.{at // 256}": bomb[at : at + 256] for at in range(0, len(bomb), 256)}
     assert tags.run_of(pieces, since=NOW) is None
+
+
+LINE_RECORD = json.dumps({"version": 1, "id": "l1", "folder": "faq", "base_model": "Phi-4", "endpoint": "e"}).encode()
+
+
+def packed(record: bytes, *, cut: int = 0) -> dict[str, str]:
+    """Tags of this record, the end of which is missing where `cut` is given."""
+    data = zlib.compress(record, 9)
+    text = base64.urlsafe_b64encode(data[: len(data) - cut]).decode()
+    return {f"droptune.record.{at // 256}": text[at : at + 256] for at in range(0, len(text), 256)}
+
+
+def test_of_a_record_that_is_cut_nothing_is_believed() -> None:
+    """Not even where what is left could be read."""
+    record = LINE_RECORD
+    padded = record + b" " * 4096
+    assert tags.line_of(packed(padded))
+    assert [cut for cut in range(1, 12) if tags.line_of(packed(padded, cut=cut))] == []
+
+
+def test_a_good_record_with_too_much_behind_it_is_none() -> None:
+    record = LINE_RECORD
+    assert tags.line_of(packed(record + b" " * 1_000_000)) is None
+
+
+def test_what_people_read_is_cut_where_azure_would_refuse_it() -> None:
+    run = changed(RUN, folder="f" * 900, base_model="m" * 300)
+    found = tags.tags_of(run)
+    assert {len(found[name]) for name in ("droptune.dataset", "droptune.base_model")} == {256}
+    back = tags.run_of(found, since=NOW)
+    assert back
+    assert (back.source.folder, back.source.base_model) == ("f" * 900, "m" * 300), "the record has it whole"
+
+
+def test_others_find_room_for_tags_of_their_own() -> None:
+    """However much there is to say: eight of a resource's fifty tags hold the record."""
+    letters = [base64.b64encode(random.Random(n).randbytes(24)).decode() for n in range(60)]
+    for many in range(60):
+        found = tags.tags_of(changed(RUN, parameters={f"p{n}": text for n, text in enumerate(letters[:many])}))
+        assert sum(name.startswith("droptune.record.") for name in found) <= 8
+
+
+def test_what_a_newer_app_has_written_is_not_read_as_our_own() -> None:
+    assert tags.line_of(packed(LINE_RECORD))
+    assert tags.line_of(packed(LINE_RECORD.replace(b'"version": 1', b'"version": 2'))) is None

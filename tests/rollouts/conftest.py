@@ -58,8 +58,8 @@ def trained(_world: World) -> str:
     stage = Stage(world=_world, job="", folder=f"first-{uuid4().hex[:6]}")
     stage.pretend()
     run = stage.until(stage.upload(), lambda run: run.phase not in (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING))
-    assert run.job, f"{run.phase}: {run.reason}"
-    return run.job
+    assert run.attempt.job, f"{run.phase}: {run.why}"
+    return run.attempt.job
 
 
 @pytest.fixture

@@ -9,11 +9,13 @@ from datetime import timedelta
 import pytest
 
 from shared.api import run_commands
+from shared.lifecycle.action import Action
 from shared.lifecycle.phase import Phase
-from shared.lifecycle.seen import Rollout
+from shared.lifecycle.seen import RolloutSeen
+from shared.records.base import Order
 from shared.records.run import Run
 from shared.run.observe import OBSERVE
-from tests.kit.worlds.stage import Stage
+from tests.kit.worlds.stage import Stage, waits_for
 
 pytestmark = pytest.mark.thorough
 
@@ -32,12 +34,12 @@ def test_a_newer_upload_takes_the_place_of_one_that_trains(stage: Stage) -> None
     newer = stage.until(stage.upload("b"), lambda run: run.phase is Phase.TRAINING)
     older = stage.until(older)
     assert older.phase is Phase.SUPERSEDED
-    assert newer.id in older.reason
+    assert newer.id in older.why
     assert stage.job_status(older) == "Canceled"
     told = [(each["name"], each["state"]) for each in stage.jobs()]
-    assert told.index((older.job, "Canceled")) < told.index((newer.job, "Preparing"))
-    assert ("Run.Superseded", older.reason) in stage.events()
-    stage.world.control("POST", f"/_local/jobs/{newer.job}", {"status": "Failed"})
+    assert told.index((older.attempt.job, "Canceled")) < told.index((newer.attempt.job, "Preparing"))
+    assert ("Run.Superseded", older.why) in stage.events()
+    stage.world.control("POST", f"/_local/jobs/{newer.attempt.job}", {"status": "Failed"})
     assert stage.until(newer).phase is Phase.FAILED
     assert stage.run(older) == older, "what was superseded does not come back by itself"
     stage.at_rest()
@@ -51,23 +53,23 @@ def test_a_newer_upload_with_bad_data_stops_nothing(stage: Stage) -> None:
     stage.quiet_but_jobs()
     assert stage.run(older).phase is Phase.TRAINING
     assert stage.job_status(older) == "Running"
-    stage.world.control("POST", f"/_local/jobs/{older.job}", {"status": "Completed"})
+    stage.world.control("POST", f"/_local/jobs/{older.attempt.job}", {"status": "Completed"})
     live = stage.until(older)
-    assert live.phase is Phase.LIVE, live.reason
-    assert stage.traffic() == {live.deployment: 100}
+    assert live.phase is Phase.LIVE, live.why
+    assert stage.traffic() == {live.deployed.name: 100}
 
 
 def test_a_job_is_not_given_up_for_one_that_can_not_start_today(stage: Stage) -> None:
     stage.world.change(MAX_JOBS_PER_DAY=1)
     stage.pretend(job=HOUR)
     older = stage.until(stage.upload("a"), lambda run: run.phase is Phase.TRAINING)
-    newer = stage.until(stage.upload("b"), lambda run: run.held)
-    assert "1 of MAX_JOBS_PER_DAY=1 jobs were started" in newer.waiting
+    newer = stage.until(stage.upload("b"), lambda run: run.hold)
+    assert "1 of MAX_JOBS_PER_DAY=1 jobs were started" in waits_for(newer)
     live = stage.until(older)
-    assert live.phase is Phase.LIVE, live.reason
+    assert live.phase is Phase.LIVE, live.why
     stage.world.clock.jump(timedelta(hours=22))
     newer = stage.until(newer)
-    assert newer.phase is Phase.LIVE, newer.reason
+    assert newer.phase is Phase.LIVE, newer.why
     stage.at_rest()
 
 
@@ -76,19 +78,19 @@ def test_an_older_version_that_is_on_its_way_goes_live_first(stage: Stage) -> No
     older = stage.until(stage.version(), lambda run: run.phase is Phase.DEPLOYING)
     stage.world.clock.jump(timedelta(seconds=2))
     newer = stage.until(stage.version(), lambda run: run.waiting)
-    assert f"the rollout of run {older.id}" in newer.waiting
-    assert stage.made("deployments") == [older.deployment]
+    assert f"the rollout of run {older.id}" in waits_for(newer)
+    assert stage.made("deployments") == [older.deployed.name]
     newer, older = stage.until(newer), stage.run(older)
     assert (older.phase, newer.phase) == (Phase.LIVE, Phase.LIVE)
-    assert stage.traffic_was() == [{older.deployment: 100}, {newer.deployment: 100}]
+    assert stage.traffic_was() == [{older.deployed.name: 100}, {newer.deployed.name: 100}]
     stage.at_rest()
-    assert stage.standing() == {newer.deployment: "Succeeded"}
+    assert stage.standing() == {newer.deployed.name: "Succeeded"}
 
 
 def test_the_end_of_a_rollout_wakes_who_waits_for_it(stage: Stage) -> None:
     stage.pretend(deployment=900)
     older = stage.until(stage.upload("a"), lambda run: run.phase is Phase.DEPLOYING)
-    newer = stage.until(stage.upload("b"), lambda run: older.id in run.waiting)
+    newer = stage.until(stage.upload("b"), lambda run: older.id in waits_for(run))
     messages, stage.world.sweeps = stage.world.messages, False  # its own timer would wake it as well, or the sweep
     del messages[next(key for key, each in messages.items() if newer.wake and each.token == newer.wake.token)]
     newer, older = stage.until(newer), stage.run(older)
@@ -97,11 +99,11 @@ def test_the_end_of_a_rollout_wakes_who_waits_for_it(stage: Stage) -> None:
 
 def test_an_older_version_that_comes_too_late_is_not_deployed(stage: Stage) -> None:
     live = stage.live()
-    late = stage.until(stage.version(uploaded=live.uploaded - timedelta(hours=1)))
+    late = stage.until(stage.version(order=Order(uploaded=live.order.uploaded - timedelta(hours=1))))
     assert late.phase is Phase.SUPERSEDED
-    assert live.id in late.reason
+    assert live.id in late.why
     assert stage.made("deployments") == []
-    assert stage.traffic() == {live.deployment: 100}
+    assert stage.traffic() == {live.deployed.name: 100}
     stage.at_rest()
 
 
@@ -109,17 +111,17 @@ def test_an_older_version_that_comes_too_late_is_not_deployed(stage: Stage) -> N
 
 
 def test_the_same_data_and_settings_are_trained_once(stage: Stage) -> None:
-    """And the events of it all are told once each."""
+    """And the events of it all are sent once each."""
     first = stage.until(stage.upload())
-    assert first.phase is Phase.LIVE, first.reason
+    assert first.phase is Phase.LIVE, first.why
     again = stage.until(stage.upload())
     assert again.phase is Phase.UNCHANGED
-    assert again.reason.startswith("already trained")
-    assert first.model in again.reason
+    assert again.why.startswith("already trained")
+    assert first.attempt.model in again.why
     gate = stage.until(stage.upload(spec="gate: {min_score: 1}"))
     assert gate.phase is Phase.UNCHANGED, "what the gate demands is nothing to train"
-    assert stage.made("jobs") == [first.job]
-    assert stage.traffic() == {first.deployment: 100}
+    assert stage.made("jobs") == [first.attempt.job]
+    assert stage.traffic() == {first.deployed.name: 100}
     kinds = [kind for kind, _ in stage.events()]
     assert kinds == ["Training.Started", "Model.Registered", "Endpoint.Live", "Run.Unchanged", "Run.Unchanged"]
     ids = [each["id"] for each in stage.cloud_events()]
@@ -129,10 +131,10 @@ def test_the_same_data_and_settings_are_trained_once(stage: Stage) -> None:
     stage.tear_down()
     gone = stage.until(stage.upload())
     assert gone.phase is Phase.UNCHANGED
-    assert "droptune revive" in gone.reason
+    assert "droptune revive" in gone.why
     assert stage.standing() == {}
-    other = stage.until(stage.upload(spec="parameters: {num_train_epochs: 2}"), lambda run: run.job)
-    assert stage.made("jobs") == [first.job, other.job]
+    other = stage.until(stage.upload(spec="parameters: {num_train_epochs: 2}"), lambda run: run.attempt.job)
+    assert stage.made("jobs") == [first.attempt.job, other.attempt.job]
     run_commands.cancel(stage.app, other.id)
     stage.until(other)
     stage.at_rest()
@@ -145,22 +147,22 @@ def test_lines_train_one_after_the_other_where_there_is_one_place(stage: Stage) 
     stage.world.change(MAX_ACTIVE_JOBS=1)
     stage.pretend(job=HOUR)
     stages = [stage, *(replace(stage, folder=f"{stage.folder}-{name}") for name in "bcd")]
-    runs = [each.until(each.upload(), lambda run: run.held or run.phase is Phase.TRAINING) for each in stages]
+    runs = [each.until(each.upload(), lambda run: run.hold or run.phase is Phase.TRAINING) for each in stages]
     first, second, third, fourth = (each.run(run) for each, run in zip(stages, runs, strict=True))
     assert first.phase is Phase.TRAINING
-    assert [run.held for run in (second, third, fourth)] == ["slot"] * 3
-    assert "1 of MAX_ACTIVE_JOBS=1 are taken" in second.waiting
-    assert "1 run is before it" in third.waiting
-    assert "2 runs are before it" in fourth.waiting
+    assert [run.hold for run in (second, third, fourth)] == ["slot"] * 3
+    assert "1 of MAX_ACTIVE_JOBS=1 are taken" in waits_for(second)
+    assert "1 run is before it" in waits_for(third)
+    assert "2 runs are before it" in waits_for(fourth)
 
     run_commands.cancel(stage.app, second.id, by="ada")
-    assert stages[1].until(second).reason == "cancelled by ada"
+    assert stages[1].until(second).why == "cancelled by ada"
     assert stages[1].job_status(second) == ""
 
-    stage.world.control("POST", f"/_local/jobs/{first.job}", {"status": "Completed"})
+    stage.world.control("POST", f"/_local/jobs/{first.attempt.job}", {"status": "Completed"})
     third = stages[2].until(third, lambda run: run.phase is Phase.TRAINING)
     assert stages[3].run(fourth).phase is Phase.PREPARED
-    stage.world.control("POST", f"/_local/jobs/{third.job}", {"status": "Failed"})
+    stage.world.control("POST", f"/_local/jobs/{third.attempt.job}", {"status": "Failed"})
     fourth = stages[3].until(fourth, lambda run: run.phase is Phase.TRAINING)
     assert stages[2].until(third).phase is Phase.FAILED
     run_commands.cancel(stage.app, fourth.id)
@@ -171,8 +173,8 @@ def test_lines_train_one_after_the_other_where_there_is_one_place(stage: Stage) 
     assert json.loads(stage.app.cloud.blobs.read("state", "slots.json")[0])["holding"] == {}
 
 
-@pytest.mark.parametrize(("what", "kind"), [("train", "jobs"), ("deploy", "deployments")])
-def test_who_has_waited_longest_for_quota_gets_it_first(stage: Stage, what: str, kind: str) -> None:
+@pytest.mark.parametrize(("what", "kind"), [(Action.SUBMIT_JOB, "jobs"), (Action.DEPLOY_MODEL, "deployments")])
+def test_who_has_waited_longest_for_quota_gets_it_first(stage: Stage, what: Action, kind: str) -> None:
     """Nothing tells of it: here the newest run comes by first once there is some."""
     stage.pretend(job=HOUR)
     quota = stage.world.control("POST", "/_local/quota", {})[GPUS]
@@ -180,21 +182,22 @@ def test_who_has_waited_longest_for_quota_gets_it_first(stage: Stage, what: str,
     stages = [stage, *(replace(stage, folder=f"{stage.folder}-{name}") for name in "bc")]
 
     def begun(each: Stage) -> Run:
-        return each.upload() if what == "train" else each.version()
+        return each.upload() if what is Action.SUBMIT_JOB else each.version()
 
     waiting = []
     try:
         for each in stages[:2]:
-            waiting.append(each.until(begun(each), lambda run: run.held == "quota"))
+            waiting.append(each.until(begun(each), lambda run: run.hold == "quota"))
             stage.world.clock.jump(timedelta(minutes=2))
-        assert all("vCPUs" in run.waiting for run in waiting)
+        assert all("vCPUs" in waits_for(run) for run in waiting)
     finally:
         stage.world.control("POST", "/_local/quota", {GPUS: quota})
     newest = begun(stages[2])
     done = [
-        each.until(run, lambda run: what in done_by(run)) for each, run in zip(stages, [*waiting, newest], strict=True)
+        each.until(run, lambda run: what.done in done_by(run))
+        for each, run in zip(stages, [*waiting, newest], strict=True)
     ]
-    assert "queue_up" in done_by(done[2]), "it waited although there was quota"
+    assert Action.WAIT_FOR_QUOTA.done in done_by(done[2]), "it waited although there was quota"
     own = {run.id: number for number, run in enumerate(done)}
     ledger = stage.world.control("GET", "/_local/ledger")
     asked = [e["name"].rpartition("-")[0] for e in ledger if e.get("kind") == kind and e["method"] == "PUT"]
@@ -210,18 +213,18 @@ def test_who_has_its_line_gives_its_instances_to_nobody(stage: Stage) -> None:
     quota = stage.world.control("POST", "/_local/quota", {})[GPUS]
     stage.world.control("POST", "/_local/quota", {GPUS: 0})
     other = replace(stage, folder=f"{stage.folder}-b")
-    waits = other.until(other.version(), lambda run: run.held == "quota")
+    waits = other.until(other.version(), lambda run: run.hold == "quota")
     stage.world.control("POST", "/_local/quota", {GPUS: quota})
     stage.live()
     run = stage.version()
     newcomer = OBSERVE[Phase.REGISTERED](stage.app, run)
-    assert isinstance(newcomer, Rollout)
-    assert newcomer.before == waits.id
+    assert isinstance(newcomer, RolloutSeen)
+    assert newcomer.ahead == waits.id
     line, etag = stage.app.lines.load(stage.line_id) or (stage.line, "")
     stage.app.lines.save(replace(line, rollout=run.id), etag)
     begun = OBSERVE[Phase.REGISTERED](stage.app, run)
-    assert isinstance(begun, Rollout)
-    assert begun.before == ""
+    assert isinstance(begun, RolloutSeen)
+    assert begun.ahead == ""
     for each, one in ((stage, run), (other, waits)):
         assert each.until(one).phase is Phase.LIVE
 

@@ -4,6 +4,7 @@ Nothing here trains to the end; tests/test_whole_way.py does.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -19,17 +20,21 @@ from shared.api.run_commands import cancel
 from shared.app import App
 from shared.cloud import blobs
 from shared.intake.arrivals import look_into
+from shared.lifecycle.action import Action
 from shared.lifecycle.phase import Phase
 from shared.messages import park, step
 from shared.records import layout
-from shared.records.base import Wake
+from shared.records.base import Order, Wake
 from shared.records.layout import DATASETS
-from shared.records.line import Line
-from shared.records.run import Claim, Run
+from shared.records.line import Line, Standing
+from shared.records.run import Attempt, Claim, Deployed, Ending, Run, Source, Waiting
+from shared.run import slots
 from shared.run.loop import advance
 from tests.kit.azureml import MODEL
+from tests.kit.carried import EMPTY
+from tests.kit.clouds import forget
 from tests.kit.loop import driven, received
-from tests.kit.records import events_of, run_of
+from tests.kit.records import changed, events_of, line_of, run_of, serving, woken
 from tests.kit.rows import chats
 from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
@@ -59,26 +64,29 @@ def test_bad_rows_are_named_and_nothing_is_launched(quick: App, folder: str, clo
     run = received(quick, folder, chats(12) + b"oops\n" + b'{"messages": []}\n')
     ended = driven(quick, run, lambda r: r.phase.ended)
     assert ended.phase is Phase.REJECTED
-    assert "line 13" in ended.reason
-    assert ended.faults == 2
+    assert "line 13" in ended.why
+    assert ended.attempt.data
+    assert ended.attempt.data.rejected == ended.why
     report = json.loads(quick.cloud.blobs.read("prepared", f"{run.prepared}/report.json")[0])
+    assert sum(report["by_rule"].values()) == 2
     assert [(fault["line"], fault["rule"]) for fault in report["faults"]] == [(13, "not_json"), (14, "empty_messages")]
     assert quick.cloud.blobs.head("prepared", f"{run.prepared}/train.jsonl") is None
     assert jobs(cloud) == before
 
 
 @pytest.mark.parametrize(("name", "data"), [("train.jsonl", b"oops\n"), ("finetune.yaml", b"modle: Phi-4\n")])
-def test_a_rejected_dataset_is_told_once(quick: App, folder: str, cloud: Stack, name: str, data: bytes) -> None:
+def test_a_rejected_dataset_is_sent_once(quick: App, folder: str, cloud: Stack, name: str, data: bytes) -> None:
     quick.cloud.blobs.write(DATASETS, f"{folder}/{name}", data)
     look_into(quick, folder)
-    (run,) = [each for each in quick.runs.recent(100) if each.folder == folder]
-    ended = driven(quick, run, lambda r: r.phase.ended)
+    listed, _ = quick.runs.summaries(100)
+    (found,) = [each for each in listed if each.folder == folder]
+    ended = driven(quick, run_of(quick, found.id), lambda r: r.phase.ended)
     for _ in range(2):
         advance(quick, ended.id, None)
     assert [(event["type"], event["data"]["reason"]) for event in events_of(cloud, ended)] == [
-        ("Droptune.Dataset.Rejected", ended.reason)
+        ("Droptune.Dataset.Rejected", ended.why)
     ]
-    assert run_of(quick, ended.id).untold == ()
+    assert run_of(quick, ended.id).outbox == ()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +107,7 @@ def test_what_can_not_run_ends_as_failed_before_anything_is_launched(
     app, before = with_settings(quick, **settings), jobs(cloud)
     ended = driven(app, received(app, folder, spec=spec), lambda r: r.phase.ended)
     assert ended.phase is Phase.FAILED
-    assert told in ended.reason
+    assert told in ended.why
     assert jobs(cloud) == before
 
 
@@ -109,7 +117,7 @@ def test_a_compute_in_state_failed_ends_the_run(quick: App, folder: str, cloud: 
     quick.cloud.computes.create(settings.gpu_compute, settings.gpu_size, 1000, settings.identity)
     ended = driven(quick, received(quick, folder), lambda r: r.phase.ended)
     assert ended.phase is Phase.FAILED
-    assert "provisioning" in ended.reason
+    assert "provisioning" in ended.why
     assert jobs(cloud) == before
 
 
@@ -119,8 +127,8 @@ def test_a_cluster_that_is_missing_is_asked_for_and_not_made(quick: App, folder:
     cluster = app.settings.training.cpu_compute
     ended = driven(app, received(quick, folder), lambda r: r.phase.ended)
     assert ended.phase is Phase.FAILED
-    assert f"az ml compute create --type AmlCompute --name {cluster}" in ended.reason
-    assert "--max-instances 6 " in ended.reason
+    assert f"az ml compute create --type AmlCompute --name {cluster}" in ended.why
+    assert "--max-instances 6 " in ended.why
     assert quick.cloud.computes.get(cluster) is None
     assert jobs(cloud) == before
 
@@ -153,18 +161,19 @@ def test_a_cluster_has_to_have_the_identity_that_jobs_run_as(
     seen = driven(quick, received(quick, folder), lambda r: r.phase.ended or r.phase is Phase.TRAINING)
     if others:
         assert seen.phase is Phase.TRAINING
-        assert len([note for note in seen.notes if "2 identities" in note]) == 2
+        assert seen.attempt.plan
+        assert len([note for note in seen.attempt.plan.notes if "2 identities" in note]) == 2
         ended_by_hand(quick, seen)
     else:
         assert seen.phase is Phase.FAILED
-        assert f"az ml compute update --name {settings.cpu_compute}" in seen.reason
+        assert f"az ml compute update --name {settings.cpu_compute}" in seen.why
         assert jobs(cloud) == before
 
 
 def test_a_run_waits_for_quota_and_says_how_much(quick: App, folder: str, cloud: Stack) -> None:
     before = jobs(cloud)
     app = with_settings(quick, FINETUNE_NODES=1000)
-    waiting = driven(app, received(app, folder), lambda r: "vCPUs" in r.waiting)
+    waiting = driven(app, received(app, folder), lambda r: r.waiting and "vCPUs" in r.waiting.why)
     assert waiting.phase is Phase.PREPARED
     assert waiting.wake
     assert jobs(cloud) == before
@@ -172,19 +181,19 @@ def test_a_run_waits_for_quota_and_says_how_much(quick: App, folder: str, cloud:
     assert stored
     advance(app, waiting.id, None)
     assert app.runs.load(waiting.id) == stored, "a wake that finds nothing new writes nothing"
-    app.runs.save(replace(stored[0], held=""), stored[1])  # or all that come after it would give way to it
+    app.runs.save(replace(stored.record, waiting=None), stored.etag)  # or all that come after it would give way to it
     app.cloud.blobs.delete("state", f"active/{waiting.id}")
 
 
 def test_a_job_that_is_cancelled_ends_the_run_with_a_reason(quick: App, folder: str) -> None:
     training = driven(quick, received(quick, folder), lambda r: r.phase is Phase.TRAINING)
-    job = quick.cloud.jobs.get(training.job)
+    job = quick.cloud.jobs.get(training.attempt.job)
     assert job
     assert job.tags["droptune.run"] == training.id
-    quick.cloud.jobs.cancel(training.job)
+    quick.cloud.jobs.cancel(training.attempt.job)
     ended = driven(quick, training, lambda r: r.phase.ended, 60)
     assert ended.phase is Phase.FAILED
-    assert "Canceled" in ended.reason
+    assert "Canceled" in ended.why
     assert ended.id not in {run_id for run_id, _ in quick.runs.active()}
 
 
@@ -192,7 +201,7 @@ def test_a_job_that_is_too_old_is_cancelled(quick: App, folder: str) -> None:
     training = driven(quick, received(quick, folder), lambda r: r.phase is Phase.TRAINING)
     impatient = with_settings(quick, MAX_TRAINING_HOURS=0)
     ended = driven(impatient, training, lambda r: r.phase.ended, 60)
-    assert "MAX_TRAINING_HOURS" in ended.reason
+    assert "MAX_TRAINING_HOURS" in ended.why
 
 
 def test_a_deployment_that_fails_is_rolled_back_and_its_log_kept(quick: App, folder: str) -> None:
@@ -213,17 +222,17 @@ def test_a_deployment_that_fails_is_rolled_back_and_its_log_kept(quick: App, fol
         environment_variables={"GUNICORN_CMD_ARGS": "--no-such-option"},
     )
     quick.cloud.clients.ml.online_deployments.begin_create_or_update(broken)
-    quick.lines.create(Line(id=run.line, folder=folder, base_model=run.base_model, endpoint=folder, rollout=run.id))
-    quick.runs.save(replace(run, phase=Phase.DEPLOYING, endpoint=folder, deployment=name), loaded.etag)
+    line = Line(id=run.line, folder=folder, base_model=run.source.base_model, endpoint=folder, rollout=run.id)
+    quick.lines.create(line)
+    deployed = Deployed(endpoint=folder, name=name)
+    quick.runs.save(changed(run, phase=Phase.DEPLOYING, deployed=deployed), loaded.etag)
 
     ended = driven(quick, run, lambda r: r.phase.ended, 60)
     assert ended.phase is Phase.ROLLED_BACK
-    assert "the deployment failed" in ended.reason
+    assert "the deployment failed" in ended.why
     assert b"no-such-option" in quick.cloud.blobs.read("state", f"logs/{name}.txt")[0]
     eventually(lambda: endpoints.deployments(folder) == [])
-    line = quick.lines.load(run.line)
-    assert line
-    assert line.record.rollout == ""
+    assert line_of(quick, run).rollout == ""
 
 
 def test_a_stale_timer_does_nothing(quick: App, folder: str) -> None:
@@ -237,11 +246,11 @@ def test_a_run_that_somebody_works_on_is_left_to_them_until_the_claim_runs_out(q
     loaded = quick.runs.load(run.id)
     assert loaded
     now = quick.cloud.blobs.now()
-    claimed = replace(run, claim=Claim(action="prepare", until=now + timedelta(minutes=1)))
+    claimed = replace(run, claim=Claim(action=Action.PREPARE_DATA, until=now + timedelta(minutes=1)))
     etag = quick.runs.save(claimed, loaded.etag)
     advance(quick, run.id, None)
     assert run_of(quick, run.id) == claimed
-    quick.runs.save(replace(claimed, claim=Claim(action="prepare", until=now - timedelta(seconds=1))), etag)
+    quick.runs.save(replace(claimed, claim=Claim(action=Action.PREPARE_DATA, until=now - timedelta(seconds=1))), etag)
     advance(quick, run.id, None)
     assert run_of(quick, run.id).phase is Phase.PREPARED
 
@@ -261,8 +270,9 @@ def test_the_rest_of_an_upload_is_waited_for_and_taken(quick: App, folder: str) 
     assert waiting.wake == run.wake, "an event arms no second timer"
     app.cloud.blobs.write(DATASETS, f"{folder}/test.jsonl", chats(3))
     prepared = driven(app, run, lambda r: r.phase is not Phase.RECEIVED)
-    assert prepared.test
-    assert prepared.rows["test"] == 3
+    assert prepared.source.test
+    assert prepared.attempt.data
+    assert prepared.attempt.data.rows["test"] == 3
 
 
 def test_an_end_is_an_end(quick: App, folder: str) -> None:
@@ -282,14 +292,12 @@ def test_a_standstill_is_none_of_a_runs_time_whoever_ends_it_and_costs_nothing(
         now = app.cloud.blobs.now()
         before = Run(
             id=f"r{uuid4().hex[:15]}",
-            folder="none",
             line="none",
-            base_model="Phi-4",
-            uploaded=now,
+            order=Order(uploaded=now),
+            source=Source(folder="none", base_model="Phi-4"),
             since=now - timedelta(days=2),
             phase=Phase.CHECKING,
-            endpoint="none",
-            deployment="none",
+            attempt=Attempt(deployed=Deployed(endpoint="none", name="none")),
             wake=Wake(token="t", due=now - late),
         )
         app.runs.create(before)
@@ -318,7 +326,9 @@ def test_a_poisoned_message_is_kept_and_parks_its_run(quick: App, folder: str) -
     run = received(quick, folder)
     message = json.dumps({"run": run.id, "token": None}).encode()
     park(quick, "run-steps", "m1", message)
-    assert "poison/run-steps/m1" in run_of(quick, run.id).parked
+    parked = run_of(quick, run.id).parked
+    assert parked
+    assert "poison/run-steps/m1" in parked.why
     assert quick.cloud.blobs.read("state", "poison/run-steps/m1")[0] == message
     park(quick, "run-steps", "m2", b"no json")
     assert quick.cloud.blobs.read("state", "poison/run-steps/m2")[0] == b"no json"
@@ -335,7 +345,8 @@ def test_a_bug_is_counted_by_the_queue_and_holds_nothing_back(quick: App, folder
     eventually(lambda: (found := quick.cloud.endpoints.get(folder)) and found.state == "Succeeded")
     quick.cloud.endpoints.deploy(folder, "d-1", MODEL, "Standard_DS3_v2", 1)
     timer = Wake(token="due", due=quick.cloud.blobs.now())
-    quick.runs.save(replace(run, phase=Phase.CHECKING, endpoint=folder, deployment="d-1", wake=timer), loaded.etag)
+    deployed = Deployed(endpoint=folder, name="d-1")
+    quick.runs.save(changed(run, phase=Phase.CHECKING, deployed=deployed, wake=timer), loaded.etag)
     for _ in range(3):
         with pytest.raises(msgspec.DecodeError):
             advance(quick, run.id, "due")
@@ -352,11 +363,12 @@ def test_what_always_dies_in_the_middle_is_parked(quick: App, folder: str) -> No
     loaded = quick.runs.load(run.id)
     assert loaded
     past = quick.cloud.blobs.now() - timedelta(seconds=1)
-    quick.runs.save(replace(run, claim=Claim(action="prepare", until=past), crashes=5), loaded.etag)
+    quick.runs.save(replace(run, claim=Claim(action=Action.PREPARE_DATA, until=past), crashes=5), loaded.etag)
     advance(quick, run.id, None)
-    parked = run_of(quick, run.id)
-    assert "never came to an end" in parked.parked
-    assert parked.phase is Phase.RECEIVED
+    after = run_of(quick, run.id)
+    assert after.parked
+    assert after.parked.why == f"{Action.PREPARE_DATA.doing} was begun 6 times and never came to an end: see the log"
+    assert after.phase is Phase.RECEIVED
     advance(quick, run.id, None)
     assert run_of(quick, run.id).phase is Phase.PREPARED, "when it is tried again, it is tried afresh"
 
@@ -364,7 +376,7 @@ def test_what_always_dies_in_the_middle_is_parked(quick: App, folder: str) -> No
 def test_text_that_is_no_unicode_is_a_bad_row_like_any_other(quick: App, folder: str) -> None:
     ended = driven(quick, received(quick, folder, b'{"\\ud800": 1}\n'), lambda r: r.phase.ended)
     assert ended.phase is Phase.REJECTED
-    assert "ud800" in ended.reason
+    assert "ud800" in ended.why
 
 
 def test_a_timer_that_was_lost_does_not_stop_the_run(quick: App, folder: str) -> None:
@@ -375,3 +387,163 @@ def test_a_timer_that_was_lost_does_not_stop_the_run(quick: App, folder: str) ->
     quick.runs.save(replace(run, wake=Wake(token="lost", due=past)), loaded.etag)
     advance(quick, run.id, None)
     assert run_of(quick, run.id).phase is Phase.PREPARED
+
+
+# Crashes, races, and what Azure refuses ------------------------------------------------------------------------------
+
+
+def saved(app: App, run: Run, **changes: Any) -> Run:
+    """The run's record with these fields, as somebody left it."""
+    loaded = app.runs.load(run.id)
+    assert loaded
+    found = changed(loaded.record, **changes)
+    app.runs.save(found, loaded.etag)
+    return found
+
+
+def test_crashes_of_one_action_are_not_counted_for_another(quick: App, folder: str) -> None:
+    run = saved(quick, received(quick, folder), crashes=5)  # nobody holds a claim: the last action came to its end
+    advance(quick, run.id, None)
+    found = run_of(quick, run.id)
+    assert (found.phase, found.parked, found.crashes) == (Phase.PREPARED, None, 0)
+
+
+def test_an_action_that_succeeds_at_last_forgets_its_crashes(quick: App, folder: str) -> None:
+    past = quick.cloud.blobs.now() - timedelta(seconds=1)
+    run = saved(quick, received(quick, folder), claim=Claim(action=Action.PREPARE_DATA, until=past), crashes=3)
+    advance(quick, run.id, None)
+    found = run_of(quick, run.id)
+    assert (found.phase, found.crashes) == (Phase.PREPARED, 0)
+
+
+def test_what_an_action_did_and_azure_does_not_show_yet_is_waited_for_and_not_done_twice(
+    quick: App, folder: str, cloud: Stack
+) -> None:
+    quick = with_settings(quick, CREATE_CLUSTERS=True)
+    run = driven(quick, received(quick, folder), lambda r: r.phase is Phase.PREPARED)
+    unseen = {"method": "GET", "path": f"/computes/{quick.settings.training.gpu_compute}$", "status": 404}
+    cloud.control("POST", "/_local/faults", unseen | {"count": None})
+    cloud.control("DELETE", "/_local/ledger")
+    try:
+        advance(quick, run.id, None)
+    finally:
+        cloud.control("DELETE", "/_local/faults")
+    found = run_of(quick, run.id)
+    assert found.waiting
+    assert found.waiting.why == f"what it has just done to show: it {Action.MAKE_CLUSTERS.done}"
+    asked = [e for e in cloud.control("GET", "/_local/ledger") if e["method"] == "PUT" and e.get("kind") == "computes"]
+    assert len({e["name"] for e in asked}) == len(asked), "each once"
+    cancel(quick, run.id)
+    driven(quick, run, lambda r: r.phase.ended)
+
+
+def test_who_loses_a_race_looks_again_soon(quick: App, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = saved(quick, received(quick, folder), wake=None)
+    save = quick.runs.save
+
+    def slower(record: Run, etag: str, *, before: Run | None = None) -> str:
+        monkeypatch.undo()
+        saved(quick, run, crashes=1)  # somebody else was faster
+        return save(record, etag, before=before)
+
+    monkeypatch.setattr(quick.runs, "save", slower)
+    advance(quick, run.id, None)
+    found = run_of(quick, run.id)
+    assert found.wake
+    assert timedelta(0) < found.wake.due - quick.cloud.blobs.now() < timedelta(seconds=10)
+
+
+@pytest.fixture
+def deployed(quick: App, folder: str, cloud: Stack) -> Iterator[Run]:
+    """A run in CHECKING with a deployment that answers; its line has no record yet."""
+    run = received(quick, folder)
+    cloud.control("POST", "/_local/pretend", {"deployments": {"seconds": 0, "match": f"^{folder}/"}})
+    quick.cloud.endpoints.create(folder)
+    eventually(lambda: (found := quick.cloud.endpoints.get(folder)) and found.state == "Succeeded")
+    quick.cloud.endpoints.deploy(folder, "d-1", MODEL, "Standard_DS3_v2", 1)
+    yield saved(quick, run, phase=Phase.CHECKING, wake=None, deployed=Deployed(endpoint=folder, name="d-1"))
+    quick.cloud.blobs.delete("state", f"active/{run.id}")
+    quick.cloud.endpoints.delete(folder)
+    cloud.control("DELETE", "/_local/pretend")
+
+
+def test_what_an_action_does_not_find_ends_the_run_with_words(quick: App, deployed: Run) -> None:
+    """Its held-out rows are gone: no bug, and nothing to try again."""
+    advance(quick, deployed.id, None)
+    found = run_of(quick, deployed.id)
+    assert found.ending
+    assert found.ending.phase is Phase.ROLLED_BACK
+    assert found.why.startswith(f"{Action.SMOKE_TEST.doing}: ")
+
+
+def test_a_cancellation_that_comes_when_it_serves_already_ends_as_live(quick: App, deployed: Run) -> None:
+    line = Line(
+        id=deployed.line,
+        folder=deployed.source.folder,
+        base_model="Phi-4",
+        endpoint=deployed.deployed.endpoint,
+        state=Standing(),
+        serving=serving(deployed.id),
+        latest=serving(deployed.id),
+        rollout=deployed.id,
+    )
+    quick.lines.create(line)
+    saved(quick, deployed, ending=Ending(phase=Phase.CANCELLED, why="cancelled by ada"))
+    found = driven(quick, deployed, lambda r: r.phase.ended)
+    assert found.phase is Phase.LIVE
+    assert line_of(quick, line).serving == line.serving
+
+
+@pytest.mark.parametrize(
+    ("phase", "path"),
+    [
+        (Phase.TRAINING, "/jobs/"),
+        (Phase.REGISTERED, "/onlineEndpoints/"),
+        (Phase.DEPLOYING, "/deployments/"),
+        (Phase.CHECKING, "/onlineEndpoints/"),
+    ],
+)
+def test_a_look_that_azure_refuses_ends_nothing_that_has_cost_money(
+    quick: App, deployed: Run, cloud: Stack, phase: Phase, path: str
+) -> None:
+    quick.lines.create(
+        Line(
+            id=deployed.line,
+            folder=deployed.source.folder,
+            base_model="Phi-4",
+            endpoint=deployed.deployed.endpoint,
+            rollout=deployed.id if phase is not Phase.TRAINING else "",
+        )
+    )
+    saved(quick, deployed, phase=phase, job=naming.job_name(deployed.id, 1), model="m:1")
+    refused = {"method": "GET", "path": path, "status": 400, "body": {"error": {"code": "UserError", "message": "no"}}}
+    cloud.control("POST", "/_local/faults", refused | {"count": None})
+    try:
+        advance(quick, deployed.id, None)
+    finally:
+        cloud.control("DELETE", "/_local/faults")
+    found = run_of(quick, deployed.id)
+    assert (found.phase, found.ending) == (phase, None)
+    assert found.waiting
+    assert found.wake, "it is looked at again"
+
+
+def test_who_has_waited_longer_for_quota_is_woken_when_there_is_some(quick: App, folder: str, key: str) -> None:
+    """It may not know that it is its turn: nothing tells of quota."""
+    forget(quick)
+    first = saved_new(quick, key, waiting=Waiting(why="quota", hold="quota"))
+    slots.wait_for_quota(quick, first)
+    second = driven(quick, received(quick, folder), lambda r: r.hold == "quota")
+    assert second.waiting
+    assert first.id in second.waiting.why
+    assert woken(quick, first) == 1
+    cancel(quick, second.id)
+    driven(quick, second, lambda r: r.phase.ended)
+    forget(quick)
+
+
+def saved_new(app: App, key: str, **changes: Any) -> Run:
+    """Another run, in PREPARED."""
+    made = changed(EMPTY, id=f"r{key}", line=f"l{key}", phase=Phase.PREPARED, **changes)
+    assert app.runs.create(made)
+    return made

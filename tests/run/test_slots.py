@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,19 +12,23 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared.app import App
 from shared.errors import Transient
-from shared.lifecycle.phase import Phase
+from shared.lifecycle.action import Action
+from shared.lifecycle.phase import Hold, Phase
 from shared.lifecycle.slots import Limits, Place, Shortage, Slots, taken
 from shared.records import layout
+from shared.records.base import Order
 from shared.records.layout import STATE
-from shared.records.run import Claim, Run
+from shared.records.mark import Mark, mark_in
+from shared.records.run import Claim, Ending, Parked, Run, Source, Waiting
 from shared.records.store import TRIES
 from shared.run import slots
 from tests.kit.clouds import forget
 from tests.kit.jobs import submitted
-from tests.kit.records import run_of
+from tests.kit.records import changed, run_of
 from tests.kit.settings import with_settings
 
 
@@ -52,10 +55,29 @@ def etag(app: App) -> str | None:
 
 
 def recorded(app: App, run_id: str, phase: Phase, **changes: Any) -> None:
-    now = app.cloud.blobs.now()
-    run = Run(id=run_id, folder="f", line="l", base_model="m", uploaded=now, since=now, phase=phase)
-    app.runs.create(replace(run, **changes))
+    now, source = app.cloud.blobs.now(), Source(folder="f", base_model="m")
+    run = Run(id=run_id, line="l", order=Order(uploaded=now), source=source, since=now, phase=phase)
+    app.runs.create(changed(run, **changes))
     app.runs.retire(run_id)
+
+
+def a_bug(app: App) -> Parked:
+    """What parks a run."""
+    return Parked(at=app.cloud.blobs.now(), why="a bug")
+
+
+def waiting(hold: Hold) -> Waiting:
+    return Waiting(why="its turn", hold=hold)
+
+
+def marks(app: App) -> dict[str, Mark]:
+    """What a listing says of the open runs, as the sweep has it."""
+    return {found.key: mark for found in app.runs.open() if (mark := mark_in(found.metadata))}
+
+
+def turn(app: App) -> list[str]:
+    """Whose turn it is, once the sweep has come."""
+    return list(slots.stale(app, marks(app)).turn)
 
 
 def test_a_look_changes_nothing(two: App, names: list[str]) -> None:
@@ -63,23 +85,23 @@ def test_a_look_changes_nothing(two: App, names: list[str]) -> None:
     made = etag(two)
     assert made, "but for a record that was not there"
     assert slots.free(two, names[0]) == []
-    assert slots.stale(two) == []
+    assert turn(two) == []
     assert etag(two) == made
 
 
 def test_a_slot_is_taken_kept_and_passed_on(two: App, names: list[str]) -> None:
     a, b, c, d = names
-    assert slots.take(two, a) == slots.take(two, b) == Place(held=True)
+    assert slots.take(two, a) == slots.take(two, b) == Place(granted=True)
     assert slots.take(two, c).why == "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken"
     assert slots.take(two, d).why.endswith("1 run is before it")
     written = etag(two)
-    assert slots.take(two, a) == Place(held=True)
+    assert slots.take(two, a) == Place(granted=True)
     assert slots.look(two, d) == slots.take(two, d)
     assert etag(two) == written, "what changes nothing is not written"
     assert slots.free(two, a) == [c]
     assert slots.free(two, a) == [c], "a crash before c was woken must not strand it"
     assert slots.look(two, c) == Place(), "c is to take it"
-    assert slots.take(two, c) == Place(held=True)
+    assert slots.take(two, c) == Place(granted=True)
     assert slots.free(two, d) == []
     assert slots.free(two, b) == []
 
@@ -101,9 +123,9 @@ def test_the_last_slot_goes_to_one_of_two_hosts(two: App) -> None:
             told = list(pool.map(ask, range(len(runs))))
     finally:
         other.cloud.close()
-    assert [place.held for place in told].count(True) == 2
-    assert all(place.held or place.why for place in told)
-    assert all(slots.look(two, run).held or slots.look(two, run).why for run in runs), "none was lost"
+    assert [place.granted for place in told].count(True) == 2
+    assert all(place.granted or place.why for place in told)
+    assert all(slots.look(two, run).granted or slots.look(two, run).why for run in runs), "none was lost"
 
 
 def test_somebody_faster_is_met_by_trying_again_and_then_later(two: App, names: list[str]) -> None:
@@ -120,7 +142,7 @@ def test_somebody_faster_is_met_by_trying_again_and_then_later(two: App, names: 
         slots._changed(two, meddle)
     assert calls == TRIES
     assert caught.value.after == timedelta(seconds=2)
-    assert not slots.look(two, names[0]).held
+    assert not slots.look(two, names[0]).granted
 
 
 def test_what_ended_or_never_was_holds_no_slot(two: App, names: list[str]) -> None:
@@ -132,62 +154,107 @@ def test_what_ended_or_never_was_holds_no_slot(two: App, names: list[str]) -> No
     slots.take(two, gone)
     slots.take(two, dead)
     slots.take(two, waits)
-    assert slots.stale(two) == [waits]
-    assert slots.look(two, trains) == Place(held=True)
-    assert slots.stale(two) == [waits], "its wake-up may have been lost"
-    assert slots.take(two, waits) == Place(held=True)
+    assert turn(two) == [waits]
+    assert slots.look(two, trains) == Place(granted=True)
+    assert turn(two) == [waits], "its wake-up may have been lost"
+    assert slots.take(two, waits) == Place(granted=True)
     written = etag(two)
-    assert slots.stale(two) == []
+    assert turn(two) == []
     assert etag(two) == written
 
 
 def test_one_that_is_parked_blocks_nobody(two: App, names: list[str]) -> None:
     _, parked, waits, trains = names
-    recorded(two, parked, Phase.PREPARED, parked="a bug")
+    recorded(two, parked, Phase.PREPARED, parked=a_bug(two))
     recorded(two, waits, Phase.PREPARED)
     recorded(two, trains, Phase.TRAINING)
     slots.take(two, trains)
     slots.take(two, names[0])
     slots.take(two, parked)
     slots.take(two, waits)
-    assert slots.stale(two) == [waits]
+    assert turn(two) == [waits]
+
+
+@pytest.mark.parametrize("why", ["parked", "ending"])
+def test_one_at_the_head_that_does_not_come_lets_those_behind_it_go_on(two: App, names: list[str], why: str) -> None:
+    trains, head, second, third = names
+    full, room = with_settings(two, MAX_ACTIVE_JOBS=1), two
+    ending = Ending(phase=Phase.CANCELLED, why="cancelled by ann")
+    recorded(two, trains, Phase.TRAINING)
+    assert slots.take(full, trains).granted
+    for run in (head, second, third):
+        recorded(two, run, Phase.PREPARED, waiting=waiting("slot"))
+        slots.take(full, run)
+    put(two, head, **({"parked": a_bug(two)} if why == "parked" else {"ending": ending}))
+    assert turn(full) == [], "there is no slot, for whomever"
+    assert turn(room) == [second]
+    assert slots.take(room, second).granted
+    assert "1 run is before it" not in slots.look(room, third).why
+    assert slots.look(room, head) == Place(), "it asks once it goes on"
+    assert "1 run is before it" in slots.take(room, head).why, "and has lost its place"
+
+
+def test_who_waits_for_a_slot_is_told_with_whose_turn_it_is(two: App, names: list[str]) -> None:
+    one = with_settings(two, MAX_ACTIVE_JOBS=1)
+    assert slots.take(one, names[0]).granted
+    recorded(two, names[0], Phase.TRAINING)
+    for run in names[1:]:
+        recorded(two, run, Phase.PREPARED, waiting=waiting("slot"))
+        slots.take(one, run)
+    assert set(slots.stale(one, marks(two)).waiting) == set(names[1:])
+    assert set(slots.stale(two, marks(two)).waiting) == set(names[1:]), "whose turn it is waits until it has taken one"
+
+
+def test_who_is_listed_as_one_that_trains_is_not_read_again(two: App, names: list[str]) -> None:
+    turn(two)
+    with requests_of(two) as nobody:
+        turn(two)
+    for run in names[:2]:
+        recorded(two, run, Phase.TRAINING)
+        slots.take(two, run)
+    with requests_of(two) as listed:
+        assert turn(two) == []
+    assert listed.requests == nobody.requests
+    with requests_of(two) as unlisted:
+        assert list(slots.stale(two, {}).turn) == []
+    assert unlisted.requests == nobody.requests - 1 + 2, "no listing, and a record each"
 
 
 def test_runs_that_are_parked_give_their_slots_back_and_ask_again(two: App, names: list[str]) -> None:
     a, b, waits, other = names
     for run in (a, b):
-        recorded(two, run, Phase.PREPARED, parked="a bug")
-        assert slots.take(two, run).held
+        recorded(two, run, Phase.PREPARED, parked=a_bug(two))
+        assert slots.take(two, run).granted
     for run in (waits, other):
-        recorded(two, run, Phase.PREPARED, held="slot")
-        assert not slots.take(two, run).held
-    assert slots.stale(two) == [waits, other], "they have no jobs"
-    assert slots.take(two, waits).held
-    assert slots.take(two, other).held
+        recorded(two, run, Phase.PREPARED, waiting=waiting("slot"))
+        assert not slots.take(two, run).granted
+    assert turn(two) == [waits, other], "they have no jobs"
+    assert slots.take(two, waits).granted
+    assert slots.take(two, other).granted
     assert slots.look(two, a) == Place(), "it asks once it goes on"
-    assert not slots.take(two, a).held
+    assert not slots.take(two, a).granted
 
 
 def test_one_that_is_parked_keeps_its_slot_as_long_as_its_job_runs(two: App, names: list[str], cloud: Stack) -> None:
     cloud.control("POST", "/_local/pretend", {"jobs": {"seconds": 3600}})
     submits, trains, waits, _ = names
-    recorded(two, submits, Phase.PREPARED, parked="a bug")  # the job is there, and the record does not know of it
-    recorded(two, trains, Phase.TRAINING, parked="a bug")
+    recorded(two, submits, Phase.PREPARED, parked=a_bug(two))  # the job is there, and the record does not know of it
+    recorded(two, trains, Phase.TRAINING, parked=a_bug(two))
     jobs = [submitted(two, run) for run in (submits, trains)]
     try:
-        assert slots.take(two, submits).held
-        assert slots.take(two, trains).held
-        recorded(two, waits, Phase.PREPARED, held="slot")
-        assert not slots.take(two, waits).held
-        assert slots.stale(two) == []
+        assert slots.take(two, submits).granted
+        assert slots.take(two, trains).granted
+        recorded(two, waits, Phase.PREPARED, waiting=waiting("slot"))
+        assert not slots.take(two, waits).granted
+        assert turn(two) == []
         for job in jobs:
             cloud.control("POST", f"/_local/jobs/{job}", {"status": "Completed"})
         cloud.control("POST", "/_local/faults", {"method": "GET", "path": "/jobs/", "status": 403, "count": None})
-        assert slots.stale(two) == [], "its job can't be looked at"
+        assert turn(two) == [], "its job can't be looked at"
         cloud.control("DELETE", "/_local/faults")
-        assert slots.stale(two) == [waits]
-        assert not slots.look(two, submits).held
-        assert not slots.look(two, trains).held
+        assert turn(two) == [waits]
+        assert not slots.look(two, submits).granted
+        assert not slots.look(two, trains).granted
     finally:
         cloud.control("DELETE", "/_local/faults")
         for job in jobs:
@@ -197,47 +264,47 @@ def test_one_that_is_parked_keeps_its_slot_as_long_as_its_job_runs(two: App, nam
 
 def test_a_parked_run_that_trains_keeps_its_slot_where_no_job_is_to_be_seen(two: App, names: list[str]) -> None:
     """Azure may show none for a moment, and the run would not ask for another slot."""
-    recorded(two, names[0], Phase.TRAINING, parked="a bug")
+    recorded(two, names[0], Phase.TRAINING, parked=a_bug(two))
     slots.take(two, names[0])
-    assert slots.stale(two) == []
-    assert slots.look(two, names[0]).held
+    assert turn(two) == []
+    assert slots.look(two, names[0]).granted
 
 
 def test_quota_is_waited_for_in_line_by_phase_and_attempt_and_forgotten_with_it(two: App, names: list[str]) -> None:
     for name in names[:3]:
-        recorded(two, name, Phase.PREPARED, held="quota")
+        recorded(two, name, Phase.PREPARED, waiting=waiting("quota"))
         slots.wait_for_quota(two, run_of(two, name))
     slots.wait_for_quota(two, run_of(two, names[1]))  # again: it keeps its place
     first, second, third = (slots.shortage(two, run_of(two, name)) for name in names[:3])
     assert first == Shortage(queued=True)
-    assert second == third == Shortage(queued=True, before=names[0])
+    assert second == third == Shortage(queued=True, ahead=names[0])
     recorded(two, names[3], Phase.REGISTERED)
     assert slots.shortage(two, run_of(two, names[3])) == Shortage(), "that is another quota"
-    changed(two, names[0], held="pin")
-    assert slots.shortage(two, run_of(two, names[2])) == Shortage(queued=True, before=names[1])
-    slots.stale(two)
-    changed(two, names[0], held="quota")
-    assert slots.shortage(two, run_of(two, names[2])).before == names[0], "it may wait for something else meanwhile"
-    changed(two, names[0], held="quota", phase=Phase.REGISTERED)
-    changed(two, names[1], attempt=2)
+    put(two, names[0], waiting=waiting("pin"))
+    assert slots.shortage(two, run_of(two, names[2])) == Shortage(queued=True, ahead=names[1])
+    turn(two)
+    put(two, names[0], waiting=waiting("quota"))
+    assert slots.shortage(two, run_of(two, names[2])).ahead == names[0], "it may wait for something else meanwhile"
+    put(two, names[0], waiting=waiting("quota"), phase=Phase.REGISTERED)
+    put(two, names[1], number=2)
     assert not slots.shortage(two, run_of(two, names[0])).queued
     assert slots.shortage(two, run_of(two, names[2])) == Shortage(queued=True)
-    slots.stale(two)
+    turn(two)
     assert len(json.loads(two.cloud.blobs.read(STATE, layout.SLOTS)[0])["short"]) == 1
 
 
-def changed(app: App, run_id: str, **changes: Any) -> None:
+def put(app: App, run_id: str, **changes: Any) -> None:
     loaded = app.runs.load(run_id)
     assert loaded
-    app.runs.save(replace(loaded.record, **changes), loaded.etag)
+    app.runs.save(changed(loaded.record, **changes), loaded.etag)
 
 
 def test_a_record_that_somebody_broke_keeps_its_slot(two: App, names: list[str]) -> None:
     two.cloud.blobs.write(STATE, f"runs/{names[0]}.json", b"{}")
     slots.take(two, names[0])
     try:
-        assert slots.stale(two) == []
-        assert slots.look(two, names[0]).held
+        assert turn(two) == []
+        assert slots.look(two, names[0]).granted
     finally:
         two.cloud.blobs.delete(STATE, f"runs/{names[0]}.json")
 
@@ -246,16 +313,16 @@ def test_a_record_that_is_lost_is_made_of_the_runs_that_work(two: App, names: li
     trains, submits, waits, new = names
     broken, now = f"r{uuid4().hex[:15]}", two.cloud.blobs.now()
     recorded(two, trains, Phase.TRAINING)
-    recorded(two, submits, Phase.PREPARED, claim=Claim(action="train", until=now))
-    recorded(two, waits, Phase.PREPARED, held="slot")
-    recorded(two, f"r{uuid4().hex[:15]}", Phase.PREPARED, claim=Claim(action="pin", until=now))
+    recorded(two, submits, Phase.PREPARED, claim=Claim(action=Action.SUBMIT_JOB, until=now))
+    recorded(two, waits, Phase.PREPARED, waiting=waiting("slot"))
+    recorded(two, f"r{uuid4().hex[:15]}", Phase.PREPARED, claim=Claim(action=Action.RESOLVE_PLAN, until=now))
     recorded(two, f"r{uuid4().hex[:15]}", Phase.REGISTERED)
     for blob in (f"runs/{broken}.json", f"active/{broken}"):
         two.cloud.blobs.write(STATE, blob, b"{")
     assert slots.take(two, new).why == "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken, 1 run is before it"
     lost(two)
-    assert slots.look(two, submits) == slots.look(two, trains) == Place(held=True)
-    assert slots.stale(two) == []
+    assert slots.look(two, submits) == slots.look(two, trains) == Place(granted=True)
+    assert turn(two) == []
     assert slots.free(two, trains) == [waits]
     two.cloud.blobs.delete(STATE, f"runs/{broken}.json")
 
@@ -276,7 +343,7 @@ def test_one_whose_job_runs_gets_a_slot_whatever_the_limits_say(two: App, names:
     for run in (a, b, c):
         slots.take(two, run)
     slots.hold(two, c, two.cloud.blobs.now())
-    assert slots.look(two, c) == Place(held=True)
+    assert slots.look(two, c) == Place(granted=True)
     assert slots.take(two, d).why == "a free slot: 3 of MAX_ACTIVE_JOBS=2 are taken"
     written = etag(two)
     slots.hold(two, c, two.cloud.blobs.now())
@@ -290,14 +357,36 @@ def test_raised_limits_let_more_in_with_the_next_sweep(two: App, names: list[str
         recorded(two, run, Phase.PREPARED)
         slots.take(two, run)
     more = with_settings(two, MAX_ACTIVE_JOBS=3)
-    assert slots.stale(two) == []
-    assert slots.stale(more) == [names[2]]
+    assert turn(two) == []
+    assert turn(more) == [names[2]]
+
+
+@pytest.mark.parametrize("ends", ["by itself", "by the sweep"])
+def test_a_start_counts_for_the_day_whatever_became_of_the_run(two: App, names: list[str], ends: str) -> None:
+    one = with_settings(two, MAX_JOBS_PER_DAY=2)
+    first, second, third, fourth = names
+    for run in (first, second):
+        assert slots.take(one, run).granted
+        assert slots.take(one, run).granted, "that is the same start"
+    if ends == "by itself":
+        for run in (first, second):
+            slots.free(one, run)
+    else:
+        turn(one)  # they have no records
+    assert slots.look(one, first) == slots.look(one, second) == Place()
+    recorded(two, third, Phase.PREPARED, waiting=waiting("slot"))
+    told = slots.take(one, third)
+    assert not told.granted
+    assert "2 of MAX_JOBS_PER_DAY=2 jobs were started in the last 24 h" in told.why
+    assert turn(one) == [], "both slots are free, and the day is full"
+    assert slots.take(with_settings(two, MAX_JOBS_PER_DAY=3), third).granted
+    assert "3 of MAX_JOBS_PER_DAY=3 jobs" in slots.take(with_settings(two, MAX_JOBS_PER_DAY=3), fourth).why
 
 
 def test_those_whom_the_day_holds_up_learn_that_their_turn_is_nearer(two: App, names: list[str]) -> None:
     one = with_settings(two, MAX_JOBS_PER_DAY=1)
     a, b, c, _ = names
-    assert slots.take(one, a).held
+    assert slots.take(one, a).granted
     told = slots.take(one, b)
     assert "MAX_JOBS_PER_DAY=1" in told.why
     assert told.room_in
@@ -312,5 +401,17 @@ def test_the_sweep_too_tells_those_whom_the_day_holds_up(two: App, names: list[s
     recorded(two, names[1], Phase.PREPARED)
     slots.take(one, names[0])
     assert slots.take(one, names[1]).room_in is None
-    assert slots.stale(one) == [names[1]], "names[0] does not exist, so that the other one has to set its alarm"
-    assert slots.stale(one) == [], "once is enough"
+    assert turn(one) == [names[1]], "names[0] does not exist, so that the other one has to set its alarm"
+    assert turn(one) == [], "once is enough"
+
+
+@pytest.mark.parametrize("why", ["parked", "ending"])
+def test_who_waits_for_quota_and_will_not_take_it_lets_those_behind_it_go_on(
+    two: App, names: list[str], why: str
+) -> None:
+    for name in names[:2]:
+        recorded(two, name, Phase.PREPARED, waiting=waiting("quota"))
+        slots.wait_for_quota(two, run_of(two, name))
+    assert slots.shortage(two, run_of(two, names[1])).ahead == names[0]
+    put(two, names[0], **{why: a_bug(two) if why == "parked" else Ending(phase=Phase.CANCELLED, why="ada")})
+    assert slots.shortage(two, run_of(two, names[1])) == Shortage(queued=True)

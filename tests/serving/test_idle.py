@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, money_saved, verdict
+from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, money_saved, verdict
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
 POLICY = Policy(
     window=DAY,
     grace=timedelta(hours=12),
@@ -18,6 +21,8 @@ POLICY = Policy(
     whole_endpoint=False,
 )
 SILENT = Usage(since=NOW - 3 * DAY, requests=0, control=10)
+GOING = replace(SILENT, noticed=NOW - timedelta(hours=13))
+"""An endpoint of which nothing speaks against its deletion."""
 
 times = st.none() | st.timedeltas(min_value=timedelta(0), max_value=60 * DAY).map(lambda ago: NOW - ago)
 usages = st.builds(
@@ -48,6 +53,63 @@ def test_an_empty_endpoint_stays_for_the_shell_time_and_then_goes() -> None:
     judged = verdict(Usage(since=None, emptied=NOW - 30 * DAY), POLICY, NOW)
     assert isinstance(judged, Delete)
     assert judged.endpoint
+
+
+def test_what_is_old_silent_and_was_noticed_long_ago_goes() -> None:
+    assert verdict(GOING, POLICY, NOW) == Delete("no request since the notice of 2026-10-31 23:00 UTC", endpoint=False)
+
+
+@pytest.mark.parametrize(
+    ("usage", "policy", "stays"),
+    [
+        ({"kept_by_tag": True}, {}, Keep("it is marked to be kept")),
+        ({"rolling_out": True}, {}, Keep("a rollout is under way")),
+        ({"emptied": NOW - 2 * DAY}, {}, Keep("it is empty, and costs nothing")),
+        ({"since": None}, {}, Keep("it serves nothing")),
+        ({"since": NOW - timedelta(hours=7)}, {}, Keep("it is too young to be judged")),
+        ({}, {"window": 4 * DAY}, Keep("it is too young to be judged")),
+        ({}, {"minimum_age": 4 * DAY}, Keep("it is too young to be judged")),
+        ({"requests": None, "control": None}, {}, Keep("its metrics can't be read")),
+        ({"requests": None}, {}, Keep("its metrics can't be read")),
+        ({"control": None}, {}, Keep("its metrics can't be read")),
+        ({"control": 0}, {}, Keep("its metrics have no points at all, so that silence proves nothing")),
+        ({"requests": 1}, {}, Keep("it is in use")),
+        ({"requests": 0.5}, {}, Keep("it is in use")),
+        ({"noticed": None}, {}, Notice("no request in 24 h")),
+        ({"noticed": NOW - timedelta(hours=12) + SECOND}, {}, Pending(NOW + SECOND)),
+        ({}, {"grace": timedelta(hours=13) + SECOND}, Pending(NOW + SECOND)),
+    ],
+)
+def test_each_thing_that_speaks_against_it_is_enough(
+    usage: dict[str, Any], policy: dict[str, Any], stays: Verdict
+) -> None:
+    """Nothing else does."""
+    assert verdict(replace(GOING, **usage), replace(POLICY, **policy), NOW) == stays
+
+
+@pytest.mark.parametrize(("window", "minimum_age"), [(DAY, 6 * DAY), (6 * DAY, DAY), (6 * DAY, 6 * DAY)])
+def test_it_is_judged_from_the_moment_that_it_is_as_old_as_window_and_minimum_age(
+    window: timedelta, minimum_age: timedelta
+) -> None:
+    policy = replace(POLICY, window=window, minimum_age=minimum_age)
+    assert isinstance(verdict(replace(GOING, since=NOW - 6 * DAY), policy, NOW), Delete)
+    young = replace(GOING, since=NOW - 6 * DAY + SECOND)
+    assert verdict(young, policy, NOW) == Keep("it is too young to be judged")
+    assert isinstance(verdict(young, policy, NOW + SECOND), Delete)
+
+
+def test_it_goes_from_the_moment_that_its_grace_is_over() -> None:
+    noticed = replace(GOING, noticed=NOW - POLICY.grace)
+    assert isinstance(verdict(noticed, POLICY, NOW), Delete)
+    assert verdict(noticed, POLICY, NOW - SECOND) == Pending(NOW)
+
+
+def test_an_empty_one_goes_from_the_moment_that_its_time_is_over_unless_it_is_kept_or_about_to_be_filled() -> None:
+    empty = Usage(since=None, emptied=NOW - POLICY.shell)
+    assert verdict(empty, POLICY, NOW) == Delete("the endpoint has been empty for too long", endpoint=True)
+    assert verdict(empty, POLICY, NOW - SECOND) == Keep("it is empty, and costs nothing")
+    assert verdict(replace(empty, kept_by_tag=True), POLICY, NOW) == Keep("it is marked to be kept")
+    assert verdict(replace(empty, rolling_out=True), POLICY, NOW) == Keep("a rollout is under way")
 
 
 @given(usages)

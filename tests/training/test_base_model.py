@@ -138,3 +138,37 @@ def test_pythons_literals_are_read(value: object) -> None:
 @given(st.text())
 def test_any_text_is_read_or_not(text: str) -> None:
     literal(text)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        pytest.param("{[1]: 2}", id="a list as a key"),
+        pytest.param("-" * 60_000 + "1", id="more than the parser's stack"),
+        pytest.param("1" + "+1" * 30_000, id="deeper than a tree may be"),
+        pytest.param("[" * 30_000 + "]" * 30_000, id="JSON deeper than it may be"),
+    ],
+)
+def test_a_tag_that_is_made_to_break_its_reader_is_one_that_can_not_be_read(tag: str) -> None:
+    assert literal(tag) is None
+    assert model(finetune_compute_allow_list=tag).allowed_sizes("finetune").denied == DENIED
+
+
+@pytest.mark.parametrize(
+    ("name", "takes"),
+    [
+        ("gpt-oss-20b", True),
+        ("GPT-OSS-120B", True),
+        ("Meta-Llama-3.1-8B-Instruct", True),
+        ("Meta-Llama-3-8B-Instruct", False),
+        ("Phi-4-mini-instruct", True),
+        ("Phi-4", False),
+        ("Qwen2.5-7B", True),
+        ("Mistral-Nemo-2407", True),
+        ("MISTRAL-LARGE", True),
+        ("Cohere-command-r-plus", True),
+        ("gpt2", False),
+    ],
+)
+def test_which_families_have_a_form_for_tool_turns(name: str, takes: bool) -> None:
+    assert BaseModel(name=name, version="1", id="m").takes_tools is takes

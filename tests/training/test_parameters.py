@@ -150,3 +150,19 @@ def test_whatever_comes_out_is_what_the_component_takes(wanted: ComponentInput, 
     assert not wanted.enum or found in wanted.enum
     assert wanted.min is None or float(found) >= wanted.min
     assert coerce(wanted, found) == found
+
+
+@pytest.mark.parametrize(("value", "fine"), [(1, True), (3, True), (0, False), (4, False), (3.5, False)])
+def test_the_least_and_the_most_are_allowed_themselves(value: float, fine: bool) -> None:
+    wanted = ComponentInput(name="num_train_epochs", type="integer", min=1, max=3)
+    if fine:
+        assert coerce(wanted, value) == value
+    else:
+        with pytest.raises(ValueError, match=r"allowed|whole"):
+            coerce(wanted, value)
+
+
+@pytest.mark.parametrize("given", ["cosine", "COSINE", " Cosine "])
+def test_a_choice_is_taken_as_the_component_spells_it(given: str) -> None:
+    wanted = ComponentInput(name="lr_scheduler_type", type="string", enum=("linear", "Cosine"))
+    assert coerce(wanted, given) == "Cosine"

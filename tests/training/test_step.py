@@ -32,7 +32,7 @@ OUTPUTS = {name: f"{BELOW}/{name}" for name in (*PARTS, *PAGES)}
 
 
 def made(*, source: str = "azureml://datastores/datasets/paths/faq", compute: str = "cpu-cluster") -> Step:
-    return step(code=f"{BELOW}/c.zip", plan=f"{BELOW}/plan.json", source=source, outputs=OUTPUTS, compute=compute)
+    return step(code=f"{BELOW}/c.zip", task=f"{BELOW}/task.json", source=source, outputs=OUTPUTS, compute=compute)
 
 
 def test_what_the_command_names_is_given_and_what_is_given_is_named() -> None:

@@ -9,27 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shared.app import App
+from shared.lifecycle.action import Action
 from shared.records.run import Run
 from shared.run.actions import data, gate, rollout, train
 
-ACTIONS: dict[str, Callable[[App, Run], Run]] = {
-    "prepare": data.prepare,
-    "pin": train.pin,
-    "make_computes": train.make_computes,
-    "lead": train.lead,
-    "admit": train.admit,
-    "queue_up": train.queue_up,
-    "train": train.train,
-    "cancel_job": train.cancel_job,
-    "take_report": data.take_report,
-    "register": train.register,
-    "make_endpoint": rollout.make_endpoint,
-    "clear": rollout.clear,
-    "make_room": rollout.make_room,
-    "deploy": rollout.deploy,
-    "check": rollout.check,
-    "compare": gate.compare,
-    "ask": rollout.ask,
-    "give_traffic": rollout.give_traffic,
-    "serve": rollout.serve,
+ACTIONS: dict[Action, Callable[[App, Run], Run]] = {
+    Action.PREPARE_DATA: data.prepare_data,
+    Action.RESOLVE_PLAN: train.resolve_plan,
+    Action.MAKE_CLUSTERS: train.make_clusters,
+    Action.BECOME_NEWEST: train.become_newest,
+    Action.TAKE_SLOT: train.take_slot,
+    Action.WAIT_FOR_QUOTA: train.wait_for_quota,
+    Action.SUBMIT_JOB: train.submit_job,
+    Action.CANCEL_JOB: train.cancel_job,
+    Action.TAKE_REPORT: data.take_report,
+    Action.REGISTER_MODEL: train.register_model,
+    Action.MAKE_ENDPOINT: rollout.make_endpoint,
+    Action.END_GRACE: rollout.end_grace,
+    Action.MAKE_ROOM: rollout.make_room,
+    Action.DEPLOY_MODEL: rollout.deploy_model,
+    Action.SMOKE_TEST: rollout.smoke_test,
+    Action.COMPARE_ANSWERS: gate.compare_answers,
+    Action.ASK_APPROVAL: rollout.ask_approval,
+    Action.GIVE_TRAFFIC: rollout.give_traffic,
+    Action.START_SERVING: rollout.start_serving,
 }

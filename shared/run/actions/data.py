@@ -18,7 +18,7 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.intake.folder import datasets_of, read_folder, taken
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED
-from shared.records.run import File, Run
+from shared.records.run import Data, Run
 
 if TYPE_CHECKING:
     from shared.dataset.reading.files import Source, Table
@@ -33,7 +33,6 @@ class _Told:
     """What a run's record keeps of a report."""
 
     rejected: str
-    by_rule: dict[str, int]
     splits: dict[str, int]
     digest: str
 
@@ -42,7 +41,7 @@ class _Rejected(Exception):
     """Takes back what was written of a dataset that may not be trained on."""
 
 
-def prepare(app: App, run: Run) -> Run:
+def prepare_data(app: App, run: Run) -> Run:
     """Checks the dataset and copies it, split, to where the job reads it. The report comes last: it says all is there.
 
     What is above INLINE_LIMIT_MB is left to the job's first step, untouched.
@@ -53,13 +52,13 @@ def prepare(app: App, run: Run) -> Run:
     from shared.dataset.report_page import page
     from shared.dataset.split import PARTS
 
-    dataset = datasets_of(read_folder(app, run.folder)).get(run.id)
+    dataset = datasets_of(read_folder(app, run.source.folder)).get(run.id)
     if dataset is None:
         raise Transient("the folder has just changed", after=timedelta(seconds=1))
-    run = replace(run, **taken(run.folder, dataset))
+    run = replace(run, source=replace(run.source, **taken(run.source.folder, dataset)))
     run, files = _inputs(app, run)
     if sum(file.size for file in files.values()) > app.settings.data.inline_limit_mb * MIB:
-        return replace(run, in_job=True)
+        return run.in_attempt(in_job=True)
     blobs = app.cloud.blobs
     try:
         with ExitStack() as stack:
@@ -69,7 +68,7 @@ def prepare(app: App, run: Run) -> Run:
             report = prepare(
                 files=files,
                 sinks=sinks,
-                policy=run.policy,
+                policy=run.source.policy,
                 facts=facts_of(app, run),
                 told=app.settings.data.max_rows_shown,
             )
@@ -86,20 +85,21 @@ def prepare(app: App, run: Run) -> Run:
 
 def _inputs(app: App, run: Run) -> tuple[Run, dict[Part, Source | Table]]:
     """What the run reads, by part; and the run, which remembers the commit that its hub's revision is at."""
-    if run.hub:
+    if hub := run.source.pinned_hub:
         from shared.dataset.reading.hub import tables
 
-        commit, found = tables(replace(run.hub, revision=run.hub_commit or run.hub.revision))
-        return replace(run, hub_commit=commit), dict(found)
-    parts: dict[Part, File | None] = {"train": run.train, "validation": run.validation, "test": run.test}
+        commit, found = tables(hub)
+        return replace(run, source=replace(run.source, hub_commit=commit)), dict(found)
     source = app.cloud.blobs.source
-    return run, {part: source(DATASETS, file.name, file.etag, file.size) for part, file in parts.items() if file}
+    return run, {part: source(DATASETS, file.name, file.etag, file.size) for part, file in run.source.parts.items()}
 
 
 def facts_of(app: App, run: Run) -> Facts:
-    """What the rules ask of the base model; nothing is known of one that `pin` will refuse."""
+    """What the rules ask of the base model; nothing is known of one that can't be trained."""
     try:
-        model = app.cloud.registry.model(run.base_model, run.pinned.model_version if run.pinned else None)
+        model = app.cloud.registry.model(
+            run.source.base_model, run.attempt.plan.model_version if run.attempt.plan else None
+        )
     except Permanent:
         return Facts()
     return Facts(context=model.context, tools=model.takes_tools)
@@ -107,18 +107,13 @@ def facts_of(app: App, run: Run) -> Facts:
 
 def _reported(run: Run, report: Report | _Told) -> Run:
     """The run with what its record keeps of a report."""
-    return replace(
-        run,
-        faults=sum(report.by_rule.values()) if report.rejected else 0,
-        rows=dict(report.splits),
-        fingerprint=_fingerprint(run, report.digest),
-        reason=report.rejected,
-    )
+    data = Data(fingerprint=_fingerprint(run, report.digest), rows=dict(report.splits), rejected=report.rejected)
+    return run.in_attempt(data=data)
 
 
 def _fingerprint(run: Run, digest: str) -> str:
     """Equal for runs that train the same model on the same rows in the same way."""
-    content = [digest, run.base_model, sorted(run.parameters.items())]
+    content = [digest, run.source.base_model, sorted(run.source.parameters.items())]
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:32]
 
 

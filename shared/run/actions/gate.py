@@ -1,4 +1,4 @@
-"""The action `compare`: held-out rows are asked of a new version and of the one that serves, and the answers scored.
+"""Compares answers: held-out rows are asked of a new version and of the one that serves, and the answers scored.
 
 Both are asked greedily, a row at a time, so that the one that serves has its instances for its callers. The answers are
 kept beside the run's data: people read there why a version passed or not, and a redo asks only what was not answered
@@ -84,11 +84,11 @@ class _Unanswered(Exception):
     """What was asked can't answer, or has not for SILENCE."""
 
 
-def compare(app: App, run: Run) -> Run:
+def compare_answers(app: App, run: Run) -> Run:
     """The run with its `scores`. Raises Transient when there is more to ask, or nobody answers for now."""
-    gate, notes = run.promotion.gate, list[str]()
+    gate, notes = run.source.promotion.gate, list[str]()
     if not gate.rows and not gate.metrics:
-        return replace(run, scores=verdict(gate, new=0, rows=0, compared=None, metrics={}))
+        return run.in_deployed(scores=verdict(gate, new=0, rows=0, compared=None, metrics={}))
     sheet = _Sheet(app, run, _rows(app, run) if gate.rows else [])
     try:
         metrics = _metrics(app, run, sheet) if gate.metrics else {}
@@ -107,11 +107,11 @@ def compare(app: App, run: Run) -> Run:
         notes.append(f"answers: {PREPARED}/{layout.answers(run.prepared)}")
     elif gate.rows:
         notes.append("no held-out row is of text alone, so that none can be asked")
-    if gate.rows and run.promotion.strategy == "replace":
+    if gate.rows and run.source.promotion.strategy == "replace":
         notes.append("strategy replace leaves nothing to compare with")
     scores = replace(scores, why="; ".join((scores.why, *notes)))
     log.info("run %s %s the gate: %s", run.id, "passed" if scores.passed else "failed", scores.why)
-    return replace(run, scores=scores)
+    return run.in_deployed(scores=scores)
 
 
 def held_out(app: App, run: Run) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -138,7 +138,7 @@ def _rows(app: App, run: Run) -> list[_Row]:
             found.append(_Row(line=line, question=conversation_of(row), expected=expected_of(row)))
         except ValueError:
             continue
-        if len(found) == run.promotion.gate.rows:
+        if len(found) == run.source.promotion.gate.rows:
             break
     return found
 
@@ -146,7 +146,7 @@ def _rows(app: App, run: Run) -> list[_Row]:
 def _metrics(app: App, run: Run, sheet: _Sheet) -> dict[str, float]:
     """The last values of the job's metrics. Raises Transient, and _Unanswered once that lasts."""
     try:
-        found = app.cloud.metrics.job_metrics(run.job)
+        found = app.cloud.metrics.job_metrics(run.attempt.job)
     except NotFound:
         return {}
     except Transient as error:
@@ -188,7 +188,7 @@ class _Sheet:
         self._ends = time.monotonic() + ASKING
         self._saved = time.monotonic()
         self._changed = False
-        self._file = _File(score=run.promotion.gate.score, new=run.deployment, live=self._live(), rows=[])
+        self._file = _File(score=run.source.promotion.gate.score, new=run.deployed.name, live=self._live(), rows=[])
         before = self._read()
         known = {row.line: row for row in before.rows} if before else {}
         self.noted: dict[int, _Noted] = {}
@@ -203,8 +203,8 @@ class _Sheet:
     def _live(self) -> str:
         """The deployment to compare with."""
         loaded = self._app.lines.load(self._run.line) if self._rows else None
-        serving = loaded.record.serving if loaded and self._run.promotion.strategy != "replace" else None
-        return serving.deployment if serving and serving.deployment != self._run.deployment else ""
+        serving = loaded.record.serving if loaded and self._run.source.promotion.strategy != "replace" else None
+        return serving.deployment if serving and serving.deployment != self._run.deployed.name else ""
 
     def _read(self) -> _File | None:
         try:
@@ -225,7 +225,7 @@ class _Sheet:
             try:
                 row, answer = next(answers)
             except NotFound as error:
-                if self._app.cloud.endpoints.deployment(self._run.endpoint, deployment) is None:
+                if self._app.cloud.endpoints.deployment(self._run.deployed.endpoint, deployment) is None:
                     raise _Unanswered(f"{who} is gone: {error}") from error
                 raise self.patience(error, f"{who} did not answer") from error
             except Transient as error:
@@ -267,14 +267,14 @@ class _Sheet:
         while left:
             payloads = [scoring_payload(row.question, greedy=True) for row in left]
             try:
-                for response in self._app.cloud.endpoints.score_each(self._run.endpoint, payloads, deployment):
+                for response in self._app.cloud.endpoints.score_each(self._run.deployed.endpoint, payloads, deployment):
                     yield left[0], self._scored(left[0], answer_of(response))
                     left.popleft()
             except (Permanent, ValueError) as error:
                 yield left.popleft(), _Answer(error=_cut(str(error)))
 
     def _scored(self, row: _Row, answer: str) -> _Answer:
-        kind = self._run.promotion.gate.score
+        kind = self._run.source.promotion.gate.score
         return _Answer(answer=_cut(answer), score=score(kind, answer, row.expected))
 
 

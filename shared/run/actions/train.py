@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from shared import naming
 from shared.app import App, wake
-from shared.dataset.split import PARTS, Part
+from shared.dataset.split import PARTS
 from shared.line.access import line_of, save_line
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED, in_datastore
-from shared.records.line import Heading
-from shared.records.run import File, Pinned, Run
+from shared.records.line import Newest
+from shared.records.run import Plan, Run
 from shared.records.store import readable
 from shared.records.tags import tags_of
 from shared.run import slots
@@ -26,34 +26,34 @@ from shared.training.step import Step, code, step
 log = logging.getLogger("droptune.run.actions.train")
 
 
-def pin(app: App, run: Run) -> Run:
+def resolve_plan(app: App, run: Run) -> Run:
     """Resolves model, component, parameters and GPUs, and refuses what can't run: all before anything is spent."""
     settings, now = app.settings.training, app.cloud.blobs.now()
-    model = app.cloud.registry.model(run.base_model)
+    model = app.cloud.registry.model(run.source.base_model)
     model.check_retirement(now)
     clusters = [app.cloud.computes.get(name) for name in (settings.cpu_compute, settings.gpu_compute)]
     size = clusters[1].size if clusters[1] else settings.gpu_size
     model.check_size(size, "finetune")
     model.check_size(app.settings.serving.size, "inference")
     component = app.cloud.registry.component(settings.component)
-    parameters, notes = resolve(model.defaults(), run.parameters, component.inputs)
+    parameters, notes = resolve(model.defaults(), run.source.parameters, component.inputs)
     gpus = gpus_per_node(size, app.cloud.computes.sizes())
-    pinned = Pinned(
+    several = (several_identities(cluster, Site.of(app.settings)) for cluster in clusters if cluster)
+    plan = Plan(
         model_id=model.id,
         model_version=model.version,
         component_id=component.id,
         component_version=component.version,
         parameters=parameters,
         gpus=gpus,
+        notes=(*model.notes(now), *notes, *filter(None, several)),
     )
-    several = (several_identities(cluster, Site.of(app.settings)) for cluster in clusters if cluster)
-    notes = (*model.notes(now), *notes, *filter(None, several))
-    for note in notes:
+    for note in plan.notes:
         log.warning("run %s: %s", run.id, note)
-    return replace(run, pinned=pinned, notes=notes)
+    return run.in_attempt(plan=plan)
 
 
-def make_computes(app: App, run: Run) -> Run:
+def make_clusters(app: App, run: Run) -> Run:
     settings = app.settings.training
     for name, size in ((settings.cpu_compute, settings.cpu_size), (settings.gpu_compute, settings.gpu_size)):
         if app.cloud.computes.get(name) is None:
@@ -65,42 +65,42 @@ def make_computes(app: App, run: Run) -> Run:
     return run
 
 
-def lead(app: App, run: Run) -> Run:
+def become_newest(app: App, run: Run) -> Run:
     """Makes the run the newest one of its line that trains; the one before it is woken to see that.
 
     One of the same moment stays: two training sets of a folder are equally new, and neither supersedes the other.
     """
     line, etag = line_of(app, run)
-    before = line.heading
+    before = line.newest
     if before and before.order >= run.order:
         return run  # the next look finds that out
-    save_line(app, replace(line, heading=Heading(run=run.id, uploaded=run.uploaded, ordinal=run.ordinal)), etag)
+    save_line(app, replace(line, newest=Newest(run=run.id, order=run.order)), etag)
     if before and before.run != run.id and (other := readable(app.runs, before.run)) and not other.record.phase.ended:
         wake(app, other.record)
     return run
 
 
-def admit(app: App, run: Run) -> Run:
+def take_slot(app: App, run: Run) -> Run:
     slots.take(app, run.id)
     return run
 
 
-def queue_up(app: App, run: Run) -> Run:
+def wait_for_quota(app: App, run: Run) -> Run:
     slots.wait_for_quota(app, run)
     return run
 
 
-def train(app: App, run: Run) -> Run:
+def submit_job(app: App, run: Run) -> Run:
     """Submits the job. Its files are an immutable copy of the dataset, read through the datastore `prepared`."""
-    settings, pinned = app.settings.training, _pinned(run)
+    settings, plan = app.settings.training, _plan(run)
     request = job_request(
-        Purpose(run=run.id, attempt=run.attempt, dataset=run.folder, base_model=run.base_model),
+        Purpose(run=run.id, attempt=run.attempt.number, dataset=run.source.folder, base_model=run.source.base_model),
         Recipe(
-            model_id=pinned.model_id,
+            model_id=plan.model_id,
             component=settings.component,
-            component_version=pinned.component_version,
-            component_id=pinned.component_id,
-            parameters=pinned.parameters,
+            component_version=plan.component_version,
+            component_id=plan.component_id,
+            parameters=plan.parameters,
         ),
         Machines(
             gpu_compute=settings.gpu_compute,
@@ -108,14 +108,14 @@ def train(app: App, run: Run) -> Run:
             cpu_compute=settings.cpu_compute,
             cpu_size=settings.cpu_size,
             nodes=settings.nodes,
-            gpus=pinned.gpus,
+            gpus=plan.gpus,
         ),
         Data(**_addresses(run)),
         tags=tags_of(run),
-        step=_first_step(app, run) if run.in_job else None,
+        step=_first_step(app, run) if run.attempt.in_job else None,
     )
     app.cloud.jobs.submit(request)
-    return replace(run, job=request.name)
+    return run.in_attempt(job=request.name)
 
 
 def _addresses(run: Run) -> dict[str, str]:
@@ -124,31 +124,29 @@ def _addresses(run: Run) -> dict[str, str]:
 
 
 def _first_step(app: App, run: Run) -> Step:
-    """The step that prepares the data; its code and its plan are put where it reads them."""
-    from shared.dataset.job_step import Given, Plan
+    """The step that prepares the data; its code and its task are put where it reads them."""
+    from shared.dataset.job_step import Given, Task
 
     blobs = app.cloud.blobs
     name, data = code()
     if blobs.head(PREPARED, layout.code(name)) is None:
         blobs.write(PREPARED, layout.code(name), data)
-    parts: dict[Part, File | None] = {"train": run.train, "validation": run.validation, "test": run.test}
-    plan = Plan(
+    task = Task(
         files={
-            part: Given(name=file.name.removeprefix(f"{run.folder}/"), size=file.size)
-            for part, file in parts.items()
-            if file
+            part: Given(name=file.name.removeprefix(f"{run.source.folder}/"), size=file.size)
+            for part, file in run.source.parts.items()
         },
-        hub=replace(run.hub, revision=run.hub_commit or run.hub.revision) if run.hub else None,
+        hub=run.source.pinned_hub,
         endpoint=app.settings.data.hub_endpoint,
-        policy=run.policy,
+        policy=run.source.policy,
         facts=facts_of(app, run),
         told=app.settings.data.max_rows_shown,
     )
-    blobs.write(PREPARED, layout.plan(run.prepared), plan.encoded())
+    blobs.write(PREPARED, layout.task(run.prepared), task.encoded())
     return step(
         code=in_datastore(PREPARED, layout.code(name)),
-        plan=in_datastore(PREPARED, layout.plan(run.prepared)),
-        source=in_datastore(DATASETS, run.folder),
+        task=in_datastore(PREPARED, layout.task(run.prepared)),
+        source=in_datastore(DATASETS, run.source.folder),
         outputs={
             **_addresses(run),
             "report": in_datastore(PREPARED, layout.report(run.prepared)),
@@ -158,26 +156,26 @@ def _first_step(app: App, run: Run) -> Step:
     )
 
 
-def _pinned(run: Run) -> Pinned:
-    if run.pinned is None:
-        raise ValueError(f"run {run.id} is past its plan but pinned nothing")
-    return run.pinned
+def _plan(run: Run) -> Plan:
+    if run.attempt.plan is None:
+        raise ValueError(f"run {run.id} is {run.phase}, and has no plan")
+    return run.attempt.plan
 
 
 def cancel_job(app: App, run: Run) -> Run:
-    app.cloud.jobs.cancel(run.job)
+    app.cloud.jobs.cancel(run.attempt.job)
     return run
 
 
-def register(app: App, run: Run) -> Run:
-    version = naming.model_version(run.id, run.attempt)
+def register_model(app: App, run: Run) -> Run:
+    version = naming.model_version(run.id, run.attempt.number)
     model = app.cloud.models.register(
-        naming.model_name(run.base_model, run.folder),
+        naming.model_name(run.source.base_model, run.source.folder),
         version,
-        run.job,
-        f"{run.base_model} fine-tuned on {run.folder} by Droptune",
-        tags=tags_of(run) | {"droptune.job": run.job},
-        properties={"droptune.base_model": _pinned(run).model_id, "droptune.train": run.data},
+        run.attempt.job,
+        f"{run.source.base_model} fine-tuned on {run.source.folder} by Droptune",
+        tags=tags_of(run) | {"droptune.job": run.attempt.job},
+        properties={"droptune.base_model": _plan(run).model_id, "droptune.train": run.source.address},
     )
     free_slot(app, run)
-    return replace(run, model=f"{model.name}:{model.version}")
+    return run.in_attempt(model=f"{model.name}:{model.version}")

@@ -88,6 +88,14 @@ def test_tool_calls_come_along() -> None:
     ]
 
 
+@pytest.mark.parametrize("key", ["tool_calls", "tool_call_id", "name", "function_call"])
+def test_what_else_a_turn_has_is_judged_and_never_dropped(key: str) -> None:
+    row = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b", key: "kept"}]}
+    found = conversation(row, shown(row))
+    assert not isinstance(found, tuple)
+    assert found[-1] == {"role": "assistant", "content": "b", key: "kept"}
+
+
 def test_a_system_text_beside_the_list() -> None:
     both = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
     assert turns({"system": "Be kind.", "conversations": both})[0] == ("system", "Be kind.")

@@ -49,7 +49,7 @@ def recorded(stack: Stack) -> Recording:
 def _ends(stage: Stage, salt: str, phase: Phase, **rule: Any) -> Run:
     stage.pretend(**rule)
     run = stage.until(stage.upload(salt))
-    assert run.phase is phase, f"{salt}: {run.phase}: {run.reason}"
+    assert run.phase is phase, f"{salt}: {run.phase}: {run.why}"
     return run
 
 
@@ -60,9 +60,9 @@ def _played(stage: Stage) -> None:
     status, _ = views.run(stage.app, first.id)
     assert status == 200
     # What ends otherwise: the reasons of Azure are asked for.
-    why = _ends(stage, "no job", Phase.FAILED, jobs={"outcome": "Failed", "why": "no luck"}).reason
+    why = _ends(stage, "no job", Phase.FAILED, jobs={"outcome": "Failed", "why": "no luck"}).why
     assert "no luck" in why, why
-    why = _ends(stage, "no deployment", Phase.ROLLED_BACK, outcome="Failed", why="no image").reason
+    why = _ends(stage, "no deployment", Phase.ROLLED_BACK, outcome="Failed", why="no image").why
     assert "no image" in why, why
     stage.pretend(job=3600)
     trains = stage.until(stage.upload("cancelled"), lambda run: run.phase is Phase.TRAINING)
@@ -70,7 +70,7 @@ def _played(stage: Stage) -> None:
     assert stage.until(trains).phase is Phase.CANCELLED
     # The job's first step prepares what is big: our own component and environment. It takes the first one's place.
     world.change(INLINE_LIMIT_MB=0)
-    assert _ends(stage, "big", Phase.LIVE).in_job
+    assert _ends(stage, "big", Phase.LIVE).attempt.in_job
     world.change(INLINE_LIMIT_MB=2048)
     stage.app.cloud.blobs.write(DEAD_LETTERS, "letter.json", b"[]")
     # Nobody calls it: its owner is told, and then the endpoint goes.
@@ -80,7 +80,7 @@ def _played(stage: Stage) -> None:
 
     def judged() -> bool:
         world.cleanup()
-        return stage.line.tearing_down
+        return stage.line.is_going
 
     eventually(judged)  # the metrics follow the clock within a moment
     stage.quiet()

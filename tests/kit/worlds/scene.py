@@ -13,6 +13,7 @@ from uuid import uuid4
 from shared.lifecycle.phase import Phase
 from shared.records.line import Line
 from shared.records.run import Run
+from shared.sweep import MARGIN
 from tests.kit.rows import chats
 from tests.kit.worlds import truth
 from tests.kit.worlds.breaks import Break, broken
@@ -24,7 +25,7 @@ TIMERS = ("sweep", "cleanup")
 """Stages of calls that come in their own time."""
 
 
-def pretend(world: World, *, job: float = 45, deployment: float = 15) -> None:
+def pretend(world: World, *, job: float = 120, deployment: float = 15) -> None:
     """Jobs and deployments take so many seconds of local time, and only pretend."""
     world.control("DELETE", "/_local/pretend")
     world.control("POST", "/_local/pretend", {"jobs": {"seconds": job, "outcome": "Completed"}})
@@ -65,11 +66,12 @@ class Scene:
                 run = world.newest() if len(world.known) > before else None
                 if run and run.phase is Phase.TRAINING and not swept:
                     swept = True
+                    world.clock.jump(MARGIN + timedelta(seconds=10))  # earlier the sweep reads no record
                     world.sweep()
                 return run if run and run.phase.ended else None
 
             run = world.until(ended, patience=PATIENCE)
-            world.until(lambda: not world.line(run.line).leaving and world.at_rest(), patience=PATIENCE)
+            world.until(lambda: not world.line(run.line).retiring and world.at_rest(), patience=PATIENCE)
             late = world.clock.now() + PATIENCE
             while any(not each.met and each.call.startswith(TIMERS) for each in breaks) and world.clock.now() < late:
                 world.wait(PATIENCE)
@@ -79,7 +81,7 @@ class Scene:
     def first(self) -> Run:
         """The version that is to be replaced first."""
         run, _ = self.upload()
-        assert run.phase is Phase.LIVE, f"{run.phase}: {run.reason}"
+        assert run.phase is Phase.LIVE, f"{run.phase}: {run.why}"
         return run
 
     def case(self, breaks: Sequence[Break], clean: truth.Clean) -> list[str]:
@@ -102,8 +104,8 @@ def emptied(world: World) -> None:
         if found := app.lines.load(line_id):
             line, etag = found
             app.cloud.endpoints.delete(line.endpoint)
-            gone = replace(line, rollout="", serving=None, leaving=(), tearing_down=False, strays=(), untold=())
-            app.lines.save(replace(gone, removed=world.clock.now()), etag)
+            gone = replace(line.without_endpoint(world.clock.now()), rollout="", outbox=())
+            app.lines.save(gone, etag)
     for queue in HANDLERS:
         app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
     for run_id, _ in list(app.runs.active()):

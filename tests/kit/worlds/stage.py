@@ -12,12 +12,14 @@ from shared import naming
 from shared.app import App, wake
 from shared.lifecycle.phase import Phase
 from shared.records import layout
+from shared.records.base import Order
 from shared.records.layout import PREPARED
-from shared.records.line import Line, Serving
-from shared.records.run import Run
+from shared.records.line import Line, Serving, Standing, TearingDown
+from shared.records.run import Attempt, Data, Deployed, Run, Source
 from shared.records.tags import tags_of, tags_of_line
 from shared.serving.gate import Promotion
 from shared.serving.payload import answer_of, scoring_payload
+from tests.kit.records import changed
 from tests.kit.rows import chats
 from tests.kit.waiting import eventually
 from tests.kit.worlds.world import HANDLERS, World
@@ -98,30 +100,31 @@ class Stage:
 
     def live(self) -> Run:
         """A version that serves, without the app's doing."""
-        run = self._trained()
-        run = replace(run, phase=Phase.LIVE, endpoint=self.endpoint, deployment=naming.deployment_name(run.id, 1))
-        line = Line(id=run.line, folder=run.folder, base_model=run.base_model, endpoint=run.endpoint)
         endpoints, name = self.app.cloud.endpoints, self.endpoint
+        run = self._trained()
+        deployed = Deployed(endpoint=name, name=naming.deployment_name(run.id, 1))
+        run = replace(run.in_attempt(deployed=deployed), phase=Phase.LIVE)
+        line = Line(id=run.line, folder=run.source.folder, base_model=run.source.base_model, endpoint=name)
         endpoints.create(name, "", tags_of_line(line))
         eventually(lambda: (found := endpoints.get(name)) and found.state == "Succeeded")
-        model = self.app.cloud.models.get(*_parts(run.model))
+        model = self.app.cloud.models.get(*_parts(run.attempt.model))
         assert model
         settings = self.world.settings
-        endpoints.deploy(name, run.deployment, model.id, settings.serving.size, 1, tags_of(run))
+        endpoints.deploy(name, run.deployed.name, model.id, settings.serving.size, 1, tags_of(run))
         self.world.clock.jump(timedelta(minutes=1))
-        eventually(lambda: self.standing() == {run.deployment: "Succeeded"})
-        endpoints.set_traffic(name, {run.deployment: 100})
+        eventually(lambda: self.standing() == {run.deployed.name: "Succeeded"})
+        endpoints.set_traffic(name, {run.deployed.name: 100})
         eventually(lambda: (found := endpoints.get(name)) and found.state == "Succeeded")
         serving = Serving(
             run=run.id,
-            deployment=run.deployment,
-            model=run.model,
-            fingerprint=run.fingerprint,
+            deployment=run.deployed.name,
+            model=run.attempt.model,
+            fingerprint=run.attempt.fingerprint,
             since=self.now(),
-            uploaded=run.uploaded,
+            order=run.order,
         )
         assert self.app.runs.create(run)
-        assert self.app.lines.create(replace(line, serving=serving, latest=serving, instances=1))
+        assert self.app.lines.create(replace(line, state=Standing(), serving=serving, latest=serving, instances=1))
         self.world.clock.jump(timedelta(minutes=1))  # what is uploaded next is newer
         self.world.control("DELETE", "/_local/history")
         self.world.control("DELETE", "/_local/ledger")
@@ -133,25 +136,24 @@ class Stage:
         run_id = naming.run_id(path, {"train.jsonl": f"version {self.versions}"}, None, 0)
         run = Run(
             id=run_id,
-            folder=self.folder,
             line=self.line_id,
-            base_model=BASE_MODEL,
-            uploaded=now,
+            order=Order(uploaded=now),
+            source=Source(folder=self.folder, base_model=BASE_MODEL),
             since=now,
             phase=Phase.REGISTERED,
-            faults=0,
-            rows={"train": 16, "test": 4},
-            fingerprint=f"f{self.versions}",
-            job=self.job,
-            model=f"{naming.model_name(BASE_MODEL, self.folder)}:{naming.model_version(run_id, 1)}",
+            attempt=Attempt(
+                data=Data(fingerprint=f"f{self.versions}", rows={"train": 16, "test": 4}),
+                job=self.job,
+                model=f"{naming.model_name(BASE_MODEL, self.folder)}:{naming.model_version(run_id, 1)}",
+            ),
         )
-        run = replace(run, **changes)
+        run = changed(run, **changes)
         self.app.cloud.blobs.write(
             PREPARED,
             layout.part_of(run.prepared, "test"),
             chats(4, salt=f"{self.folder} {self.versions}", answer=RIGHT),
         )
-        self.app.cloud.models.register(*_parts(run.model), self.job)
+        self.app.cloud.models.register(*_parts(run.attempt.model), self.job)
         return run
 
     def pretend(self, answer: str = RIGHT, **rule: Any) -> None:
@@ -196,9 +198,9 @@ class Stage:
     def tear_down(self) -> None:
         """Nobody used it for long: its deployments go."""
         line, etag = self.app.lines.load(self.line_id) or (self.line, "")
-        self.app.lines.save(replace(line, tearing_down=True), etag)
+        self.app.lines.save(replace(line, state=TearingDown(whole=False, emptied=line.emptied)), etag)
         wake(self.app, line)
-        self.world.until(lambda: not self.line.tearing_down)
+        self.world.until(lambda: not self.line.is_going)
 
     def lose_messages(self) -> None:
         """All that was to come, timers too."""
@@ -245,13 +247,13 @@ class Stage:
 
     def jobs(self) -> list[dict[str, Any]]:
         """What happened to this folder's jobs, in order."""
-        own = [run_id for run_id in self.world.known if self.world.run(run_id).folder == self.folder]
+        own = [run_id for run_id in self.world.known if self.world.run(run_id).source.folder == self.folder]
         told: list[dict[str, Any]] = self.world.control("GET", "/_local/history")
         return [each for each in told if each["kind"] == "jobs" and each["name"].rpartition("-")[0] in own]
 
     def made(self, kind: str, *, method: str = "PUT") -> list[str]:
         """Names of the jobs, models or deployments of this line that were asked for, those that were refused not."""
-        own = {run_id for run_id in self.world.known if self.world.run(run_id).folder == self.folder}
+        own = {run_id for run_id in self.world.known if self.world.run(run_id).source.folder == self.folder}
         ledger = self.world.control("GET", "/_local/ledger")
         found = [e for e in ledger if e.get("kind") == kind and e["method"] == method and e["status"] < 300]
         return [e["name"] for e in found if e["name"].rpartition("-")[0] in own]
@@ -262,8 +264,8 @@ class Stage:
 
     def cloud_events(self) -> list[dict[str, Any]]:
         """The same, whole."""
-        told = self.world.control("GET", "/_local/eventgrid")["events"]
-        own = [each for each in told if each["topic"] == "lifecycle"]
+        sent = self.world.control("GET", "/_local/eventgrid")["events"]
+        own = [each for each in sent if each["topic"] == "lifecycle"]
         events = [each.get("event", each) for each in own]
         return [each for each in events if each["data"]["dataset"] == self.folder]
 
@@ -291,8 +293,13 @@ class Stage:
 
     def job_status(self, run: Run) -> str:
         """What Azure says of the job of the run's attempt; "" for none."""
-        job = self.app.cloud.jobs.get(naming.job_name(run.id, run.attempt))
+        job = self.app.cloud.jobs.get(naming.job_name(run.id, run.attempt.number))
         return job.status if job else ""
+
+
+def waits_for(run: Run) -> str:
+    """What the run waits for, in words; "" for nothing."""
+    return run.waiting.why if run.waiting else ""
 
 
 def _parts(model: str) -> tuple[str, str]:

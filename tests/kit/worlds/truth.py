@@ -33,7 +33,7 @@ _TOLD = ("deployments", "traffic")
 
 @dataclass(frozen=True, kw_only=True)
 class Clean:
-    """A run that met with nothing, and what was told of it."""
+    """A run that met with nothing, and the events that were sent of it."""
 
     run: Run
     events: frozenset[tuple[str, str]]
@@ -44,7 +44,7 @@ def replaced(
 ) -> list[str]:
     """What is wrong with a run that should be live by now, and alone. `clean`: one that met with nothing."""
     if run.phase is not Phase.LIVE:
-        return [f"it ended as {run.phase}: {run.reason}"]
+        return [f"it ended as {run.phase}: {run.why}"]
     line = world.line(run.line)
     return [
         *_one_of_each(world, run, ledger),
@@ -86,14 +86,15 @@ def events(world: World, run: Run) -> frozenset[tuple[str, str]]:
 
 
 def _events(world: World, run: Run, expected: frozenset[tuple[str, str]]) -> list[str]:
-    """Each change was told, whoever died over it; a change that was told twice has one id, and counts once."""
-    told = events(world, run)
-    return [] if told == expected else [f"events that were sent: {sorted(told)} and not {sorted(expected)}"]
+    """Each change was sent, whoever died over it; one that was sent twice has one id, and counts once."""
+    sent = events(world, run)
+    return [] if sent == expected else [f"events that were sent: {sorted(sent)} and not {sorted(expected)}"]
 
 
 def _plain(run: Run, what: str) -> str:
     """An entry without the names of its own run."""
-    for name in filter(None, (run.model, run.endpoint, run.id, run.folder)):
+    endpoint = run.attempt.deployed.endpoint if run.attempt.deployed else ""
+    for name in filter(None, (run.attempt.model, endpoint, run.id, run.source.folder)):
         what = what.replace(name, "NAME")
     return what
 
@@ -125,11 +126,11 @@ def _one_of_each(world: World, run: Run, ledger: Sequence[Mapping[str, Any]]) ->
         for kind in ("jobs", "models", "deployments")
         if len(names := set(made(ledger, kind, "PUT"))) != 1
     ]
-    endpoint = world.app.cloud.endpoints.get(run.endpoint)
-    if endpoint is None or endpoint.traffic != {run.deployment: 100}:
-        wrong.append(f"traffic is {endpoint and endpoint.traffic}, and not all {run.deployment}'s")
-    there = [(each.name, each.state) for each in world.app.cloud.endpoints.deployments(run.endpoint)]
-    if there != [(run.deployment, "Succeeded")]:
+    endpoint = world.app.cloud.endpoints.get(run.deployed.endpoint)
+    if endpoint is None or endpoint.traffic != {run.deployed.name: 100}:
+        wrong.append(f"traffic is {endpoint and endpoint.traffic}, and not all {run.deployed.name}'s")
+    there = [(each.name, each.state) for each in world.app.cloud.endpoints.deployments(run.deployed.endpoint)]
+    if there != [(run.deployed.name, "Succeeded")]:
         wrong.append(f"deployments that are there: {there}")
     return wrong
 
@@ -138,10 +139,10 @@ def _without_a_gap(run: Run, before: Line | None, past: Sequence[Mapping[str, An
     """The traffic went over once, to what was ready; until then nothing had become of what served before."""
     if before is None or before.serving is None:
         return []
-    old, new = (f"{run.endpoint}/{name}" for name in (before.serving.deployment, run.deployment))
+    old, new = (f"{run.deployed.endpoint}/{name}" for name in (before.serving.deployment, run.deployed.name))
     own = [(entry["name"], entry.get("state") or entry["traffic"]) for entry in past if entry["kind"] in _TOLD]
-    given = [at for at, (name, what) in enumerate(own) if name == run.endpoint and isinstance(what, dict)]
-    if [own[at][1] for at in given] != [{run.deployment: 100}]:
+    given = [at for at, (name, what) in enumerate(own) if name == run.deployed.endpoint and isinstance(what, dict)]
+    if [own[at][1] for at in given] != [{run.deployed.name: 100}]:
         return [f"traffic went over to {[own[at][1] for at in given]}"]
     earlier, later = own[: given[0]], own[given[0] :]
     wrong = []
@@ -158,8 +159,8 @@ def _record(run: Run, line: Line) -> list[str]:
     wrong = []
     if line.serving is None or line.serving.run != run.id:
         wrong.append(f"the line says that {line.serving and line.serving.run} serves")
-    if line.rollout or line.leaving or line.tearing_down:
-        wrong.append(f"the line is not at rest: rollout {line.rollout!r}, leaving {line.leaving}")
-    if run.claim or run.wake or run.ending or run.parked:
+    if line.rollout or line.retiring or line.is_going:
+        wrong.append(f"the line is not at rest: rollout {line.rollout!r}, retiring {line.retiring}")
+    if run.claim or run.wake or run.parked or run.ending is None or run.ending.phase is not run.phase:
         wrong.append(f"the record is not at rest: {run}")
     return wrong

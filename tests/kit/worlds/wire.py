@@ -19,6 +19,8 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 from azure.core.exceptions import ServiceResponseError
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
+from shared.lifecycle.phase import WORK
+
 
 class HostDied(BaseException):
     """The host's process has come to its end at this call: no `except Exception` of the app may see that."""
@@ -29,7 +31,8 @@ class Call:
     """One external call. `place` is the path without what differs from run to run; `number` counts from 0 in a wire.
 
     `stage`: the phase of the run's record and the action that it is claimed for, as they were last sent to be saved,
-    or the timer; `nth`: how many such calls there were before it since then, for the same message.
+    or the timer; `nth`: how many such calls there were before it since then, for the same message. `names_etag`: it is
+    refused (412) where the blob is another one by then.
     """
 
     number: int
@@ -38,6 +41,7 @@ class Call:
     path: str
     stage: str
     nth: int
+    names_etag: bool
 
     @property
     def service(self) -> str:
@@ -129,6 +133,7 @@ class Wire(HttpTransport[Any, Any]):
             path=parts.path,
             stage=self._timer or self._stage,
             nth=self._seen[what],
+            names_etag="If-Match" in request.headers,
         )
         self._seen[what] += 1
         self.calls.append(call)
@@ -156,7 +161,9 @@ def _body(request: Any) -> bytes:
 
 
 def _stage(record: dict[str, Any]) -> str:
-    doing = "ending" if record.get("ending") else (record.get("claim") or {}).get("action", "")
+    """Why a run ended stays in its record: one that has ended is not at that any more."""
+    is_ending = record.get("ending") and record["phase"] in WORK
+    doing = "ending" if is_ending else (record.get("claim") or {}).get("action", "")
     return " ".join(filter(None, (record["phase"], doing)))
 
 

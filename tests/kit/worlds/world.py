@@ -293,8 +293,8 @@ class World:
         """The world's state, for a failed test."""
         active = [self.run(run_id) for run_id, _ in self.app.runs.active()]
         lines = [
-            f"{run.id} ({run.folder}): {run.phase}, waiting for {run.waiting!r}, claim {run.claim}, wake {run.wake}, "
-            f"parked {run.parked!r}, ending {run.ending} {run.reason!r}"
+            f"{run.id} ({run.source.folder}): {run.phase}, waiting for {run.waiting}, claim {run.claim}, "
+            f"wake {run.wake}, parked {run.parked}, ending {run.ending}"
             for run in active
         ]
         lines += [str(self.line(line_id)) for line_id in self.app.lines.standing()]

@@ -23,14 +23,16 @@ from shared.intake.arrivals import look_into
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
 from shared.records import layout
+from shared.records.base import Order
 from shared.records.layout import DATASETS, PREPARED
-from shared.records.line import Line, Serving
-from shared.records.run import Run
+from shared.records.line import Line, Serving, Standing
+from shared.records.run import Attempt, Deployed, Run, Source
 from shared.run.actions import gate as gate_effect
-from shared.run.actions.gate import compare, held_out
+from shared.run.actions.gate import compare_answers, held_out
 from shared.serving.gate import Bounds, Gate, Promotion, Scores
 from tests.kit.azureml import MODEL
 from tests.kit.azureml.submitting import submitting
+from tests.kit.records import changed
 from tests.kit.rows import jsonl, messages
 from tests.kit.waiting import eventually
 
@@ -86,15 +88,12 @@ def run(app: App, endpoint: str) -> Run:
     name = uuid4().hex[:12]
     made = Run(
         id=name,
-        folder=name,
         line=name,
-        base_model="m",
-        uploaded=app.cloud.blobs.now(),
+        order=Order(uploaded=app.cloud.blobs.now()),
+        source=Source(folder=name, base_model="m", promotion=Promotion(gate=FEW)),
         since=app.cloud.blobs.now(),
         phase=Phase.CHECKING,
-        endpoint=endpoint,
-        deployment="knowing",
-        promotion=Promotion(gate=FEW),
+        attempt=Attempt(deployed=Deployed(endpoint=endpoint, name="knowing")),
     )
     app.cloud.blobs.write(PREPARED, f"{made.prepared}/test.jsonl", TEST)
     return made
@@ -102,19 +101,19 @@ def run(app: App, endpoint: str) -> Run:
 
 def serving(app: App, run: Run, deployment: str) -> None:
     """What the run's line serves."""
-    live = Serving(run="r", deployment=deployment, model="m:1", fingerprint="", since=run.since, uploaded=run.uploaded)
-    app.lines.create(
-        Line(id=run.line, folder=run.folder, base_model=run.base_model, endpoint=run.endpoint, serving=live)
-    )
+    live = Serving(run="r", deployment=deployment, model="m:1", fingerprint="", since=run.since, order=run.order)
+    source, endpoint = run.source, run.deployed.endpoint
+    line = Line(id=run.line, folder=source.folder, base_model=source.base_model, endpoint=endpoint)
+    app.lines.create(replace(line, serving=live, state=Standing()))
 
 
 def asking(run: Run, deployment: str = "", **gate: Any) -> Run:
-    promotion = replace(run.promotion, gate=replace(run.promotion.gate, **gate))
-    return replace(run, deployment=deployment or run.deployment, promotion=promotion)
+    promotion = replace(run.source.promotion, gate=replace(run.source.promotion.gate, **gate))
+    return changed(run, name=deployment or run.deployed.name, promotion=promotion)
 
 
 def compared(app: App, run: Run) -> Scores:
-    scores = compare(app, run).scores
+    scores = compare_answers(app, run).deployed.scores
     assert scores
     return scores
 
@@ -132,7 +131,7 @@ def sheet(app: App, run: Run) -> dict[str, Any]:
 
 def fault(cloud: Stack, run: Run, **how: Any) -> None:
     """Requests to score fail so: 409 is worth another try, 424 is the model's own failure."""
-    cloud.control("POST", "/_local/faults", {"method": "POST", "path": f"/{run.endpoint}/score$", **how})
+    cloud.control("POST", "/_local/faults", {"method": "POST", "path": f"/{run.deployed.endpoint}/score$", **how})
 
 
 @pytest.fixture
@@ -141,7 +140,8 @@ def answered(cloud: Stack, run: Run) -> Callable[[], int]:
 
     def count() -> int:
         ledger = cloud.control("GET", "/_local/ledger")
-        return sum(each["path"].endswith(f"/{run.endpoint}/score") and each["status"] == 200 for each in ledger)
+        path = f"/{run.deployed.endpoint}/score"
+        return sum(each["path"].endswith(path) and each["status"] == 200 for each in ledger)
 
     before = count()
     return lambda: count() - before
@@ -188,7 +188,7 @@ def test_a_first_version_has_its_floor_alone(app: App, run: Run) -> None:
 
 
 def test_a_version_is_not_compared_with_itself(app: App, run: Run) -> None:
-    serving(app, run, run.deployment)
+    serving(app, run, run.deployed.name)
     assert compared(app, run).compared is None
 
 
@@ -248,7 +248,7 @@ def test_a_redo_asks_only_what_was_not_answered(
     serving(app, run, "vague")
     fault(cloud, run, skip=after, status=409)
     with pytest.raises(Transient, match="did not answer"):
-        compare(app, run)
+        compare_answers(app, run)
     assert answered() == after
     scores = compared(app, run)
     assert scores.passed
@@ -265,7 +265,7 @@ def test_a_turn_ends_in_time_and_the_next_ones_go_on(
     monkeypatch.setattr(gate_effect, "ASKING", 0)
     for turn in range(1, 2 * ROWS - 1):
         with pytest.raises(Transient, match="more answers") as more:
-            compare(app, run)
+            compare_answers(app, run)
         assert more.value.after <= timedelta(seconds=5)
         assert turn <= answered() <= turn + 1
     assert compared(app, run).passed
@@ -277,7 +277,7 @@ def test_a_new_version_that_is_silent_for_long_has_failed(app: App, run: Run, cl
     fault(cloud, run, skip=2, status=409, count=None)
     for minutes in (5, 5, 4, 2):  # of a longer pause between two questions no more than five would count
         with pytest.raises(Transient):
-            compare(app, run)
+            compare_answers(app, run)
         cloud.control("POST", "/_local/clock", {"advance": minutes * 60})
     scores = compared(app, run)
     assert not scores.passed
@@ -290,7 +290,7 @@ def in_the_end(app: App, run: Run, cloud: Stack) -> Scores:
     """What the gate says once it has lost its patience."""
     for _ in range(4):
         with pytest.raises(Transient):
-            compare(app, run)
+            compare_answers(app, run)
         cloud.control("POST", "/_local/clock", {"advance": 4 * 60})
     return compared(app, run)
 
@@ -300,7 +300,7 @@ def test_one_more_error_after_a_standstill_is_no_silence(app: App, run: Run, clo
     fault(cloud, run, skip=2, status=409, count=2)
     for _ in range(2):
         with pytest.raises(Transient):
-            compare(app, run)
+            compare_answers(app, run)
         cloud.control("POST", "/_local/clock", {"advance": 3600})
     assert compared(app, run).passed
 
@@ -310,7 +310,7 @@ def test_who_answers_now_and_then_is_not_silent(app: App, run: Run, cloud: Stack
         cloud.control("DELETE", "/_local/faults")
         fault(cloud, run, skip=1, status=409, count=None)
         with pytest.raises(Transient):
-            compare(app, run)
+            compare_answers(app, run)
         cloud.control("POST", "/_local/clock", {"advance": 16 * 60})
     cloud.control("DELETE", "/_local/faults")
     assert compared(app, run).passed
@@ -367,7 +367,7 @@ def test_rows_that_what_serves_fails_on_do_not_let_a_worse_version_in(app: App, 
 def test_what_replaces_is_compared_with_nothing(app: App, run: Run, answered: Callable[[], int]) -> None:
     serving(app, run, "knowing")
     replacing = asking(run, "vague")
-    scores = compared(app, replace(replacing, promotion=replace(replacing.promotion, strategy="replace")))
+    scores = compared(app, changed(replacing, promotion=replace(replacing.source.promotion, strategy="replace")))
     assert scores.passed
     assert scores.compared is None
     assert "strategy replace" in scores.why
@@ -428,7 +428,7 @@ def test_last_values_of_the_jobs_metrics_are_held_against_their_bounds(app: App,
         submit(job)
     eventually(lambda: (found := app.cloud.jobs.get(job)) and found.status == "Completed")
     cloud.control("DELETE", "/_local/pretend")
-    run = replace(run, job=job)
+    run = changed(run, job=job)
     fine = compared(app, asking(run, metrics={"eval_loss": Bounds(least=1.9, most=2.1)}))
     assert fine.passed
     assert fine.metrics == {"eval_loss": 2.0}
@@ -445,7 +445,7 @@ def test_last_values_of_the_jobs_metrics_are_held_against_their_bounds(app: App,
 
 
 def test_a_job_without_metrics_fails_where_some_are_demanded(app: App, run: Run) -> None:
-    scores = compared(app, asking(replace(run, job="never-was"), rows=0, metrics={"loss": Bounds()}))
+    scores = compared(app, asking(changed(run, job="never-was"), rows=0, metrics={"loss": Bounds()}))
     assert not scores.passed
     assert "it told none at all" in scores.why
 
@@ -466,4 +466,4 @@ def test_what_finetune_yaml_demands_is_in_the_runs_record(app: App) -> None:
         (run_id,) = datasets_of(read_folder(app, folder))
         loaded = app.runs.load(run_id)
         assert loaded
-        assert loaded.record.promotion == wanted
+        assert loaded.record.source.promotion == wanted

@@ -1,0 +1,256 @@
+"""What HTTP answers with, and clients decode: shapes of their own, so that a record may change and no client with it.
+
+Times are UTC. `version` goes up when a field changes its meaning or goes; a client that does not know one passes over
+it. No token, claim or ETag is in them. Made in views.py.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+VERSION = 1
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """What all have in common."""
+
+
+# Runs ----------------------------------------------------------------------------------------------------------------
+
+
+class RunSummary(Shape, frozen=True, kw_only=True):
+    """A run in a list. `status`: in a sentence, what it waits for or why it ended; "" while it works.
+
+    `phase`: where it is; `outcome`: what it came to, "" as long as it has not ended. Both tell of the run: what its
+    line serves now is in LineView. `hold`: `slot`, `quota`, `approval` or `pin`, where it waits for that.
+    """
+
+    id: str
+    line: str
+    folder: str
+    base_model: str
+    attempt: int
+    phase: str
+    since: datetime
+    outcome: str = ""
+    status: str = ""
+    hold: str = ""
+    parked: bool = False
+
+
+class UnreadableView(Shape, frozen=True, kw_only=True):
+    """A record that this app can't read, of that version (0: it says none). It is left as it is."""
+
+    id: str
+    version: int
+    why: str
+
+
+class RunList(Shape, frozen=True, kw_only=True):
+    """The runs that work, then those that ended last, newest first."""
+
+    version: int = VERSION
+    runs: list[RunSummary] = []
+    unreadable: list[UnreadableView] = []
+
+
+class RestoresView(Shape, frozen=True, kw_only=True):
+    """The run whose model is to serve again; `rollback`: in the place of that of the run `instead_of`."""
+
+    run: str
+    instead_of: str
+    rollback: bool
+
+
+class DataView(Shape, frozen=True, kw_only=True):
+    """What it is trained on. `address`: in `datasets` or on the hub; `prepared`: where its copy is, in `prepared`.
+
+    `rows` by part, once they are counted; `rejected`: why they can't be trained on.
+    """
+
+    address: str
+    prepared: str
+    rows: dict[str, int] = {}
+    rejected: str = ""
+
+
+class PlanView(Shape, frozen=True, kw_only=True):
+    """What the job is made of. `gpus`: of a node; `notes`: what people should know of it."""
+
+    model_version: str
+    component_version: str
+    parameters: dict[str, Any]
+    gpus: int
+    notes: list[str] = []
+
+
+class SmokeView(Shape, frozen=True, kw_only=True):
+    """The smoke test: the turns that were asked, the answer, and what is wrong with it or was seen."""
+
+    question: list[dict[str, str]]
+    expected: str
+    answer: str
+    passed: bool
+    why: str
+
+
+class GateView(Shape, frozen=True, kw_only=True):
+    """The gate's scores, 0 to 100: `new` over `rows` rows, `live` of the version that serves (None: none answered)."""
+
+    score: str
+    rows: int
+    new: float
+    live: float | None = None
+    metrics: dict[str, float] = {}
+    passed: bool
+    why: str
+
+
+class DeploymentView(Shape, frozen=True, kw_only=True):
+    """The run's deployment and its checks. `approved_by`: who let it have traffic; `asked`: when people were asked."""
+
+    endpoint: str
+    name: str
+    smoke: SmokeView | None = None
+    gate: GateView | None = None
+    asked: list[datetime] = []
+    approved_by: str = ""
+
+
+class EntryView(Shape, frozen=True, kw_only=True):
+    """A line of the history."""
+
+    at: datetime
+    phase: str
+    what: str
+
+
+class ServingView(Shape, frozen=True, kw_only=True):
+    """What answers at an endpoint, or did."""
+
+    run: str
+    deployment: str
+    model: str
+    since: datetime
+
+
+class RunView(Shape, frozen=True, kw_only=True):
+    """One run. `serves`: whether its model is what its line serves now; `line_serves`: what that is.
+
+    `report`: on its data (docs/rules.md), None before; `metrics`: of its job, name to (step, value) pairs, None where
+    the value is no number, as of a training that diverged; and `metrics_problem` where they can't be read.
+    """
+
+    version: int = VERSION
+    run: RunSummary
+    serves: bool
+    line_serves: ServingView | None = None
+    restores: RestoresView | None = None
+    data: DataView
+    plan: PlanView | None = None
+    job: str = ""
+    model: str = ""
+    deployment: DeploymentView | None = None
+    history: list[EntryView] = []
+    report: dict[str, Any] | None = None
+    metrics: dict[str, list[tuple[int, float | None]]] = {}
+    metrics_problem: str = ""
+
+
+class FolderList(Shape, frozen=True, kw_only=True):
+    """Folders that are no run yet: name to the files that each waits for."""
+
+    version: int = VERSION
+    waiting: dict[str, list[str]] = {}
+
+
+# Lines ---------------------------------------------------------------------------------------------------------------
+
+
+class RetiringView(Shape, frozen=True, kw_only=True):
+    """A deployment without traffic that is deleted at `until`; `orphan`: no run owns it."""
+
+    deployment: str
+    until: datetime
+    orphan: bool
+
+
+class KeepView(Shape, frozen=True, kw_only=True):
+    """Who wants the line kept as it is, until when, and why."""
+
+    until: datetime
+    who: str
+    why: str
+
+
+class LineView(Shape, frozen=True, kw_only=True):
+    """A model line. `state`: `not_made`, `standing`, `empty`, `tearing_down` or `removed`, `since` then if known.
+
+    `serving`: what its endpoint serves now; `latest`: what went live last; `previous`: what a rollback goes back to.
+    `idle_since`: since when people know that nobody calls; `no_traffic_since`: somebody took the traffic away;
+    `missing_since`: Azure does not show what ought to be there. `rollout`: the run that it is being changed for.
+    `saved`: what its deployments would have cost since they are gone, in the currency of SERVING_PRICE_PER_HOUR.
+    """
+
+    id: str
+    folder: str
+    base_model: str
+    endpoint: str
+    state: str
+    since: datetime | None = None
+    serving: ServingView | None = None
+    latest: ServingView | None = None
+    previous: ServingView | None = None
+    newest: str = ""
+    rollout: str = ""
+    retiring: list[RetiringView] = []
+    orphans: list[str] = []
+    pinned_by: str = ""
+    keep: KeepView | None = None
+    idle_since: datetime | None = None
+    no_traffic_since: datetime | None = None
+    missing_since: datetime | None = None
+    saved: float = 0.0
+
+
+class LineList(Shape, frozen=True, kw_only=True):
+    """The lines whose endpoint may stand, then those that were removed last."""
+
+    version: int = VERSION
+    lines: list[LineView] = []
+    unreadable: list[UnreadableView] = []
+
+
+# The rest ------------------------------------------------------------------------------------------------------------
+
+
+class Told(Shape, frozen=True, kw_only=True):
+    """What happens next after a command, in a sentence."""
+
+    told: str
+
+
+class Recovered(Shape, frozen=True, kw_only=True):
+    """Sentences: what was made again, and what a person should know or do."""
+
+    rebuilt: list[str] = []
+    told: list[str] = []
+
+
+class Health(Shape, frozen=True, kw_only=True):
+    """Whether this process could work; `problem`: why not. `ignored`: what it let go, by reason; `time`: storage's."""
+
+    ok: bool
+    problem: str
+    time: str
+    ignored: dict[str, int]
+    pid: int
+
+
+class Refused(Shape, frozen=True, kw_only=True):
+    """Why something is not answered, and what to do."""
+
+    error: str

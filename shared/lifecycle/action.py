@@ -1,0 +1,46 @@
+"""What a run can have done to it, by name, and the words for it: a name is for the code and the claim in a record.
+
+rules.py chooses one, run/actions/ has a function for each. People read `doing` (what is under way, or failed) and
+`done` (a line of the history), never a name.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """One act for a run, which may be done again after a crash."""
+
+    doing: str
+    done: str
+
+    def __new__(cls, name: str, doing: str, done: str) -> Action:
+        action = str.__new__(cls, name)
+        action._value_ = name
+        action.doing, action.done = doing, done
+        return action
+
+    PREPARE_DATA = "prepare_data", "checking and copying the data", "checked the data, split and copied them"
+    RESOLVE_PLAN = (
+        "resolve_plan",
+        "settling what the job is made of",
+        "settled base model, component, parameters and GPUs",
+    )
+    MAKE_CLUSTERS = "make_clusters", "making the compute clusters", "made the compute clusters"
+    BECOME_NEWEST = "become_newest", "noting that it is the newest of its line", "is the newest of its line to train"
+    TAKE_SLOT = "take_slot", "asking for a slot to train", "asked for a slot to train"
+    WAIT_FOR_QUOTA = "wait_for_quota", "lining up for quota", "lined up for quota"
+    SUBMIT_JOB = "submit_job", "submitting the job", "submitted the job"
+    CANCEL_JOB = "cancel_job", "cancelling the job", "cancelled the job"
+    TAKE_REPORT = "take_report", "reading the report on the data", "read the report on the data"
+    REGISTER_MODEL = "register_model", "registering the model", "registered the model"
+    MAKE_ENDPOINT = "make_endpoint", "making the endpoint", "made the endpoint"
+    END_GRACE = "end_grace", "deleting what retires", "asked to delete what retires"
+    MAKE_ROOM = "make_room", "taking away what serves, to make room", "took away what served, to make room"
+    DEPLOY_MODEL = "deploy_model", "deploying the model", "asked for the deployment"
+    SMOKE_TEST = "smoke_test", "asking the deployment a question", "asked the deployment a held-out question"
+    COMPARE_ANSWERS = "compare_answers", "comparing answers", "compared its answers with what is asked of them"
+    ASK_APPROVAL = "ask_approval", "asking for an approval", "asked for an approval"
+    GIVE_TRAFFIC = "give_traffic", "giving it the traffic", "gave it all of the traffic"
+    START_SERVING = "start_serving", "noting that it serves", "noted that it serves"

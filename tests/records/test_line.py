@@ -1,0 +1,90 @@
+"""What a line's record says of its endpoint, and what a run may make of that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from shared.records.base import Order
+from shared.records.line import (
+    Empty,
+    Line,
+    NotMade,
+    Removed,
+    Retiring,
+    Standing,
+    State,
+    TearingDown,
+    adoptable,
+    newer_that_serves,
+    serves_same,
+)
+from shared.records.run import Data, Restores
+from tests.kit.carried import AT, EMPTY, MINUTE
+from tests.kit.records import changed, serving
+
+LINE = Line(id="l1", folder="faq", base_model="Phi-4", endpoint="e", state=Standing(), serving=serving("r1"))
+STATES: list[State] = [
+    NotMade(),
+    Standing(noticed=AT, no_traffic=AT),
+    Empty(since=AT),
+    TearingDown(whole=True, emptied=AT),
+    TearingDown(whole=False),
+    Removed(since=AT + MINUTE, emptied=AT),
+]
+
+
+def test_what_is_being_torn_down_does_not_serve_the_same_for_long() -> None:
+    """Else the data that are uploaded again would end as unchanged while their endpoint goes."""
+    run = changed(EMPTY, data=Data(fingerprint="f"))
+    assert serves_same(LINE, run)
+    assert not serves_same(LINE, changed(EMPTY, data=Data(fingerprint="other")))
+    assert not serves_same(LINE, EMPTY), "nothing is known of its data yet"
+    assert not serves_same(replace(LINE, state=TearingDown(whole=False)), run)
+
+
+def test_a_rollback_takes_what_still_stands_and_nothing_that_is_being_deleted() -> None:
+    run = changed(EMPTY, model="m:0")
+    there = Retiring(deployment="r0-1", model="m:0", until=AT)
+    assert adoptable(replace(LINE, retiring=(there,)), run) == there
+    assert adoptable(replace(LINE, retiring=(replace(there, going=True),)), run) is None
+    assert adoptable(replace(LINE, retiring=(replace(there, model="m:2"),)), run) is None
+
+
+def test_what_is_replaced_is_never_newer_than_what_is_to_serve_instead_of_it() -> None:
+    older = replace(EMPTY, order=Order(uploaded=AT - timedelta(days=1)))
+    line = replace(LINE, latest=serving("r2", order=Order(uploaded=AT)))
+    assert newer_that_serves(line, older) == "r2"
+    assert newer_that_serves(line, replace(older, order=Order(uploaded=AT, ordinal=1))) is None
+    back = Restores(run="r1", instead_of="r2", rollback=True)
+    assert newer_that_serves(line, replace(older, restores=back)) is None
+    assert newer_that_serves(line, replace(older, restores=replace(back, instead_of="r3"))) == "r2"
+
+
+@pytest.mark.parametrize("state", STATES, ids=str)
+def test_an_endpoint_is_empty_since_it_became_so_whatever_comes_after(state: State) -> None:
+    """Its time decides when the shell goes, and what was saved."""
+    line, later = replace(LINE, state=state), AT + timedelta(days=3)
+    since = AT if line.emptied else later
+    assert line.without_serving(later).state == Empty(since=since)
+    assert line.without_endpoint(later).state == Removed(since=later, emptied=since)
+    assert line.without_serving(later).serving is None
+    gone = replace(line, retiring=(Retiring(deployment="d", model="", until=AT),)).without_endpoint(later)
+    assert (gone.serving, gone.retiring, gone.orphans) == (None, (), ())
+
+
+def test_where_nothing_ever_served_nothing_was_saved() -> None:
+    line = replace(LINE, state=NotMade(), serving=None).without_endpoint(AT)
+    assert line.state == Removed(since=AT, emptied=None)
+
+
+@pytest.mark.parametrize("state", STATES, ids=str)
+def test_what_is_missed_is_so_until_it_is_seen_again(state: State) -> None:
+    line = replace(LINE, state=state)
+    missed = line.with_missing(AT)
+    watched = not isinstance(state, TearingDown | Removed)
+    assert missed.missing == (AT if watched else None)
+    assert missed.with_missing(None) == line
+    assert (missed.emptied, missed.removed, missed.noticed) == (line.emptied, line.removed, line.noticed)
