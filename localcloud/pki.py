@@ -2,8 +2,8 @@
 
 The Azure SDKs send tokens over HTTPS only. Python 3.13 checks chains strictly (RFC 5280: key usage, subject and
 authority key identifiers), so both certificates carry all of it. localcloud/stack.py calls ensure() before it starts
-anything; the listeners and Azurite use the server certificate. Clients trust `ca` and nothing else: a call that strays
-to the real Azure ends at the handshake, before a token is sent.
+anything; the listeners and Azurite use the server certificate. Clients trust `ca` and nothing else: a call that goes
+elsewhere, to the real Azure, ends at the handshake, before a token is sent.
 """
 
 from __future__ import annotations
