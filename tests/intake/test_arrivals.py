@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 import msgspec
@@ -21,8 +22,9 @@ from shared.records.layout import DATASETS, PREPARE_QUEUE
 from shared.records.mark import mark_in
 from shared.records.run import Run
 from shared.run.loop import advance
-from tests.kit.records import woken
+from tests.kit.records import changed, woken
 from tests.kit.rows import ROW
+from tests.kit.settings import with_settings
 
 
 def event(path: str, container: str = DATASETS, api: str = "PutBlob") -> bytes:
@@ -222,6 +224,27 @@ def test_job_events_that_are_not_ours_are_counted_and_left_alone(app: App, messa
         job_changed(app, message)
     assert counted.requests == (1 if b"rabcdef" in message else 0), "a job of nobody's is told by its name"
     assert ignored_so_far[kind] == before + 1
+
+
+def test_the_event_of_an_earlier_attempt_s_job_wakes_nobody(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    look_into(app, folder)
+    run = only_run(app, folder)
+    loaded = app.runs.load(run.id)
+    assert loaded
+    app.runs.save(changed(run, phase=Phase.PREPARED, number=2), loaded.etag)
+    before = ignored_so_far["unknown_job"]
+    job_changed(app, job_event(naming.job_name(run.id, 1)))
+    assert ignored_so_far["unknown_job"] == before + 1
+
+
+def test_a_run_begins_once_the_rest_of_the_upload_should_be_there(app: App, folder: str) -> None:
+    patient = with_settings(app, SETTLE_TIME=timedelta(minutes=7))
+    put(app, folder, train__jsonl=ROW)
+    look_into(patient, folder)
+    run = only_run(app, folder)
+    assert run.wake
+    assert run.wake.due == run.order.uploaded + timedelta(minutes=7)
 
 
 def test_the_event_of_a_job_whose_run_is_further_wakes_nobody(app: App, folder: str) -> None:

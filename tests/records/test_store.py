@@ -392,7 +392,7 @@ def test_a_mark_is_not_put_right_over_what_somebody_said_meanwhile(alone: App) -
     alone.runs.create(run)
     (found,) = alone.runs.open()
     after = saved(alone, run, ending=Ending(phase=Phase.CANCELLED, why="cancelled by ada"))
-    alone.runs.remark(found, mark_of(run).metadata())
+    alone.runs.remark(found, mark_of(replace(run, wake=None, waiting=waiting("slot"))).metadata())
     assert marked(alone, run) == mark_of(after)
 
 
