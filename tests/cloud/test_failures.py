@@ -18,6 +18,7 @@ SOON = timedelta(seconds=30)
         (404, "ResourceNotFound", "no such thing", NotFound),
         (404, "ContainerNotFound", "no container", Permanent),
         (412, "ConditionNotMet", "changed", Conflict),
+        (412, "", "whatever it calls that", Conflict),
         (409, "BlobAlreadyExists", "there", Conflict),
         (409, "Conflict", "The endpoint is being updated", Transient),
         (400, "BadRequest", "Endpoint is in Updating state", Transient),

@@ -144,6 +144,7 @@ def test_of_what_the_service_tells_dedicated_machines_of_the_subscription_count(
         usage("TotalDedicatedCores", "totalDedicatedCores", 10, 40),
         usage("TotalLowPriorityCores", "totalLowPriorityCores", 0, 0),
         usage(A100_FAMILY, low, 0, -1),
+        usage(A100_FAMILY, low, 0, 500),
         usage(A100_FAMILY, dedicated, 48, 96),
         usage(A100_FAMILY, dedicated, 0, 0, "workspaces/other"),
         usage(T4_FAMILY, dedicated, None, 6),
@@ -154,5 +155,5 @@ def test_of_what_the_service_tells_dedicated_machines_of_the_subscription_count(
     assert azure.quota.allowances(T4_FAMILY) == [everything]
     assert azure.quota.for_training(A100, 1, None) == ""
     assert "48 vCPUs of all families" in azure.quota.for_training(A100, 2, None)
-    rows[3].limit = -1
+    rows[4].limit = -1
     assert azure.quota.allowances(A100_FAMILY) == [everything]
