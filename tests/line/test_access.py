@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from shared.app import App
+from shared.errors import Permanent
 from shared.lifecycle.phase import Phase
-from shared.line.access import held_by
+from shared.line.access import held_by, own
 from shared.records import layout
 from shared.records.layout import STATE
 from shared.records.line import Line
@@ -53,3 +54,15 @@ def test_nobody_holds_a_line_that_is_free_or_whose_run_is_gone(app: App, key: st
 def test_a_run_that_can_not_be_read_holds_its_line(app: App, key: str) -> None:
     app.cloud.blobs.write(STATE, layout.record(layout.RUNS, f"r{key}"), b"{")
     assert "can't be read" in held_by(app, replace(LINE, rollout=f"r{key}"), EMPTY)
+
+
+def test_nobody_moves_the_traffic_of_a_line_that_another_run_has(app: App, key: str) -> None:
+    run = replace(EMPTY, id=f"r{key}", line=f"l{key}")
+    line = replace(LINE, id=run.line, rollout=run.id)
+    assert app.lines.create(line)
+    assert own(app, run)[0] == line
+    loaded = app.lines.load(line.id)
+    assert loaded
+    app.lines.save(replace(line, rollout=""), loaded.etag)
+    with pytest.raises(Permanent, match="not this run's any more, but nobody's"):
+        own(app, run)
