@@ -48,7 +48,7 @@ def environment() -> Path:
 def report(python: Path) -> dict[str, Any]:
     """What checkov finds in infra/, as it tells it. It asks nobody outside this machine."""
     options = ["--framework", "bicep", "--compact", "--skip-download", "--output", "json", "--directory", str(INFRA)]
-    # Not from the root: checkov reads .checkov.yaml where it stands, and one that lies about must not change the answer.
+    # Not from the root: checkov reads .checkov.yaml where it stands, and one in the root must not change the answer.
     done = subprocess.run(
         [str(python), "-m", "checkov.main", *options],
         cwd=ENVIRONMENT,
