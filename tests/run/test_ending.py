@@ -13,6 +13,7 @@ from localcloud.stack import Stack
 from shared.app import App
 from shared.lifecycle.phase import Phase
 from shared.records.base import Order
+from shared.records.layout import STEPS_QUEUE
 from shared.records.line import Empty, Line, Newest, NotMade, Retiring, Standing
 from shared.records.run import Data, Deployed, Ending, Run
 from shared.run import slots
@@ -21,7 +22,7 @@ from shared.serving.gate import Promotion
 from tests.kit.azureml import MODEL
 from tests.kit.carried import EMPTY
 from tests.kit.clouds import forget
-from tests.kit.records import NOW, changed, line_of, run_of, serving
+from tests.kit.records import NOW, changed, line_of, run_of, serving, woken
 from tests.kit.waiting import eventually
 
 
@@ -102,6 +103,17 @@ def test_the_grace_of_what_retires_ends_with_the_first_that_is_due(
     assert after.wake
     assert after.wake.due == min(due)
     assert after.rollout == ""
+
+
+def test_the_newest_version_that_waits_for_the_line_is_woken(
+    app: App, make: Callable[..., tuple[Run, Line]], key: str
+) -> None:
+    waits = replace(EMPTY, id=f"r{key}next", line=f"l{key}", order=Order(uploaded=NOW + timedelta(1)))
+    assert app.runs.create(replace(waits, phase=Phase.REGISTERED))
+    run, _ = make(Phase.CHECKING, line={"newest": Newest(run=waits.id, order=waits.order)})
+    app.cloud.clients.queue_service.get_queue_client(STEPS_QUEUE).clear_messages()
+    assert release(app, run) == ""
+    assert woken(app, waits) == 1
 
 
 def test_a_line_that_never_served_is_empty_from_then_on(app: App, make: Callable[..., tuple[Run, Line]]) -> None:
