@@ -195,6 +195,7 @@ def test_no_more_go_in_a_window_than_the_cap_allows(app: App, make_line: MakeLin
         torn_down(app, line)
 
 
+@pytest.mark.thorough
 def test_when_the_window_is_over_others_may_go(app: App, cloud: Stack, make_line: MakeLine) -> None:
     lines = [make_line(state=Empty(since=app.cloud.blobs.now() - 40 * DAY)) for _ in range(2)]
     capped = with_settings(app, CLEANUP_MAX_DELETIONS=1, CLEANUP_DELETION_WINDOW=timedelta(minutes=30))
@@ -229,6 +230,7 @@ def test_of_two_ticks_at_once_one_takes_the_last_deletion(
     assert read(STATE, DELETIONS)[0] == other
 
 
+@pytest.mark.thorough
 def test_a_line_that_can_not_be_judged_holds_no_other_up(app: App, cloud: Stack, make_line: MakeLine) -> None:
     """Whatever is wrong with it: here Azure answers with nonsense."""
     lines = [make_line(serving=serving(app, 9), state=Standing(noticed=NOW), kept=True) for _ in range(2)]
@@ -242,6 +244,7 @@ def test_a_line_that_can_not_be_judged_holds_no_other_up(app: App, cloud: Stack,
     assert (line_of(app, first).noticed, line_of(app, second).noticed) == (NOW, None)
 
 
+@pytest.mark.thorough
 def test_a_deployment_of_a_run_whose_record_can_not_be_read_is_no_orphan(
     app: App, cloud: Stack, make_line: MakeLine
 ) -> None:
@@ -256,6 +259,7 @@ def test_a_deployment_of_a_run_whose_record_can_not_be_read_is_no_orphan(
     assert (found.retiring, found.orphans) == ((), ())
 
 
+@pytest.mark.thorough
 def test_what_retires_and_was_given_traffic_by_hand_stays(app: App, make_line: MakeLine) -> None:
     now = app.cloud.blobs.now()
     old = Retiring(deployment="old-1", model="m:0", until=now - DAY)
