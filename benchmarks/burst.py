@@ -238,7 +238,7 @@ def settled(app: App, uploads: int, ledger: Ledger) -> list[Run]:
     while True:
         time.sleep(3)
         ledger.take()
-        active = [key for key, _ in app.runs.active()]
+        active = list(app.runs.active())
         print(f"\r{uploads} uploads, {len(active)} active, {ledger.calls} calls ", end="", file=sys.stderr, flush=True)
         if not active and len(found := app.runs.summaries(2 * uploads)[0]) >= uploads:
             print(file=sys.stderr)

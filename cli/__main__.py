@@ -89,7 +89,7 @@ def _client(options: argparse.Namespace) -> AppClient:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from cli.client import as_json
+    from cli.client import as_json, shown
     from shared.dataset.report_page import visible
 
     client = _client(options)
@@ -98,19 +98,19 @@ def _runs(options: argparse.Namespace) -> int:
         print(as_json(found))
         return 0
     for folder, files in client.folders().waiting.items():
-        print(f"datasets/{visible(folder)} waits for {visible(', '.join(files))}")
+        print(shown(f"datasets/{folder} waits for {', '.join(files)}"))
     if not found.runs:
         print("no runs yet: upload a dataset as datasets/NAME/FILE.jsonl")
     for run in found.runs:
-        status = visible(run.status.partition("\n")[0])
-        print(f"{run.id}  {_did(run):<22}  {_ago(run.since):<10}  {visible(run.folder):<24}  {status}".rstrip())
+        folder, status = visible(run.folder), shown(run.status).partition("\n")[0]
+        print(f"{run.id}  {_did(run):<22}  {_ago(run.since):<10}  {folder:<24}  {status}".rstrip())
     for record in found.unreadable:
         print(f"{record.id}  can't be read: {record.why}")
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    from cli.client import as_json, as_number
+    from cli.client import as_json, as_number, shown
 
     view = _client(options).run(options.id)
     if options.json:
@@ -130,9 +130,9 @@ def _show(options: argparse.Namespace) -> int:
         ("its line", _serves(view)),
     ):
         if text:
-            print(f"{title:<9} {text}")
+            print(f"{title:<9} {shown(text)}")
     for entry in view.history:
-        print(f"  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.phase:<11}  {entry.what}")
+        print(f"  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.phase:<11}  {shown(entry.what)}")
     if view.report:
         from cli.report import lines
 
@@ -141,7 +141,7 @@ def _show(options: argparse.Namespace) -> int:
     for name, points in view.metrics.items():
         if "loss" in name and points:
             (first, begun), (last, ended) = points[0], points[-1]
-            print(f"  {name}: {as_number(begun):.3f} (step {first}) -> {as_number(ended):.3f} (step {last})")
+            print(f"  {shown(name)}: {as_number(begun):.3f} (step {first}) -> {as_number(ended):.3f} (step {last})")
     return 0
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from cli.errors import CliError
 from shared.api.schema import VERSION, FolderList, LineList, Recovered, RunList, RunView, Told
+from shared.dataset.report_page import visible
 
 TIMEOUT = 30.0
 LONG = 600.0
@@ -91,7 +92,7 @@ class AppClient:
             request.add_unredirected_header("Authorization", f"Bearer {self.token}")
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
-                return self._known(msgspec.json.decode(answer.read(), type=kind))
+                return self._of_known_version(msgspec.json.decode(answer.read(), type=kind))
         except urllib.error.HTTPError as error:
             why = _reason(error)
             if error.code == 401:
@@ -110,7 +111,7 @@ class AppClient:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise CliError(f"{self.url}/api/{path} can't be read: {error}") from None
 
-    def _known[A](self, answer: A) -> A:
+    def _of_known_version[A](self, answer: A) -> A:
         """The answer, if it is of a version that this command knows. Raises CliError."""
         version = getattr(answer, "version", VERSION)
         if version > VERSION:
@@ -127,8 +128,13 @@ class AppClient:
 
 
 def as_json(answer: msgspec.Struct) -> str:
-    """An answer as the app has given it, to be read by people and programs."""
+    """An answer with the fields that this command knows, to be read by people and programs."""
     return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
+
+
+def shown(text: str) -> str:
+    """An app's text for a terminal: names and logs in it are other people's, who must not steer that."""
+    return "\n".join(visible(line) for line in text.splitlines())
 
 
 def as_number(value: float | None) -> float:
@@ -144,6 +150,6 @@ def _reason(error: urllib.error.HTTPError) -> str:
     """What an answer that is an error says; empty where it does not come from the app."""
     with error:
         try:
-            return " ".join(str(json.loads(error.read(READ))["error"]).split())
+            return visible(" ".join(str(json.loads(error.read(READ))["error"]).split()))
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
             return ""

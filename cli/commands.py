@@ -50,24 +50,24 @@ def add(
 
 
 def _ask(client: AppClient, kind: str, verb: str, options: argparse.Namespace) -> int:
-    from cli.client import as_json
+    from cli.client import as_json, shown
 
     answer = client.ask(f"{kind}/{quote(options.name, safe='')}/{verb}", _who(options))
-    print(as_json(answer) if options.json else answer.told)
+    print(as_json(answer) if options.json else shown(answer.told))
     return 0
 
 
 def _recover(client: AppClient, options: argparse.Namespace) -> int:
-    from cli.client import as_json
+    from cli.client import as_json, shown
 
     answer = client.recover(_who(options))
     if options.json:
         print(as_json(answer))
         return 0
     for each in answer.rebuilt:
-        print(f"made again: {each}")
+        print(f"made again: {shown(each)}")
     for each in answer.told:
-        print(f"note: {each}")
+        print(f"note: {shown(each)}")
     if not answer.rebuilt:
         print("no record is lost that could be made again")
     return 0

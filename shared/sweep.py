@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 
 import msgspec
@@ -37,7 +37,7 @@ log = logging.getLogger("droptune.sweep")
 
 MARGIN = timedelta(minutes=1)
 REVIEW = timedelta(hours=1)
-"""A run that waits for a person, or its turn, is looked at so often: whoever ends the wait wakes it, as a rule.
+"""A run that waits for a person is looked at so often: whoever ends the wait wakes it, as a rule.
 
 So are the jobs, for those that no run waits for.
 """
@@ -68,7 +68,9 @@ def sweep(app: App) -> None:
         mark, etag = None, None
     except msgspec.MsgspecError:
         log.exception(
-            "%s/%s can't be read, and is made anew: uploads from before now are not looked for", STATE, WATERMARK
+            "%s/%s can't be read, and is made anew: upload again what was uploaded before now, and has no run",
+            STATE,
+            WATERMARK,
         )
         mark = None
     now = blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
@@ -99,17 +101,18 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> None:
     except (Transient, Permanent):
         log.exception("the slots can't be looked at; who waits for one stays where it is")
         queue = slots.Queue(turn=(), waiting=())
-    behind = cache(lambda name: _is_behind(app, name))
+    behind = cache(partial(_is_behind, app))
+    is_overdue = partial(_is_overdue, now=now, queue=queue, review=review)
     for found in working:
         mark = marks.get(found.key)
         try:
-            if mark is None or _is_overdue(mark, now, queue, review=review):
-                _wake_if_overdue(app, found, behind, lambda mark: _is_overdue(mark, now, queue, review=review))
+            if mark is None or is_overdue(mark):
+                _wake_if_overdue(app, found, behind, is_overdue)
         except Exception:
             log.exception("run %s can't be looked at; the others are", found.key)
 
 
-def _is_overdue(mark: Mark, now: datetime, queue: slots.Queue, *, review: bool) -> bool:
+def _is_overdue(mark: Mark, *, now: datetime, queue: slots.Queue, review: bool) -> bool:
     """Whether something should have happened to the run by itself. A job is always looked at: its event may be lost.
 
     Of those who wait for a slot slots.json says it; whoever waits for a person is looked at by a `review`.

@@ -210,7 +210,7 @@ def test_a_rollback_without_spare_instances_that_fails_brings_back_what_it_took_
     assert release(app, run) == ""
     back = [
         each
-        for each, _ in app.runs.active()
+        for each in app.runs.active()
         if (found := run_of(app, each)).line == run.line and each != run.id and found.attempt.model == "m:2"
     ]
     assert len(back) == 1
@@ -218,7 +218,7 @@ def test_a_rollback_without_spare_instances_that_fails_brings_back_what_it_took_
     # Its own failure brings nothing back: the same model would go round in circles.
     again = run_of(app, back[0])
     assert release(app, replace(again, ending=ending)) == ""
-    assert [each for each, _ in app.runs.active() if run_of(app, each).line == run.line] == sorted([run.id, again.id])
+    assert [each for each in app.runs.active() if run_of(app, each).line == run.line] == sorted([run.id, again.id])
     for each in (run, again):
         app.cloud.blobs.delete("state", f"active/{each.id}")
 

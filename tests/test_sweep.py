@@ -28,9 +28,10 @@ from shared.records import layout
 from shared.records.base import Notice, Order, Wake
 from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
 from shared.records.run import Approval, Data, Deployed, Ending, File, Parked, Plan, Run, Source, Waiting
+from shared.records.store import UNDER_WAY
 from shared.run import slots
 from shared.sweep import Watermark, sweep
-from tests.kit.clouds import forget
+from tests.kit.clouds import forget, later
 from tests.kit.jobs import submitted
 from tests.kit.own_runs import OwnRuns
 from tests.kit.records import changed
@@ -399,14 +400,17 @@ def test_a_tick_and_the_page_cost_the_same_however_many_runs_are_open(app: App, 
     assert page.requests <= 5
 
 
-def test_a_mark_that_has_the_sweep_look_too_early_is_put_right_the_first_time(app: App, folder: str) -> None:
+def test_a_mark_that_has_the_sweep_look_too_early_is_put_right_the_first_time(
+    app: App, folder: str, cloud: Stack
+) -> None:
     rarely = with_settings(app, UPLOADS_SWEEP=timedelta(days=1))
     sweep(rarely)  # which makes slots.json
     run = a_run(rarely, folder, Phase.PREPARED, timedelta(minutes=5))
     loaded = rarely.runs.load(run.id)
     assert loaded
-    later = replace(run, wake=Wake(token="u", due=rarely.cloud.blobs.now() + timedelta(hours=1)))
-    rarely.runs.save(later, loaded.etag, before=run)
+    postponed = replace(run, wake=Wake(token="u", due=rarely.cloud.blobs.now() + timedelta(hours=1)))
+    rarely.runs.save(postponed, loaded.etag, before=run)
+    later(rarely, cloud, UNDER_WAY)
     reviewed(rarely, timedelta(0))
     with requests_of(rarely) as first:
         sweep(rarely)
@@ -482,3 +486,25 @@ def test_a_parked_run_is_tried_once_an_hour_and_no_oftener(app: App, folder: str
     tried = a_run(app, folder, Phase.CHECKING, parked=old, wake=timer)
     sweep(app)
     assert woken(app) == [tried.id]
+
+
+def test_a_mark_whose_save_is_yet_to_come_is_left_as_it_is(app: App, folder: str) -> None:
+    """Somebody cancels a run that is held: the mark says so already, the record does not, and then the host dies."""
+    rarely = with_settings(app, UPLOADS_SWEEP=timedelta(days=1))
+    run = a_run(rarely, folder, Phase.REGISTERED, waiting=held("pin"))
+    rarely.runs._mark(replace(run, ending=Ending(phase=Phase.CANCELLED, why="cancelled by ada")))
+    (before,) = rarely.runs.open()
+    sweep(rarely)
+    (after,) = rarely.runs.open()
+    assert after == before
+
+
+def test_a_watermark_that_somebody_broke_stops_no_sweep(app: App, folder: str) -> None:
+    app.cloud.blobs.write(STATE, WATERMARK, b"{")
+    overdue = a_run(app, folder, Phase.DEPLOYING, timedelta(minutes=5))
+    sweep(app)
+    assert woken(app) == [overdue.id]
+    assert watermark(app).reviewed, "it is made anew"
+    app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
+    sweep(app)
+    assert runs_of(app, folder)

@@ -17,8 +17,9 @@ from shared.errors import NotFound, Permanent
 from shared.line.access import held_by
 from shared.line.trained import model_is_there
 from shared.records.line import Line, Serving
+from shared.records.mark import mark_in
 from shared.records.run import Run
-from shared.records.store import compare_and_swap, readable
+from shared.records.store import Loaded, Unreadable, compare_and_swap, readable
 from shared.run.restore import again
 
 log = logging.getLogger("droptune.api.line_commands")
@@ -80,7 +81,7 @@ def unpin(app: App, line_id: str, *, by: str = "") -> str:
             app.lines.save(replace(line, pinned_by=""), etag)
             log.info("line %s: unpinned by %s", line.id, kept(by))
         # Also where it was not pinned: whoever asked before may have died before he woke them.
-        held = [run for run in _active(app) if run.line == line.id and run.hold == "pin"]
+        held = [run for run in _working_on(app, line) if run.line == line.id and run.hold == "pin"]
         for run in held:
             wake(app, run)
         waited = f"; {', '.join(run.id for run in held)} goes on" if held else ""
@@ -112,20 +113,28 @@ def _line(app: App, name: str) -> tuple[Line, str]:
     loaded = app.lines.load(name) if may_be_id(name) else None
     if loaded:
         return loaded
-    known = (naming.line_id(name, app.settings.training.base_model), *app.lines.standing())
-    lines = {line.record.id: line for key in known if (line := readable(app.lines, key))}
-    found = [line for line in lines.values() if name in (line.record.endpoint, line.record.folder)]
+    found, broken = list[Loaded[Line]](), list[str]()
+    for key in dict.fromkeys((naming.line_id(name, app.settings.training.base_model), *app.lines.standing())):
+        try:
+            loaded = app.lines.load(key)
+        except Unreadable as error:
+            broken.append(str(error))
+        else:
+            found += [loaded] if loaded and name in (loaded.record.endpoint, loaded.record.folder) else []
     if not found:
-        raise NotFound(f"there is no line {name}: name one by its id, its endpoint or its dataset's folder")
+        read = f" among those that can be read ({'; '.join(broken)})" if broken else ""
+        raise NotFound(f"there is no line {name}{read}: name one by its id, its endpoint or its dataset's folder")
     if len(found) > 1:
         each = ", ".join(f"{line.id} ({line.base_model})" for line, _ in found)
         raise Permanent(f"{name} has several lines: name one of {each}")
     return found[0]
 
 
-def _active(app: App) -> Iterator[Run]:
-    for run_id, _ in app.runs.active():
-        if loaded := readable(app.runs, run_id):
+def _working_on(app: App, line: Line) -> Iterator[Run]:
+    """The line's runs that have not ended. Reads no others, as far as the listing says whose they are."""
+    for found in app.runs.open():
+        mark = mark_in(found.metadata)
+        if (mark is None or mark.line == line.id) and (loaded := readable(app.runs, found.key)):
             yield loaded.record
 
 

@@ -1,7 +1,7 @@
 """What HTTP answers with, and clients decode: shapes of their own, so that a record may change and no client with it.
 
-Times are UTC. `version` goes up when a field changes its meaning or goes; a client that does not know one passes over
-it. No token, claim or ETag is in them. Made in views.py.
+Times are UTC. `version` goes up when a field changes its meaning or goes; the command line says so where it does not
+know one. No token, claim or ETag is in them. Made in views.py.
 """
 
 from __future__ import annotations

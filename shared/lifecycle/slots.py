@@ -29,7 +29,8 @@ class Slots:
 
     `short`: `phase/run/attempt` of those that found no quota, since when; who waits no more is passed over, and
     forgotten by the sweep.
-    Times are the storage service's, UTC. A start counts even where the job failed right away: it may have cost money.
+    `version`: as of all records, see records/base.py, which stands above. Times are the storage service's, UTC. A start
+    counts even where the job failed right away: it may have cost money.
     """
 
     version: int = 1

@@ -56,7 +56,10 @@ class Mark:
         return replace(self, due=None) == replace(other, due=None)
 
     def metadata(self) -> dict[str, str]:
-        """As a blob's metadata, of which listings don't give back what is ""; empty where it has no room there."""
+        """As a blob's metadata, of which listings don't give back what is ""; empty where it has no room there.
+
+        `run` has it all; the rest is for people who look at the container.
+        """
         rest = base64.urlsafe_b64encode(msgspec.json.encode(self)).decode()
         if len(rest) > _LENGTH:
             return {}
@@ -106,18 +109,20 @@ def status_of(run: Run) -> str:
     if run.parked:
         return f"parked: {run.parked.why}"
     if run.ending and run.is_ending:
-        waits = f"; waits for {run.waiting.why}" if run.waiting else ""
+        waits = f"; waits: {run.waiting.why}" if run.waiting else ""
         return f"ends as {run.ending.phase}: {run.ending.why}{waits}"
     if run.hold == "approval":
         return f"waits for you: droptune approve {run.id}"
-    return f"waits for {run.waiting.why}" if run.waiting else run.why
+    return f"waits: {run.waiting.why}" if run.waiting else run.why
 
 
 def _due(run: Run) -> datetime | None:
     if run.parked:
         return run.parked.at + PARKED
-    if run.claim or run.wake:
-        return run.claim.until if run.claim else run.wake.due if run.wake else None
+    if run.claim:
+        return run.claim.until
+    if run.wake:
+        return run.wake.due
     deployed = run.attempt.deployed
     approved = run.hold == "approval" and deployed is not None and bool(deployed.approval.by)
     if run.hold and not (run.ending or run.outbox or approved):

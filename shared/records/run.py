@@ -1,7 +1,7 @@
 """The record of a run, one uploaded dataset on its way to an endpoint, and what becomes of it with each event.
 
 Plain data in parts, and functions that give a changed copy; `store` reads and writes it. A retry, a restore and the
-tags take parts over whole (see `carried`), so that a new field is with them from its first day.
+tags take parts over whole, so that a new field is with them from its first day.
 """
 
 from __future__ import annotations

@@ -25,11 +25,13 @@ from shared.records.mark import Mark, mark_in, mark_of, version_in
 from shared.records.run import Run
 
 if TYPE_CHECKING:
-    from shared.cloud.blobs import BlobInfo, Blobs
+    from shared.cloud.blobs import Blobs
 
 log = logging.getLogger("droptune.records.store")
 STILLBORN = timedelta(minutes=15)
 """A marker so old without its record: whoever made it died before the first save."""
+UNDER_WAY = timedelta(minutes=1)
+"""A marker that is younger may say already what is about to be saved."""
 _DIGITS = 16
 TRIES = 8
 """One of all who try at the same time succeeds each time, so to lose so often takes many."""
@@ -183,20 +185,28 @@ class Records[T: (Run, Line)]:
         """Saves a record that is not over any more, as `save` does.
 
         The marker comes first, so that no crash hides the record; and once more after the save, for the case that
-        somebody who had read the older record was about to take it away. The index keeps its entry, which `recent`
-        passes over.
+        somebody who had read the older record was about to take it away. The index keeps its entry, which lists
+        pass over.
         """
         self._mark(record)
         saved = self.save(record, etag)
         self._mark(record)
         return saved
 
-    def _over_last(self, limit: int) -> Iterator[BlobInfo]:
-        """The entries of the records that were over last, the newest first; a page of the index for `limit` of them."""
-        return self._blobs.list(STATE, layout.entry(self._over), page=limit, metadata=True)
+    def _listed(self, limit: int) -> tuple[list[Open], dict[str, Mapping[str, str]]]:
+        """The markers of what is open, and what the index says of the `limit` that were over last, the newest first.
 
-    def _key(self, entry: BlobInfo) -> str:
-        return entry.name[len(layout.entry(self._over)) + _DIGITS + 1 :]
+        Costs a listing of the markers and a page of the index. What was over once and is open again is open.
+        """
+        working = list(self.open())
+        known, over = {found.key for found in working}, dict[str, Mapping[str, str]]()
+        prefix = layout.entry(self._over)
+        for entry in self._blobs.list(STATE, prefix, page=limit, metadata=True):
+            if (key := entry.name[len(prefix) + _DIGITS + 1 :]) not in known:
+                over.setdefault(key, entry.metadata)
+            if len(over) == limit:
+                break
+        return working, over
 
     def _mark(self, record: T) -> str:
         """Puts the marker beside the record; answers with its ETag."""
@@ -248,9 +258,9 @@ class Runs(Records[Run]):
             own = marker.etag if marker else ""
         try:
             saved = super().save(record, etag)
-        except Conflict:
-            if sooner and (faster := readable(self, record.id)):
-                self._mark_over(faster.record, own)
+        except Conflict:  # somebody was faster, or it was this very save, whose answer was lost
+            if found := readable(self, record.id):
+                self._mark_over(found.record, own)
             raise
         if not sooner:
             self._mark_over(record, own)
@@ -262,20 +272,19 @@ class Runs(Records[Run]):
             marker = layout.marker(self._open, record.id)
             self._blobs.write(STATE, marker, b"", if_match=etag, metadata=self._metadata(record))
 
-    def mark(self, record: Run) -> None:
-        """Has listings say of the run what its record says, which was saved."""
-        self._mark(record)
-
     def remark(self, found: Open, metadata: Mapping[str, str]) -> None:
-        """Puts right what an open run's marker says, unless somebody else did meanwhile."""
-        if metadata == found.metadata:
+        """Puts right what an open run's marker says, unless somebody else did meanwhile.
+
+        Not while it is young: the save that it belongs to may be yet to come, see `save`.
+        """
+        if metadata == found.metadata or self._blobs.now() - found.modified < UNDER_WAY:
             return
         with suppress(Conflict):
             self._blobs.write(STATE, layout.marker(self._open, found.key), b"", if_match=found.etag, metadata=metadata)
 
-    def active(self) -> Iterator[tuple[str, datetime]]:
-        """Ids of runs that have not ended, with the time that their marker was made."""
-        return ((found.key, found.modified) for found in self.open())
+    def active(self) -> Iterator[str]:
+        """Ids of the runs that have not ended."""
+        return (found.key for found in self.open())
 
     def summaries(self, limit: int) -> tuple[list[Mark], list[tuple[str, int]]]:
         """At most `limit` runs that are open, then at most `limit` that are over, of both the newest first.
@@ -285,15 +294,8 @@ class Runs(Records[Run]):
         """
         found: list[Mark] = []
         unreadable: list[tuple[str, int]] = []
-        working = list(self.open())
-        known = {each.key for each in working}
-        ended: dict[str, Mapping[str, str]] = {}
-        for entry in self._over_last(limit):
-            if self._key(entry) not in known:
-                ended.setdefault(self._key(entry), entry.metadata)
-            if len(ended) == limit:
-                break
-        for key, metadata in [*((each.key, each.metadata) for each in working), *ended.items()]:
+        working, over = self._listed(limit)
+        for key, metadata in [*((each.key, each.metadata) for each in working), *over.items()]:
             if (version := version_in(metadata)) > VERSION or "unreadable" in metadata:
                 unreadable.append((key, version))
                 continue
@@ -303,8 +305,8 @@ class Runs(Records[Run]):
                 unreadable.append((key, error.version))
             else:
                 found += [mark] if mark else []
-        open_ = sorted((each for each in found if each.id in known), key=lambda each: each.since, reverse=True)
-        return [*open_[:limit], *(each for each in found if each.id not in known)], unreadable
+        open_ = sorted((each for each in found if each.id not in over), key=lambda each: each.since, reverse=True)
+        return [*open_[:limit], *(each for each in found if each.id in over)], unreadable
 
     def _read_mark(self, key: str) -> Mark | None:
         loaded = self.load(key)
@@ -347,18 +349,11 @@ class Lines(Records[Line]):
 
         And those of them that can't be read. Costs a listing of what is open, a page of the index, and what it returns.
         """
-        working = sorted(self.open(), key=lambda each: each.modified, reverse=True)
-        keys = [each.key for each in working[:limit]]
-        seen = {each.key for each in working}
-        for entry in self._over_last(limit):
-            if (key := self._key(entry)) not in seen:
-                keys.append(key)
-                seen.add(key)
-            if len(seen) == len(working) + limit:
-                break
+        working, over = self._listed(limit)
+        latest = sorted(working, key=lambda each: each.modified, reverse=True)[:limit]
         found: list[Line] = []
         broken: list[tuple[str, Unreadable]] = []
-        for key in keys:
+        for key in [*(each.key for each in latest), *over]:
             try:
                 loaded = self.load(key)
             except Unreadable as error:

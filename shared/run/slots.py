@@ -111,7 +111,8 @@ class Queue:
 def stale(app: App, marks: Mapping[str, Mark]) -> Queue:
     """Takes back what runs hold that train no more, and the places of runs at the head that wait no more.
 
-    For the sweep: no crash, no edit by hand may block the others for ever. `marks`: what a listing says of the open
+    For the sweep: no crash may block the others for ever, nor an edit by hand, but for a record that can't be read:
+    its job may be running. `marks`: what a listing says of the open
     runs, by id. Loads the records of those that hold a slot, or whose turn it is, and of which that says something
     else; looks for the jobs of those that hold one and are parked. Raises Transient.
     """
@@ -215,7 +216,7 @@ def _as_found(app: App) -> Slots:
     Who has a job, or was about to submit it, holds a slot. What can't be seen any more is the starts of runs that have
     ended.
     """
-    runs = [loaded.record for run_id, _ in app.runs.active() if (loaded := readable(app.runs, run_id))]
+    runs = [loaded.record for run_id in app.runs.active() if (loaded := readable(app.runs, run_id))]
     holding = {run.id: run.since for run in runs if _has_begun(app, run)}
     waiting = {run.id: run.since for run in runs if run.hold == "slot"}
     short = {_attempt(run): run.since for run in runs if run.hold == "quota"}

@@ -96,8 +96,6 @@ class Turn:
             history = (*found.history, *run.history[len(self.run.history) :])
             run = replace(run, ending=found.ending or run.ending, history=history)
             etag = self._app.runs.save(run, etag, before=found)
-        else:
-            self._app.runs.mark(run)  # which may not have come after the save
         self._etag = etag
         return run
 

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from benchmarks.counting import requests_of
 from shared.api import line_commands, run_commands
 from shared.app import App
 from shared.errors import NotFound, Permanent
 from shared.lifecycle.phase import Phase
 from shared.lifecycle.seen import RolloutSeen
+from shared.records import layout
 from shared.records.base import Order
-from shared.records.line import Empty, Line
+from shared.records.layout import STATE
+from shared.records.line import Empty, Line, Standing
 from shared.records.run import Data, Parked, Restores, Run, Waiting
 from shared.run.observe import OBSERVE
 from tests.kit.records import NOW, etag_of, line_of, run_of, serving, woken
@@ -36,7 +39,7 @@ def test_a_rollback_is_one_run_however_often_it_is_asked_for(
     after = Order(uploaded=latest.order.uploaded + timedelta(seconds=1))
     assert latest.order < run.order < after, "the newest until the next upload"
     assert "ada" in run.history[-1].what
-    assert run.id in {each for each, _ in app.runs.active()}
+    assert run.id in set(app.runs.active())
     assert "already" in line_commands.rollback(app, line.endpoint, by="eve")
     assert run_of(app, run) == run
     assert woken(app, run) == 2
@@ -195,3 +198,27 @@ def test_what_does_not_exist_is_told(app: App, name: str) -> None:
 def new_run(app: App, told: str) -> Run:
     """The run that an answer names."""
     return run_of(app, next(word for word in told.split() if len(word) == 16 and word.startswith("r")))
+
+
+def test_a_name_that_nothing_has_is_told_with_what_could_not_be_read(
+    app: App, make_line: Callable[..., Line], key: str
+) -> None:
+    line = make_line()
+    app.cloud.blobs.write(STATE, layout.record(layout.LINES, line.id), b"{")
+    with pytest.raises(NotFound, match=f"among those that can be read .*{line.id}.json can't be read"):
+        line_commands.pin(app, line.folder)
+    app.cloud.blobs.delete(STATE, layout.marker(layout.STANDING_LINES, line.id))
+
+
+def test_to_unpin_a_line_reads_no_run_of_another(
+    app: App, make_run: Callable[..., Run], make_line: Callable[..., Line], key: str
+) -> None:
+    line = make_line(state=Standing(), serving=serving("r0"), pinned_by="ada")
+    held = make_run("a", phase=Phase.REGISTERED, waiting=Waiting(why="the line", hold="pin"))
+    for number in range(10):
+        make_run(f"other{number}", phase=Phase.REGISTERED, line=f"other-{key}")
+    with requests_of(app) as counted:
+        told = line_commands.unpin(app, line.id)
+    assert held.id in told
+    assert woken(app, held) == 1
+    assert counted.requests <= 9

@@ -79,7 +79,7 @@ def test_a_failed_run_begins_anew_with_its_data(app: App, key: str) -> None:
     assert now.prepared == f"{run_id}/2"
     assert "asked for by ada" in now.history[-1].what
     assert "the job failed" in now.history[-1].what
-    assert run_id in {each for each, _ in app.runs.active()}
+    assert run_id in set(app.runs.active())
     assert woken(app, run_id, PREPARE_QUEUE) == 1
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW * 21)
     app.runs.save(replace(now, phase=Phase.FAILED), etag_of(app, run_id))

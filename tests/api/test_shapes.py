@@ -202,7 +202,7 @@ def test_a_run_that_is_about_to_end_says_so(app: App, key: str) -> None:
     run = replace(RUN, id=f"r{key}", phase=Phase.DEPLOYING, ending=ending, parked=None, waiting=deleted)
     app.runs.create(run)
     assert body(views.run(app, run.id))["run"]["status"] == (
-        "ends as cancelled: cancelled by ada; waits for the deployment, which is being deleted"
+        "ends as cancelled: cancelled by ada; waits: the deployment, which is being deleted"
     )
 
 

@@ -237,7 +237,7 @@ class Machine(RuleBasedStateMachine):
 
     def _at_rest(self) -> bool:
         """Whether all that is left waits for a person, or for the day to come on which somebody asked again."""
-        active = [self._run(run_id) for run_id, _ in self.world.app.runs.active()]
+        active = [self._run(run_id) for run_id in self.world.app.runs.active()]
         self._one_timer_each([run for run in active if run])
         if self.world.look(everything=True):
             return False
@@ -259,7 +259,7 @@ class Machine(RuleBasedStateMachine):
     def _nothing_forgotten(self) -> None:
         """No job runs that no run knows, and every deployment is one that serves or that a run holds."""
         cloud = self.world.app.cloud
-        holding = {run_id for run_id, _ in self.world.app.runs.active()}
+        holding = set(self.world.app.runs.active())
         assert not [job.name for job in cloud.jobs.active() if job.name.rpartition("-")[0] not in holding]
         for line in self._lines():
             if cloud.endpoints.get(line.endpoint) is None:

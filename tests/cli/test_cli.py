@@ -236,6 +236,35 @@ def test_a_run_is_shown_with_its_faults_and_losses(url: str, capsys: pytest.Capt
     assert "status    1 of 2 rows is bad\n" in out
 
 
+ODD = "a\x1b[2J\u202eb\nthe log says\x07"
+
+
+def test_what_other_people_have_written_does_not_steer_the_terminal(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = RUN["run"] | {"id": "a b", "folder": ODD, "status": ODD}
+    entry = {"at": "2026-11-22T10:00:00Z", "phase": "received", "what": ODD}
+    monkeypatch.setitem(ANSWERS, "/api/runs", RUNS | {"runs": [odd]})
+    monkeypatch.setitem(ANSWERS, "/api/runs/a%20b", RUN | {"run": odd, "history": [entry]})
+    monkeypatch.setitem(COMMANDS, "/api/runs/a%20b/cancel", (200, {"told": ODD}))
+    monkeypatch.setitem(COMMANDS, "/api/runs/a%20b/retry", (409, {"error": ODD}))
+    for command in ("runs", "show", "cancel", "retry"):
+        named = [] if command == "runs" else ["a b"]
+        main([command, *named, "--url", url, "--key", KEY])
+        out, error = capsys.readouterr()
+        assert "\\x1b[2J\\u202eb" in out + error, command
+        assert not set("\x1b\u202e\x07") & set(out + error), command
+        assert len(out.splitlines()) == 3 or command != "runs", "each run has a line"
+
+
+def test_an_answer_of_a_newer_version_is_not_guessed_at(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ANSWERS, "/api/runs", {"version": 9, "items": []})
+    assert main(["runs", "--url", url, "--key", KEY]) == 2
+    assert capsys.readouterr().err == f"droptune: {url} answers in version 9, and this droptune knows 1: update it\n"
+
+
 def test_a_good_dataset_is_shown_with_its_split(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "good", "--url", url, "--key", KEY]) == 0
     assert "split     45 train, 4 validation, 7 test\n" in capsys.readouterr().out

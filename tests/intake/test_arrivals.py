@@ -184,7 +184,7 @@ def test_a_broken_spec_is_a_rejected_run_that_says_why(app: App, folder: str) ->
     assert woken(app, run_id, PREPARE_QUEUE) == 1, "nobody has to wait for the sweep to hear of it"
     run = rejected(app, folder)
     assert "did you mean train" in run.why
-    assert run.id not in {run_id for run_id, _ in app.runs.active()}
+    assert run.id not in set(app.runs.active())
 
 
 @pytest.mark.parametrize("spec", [b'model: "\\ud800"', b"parameters: {seed: 0x" + b"f" * 9000 + b"}"])

@@ -46,7 +46,7 @@ RUN = Run(
         hub=Hub(name="owner/chats", revision="main"),
         hub_commit="c0ffee",
         policy=Policy(min_rows=7),
-        promotion=Promotion(approve="manual", gate=Gate(rows=9)),
+        promotion=Promotion(approve="manual", strategy="replace", gate=Gate(rows=9)),
         parameters={"learning_rate": 0.5},
     ),
     restores=Restores(run="rolder", instead_of="rnewer", rollback=True),

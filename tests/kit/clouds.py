@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 
@@ -13,6 +14,7 @@ from localcloud.stack import Stack
 from shared.app import App
 from shared.records import layout
 from shared.records.layout import STATE
+from tests.kit.waiting import eventually
 
 SETTINGS = {"BASE_MODEL": "Phi-3-mini-4k-instruct", "CLEANUP_MODE": "delete"}
 """What the apps of tests are told: the smallest model, and to tear down. Their own defaults are Phi-4 and `report`."""
@@ -20,11 +22,18 @@ SETTINGS = {"BASE_MODEL": "Phi-3-mini-4k-instruct", "CLEANUP_MODE": "delete"}
 
 def forget(app: App) -> None:
     """Nothing that tests have begun in the session's cloud is active any more, holds a slot or waits in a queue."""
-    for run_id, _ in app.runs.active():
+    for run_id in app.runs.active():
         app.cloud.blobs.delete(STATE, f"active/{run_id}")
     app.cloud.blobs.delete(STATE, layout.SLOTS)
     for queue in (layout.PREPARE_QUEUE, layout.STEPS_QUEUE):
         app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
+
+
+def later(app: App, cloud: Stack, length: timedelta) -> None:
+    """Has so much of the local cloud's time gone by."""
+    until = app.cloud.blobs.now() + length
+    cloud.control("POST", "/_local/clock", {"advance": length.total_seconds()})
+    eventually(lambda: app.cloud.blobs.now() >= until)  # the app reckons on from the service's last answer for a second
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from shared.run.actions import ACTIONS
 from shared.run.observe import OBSERVE
 from shared.serving.gate import Promotion
 from tests.kit.azureml import MODEL
+from tests.kit.clouds import later
 from tests.kit.records import NOW, changed, events_of, line_of
 from tests.kit.settings import changed as settings_changed
 from tests.kit.settings import with_settings
@@ -98,12 +99,6 @@ def undeploy(app: App, line: Line, name: str) -> None:
 def sent(cloud: Stack, line: Line) -> list[str]:
     """What the lifecycle topic was sent of the line's endpoint."""
     return [event["type"].rpartition(".")[2] for event in events_of(cloud, line)]
-
-
-def later(app: App, cloud: Stack, length: timedelta) -> None:
-    until = app.cloud.blobs.now() + length
-    cloud.control("POST", "/_local/clock", {"advance": length.total_seconds()})
-    eventually(lambda: app.cloud.blobs.now() >= until)  # the app reckons on from the service's last answer for a second
 
 
 def serving(app: App, days: int) -> Serving:

@@ -40,11 +40,13 @@ from shared.records.run import (
     Source,
     Waiting,
 )
-from shared.records.store import Runs, Unreadable, decoded
+from shared.records.store import UNDER_WAY, Runs, Unreadable, decoded
 from shared.run.loop import advance
+from shared.run.turn import Turn
 from shared.sweep import sweep
 from tests.kit.any_run import runs
 from tests.kit.carried import RUN
+from tests.kit.clouds import later
 from tests.kit.own_runs import OwnRuns
 from tests.kit.records import changed
 from tests.kit.settings import with_settings
@@ -179,7 +181,7 @@ def saved(app: App, run: Run, **changes: object) -> Run:
 
 
 def is_active(app: App, run: Run) -> bool:
-    return run.id in {run_id for run_id, _ in app.runs.active()}
+    return run.id in set(app.runs.active())
 
 
 def shown(app: App, limit: int = 100) -> list[str]:
@@ -370,7 +372,7 @@ def test_a_mark_changes_with_what_people_see(alone: App, what: str) -> None:
         {"claim": Claim(action=Action.PREPARE_DATA, until=NOW + timedelta(minutes=3))},
     ],
 )
-def test_what_nobody_sees_costs_one_write(alone: App, changes: dict[str, Any]) -> None:
+def test_what_nobody_sees_costs_one_write(alone: App, cloud: Stack, changes: dict[str, Any]) -> None:
     """The sweep looks too early by that mark, once, and puts it right then."""
     run = a_run(wake=Wake(token="t", due=NOW))
     alone.runs.create(run)
@@ -379,6 +381,7 @@ def test_what_nobody_sees_costs_one_write(alone: App, changes: dict[str, Any]) -
     assert counted.requests == 2, "it is read and saved"
     assert alone.runs.summaries(9) == ([mark_of(run)], [])
     (found,) = alone.runs.open()
+    later(alone, cloud, UNDER_WAY)
     alone.runs.remark(found, mark_of(after).metadata())
     assert marked(alone, run) == mark_of(after)
     (found,) = alone.runs.open()
@@ -387,10 +390,11 @@ def test_what_nobody_sees_costs_one_write(alone: App, changes: dict[str, Any]) -
     assert counted.requests == 0, "what is right already costs nothing"
 
 
-def test_a_mark_is_not_put_right_over_what_somebody_said_meanwhile(alone: App) -> None:
+def test_a_mark_is_not_put_right_over_what_somebody_said_meanwhile(alone: App, cloud: Stack) -> None:
     run = a_run(wake=Wake(token="t", due=NOW))
     alone.runs.create(run)
     (found,) = alone.runs.open()
+    later(alone, cloud, UNDER_WAY)
     after = saved(alone, run, ending=Ending(phase=Phase.CANCELLED, why="cancelled by ada"))
     alone.runs.remark(found, mark_of(replace(run, wake=None, waiting=waiting("slot"))).metadata())
     assert marked(alone, run) == mark_of(after)
@@ -517,6 +521,25 @@ def test_the_same_of_any_two_runs(before: Run, after: Run, writes: int) -> None:
         assert replace(mark, due=None) == replace(mark_of(after), due=None)
 
 
+def test_a_save_whose_answer_was_lost_is_shown_all_the_same(alone: App, cloud: Stack) -> None:
+    """Azure has done it; it is tried once more, and meets its own ETag."""
+    run = a_run(wake=Wake(token="t", due=NOW))
+    alone.runs.create(run)
+    loaded = alone.runs.load(run.id)
+    assert loaded
+    turn = Turn(alone, *loaded)
+    lost = {"service": "blob", "method": "PUT", "path": f"/{run.id}.json$", "moment": "after", "status": 500}
+    cloud.control("POST", "/_local/faults", lost)
+    try:
+        turn.save(turn.run.noted(NOW, "submitted the job", phase=Phase.TRAINING))
+    finally:
+        cloud.control("DELETE", "/_local/faults")
+    found = alone.runs.load(run.id)
+    assert found
+    assert found.record.phase is Phase.TRAINING
+    assert marked(alone, run) == mark_of(found.record)
+
+
 def test_who_loses_leaves_the_mark_of_who_was_faster(alone: App) -> None:
     run = a_run(wake=Wake(token="t", due=NOW + timedelta(hours=5)))
     alone.runs.create(run)
@@ -615,8 +638,9 @@ def runs_listed(app: App) -> schema.RunList:
     return msgspec.json.decode(body, type=schema.RunList)
 
 
-def test_a_sweep_leaves_a_newer_record_alone_and_has_it_shown(one_newer: tuple[App, Run, bytes]) -> None:
+def test_a_sweep_leaves_a_newer_record_alone_and_has_it_shown(one_newer: tuple[App, Run, bytes], cloud: Stack) -> None:
     app, run, _ = one_newer
+    later(app, cloud, UNDER_WAY)
     listed = runs_listed(app)
     assert ([each.id for each in listed.runs], listed.unreadable) == ([run.id], []), "as the marker has it"
     app = with_settings(app, UPLOADS_SWEEP=timedelta(days=1))
@@ -632,10 +656,11 @@ def test_a_sweep_leaves_a_newer_record_alone_and_has_it_shown(one_newer: tuple[A
     assert f"version {NEWER}" in body.decode()
 
 
-def test_a_sweep_has_a_broken_record_shown_as_that(alone: App) -> None:
+def test_a_sweep_has_a_broken_record_shown_as_that(alone: App, cloud: Stack) -> None:
     run = a_run(wake=Wake(token="t", due=NOW))
     alone.runs.create(run)
     alone.cloud.blobs.write(STATE, record_of(alone, run), b"{")
+    later(alone, cloud, UNDER_WAY)
     sweep(with_settings(alone, UPLOADS_SWEEP=timedelta(days=1)))
     (unreadable,) = runs_listed(alone).unreadable
     assert (unreadable.id, unreadable.version) == (run.id, 0)

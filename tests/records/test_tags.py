@@ -15,12 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.dataset.spec.choices import Hub, Policy
+from shared.dataset.spec.choices import Hub
 from shared.records import tags
-from shared.records.base import Order
 from shared.records.line import Line
-from shared.records.run import Attempt, Data, File, Restores, Run, Source
-from shared.serving.gate import Bounds, Gate, Promotion
+from shared.records.run import File, Run
+from shared.serving.gate import Bounds, Gate
 from tests.kit.any_run import LETTERS, runs
 from tests.kit.carried import RUN
 from tests.kit.records import changed
@@ -98,27 +97,7 @@ NOISY: dict[str, Any] = {
     "source.promotion.gate": Gate(metrics={LONG: Bounds(most=1)}),
 }
 """What makes a run too long, by the field where it stands; a policy is never long."""
-FULL = Run(
-    id="r1",
-    line="l1",
-    order=Order(uploaded=NOW, ordinal=2),
-    source=Source(
-        folder="faq",
-        base_model="Phi-4",
-        train=(File(name=f"faq/{SOME}", etag="1", size=1),),
-        validation=(File(name="faq/validation.jsonl", etag="2", size=2),),
-        test=(File(name="faq/test.jsonl", etag="3", size=3),),
-        spec=File(name="faq/finetune.yaml", etag="4", size=4),
-        hub=Hub(name="owner/chats", revision="v2"),
-        hub_commit="c0ffee",
-        policy=Policy(min_rows=50),
-        promotion=Promotion(approve="manual", strategy="replace", gate=Gate(rows=7)),
-        parameters={"num_train_epochs": 2},
-    ),
-    restores=Restores(run="r0", instead_of="r2", rollback=True),
-    since=NOW,
-    attempt=Attempt(number=3, data_of="r0/1", in_job=True, data=Data(fingerprint="f", rows={"train": 9}), model="m:1"),
-)
+FULL = changed(RUN, train=(File(name=f"faq/{SOME}", etag="1", size=1),))
 
 
 def replaced(part: Any, path: str, value: object) -> Any:

@@ -108,7 +108,7 @@ def emptied(world: World) -> None:
             app.lines.save(gone, etag)
     for queue in HANDLERS:
         app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
-    for run_id, _ in list(app.runs.active()):
+    for run_id in list(app.runs.active()):
         if loaded := app.runs.load(run_id):
             app.runs.save(replace(loaded.record, phase=Phase.CANCELLED, claim=None, wake=None), loaded.etag)
         app.runs.retire(run_id)

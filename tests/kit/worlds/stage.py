@@ -281,7 +281,7 @@ class Stage:
     def at_rest(self) -> None:
         """Goes on until nothing is to be done, and nobody holds anything."""
         self.quiet()
-        assert not [run_id for run_id, _ in self.app.runs.active()]
+        assert not list(self.app.runs.active())
         loaded = self.app.lines.load(self.line_id)
         assert loaded is None or not loaded.record.rollout
         slots = json.loads(self.app.cloud.blobs.read("state", "slots.json")[0]) if self._has_slots() else {}

@@ -102,7 +102,7 @@ def _plain(run: Run, what: str) -> str:
 def nothing_left(world: World) -> list[str]:
     """Nobody is active, and nothing waits in a queue."""
     wrong = []
-    if left := [run_id for run_id, _ in world.app.runs.active()]:
+    if left := list(world.app.runs.active()):
         wrong.append(f"markers are left of {left}")
     if world.messages:
         wrong.append(f"messages are left: {list(world.messages.values())}")

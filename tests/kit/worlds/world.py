@@ -291,7 +291,7 @@ class World:
 
     def told(self) -> str:
         """The world's state, for a failed test."""
-        active = [self.run(run_id) for run_id, _ in self.app.runs.active()]
+        active = [self.run(run_id) for run_id in self.app.runs.active()]
         lines = [
             f"{run.id} ({run.source.folder}): {run.phase}, waiting for {run.waiting}, claim {run.claim}, "
             f"wake {run.wake}, parked {run.parked}, ending {run.ending}"
