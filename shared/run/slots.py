@@ -112,9 +112,9 @@ def stale(app: App, marks: Mapping[str, Mark]) -> Queue:
     """Takes back what runs hold that train no more, and the places of runs at the head that wait no more.
 
     For the sweep: no crash may block the others for ever, nor an edit by hand, but for a record that can't be read:
-    its job may be running. `marks`: what a listing says of the open
-    runs, by id. Loads the records of those that hold a slot, or whose turn it is, and of which that says something
-    else; looks for the jobs of those that hold one and are parked. Raises Transient.
+    its job may be running. `marks`: what a listing says of the open runs, by id. Loads the records of those that hold
+    a slot, or whose turn it is, and of which that says something else; looks for the jobs of those that hold one and
+    are parked. Raises Transient.
     """
     limits = _limits(app)
     slots, _ = _read(app)

@@ -66,7 +66,8 @@ def test_a_message_stays_hidden_while_its_function_runs(
 def test_a_killed_hosts_message_comes_back(start: Start, prefix: str, queues: Queues, tmp_path: Path) -> None:
     queues.send("held", str(tmp_path))
     killed = start(prefix, "--lease", "2").ready()
-    eventually((tmp_path / "started").exists)
+    # Not just the file: the host may be killed between its making and its writing.
+    eventually(lambda: (tmp_path / "started").exists() and (tmp_path / "started").read_text() == f"{killed.pid} 1\n")
     killed.kill()
     (tmp_path / "go").touch()
     other = start(prefix).ready()
