@@ -13,6 +13,7 @@ import secrets
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
@@ -124,6 +125,8 @@ def app_environment(description: Description) -> dict[str, str]:
         "AZURE_RESOURCE_GROUP": RESOURCE_GROUP,
         "AZUREML_WORKSPACE": WORKSPACE,
         "AZURE_LOCATION": LOCATION,
+        # Not of the account's address: this cloud may come back on other ports.
+        "INSTALLATION": f"local-{sha256(description.key.encode()).hexdigest()[:8]}",
         "METRICS_ENDPOINT": management,
         "METRICS_AUDIENCE": "https://metrics.monitor.azure.com",
         "EVENTS_TOPIC_ENDPOINT": f"{management}/eventgrid/topics/lifecycle/api/events",

@@ -2,7 +2,10 @@
 
 Nothing is random and nothing is counted: whoever makes a job, model, deployment or endpoint gets its name here, and
 `recover` gets the same name again. Names that Azure holds unique, and names that had to be altered to be allowed, carry
-a hash of the raw key, so that cutting and cleaning can't let two keys meet. Called by the loop, intake and the CLI.
+a hash of the raw key, so that cutting and cleaning can't let two keys meet. The installation is part of every key: two
+of them in one workspace give no name twice. Called by the loop, intake and the CLI.
+
+Tags say the same once more, and `made_for` holds the two against each other: a copy takes tags along, but no name.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 ASSET_LENGTH = 255
 ENDPOINT_LENGTH = 32
@@ -19,14 +23,17 @@ _HASH_LENGTH = 10
 _JOB = re.compile(r"r[a-z0-9]{15}-[1-9][0-9]*")
 
 
-def run_id(dataset_path: str, etags: Mapping[str, str], spec_etag: str | None, ordinal: int) -> str:
+def run_id(
+    dataset_path: str, etags: Mapping[str, str], spec_etag: str | None, ordinal: int, *, installation: str
+) -> str:
     """Id of the run that an upload starts: `r` and 15 of a-z2-7.
 
     `etags` maps each file that the run takes to its ETag, quoted or not; `ordinal` is 0 for an upload, and higher for
     what a person asks for in its place (see `again_id`).
     """
     files = sorted((name, _bare(etag)) for name, etag in etags.items())
-    return "r" + _hash(dataset_path, files, None if spec_etag is None else _bare(spec_etag), ordinal, length=15)
+    spec = None if spec_etag is None else _bare(spec_etag)
+    return "r" + _hash(installation, dataset_path, files, spec, ordinal, length=15)
 
 
 def again_id(line: str, uploaded: str, model: str, ordinal: int) -> str:
@@ -34,12 +41,12 @@ def again_id(line: str, uploaded: str, model: str, ordinal: int) -> str:
 
     Unlike an upload's it has no files: those are perhaps gone. Whoever asks for the same again gets the same run.
     """
-    return run_id(f"{line}@{uploaded}", {model: ""}, None, ordinal)
+    return run_id(f"{line}@{uploaded}", {model: ""}, None, ordinal, installation="")  # the line's id is of one
 
 
-def line_id(dataset: str, base_model: str) -> str:
+def line_id(dataset: str, base_model: str, *, installation: str) -> str:
     """Id of the line of models that one dataset folder makes from one base model: `l` and 15 of a-z2-7."""
-    return "l" + _hash(dataset, base_model, length=15)
+    return "l" + _hash(installation, dataset, base_model, length=15)
 
 
 def job_name(run: str, attempt: int) -> str:
@@ -76,18 +83,21 @@ def experiment_name(model: str) -> str:
     return _asset(f"chat_completion_{model}", model)
 
 
-def endpoint_name(line_key: str, subscription: str, group: str, workspace: str) -> str:
-    """Name of a line's endpoint, unique in its region: what can be read of `line_key`, then a hash of everything.
+def endpoint_name(
+    dataset: str, base_model: str, subscription: str, group: str, workspace: str, *, installation: str
+) -> str:
+    """Name of a line's endpoint, unique in its region: what can be read of its dataset, then a hash of everything.
 
     3 to 32 letters, digits and single dashes, a letter first. Subscription, group and workspace count without their
     case, as Azure takes them.
     """
+    line_key = f"{dataset}/{base_model}"
     scope = [part.lower() for part in (subscription, group, workspace)]
     slug = re.sub(r"[^a-z0-9]+", "-", line_key.lower()).strip("-")
     if not slug[:1].isalpha():
         slug = f"ft-{slug}"
     slug = slug[: ENDPOINT_LENGTH - _HASH_LENGTH - 1].strip("-")
-    return f"{slug}-{_hash(line_key, *scope, length=_HASH_LENGTH)}"
+    return f"{slug}-{_hash(installation, dataset, base_model, *scope, length=_HASH_LENGTH)}"
 
 
 def display_name(*, model: str, dataset: str, parameters: Mapping[str, object], gpus_per_node: int, nodes: int) -> str:
@@ -107,6 +117,49 @@ def display_name(*, model: str, dataset: str, parameters: Mapping[str, object], 
         f"{model}-{dataset}-bs{batch * gpus_per_node * nodes}-{given('lr_scheduler_type', 'linear')}-{stage}-{lora}"
         f"-save_limit{given('save_total_limit', '-1')}-seqlen{given('max_seq_length', '-1')}"
     )
+
+
+# Whose a name is -----------------------------------------------------------------------------------------------------
+
+RUN_TAG = "droptune.run"
+ATTEMPT_TAG = "droptune.attempt"
+LINE_TAG = "droptune.line"
+INSTALLATION_TAG = "droptune.installation"
+_OWNER_TAGS = (RUN_TAG, ATTEMPT_TAG, LINE_TAG, INSTALLATION_TAG)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What a job, a model's version or a deployment was made for: an attempt of a run of a line."""
+
+    run: str
+    attempt: str
+    line: str
+    installation: str
+
+
+def tag(tags: Mapping[str, str], name: str) -> str | None:
+    """The value of a tag. Azure's tags have names without case: policies and people write them as they like."""
+    found = tags.get(name)
+    if found is not None:
+        return found
+    return next((value for key, value in tags.items() if key.lower() == name.lower()), None)
+
+
+def made_for(name: str, tags: Mapping[str, str]) -> Made | None:
+    """What the job, model's version or deployment of this name and these tags was made for; None: by somebody else.
+
+    A copy carries the tags of what it was copied from, but not the name that they make.
+    """
+    run, attempt, line, installation = (tag(tags, each) for each in _OWNER_TAGS)
+    if not (run and attempt and line and installation) or name != f"{run}-{attempt}":
+        return None
+    return Made(run=run, attempt=attempt, line=line, installation=installation)
+
+
+def same_owner(tags: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether what has `tags` was made for the same as what is about to be made with `wanted`."""
+    return all(tag(tags, each) == tag(wanted, each) for each in _OWNER_TAGS)
 
 
 def _attempt(run: str, attempt: int) -> str:

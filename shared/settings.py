@@ -7,12 +7,15 @@ docstring introduces its table in docs/settings.md; that page is checked against
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from typing import Any, get_type_hints
 
+_INSTALLATION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _DURATION = re.compile(r"^P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?$")
 
 
@@ -26,6 +29,13 @@ def duration(text: str) -> timedelta:
     if not match or text.endswith(("P", "T")):
         raise ValueError("an ISO 8601 duration such as PT30S, PT2H or P7D")
     return timedelta(**{unit: int(number) for unit, number in match.groupdict(default="0").items()})
+
+
+def installation_id(text: str) -> str:
+    """The id of an installation, which goes into tags. Raises ValueError."""
+    if not _INSTALLATION.fullmatch(text):
+        raise ValueError("1 to 32 of a-z, 0-9 and -, the first and the last no -")
+    return text
 
 
 def _setting(
@@ -51,6 +61,21 @@ class Storage:
 
     blob_uri: str = _setting("DROPTUNE_STORAGE__blobServiceUri", "Blob service of the app's storage account")
     queue_uri: str = _setting("DROPTUNE_STORAGE__queueServiceUri", "Queue service of the app's storage account")
+    installation_given: str = _setting(
+        "INSTALLATION",
+        "Id of this installation, in the names and tags of all that it makes; empty: derived from the address of its "
+        "storage account. What was made under another id is somebody else's: choose it before the first upload",
+        "",
+        cast=installation_id,
+    )
+
+    @property
+    def installation(self) -> str:
+        """The installation's id. The account's address is its own for good: lost records change nothing."""
+        if self.installation_given:
+            return self.installation_given
+        digest = hashlib.sha256(self.blob_uri.lower().rstrip("/").encode()).digest()
+        return f"i{base64.b32encode(digest).decode().lower()[:9]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import islice
@@ -26,11 +26,13 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.intake.arrivals import look_into, undelivered
 from shared.intake.events import folder_of
 from shared.lifecycle.phase import WORK
+from shared.line.lost import lost_endpoints, tell_of_lost
+from shared.naming import made_for
 from shared.records import layout
 from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
 from shared.records.mark import Mark, mark_in, mark_of, unreadable
+from shared.records.owner import is_of_run
 from shared.records.store import Open, Unreadable
-from shared.records.tags import RUN
 from shared.run import slots
 
 log = logging.getLogger("droptune.sweep")
@@ -51,11 +53,15 @@ LETTERS_AT_MOST = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Watermark:
-    """When Droptune swept first, listed the datasets last, and reviewed last who waits. By the service's clock."""
+    """When Droptune swept first, listed the datasets last, and reviewed last who waits. By the service's clock.
+
+    `told`: what is there without a record, and when people heard of it last.
+    """
 
     installed: datetime
     swept: datetime
     reviewed: datetime | None = None
+    told: dict[str, datetime] = field(default_factory=dict)
 
 
 def sweep(app: App) -> None:
@@ -79,8 +85,8 @@ def sweep(app: App) -> None:
     review = mark.reviewed is None or now - mark.reviewed >= REVIEW
     _wake_overdue(app, now, review=review)
     if review:
-        _cancel_orphans(app, now)
-        after = replace(after, reviewed=now)
+        lost = [*_cancel_orphans(app, now), *_lost_endpoints(app)]
+        after = replace(after, reviewed=now, told=tell_of_lost(app, lost, mark.told, now))
     _handle_dead_letters(app)
     if etag and now - mark.swept >= app.settings.schedules.uploads_sweep and _find_uploads(app, mark):
         after = replace(after, swept=now)
@@ -157,27 +163,42 @@ def _wake_if_overdue(app: App, found: Open, behind: Callable[[str], bool], is_ov
         wake(app, run)
 
 
-def _cancel_orphans(app: App, now: datetime) -> None:
-    """Cancels the jobs that cost money and that no run waits for."""
-    overdue = now - timedelta(hours=app.settings.training.max_hours)
+def _lost_endpoints(app: App) -> list[str]:
+    try:
+        return lost_endpoints(app)
+    except (Transient, Permanent) as error:
+        log.warning("the endpoints can't be looked through now: %s", error)
+        return []
+
+
+def _cancel_orphans(app: App, now: datetime) -> list[str]:
+    """Cancels our jobs that cost money and that no run waits for. Those whose run's record is lost, as `job NAME`."""
+    overdue, lost = now - timedelta(hours=app.settings.training.max_hours), list[str]()
     try:
         for job in app.cloud.jobs.active(overdue - REMEMBERED):
-            _cancel_if_orphan(app, job, overdue)
+            if _cancel_if_orphan(app, job, overdue):
+                lost.append(f"job {job.name}")
     except (Transient, Permanent) as error:
         log.warning("the jobs can't be looked through now: %s", error)
+    return lost
 
 
-def _cancel_if_orphan(app: App, job: JobView, overdue: datetime) -> None:
-    """Cancels a job whose run has ended, or is at another attempt.
+def _cancel_if_orphan(app: App, job: JobView, overdue: datetime) -> bool:
+    """Cancels a job of ours whose run has ended, or is at another attempt. Whether the run's record is lost.
 
     No job is submitted before its run has a record, so where there is none it was lost, and the job may be all that is
     left of the run: it goes on for as long as it might with its run, so that `droptune recover` finds it.
     """
+    made = made_for(job.name, job.tags)
+    if made is None:
+        return False
     try:
-        loaded = app.runs.load(job.tags[RUN])
+        loaded = app.runs.load(made.run)
+        own = app.settings.storage.installation
+        if not (is_of_run(loaded.record, job.name, job.tags) if loaded else made.installation == own):
+            return False
         if loaded is None and (job.created is None or job.created > overdue):
-            log.warning("job %s: the record of its run is lost; droptune recover makes it again", job.name)
-            return
+            return True
         if loaded is None:
             why = "the record of its run is lost, and it takes longer than MAX_TRAINING_HOURS"
         elif loaded.record.phase.ended:
@@ -185,11 +206,12 @@ def _cancel_if_orphan(app: App, job: JobView, overdue: datetime) -> None:
         elif job.name != naming.job_name(loaded.record.id, loaded.record.attempt.number):
             why = f"its run is at attempt {loaded.record.attempt.number}"
         else:
-            return
+            return False
         app.cloud.jobs.cancel(job.name)
         log.warning("job %s still ran and is cancelled: %s", job.name, why)
     except Exception:
         log.exception("job %s can't be looked at; the others are", job.name)
+    return False
 
 
 def _handle_dead_letters(app: App) -> None:

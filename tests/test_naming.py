@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ ASSET = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$")
 RUN = re.compile(r"^r[a-z2-7]{15}$")
 
 text = st.text(max_size=300)
-key = st.tuples(text, text, text, text)
+key = st.tuples(text, text, text, text, text)
 etags = st.dictionaries(text, st.text("0123456789ABCDEFx", max_size=20), max_size=4)
 
 
@@ -29,20 +30,21 @@ def assert_endpoint(name: str) -> None:
 
 @given(text, etags, st.none() | st.text("0123456789ABCDEFx"), st.integers(0, 1000))
 def test_a_run_id_has_one_form(path: str, files: dict[str, str], spec: str | None, ordinal: int) -> None:
-    run = naming.run_id(path, files, spec, ordinal)
+    run = naming.run_id(path, files, spec, ordinal, installation="i")
     assert RUN.match(run)
-    assert run == naming.run_id(path, dict(reversed(files.items())), spec, ordinal)
+    assert run == naming.run_id(path, dict(reversed(files.items())), spec, ordinal, installation="i")
 
 
 @given(st.lists(st.tuples(text, etags, st.none() | st.text("0123456789"), st.integers(0, 9)), min_size=2, max_size=2))
 def test_different_uploads_are_different_runs(keys: list[tuple[str, dict[str, str], str | None, int]]) -> None:
-    assert (naming.run_id(*keys[0]) == naming.run_id(*keys[1])) == (keys[0] == keys[1])
+    ids = [naming.run_id(*each, installation="i") for each in keys]
+    assert (ids[0] == ids[1]) == (keys[0] == keys[1])
 
 
 def test_quotes_around_an_etag_do_not_matter() -> None:
-    bare = naming.run_id("faq/train.jsonl", {"train.jsonl": "0x8D"}, "0x9", 0)
-    assert bare == naming.run_id("faq/train.jsonl", {"train.jsonl": '"0x8D"'}, '"0x9"', 0)
-    assert bare == naming.run_id("faq/train.jsonl", {"train.jsonl": 'W/"0x8D"'}, "0x9", 0)
+    bare = naming.run_id("faq/train.jsonl", {"train.jsonl": "0x8D"}, "0x9", 0, installation="i")
+    assert bare == naming.run_id("faq/train.jsonl", {"train.jsonl": '"0x8D"'}, '"0x9"', 0, installation="i")
+    assert bare == naming.run_id("faq/train.jsonl", {"train.jsonl": 'W/"0x8D"'}, "0x9", 0, installation="i")
 
 
 @given(st.from_regex(RUN, fullmatch=True), st.integers(0, 10**6))
@@ -59,27 +61,26 @@ def test_a_negative_attempt_is_refused() -> None:
 
 
 @given(key)
-def test_an_endpoint_name_is_allowed(raw: tuple[str, str, str, str]) -> None:
-    assert_endpoint(naming.endpoint_name(*raw))
+def test_an_endpoint_name_is_allowed(raw: tuple[str, str, str, str, str]) -> None:
+    assert_endpoint(naming.endpoint_name(*raw, installation="i"))
 
 
 @given(st.lists(text, min_size=2, max_size=2, unique=True), text, text, text)
 def test_different_lines_have_different_endpoints(lines: list[str], sub: str, group: str, workspace: str) -> None:
-    assert naming.endpoint_name(lines[0], sub, group, workspace) != naming.endpoint_name(
-        lines[1], sub, group, workspace
-    )
+    one, other = (naming.endpoint_name(each, "m", sub, group, workspace, installation="i") for each in lines)
+    assert one != other
 
 
 def test_long_keys_that_differ_at_the_end_only_stay_apart() -> None:
-    names = {naming.endpoint_name("customer-questions-" * 9 + end, "s", "g", "w") for end in "abc"}
+    names = {naming.endpoint_name("customer-questions-" * 9, end, "s", "g", "w", installation="i") for end in "abc"}
     assert len(names) == 3
     assert {name[:18] for name in names} == {"customer-questions"}
 
 
 def test_an_endpoint_belongs_to_its_workspace_whatever_the_case() -> None:
-    name = naming.endpoint_name("faq/Phi-4", "SUB", "Rg", "ws")
-    assert name == naming.endpoint_name("faq/Phi-4", "sub", "rg", "WS")
-    assert name != naming.endpoint_name("faq/Phi-4", "sub", "rg", "ws2")
+    name = naming.endpoint_name("faq", "Phi-4", "SUB", "Rg", "ws", installation="i")
+    assert name == naming.endpoint_name("faq", "Phi-4", "sub", "rg", "WS", installation="i")
+    assert name != naming.endpoint_name("faq", "Phi-4", "sub", "rg", "ws2", installation="i")
     assert name.startswith("faq-phi-4-")
 
 
@@ -108,8 +109,41 @@ def test_the_notebooks_names() -> None:
 
 
 def test_a_line_is_a_folder_and_a_base_model() -> None:
-    assert re.match(r"^l[a-z2-7]{15}$", naming.line_id("faq", "Phi-4"))
-    assert naming.line_id("a", "bc") != naming.line_id("ab", "c")
+    assert re.match(r"^l[a-z2-7]{15}$", naming.line_id("faq", "Phi-4", installation="i"))
+    assert naming.line_id("a", "bc", installation="i") != naming.line_id("ab", "c", installation="i")
+
+
+@given(st.lists(text, min_size=2, max_size=2, unique=True), text, text)
+def test_two_installations_give_no_name_twice(installations: list[str], dataset: str, model: str) -> None:
+    """In one workspace, for the same folder and the same files."""
+
+    def names(installation: str) -> tuple[str, str, str]:
+        run = naming.run_id(f"{dataset}/train.jsonl", {"train.jsonl": "1"}, None, 0, installation=installation)
+        line = naming.line_id(dataset, model, installation=installation)
+        return run, line, naming.endpoint_name(dataset, model, "s", "g", "w", installation=installation)
+
+    one, other = (names(each) for each in installations)
+    assert not set(one) & set(other)
+
+
+MADE = {"droptune.run": "r1", "droptune.attempt": "2", "droptune.line": "l1", "droptune.installation": "i1"}
+
+
+@given(st.sampled_from((str.upper, str.lower, str.title)))
+def test_what_was_made_for_a_run_is_known_by_its_name_and_its_tags(case: Callable[[str], str]) -> None:
+    tags = {case(name): value for name, value in MADE.items()} | {"team": "chat"}
+    assert naming.made_for("r1-2", tags) == naming.Made(run="r1", attempt="2", line="l1", installation="i1")
+
+
+@given(text)
+def test_a_copy_under_any_other_name_was_made_by_somebody_else(name: str) -> None:
+    assert (naming.made_for(name, MADE) is None) == (name != "r1-2")
+
+
+@given(st.sampled_from(sorted(MADE)), st.booleans())
+def test_what_lacks_a_tag_was_made_by_somebody_else(name: str, empty: bool) -> None:
+    left = {key: value for key, value in MADE.items() if key != name}
+    assert naming.made_for("r1-2", left | ({name: ""} if empty else {})) is None
 
 
 def test_the_notebooks_display_name() -> None:

@@ -114,7 +114,8 @@ def _line(app: App, name: str) -> tuple[Line, str]:
     if loaded:
         return loaded
     found, broken = list[Loaded[Line]](), list[str]()
-    for key in dict.fromkeys((naming.line_id(name, app.settings.training.base_model), *app.lines.standing())):
+    own = naming.line_id(name, app.settings.training.base_model, installation=app.settings.storage.installation)
+    for key in dict.fromkeys((own, *app.lines.standing())):
         try:
             loaded = app.lines.load(key)
         except Unreadable as error:

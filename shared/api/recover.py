@@ -28,10 +28,12 @@ from shared.intake.events import folder_of
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import ENDED, Phase
 from shared.line.trained import model_is_there, note_trained
+from shared.naming import INSTALLATION_TAG, LINE_TAG, RUN_TAG, made_for, tag
 from shared.records import tags
 from shared.records.base import Wake
 from shared.records.layout import DATASETS
 from shared.records.line import Empty, Line, Newest, NotMade, Retiring, Serving, Standing, newer_that_serves
+from shared.records.owner import is_derived, is_of_run, is_on_line
 from shared.records.run import Approval, Data, Deployed, Ending, Plan, Run
 from shared.records.store import Unreadable, readable
 from shared.run import slots
@@ -73,7 +75,9 @@ def recover(app: App) -> Recovered:
     for job in app.cloud.jobs.list_since(None):
         _trace_job(work, job)
     endpoints = [
-        (each, app.cloud.endpoints.deployments(each.name)) for each in app.cloud.endpoints.list({tags.LINE: None})
+        (each, app.cloud.endpoints.deployments(each.name))
+        for each in app.cloud.endpoints.list()
+        if _may_be_ours(work, each)
     ]
     for _, deployments in endpoints:
         for deployment in deployments:
@@ -89,9 +93,23 @@ def recover(app: App) -> Recovered:
 # What is there -------------------------------------------------------------------------------------------------------
 
 
+def _may_be_ours(work: _Work, endpoint: Endpoint) -> bool:
+    """Whether the endpoint says that it is of this installation."""
+    own = work.app.settings.storage.installation
+    return tag(endpoint.tags, LINE_TAG) is not None and tag(endpoint.tags, INSTALLATION_TAG) == own
+
+
+def _made_here(work: _Work, name: str, found: Mapping[str, str]) -> bool:
+    """Whether the job or deployment has the name that its tags make, for this installation; a copy has not."""
+    made = made_for(name, found)
+    return made is not None and made.installation == work.app.settings.storage.installation
+
+
 def _trace_job(work: _Work, job: JobView) -> None:
+    if not _made_here(work, job.name, job.tags):
+        return
     run = tags.run_of(job.tags, since=job.created or work.now)
-    if run is None:
+    if run is None or not is_of_run(run, job.name, job.tags):
         _untold(work, job.tags, f"job {job.name}")
         return
     known = work.traces.get(run.id)
@@ -102,8 +120,13 @@ def _trace_job(work: _Work, job: JobView) -> None:
 
 
 def _trace_deployment(work: _Work, deployment: Deployment) -> None:
+    if not _made_here(work, deployment.name, deployment.tags):
+        work.told.append(
+            f"deployment {deployment.name} of endpoint {deployment.endpoint} is somebody else's: it is left alone"
+        )
+        return
     run = tags.run_of(deployment.tags, since=work.now)
-    if run is None:
+    if run is None or not is_of_run(run, deployment.name, deployment.tags):
         _untold(work, deployment.tags, f"deployment {deployment.name} of endpoint {deployment.endpoint}")
         return
     trace = work.traces.setdefault(run.id, _Trace(run=run))
@@ -116,10 +139,8 @@ def _trace_deployment(work: _Work, deployment: Deployment) -> None:
 
 def _untold(work: _Work, found: Mapping[str, str], what: str) -> None:
     """Of something whose tags don't hold a record: it is only told, and only if its run has none."""
-    run = found.get(tags.RUN)
-    if run is None:
-        work.told.append(f"{what} has no tag of Droptune's: it is left alone")
-    elif _is_lost(work, run):
+    run = tag(found, RUN_TAG) or ""
+    if _is_lost(work, run):
         work.told.append(
             f"{what} is of run {run}, whose record is lost and can't be made of its tags: it is left alone"
         )
@@ -144,7 +165,7 @@ def _plan(found: Mapping[str, str]) -> Plan | None:
 
 
 def _recover_line(work: _Work, endpoint: Endpoint, deployments: list[Deployment]) -> None:
-    app, line_id = work.app, endpoint.tags[tags.LINE]
+    app, line_id = work.app, tag(endpoint.tags, LINE_TAG) or ""
     try:
         loaded = app.lines.load(line_id)
     except Unreadable as error:
@@ -152,9 +173,13 @@ def _recover_line(work: _Work, endpoint: Endpoint, deployments: list[Deployment]
         return
     if loaded:
         work.lines[line_id] = loaded.record
+        if not (loaded.record.removed or app.lines.is_marked(line_id)):
+            with suppress(Conflict):
+                app.lines.reopen(*loaded)
+                work.done(f"line {line_id} is among those that are looked after again")
         return
     line = tags.line_of(endpoint.tags) or _line_by_runs(work, line_id)
-    if line is None or line.id != line_id:
+    if line is None or line.id != line_id or not is_derived(app.settings, replace(line, endpoint=endpoint.name)):
         work.told.append(
             f"endpoint {endpoint.name} is of line {line_id}, whose record is lost: its tags don't tell more"
         )
@@ -173,13 +198,21 @@ def _line_by_runs(work: _Work, line_id: str) -> Line | None:
     """By the tags of what belongs to it, where those of the endpoint don't tell."""
     for trace in work.traces.values():
         if trace.run.line == line_id:
-            return Line(id=line_id, folder=trace.run.source.folder, base_model=trace.run.source.base_model, endpoint="")
+            source = trace.run.source
+            return Line(
+                id=line_id,
+                folder=source.folder,
+                base_model=source.base_model,
+                endpoint="",
+                installation=trace.run.installation,
+            )
     return None
 
 
 def _with_deployments(work: _Work, line: Line, endpoint: Endpoint, deployments: list[Deployment]) -> Line:
     """The line with what the endpoint shows: what has the traffic serves, the newest without is rolled out."""
-    ours = [(run, each) for each in deployments if (run := _run_of(work, each))]
+    mine = [each for each in deployments if is_on_line(line, each.name, each.tags)]
+    ours = [(run, each) for each in mine if (run := _run_of(work, each))]
     if not deployments:
         return replace(line, newest=_newest(work, line), state=Empty(since=work.now))
     ours.sort(key=lambda found: (endpoint.traffic.get(found[1].name, 0), found[0].order), reverse=True)

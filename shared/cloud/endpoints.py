@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from shared.cloud.clients import Clients, state
-from shared.cloud.failures import judged, translated
+from shared.cloud.failures import judged, translated, unless_foreign
 from shared.errors import NotFound, Permanent, Transient
 
 if TYPE_CHECKING:
@@ -70,21 +70,21 @@ class Endpoints:
         found = self._endpoint(name)
         return _endpoint(found) if found else None
 
-    def list(self, tags: Mapping[str, str | None] | None = None) -> list[Endpoint]:
-        """The endpoints that carry all of `tags`; a value of None accepts any."""
+    def list(self) -> list[Endpoint]:
+        """The workspace's endpoints, anybody's."""
         with translated(f"endpoints of {self._where}", role=_ROLE):
-            found = [_endpoint(each) for each in self._clients.ml.online_endpoints.list()]
-        wanted = (tags or {}).items()
-        return [
-            each for each in found if all(key in each.tags and value in (None, each.tags[key]) for key, value in wanted)
-        ]
+            return [_endpoint(each) for each in self._clients.ml.online_endpoints.list()]
 
     def create(self, name: str, description: str = "", tags: Mapping[str, str] | None = None) -> None:
-        """Asks for an endpoint with keys. One that is there stays as it is: another PUT would empty its traffic."""
+        """Asks for an endpoint with keys. One that is there stays as it is: another PUT would empty its traffic.
+
+        Raises Permanent where that is somebody else's.
+        """
         there = self.get(name)
         if there and there.state == "Deleting":
             raise Transient(f"endpoint {name} in {self._where} is still being deleted")
         if there:
+            unless_foreign(f"endpoint {name} in {self._where}", there.tags, tags or {})
             return
         from azure.ai.ml.entities import ManagedOnlineEndpoint
 
@@ -143,14 +143,16 @@ class Endpoints:
         instances: int,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Asks for a deployment of an MLflow model, without traffic. One of that name is adopted, whatever its state.
+        """Asks for a deployment of an MLflow model, without traffic. One of that name and owner is adopted, as it is.
 
-        Raises Transient when there is no quota, and for an endpoint that is being changed or not to be seen yet.
+        Raises Permanent where it is somebody else's; Transient when there is no quota, and for an endpoint that is
+        being changed or not to be seen yet.
         """
         there = self.deployment(endpoint, name)
         if there and there.state == "Deleting":
             raise Transient(f"deployment {endpoint}/{name} in {self._where} is still being deleted")
         if there:
+            unless_foreign(f"deployment {endpoint}/{name} in {self._where}", there.tags, tags or {})
             return
         from azure.ai.ml.entities import ManagedOnlineDeployment, OnlineRequestSettings, ProbeSettings
 

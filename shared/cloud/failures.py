@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.naming import same_owner
 
 _SOON = timedelta(seconds=30)
 _QUOTA_WAIT = timedelta(minutes=15)
@@ -55,6 +56,12 @@ def translated(what: str, *, role: str = "") -> Iterator[None]:
         if outcome is None:
             raise
         raise outcome from error
+
+
+def unless_foreign(what: str, tags: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Raises Permanent where what is there already, with `tags`, was not made for what `wanted` says."""
+    if not same_owner(tags, wanted):
+        raise Permanent(f"{what} is there already, and its tags say that it is somebody else's: it is left alone")
 
 
 def _outcome(error: Exception, what: str, role: str) -> Exception | None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.cloud.clients import Clients, state
-from shared.cloud.failures import translated
+from shared.cloud.failures import translated, unless_foreign
 from shared.cloud.registry import Registry
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle.phase import ENDED
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from shared.training.step import Step
 
 _ROLE = "AzureML Data Scientist on the workspace"
-TAG = "droptune.run"
 _ASSETS = frozenset({"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"})
 
 
@@ -47,11 +46,12 @@ class Jobs:
         self._where = f"workspace {clients.settings.workspace.name}"
 
     def submit(self, request: JobRequest) -> None:
-        """Submits the pipeline under `request.name`. A job of that name is adopted: it is the same one.
+        """Submits the pipeline under `request.name`. A job of that name and of its owner is adopted: it is the same.
 
-        Azure ML refuses an existing name with 409 or with 400, depending on which of its parts notices.
+        Azure ML refuses an existing name with 409 or with 400, depending on which of its parts notices. Raises
+        Permanent where the name is taken by somebody else's.
         """
-        if self.get(request.name):
+        if self._there(request):
             return
         job = self._pipeline(request)
         try:
@@ -60,8 +60,14 @@ class Jobs:
                 # one of another type. The service does.
                 self._clients.ml.jobs.create_or_update(job, skip_validation=True)
         except (Conflict, Permanent, Transient):
-            if self.get(request.name) is None:  # or else somebody was faster, or the answer was lost
+            if not self._there(request):  # or else somebody was faster, or the answer was lost
                 raise
+
+    def _there(self, request: JobRequest) -> bool:
+        there = self.get(request.name)
+        if there:
+            unless_foreign(f"job {request.name} in {self._where}", there.tags, request.tags)
+        return there is not None
 
     def get(self, name: str) -> JobView | None:
         """The job, or None. For one that failed the reason is looked up, which costs more requests."""
@@ -88,11 +94,11 @@ class Jobs:
                 raise
 
     def active(self, since: datetime | None = None) -> Iterator[JobView]:
-        """Jobs that Droptune submitted, from `since` on, and that have not ended."""
+        """All jobs from `since` on that have not ended, anybody's."""
         return (job for job in self.list_since(since) if job.status not in ENDED)
 
     def list_since(self, since: datetime | None) -> Iterator[JobView]:
-        """Jobs that Droptune submitted, from `since` on; the service lists the newest first."""
+        """All jobs from `since` on, anybody's; the service lists the newest first."""
         with translated(f"jobs of {self._where}", role=_ROLE):
             for found in self._clients.ml.jobs.list():
                 if found is None:  # one that the SDK can't read, made by something newer
@@ -100,8 +106,7 @@ class Jobs:
                 view = _view(found)
                 if since and view.created and view.created < since:
                     return
-                if TAG in view.tags:
-                    yield view
+                yield view
 
     def _pipeline(self, request: JobRequest) -> Any:
         """The pipeline. No identity stands in it: its steps run as the one of their cluster.

@@ -6,10 +6,11 @@ Called after a job has completed, and by a rollout that wants the model's id.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from shared.cloud.clients import Clients
-from shared.cloud.failures import translated
+from shared.cloud.failures import translated, unless_foreign
 from shared.errors import Conflict, NotFound, Permanent, Transient
 
 _ROLE = "AzureML Data Scientist on the workspace"
@@ -22,6 +23,7 @@ class RegisteredModel:
     name: str
     version: str
     id: str
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 class Models:
@@ -38,7 +40,7 @@ class Models:
                 found = self._clients.ml.models.get(name, version)
         except NotFound:
             return None
-        return RegisteredModel(name=found.name, version=str(found.version), id=found.id)
+        return _model(found)
 
     def register(
         self,
@@ -51,10 +53,11 @@ class Models:
     ) -> RegisteredModel:
         """Registers the job's output `trained_model` as an MLflow model, which links the version to the job.
 
-        A version that exists already is adopted: names are derived from run and attempt, so it is this one.
+        A version that exists already, and has the same owner, is adopted: names are derived from run and attempt, so it
+        is this one. Raises Permanent where it is somebody else's.
         """
-        there = self.get(name, version)
-        if there:
+        tags = dict(tags or {})
+        if there := self._there(name, version, tags):
             return there
         from azure.ai.ml.constants import AssetTypes
         from azure.ai.ml.entities import Model
@@ -65,15 +68,24 @@ class Models:
             path=f"azureml://jobs/{job}/outputs/trained_model",
             type=AssetTypes.MLFLOW_MODEL,
             description=description,
-            tags=dict(tags or {}),
+            tags=tags,
             properties=dict(properties or {}),
         )
         try:
             with translated(f"registering model {name}:{version} of job {job} in {self._where}", role=_ROLE):
                 made = self._clients.ml.models.create_or_update(model)
         except (Conflict, Permanent, Transient):
-            there = self.get(name, version)  # somebody was faster, or the answer was lost
-            if there is None:
-                raise
-            return there
-        return RegisteredModel(name=made.name, version=str(made.version), id=made.id)
+            if there := self._there(name, version, tags):  # somebody was faster, or the answer was lost
+                return there
+            raise
+        return _model(made)
+
+    def _there(self, name: str, version: str, tags: Mapping[str, str]) -> RegisteredModel | None:
+        there = self.get(name, version)
+        if there:
+            unless_foreign(f"model {name}:{version} in {self._where}", there.tags, tags)
+        return there
+
+
+def _model(found: Any) -> RegisteredModel:
+    return RegisteredModel(name=found.name, version=str(found.version), id=found.id, tags=dict(found.tags or {}))

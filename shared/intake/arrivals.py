@@ -106,7 +106,8 @@ def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
     model = folder.spec.model if folder.spec and folder.spec.model else app.settings.training.base_model
     run = Run(
         id=run_id,
-        line=naming.line_id(folder.name, model),
+        line=naming.line_id(folder.name, model, installation=folder.installation),
+        installation=folder.installation,
         order=Order(uploaded=dataset.newest),
         source=Source(
             folder=folder.name,
@@ -133,8 +134,9 @@ def _reject(app: App, folder: Folder) -> None:
     path = layout.dataset_file(folder.name, FILE_NAME)
     file = File(name=path, etag=spec.etag, size=spec.size)
     run = Run(
-        id=naming.run_id(path, {}, spec.etag, 0),
-        line=naming.line_id(folder.name, app.settings.training.base_model),
+        id=naming.run_id(path, {}, spec.etag, 0, installation=folder.installation),
+        line=naming.line_id(folder.name, app.settings.training.base_model, installation=folder.installation),
+        installation=folder.installation,
         order=Order(uploaded=spec.modified),
         source=Source(folder=folder.name, base_model=app.settings.training.base_model, train=(file,), spec=file),
         since=now,

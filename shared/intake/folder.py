@@ -6,7 +6,7 @@ there then. Called when something arrives (arrivals.py), and by the look at a ru
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,9 +22,13 @@ from shared.records.run import File
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """A dataset's folder as it stands now. `problem`: why its finetune.yaml can't be followed."""
+    """A dataset's folder as it stands now. `problem`: why its finetune.yaml can't be followed.
+
+    `installation`: the id of the installation whose storage it lies in.
+    """
 
     name: str
+    installation: str
     files: dict[str, DataFile]
     spec: Spec | None = None
     problem: str = ""
@@ -49,19 +53,20 @@ def read_folder(app: App, name: str) -> Folder:
         if not blob.name.endswith("/")
     ]
     files = {file.name: file for file in found}
+    folder = Folder(name=name, installation=app.settings.storage.installation, files=files)
     if FILE_NAME not in files:
-        return Folder(name=name, files=files)
+        return folder
     file = files[FILE_NAME]
     if file.size > SIZE_LIMIT:
-        return Folder(name=name, files=files, problem=f"{FILE_NAME}: {file.size} bytes; it may have {SIZE_LIMIT}")
+        return replace(folder, problem=f"{FILE_NAME}: {file.size} bytes; it may have {SIZE_LIMIT}")
     try:
         data, _ = app.cloud.blobs.read(DATASETS, dataset_file(name, FILE_NAME), if_match=file.etag)
     except (NotFound, Conflict):
         raise Transient(f"{name}/{FILE_NAME} has just changed", after=timedelta(seconds=1)) from None
     try:
-        return Folder(name=name, files=files, spec=parse(data))
+        return replace(folder, spec=parse(data))
     except Permanent as error:
-        return Folder(name=name, files=files, problem=str(error).encode(errors="backslashreplace").decode())
+        return replace(folder, problem=str(error).encode(errors="backslashreplace").decode())
 
 
 def datasets_of(folder: Folder) -> dict[str, Dataset]:
@@ -75,13 +80,14 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
         return {}
     found = {}
     for dataset in folder.contents.datasets:
+        spec = dataset.spec.etag if dataset.spec else None
         if dataset.train is None:
-            run_id = naming.run_id(dataset.folder, {}, dataset.spec.etag if dataset.spec else None, 0)
+            path, etags = dataset.folder, {}
         elif dataset.spec:
-            run_id = naming.run_id(dataset.path, dataset.etags, dataset.spec.etag, 0)
+            path, etags = dataset.path, dataset.etags
         else:
-            run_id = naming.run_id(dataset.path, {dataset.train.name: dataset.train.etag}, None, 0)
-        found[run_id] = dataset
+            path, etags = dataset.path, {dataset.train.name: dataset.train.etag}
+        found[naming.run_id(path, etags, spec, 0, installation=folder.installation)] = dataset
     return found
 
 

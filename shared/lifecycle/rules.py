@@ -79,6 +79,8 @@ type Step = Do | Go | Wait | Poll | Stop
 
 QUOTA_WAIT = 15 * 60.0
 """Seconds: quota comes when somebody deletes something or is granted more; nothing tells of it."""
+FOREIGN_WAIT = 5 * 60.0
+"""Seconds: nothing tells of a tag that somebody sets."""
 UNANSWERED = "nobody has approved it in MAX_APPROVAL_DAYS days: droptune retry deploys it again, and asks again"
 OVERDUE = (
     "it did not serve within MAX_CHECKING_HOURS: see to what it waited for, then droptune retry, which does not train "
@@ -208,6 +210,8 @@ def _registered(seen: RolloutSeen) -> Step:
             return Poll(unseen("the endpoint"))
         case RolloutSeen(endpoint=None):
             return Do(Action.MAKE_ENDPOINT, Phase.REGISTERED)
+        case RolloutSeen(foreign=why) if why:
+            return _not_ours(why)
         case RolloutSeen(endpoint="Failed" | "Canceled"):
             return Stop(Phase.FAILED, f"the endpoint is in state {seen.endpoint}: delete it, then droptune retry")
         case RolloutSeen(endpoint=state) if state != "Succeeded":
@@ -228,6 +232,10 @@ def _registered(seen: RolloutSeen) -> Step:
             return _give_way(other)
         case _:
             return Do(Action.DEPLOY_MODEL, Phase.DEPLOYING)
+
+
+def _not_ours(why: str) -> Step:
+    return Wait(FOREIGN_WAIT, f"{why}: give it these, and this goes on")
 
 
 def _deploying(seen: DeploymentSeen) -> Step:
@@ -258,6 +266,8 @@ def _checking(seen: CheckSeen) -> Step:
             return Poll(unseen(what))
         case CheckSeen(gone=str(what)):
             return Stop(Phase.ROLLED_BACK, f"{what} is gone: somebody deleted it")
+        case CheckSeen(foreign=why, overdue="") if why:
+            return _not_ours(why)
         case CheckSeen(passed=False) | CheckSeen(passed=True, gate=False):
             return Stop(Phase.ROLLED_BACK, seen.why)
         case CheckSeen(passed=True, gate=True, approval=True, unanswered=True):

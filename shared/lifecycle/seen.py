@@ -92,6 +92,8 @@ class RolloutSeen:
     """What else the line is being changed for."""
     endpoint: str | None = "Succeeded"
     """Its provisioning state; None: there is none."""
+    foreign: str = ""
+    """Why the endpoint is not the line's to change."""
     gone: str | None = None
     """The model, where it is not there."""
     fresh: bool = False
@@ -146,6 +148,8 @@ class CheckSeen:
     """It may be too early to say so."""
     busy: bool = False
     """The endpoint is being changed."""
+    foreign: str = ""
+    """Why the endpoint is not the line's to change."""
     traffic: int = 0
     """Percent of the endpoint's traffic that the deployment has."""
     newer: str | None = None

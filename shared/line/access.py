@@ -11,12 +11,13 @@ from datetime import timedelta
 
 from shared import naming
 from shared.app import App
+from shared.cloud.endpoints import Deployment
 from shared.errors import Conflict, Permanent, Transient
 from shared.records.line import Line
 from shared.records.outbox import send_events
+from shared.records.owner import is_on_line
 from shared.records.run import Run
 from shared.records.store import Unreadable
-from shared.records.tags import RUN
 
 log = logging.getLogger("droptune.line.access")
 
@@ -33,9 +34,20 @@ def line_of(app: App, run: Run) -> tuple[Line, str]:
     """The run's line and its ETag; made when there is none."""
     loaded = app.lines.load(run.line)
     if loaded is None:
-        folder, base_model = run.source.folder, run.source.base_model
-        endpoint = naming.endpoint_name(f"{folder}/{base_model}", *app.settings.workspace.scope)
-        app.lines.create(Line(id=run.line, folder=folder, base_model=base_model, endpoint=endpoint))
+        app.lines.create(
+            Line(
+                id=run.line,
+                folder=run.source.folder,
+                base_model=run.source.base_model,
+                endpoint=naming.endpoint_name(
+                    run.source.folder,
+                    run.source.base_model,
+                    *app.settings.workspace.scope,
+                    installation=run.installation,
+                ),
+                installation=run.installation,
+            )
+        )
         loaded = app.lines.load(run.line)
     if loaded is None:
         raise Transient(f"line {run.line} was deleted while it was read")
@@ -64,9 +76,10 @@ def serves(app: App, run: Run) -> bool:
     return loaded is not None and loaded.record.serving is not None and loaded.record.serving.run == run.id
 
 
-def ours(app: App, endpoint: str) -> set[str]:
-    """Names of the endpoint's deployments that Droptune made; what else is there a person put there, and it stays."""
-    return {each.name for each in app.cloud.endpoints.deployments(endpoint) if RUN in each.tags}
+def ours(app: App, line: Line) -> dict[str, Deployment]:
+    """The deployments on the line's endpoint that were made for it, by name."""
+    found = app.cloud.endpoints.deployments(line.endpoint)
+    return {each.name: each for each in found if is_on_line(line, each.name, each.tags)}
 
 
 def held_by(app: App, line: Line, run: Run) -> str:

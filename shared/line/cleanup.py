@@ -1,34 +1,38 @@
 """Endpoints that nobody uses, and deployments that nothing owns: gathers what is seen, and marks what is to go.
 
-Called by the timer. serving/idle.py has the rule of idleness; teardown.py takes down what is marked. Touches lines that
-Droptune made, never other endpoints. A line's record changes before its endpoint does, under If-Match, so that a
-rollout that begins meanwhile wins or loses whole. Its events wait in the record, like a run's.
+Called by the timer. serving/idle.py has the rule of idleness; teardown.py takes down what is marked. Touches what is
+ours (records/owner.py) and names what is not. A line's record changes before its endpoint does, under If-Match, so
+that a rollout that begins meanwhile wins or loses whole. Its events wait in the record, like a run's.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
 
 from shared.app import App, wake
-from shared.cloud.endpoints import BUSY, Endpoint
+from shared.cloud.endpoints import BUSY, Deployment, Endpoint
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.line.access import is_active, save_and_send, send_and_save
+from shared.line.teardown import told
+from shared.naming import made_for, tag
 from shared.records.base import FRESH
 from shared.records.layout import DELETIONS, STATE
 from shared.records.line import Line, NotMade, Orphan, Retiring, Standing, TearingDown
-from shared.records.tags import RUN
-from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
+from shared.records.owner import is_on_line, not_ours
+from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, running_costs, verdict
 from shared.settings import Cleanup
 
 log = logging.getLogger("droptune.line.cleanup")
 
 KEEP_TAG = "droptune.keep"
+"""On an endpoint, or on the deployment that serves: whatever its value, neither is torn down."""
 LATE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 
 
 def policy_of(settings: Cleanup) -> Policy:
@@ -77,17 +81,69 @@ def _judge(app: App, line_id: str) -> None:
         if not rolling_out:  # else the rollout finds out
             _gone_by_hand(app, line, etag, now)
         return
+    if why := not_ours(line, endpoint.name, endpoint.tags):
+        _save_seen(app, line, _with_others(line, [why], now), etag)
+        return
+    there = app.cloud.endpoints.deployments(line.endpoint)
+    ours = {each.name: each for each in there if is_on_line(line, each.name, each.tags)}
+    others = [each.name for each in there if each.name not in ours]
     seen = line
     if not rolling_out and not endpoint.busy:
-        seen = _with_orphans(app, _with_changes_to_send(line, _seen(app, line, endpoint, now), now), endpoint, now)
-    if seen != line:
-        seen, etag = save_and_send(app, seen, etag)
-        if seen.retiring != line.retiring:
-            wake(app, seen)
+        seen = _with_changes_to_send(line, _seen(app, line, endpoint, now), now)
+        seen = _with_orphans(app, seen, endpoint, ours, now)
+    seen = _with_others(seen, [f"{told([each])}: it stays, and the endpoint with it" for each in others], now)
+    kept = _kept(seen, endpoint, ours, others)
+    seen = _with_costs(app, seen, kept, now)
+    seen, etag = _save_seen(app, line, seen, etag)
     if seen.missing:
         return
-    usage = _usage(app, seen, endpoint, now, rolling_out=rolling_out)
-    _carry_out(app, seen, etag, verdict(usage, policy_of(app.settings.cleanup), now), now)
+    usage = _usage(app, seen, endpoint, now, kept=kept, rolling_out=rolling_out)
+    _carry_out(app, seen, etag, verdict(usage, policy_of(app.settings.cleanup), now), others, now)
+
+
+def _save_seen(app: App, line: Line, seen: Line, etag: str) -> tuple[Line, str]:
+    """Saves what is new about the line, and sends what people are to hear of it."""
+    if seen == line:
+        return line, etag
+    seen, etag = save_and_send(app, seen, etag)
+    if seen.retiring != line.retiring:
+        wake(app, seen)
+    return seen, etag
+
+
+def _with_others(line: Line, others: Sequence[str], now: datetime) -> Line:
+    """The line with what of somebody else's is in its place; people hear of each once."""
+    new = [each for each in others if each not in line.others]
+    found = replace(line, others=tuple(others))
+    return found.to_send(now, "Endpoint.OthersFound", "; ".join(new)) if new else found
+
+
+def _kept(line: Line, endpoint: Endpoint, ours: Mapping[str, Deployment], others: Sequence[str]) -> str:
+    """Why the line is not torn down whatever its use; "" if it may be."""
+    serves = ours.get(line.serving.deployment) if line.serving else None
+    if line.pinned_by:
+        return f"{line.pinned_by} has pinned it: droptune unpin {line.id} ends that"
+    if tag(endpoint.tags, KEEP_TAG) is not None:
+        return f"the endpoint has the tag {KEEP_TAG}: to remove it ends that"
+    if serves and tag(serves.tags, KEEP_TAG) is not None:
+        return f"deployment {serves.name} has the tag {KEEP_TAG}: to remove it ends that"
+    if used := [each for each in others if endpoint.traffic.get(each)]:
+        return f"{told(used)}, has traffic: to give it none ends that"
+    if line.serving and not serves and endpoint.traffic.get(line.serving.deployment):
+        return f"deployment {line.serving.deployment}, which serves, has not the tags that it was made with any more"
+    return ""
+
+
+def _with_costs(app: App, line: Line, kept: str, now: datetime) -> Line:
+    """The line after people heard, once a day, what it costs that somebody keeps it."""
+    if not (kept and line.serving):
+        return replace(line, cost_told=None)
+    if line.cost_told and now - line.cost_told < DAY:
+        return line
+    settings = app.settings.serving
+    costs = running_costs(instances=line.instances or settings.instances, price_per_hour=settings.hourly_price)
+    why = f"it costs {costs}, and is kept whether or not it is used, since {kept}"
+    return replace(line, cost_told=now).to_send(now, "Endpoint.Kept", why)
 
 
 def _seen(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Line:
@@ -123,7 +179,7 @@ def _with_changes_to_send(before: Line, after: Line, now: datetime) -> Line:
     return after
 
 
-def _with_orphans(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Line:
+def _with_orphans(app: App, line: Line, endpoint: Endpoint, ours: Mapping[str, Deployment], now: datetime) -> Line:
     """The line with the deployments that no run owns: they retire; of those that can't, people hear once.
 
     Believed once they were seen for FRESH: what a run is about to own, or Azure about to forget, is none by then. What
@@ -131,9 +187,12 @@ def _with_orphans(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Li
     """
     known, until = {each.deployment: each for each in line.orphans}, now + app.settings.rollout.grace
     orphans, retiring, why = [], [], []
-    for name, state in _orphans(app, line):
+    for each in _orphans(app, line, ours):
+        name = each.name
         orphan = known.get(name, Orphan(deployment=name, since=now))
-        stays = "it has traffic" if endpoint.traffic.get(name) else f"it is {state}" if state in BUSY else ""
+        stays = "it has traffic" if endpoint.traffic.get(name) else f"it is {each.state}" if each.state in BUSY else ""
+        if tag(each.tags, KEEP_TAG) is not None:
+            stays = f"it has the tag {KEEP_TAG}"
         if app.settings.cleanup.mode == "report":
             stays = "CLEANUP_MODE=report"
         if now - orphan.since < FRESH:
@@ -149,25 +208,25 @@ def _with_orphans(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Li
     return found.to_send(now, "Endpoint.OrphanFound", "; ".join(why)) if why else found
 
 
-def _orphans(app: App, line: Line) -> Iterator[tuple[str, str]]:
-    """Names and states of Droptune's deployments that neither serve nor retire, and are of no run that works."""
+def _orphans(app: App, line: Line, ours: Mapping[str, Deployment]) -> Iterator[Deployment]:
+    """Those of our deployments that neither serve nor retire, and are of no run that works."""
     owned = {each.deployment for each in line.retiring} | ({line.serving.deployment} if line.serving else set())
-    for each in app.cloud.endpoints.deployments(line.endpoint):
-        run = each.tags.get(RUN)
-        if run is not None and each.name not in owned and each.state != "Deleting" and not is_active(app, run):
-            yield each.name, each.state
+    for name, each in ours.items():
+        made = made_for(name, each.tags)
+        if made and name not in owned and each.state != "Deleting" and not is_active(app, made.run):
+            yield each
 
 
 def _newest(line: Line) -> str:
     return line.newest.run if line.newest else ""
 
 
-def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, rolling_out: bool) -> Usage:
+def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, kept: str, rolling_out: bool) -> Usage:
     usage = Usage(
         since=line.serving.since if line.serving else None,
         emptied=line.emptied,
         noticed=line.noticed,
-        kept_by_tag=KEEP_TAG in endpoint.tags,
+        kept=kept,
         rolling_out=rolling_out,
     )
     if line.serving is None or now - line.serving.since < app.settings.cleanup.idle_window:
@@ -183,21 +242,22 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, rolling_o
     return replace(usage, requests=requests, control=min(halves))
 
 
-def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) -> None:
+def _carry_out(app: App, line: Line, etag: str, judged: Verdict, others: Sequence[str], now: datetime) -> None:
     log.info("endpoint %s: %s", line.endpoint, judged)
     match judged:
         case Keep(why):
             if line.noticed:
                 save_and_send(app, _noticed(line, None).to_send(now, "Endpoint.NoticeWithdrawn", why), etag)
         case Notice(why):
+            why = f"{why}; {told(others)}, stays" if others else why
             save_and_send(app, _noticed(line, now).to_send(now, "Endpoint.IdleNotice", why), etag)
         case Pending():
             pass
         case Delete(why, endpoint):
             if app.settings.cleanup.mode == "report":
                 log.warning("endpoint %s would be torn down: %s (CLEANUP_MODE=report)", line.endpoint, why)
-            elif line.emptied and (others := _others(app, line)):
-                log.warning("endpoint %s stays: %s on it is not Droptune's", line.endpoint, ", ".join(others))
+            elif line.emptied and others:
+                log.warning("endpoint %s stays, with %s", line.endpoint, told(others))
             elif _within_cap(app, line, now):
                 going = replace(line, state=TearingDown(whole=endpoint, emptied=line.emptied), rollout="")
                 app.lines.save(going, etag)
@@ -209,12 +269,6 @@ def _noticed(line: Line, at: datetime | None) -> Line:
     if not isinstance(line.state, Standing):
         raise TypeError(f"line {line.id} serves nothing that could be idle")
     return replace(line, state=msgspec.structs.replace(line.state, noticed=at))
-
-
-def _others(app: App, line: Line) -> list[str]:
-    """Deployments that somebody else made on the line's endpoint."""
-    found = app.cloud.endpoints.deployments(line.endpoint)
-    return [each.name for each in found if RUN not in each.tags]
 
 
 def _within_cap(app: App, line: Line, now: datetime) -> bool:

@@ -7,17 +7,20 @@ queue (`tend`), for a line that the cleanup or the end of a run has marked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from shared.app import App, arm, wake
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.line.access import is_active, save_and_send, send_and_save
+from shared.line.access import is_active, ours, save_and_send, send_and_save
 from shared.records.line import Empty, Line, TearingDown
+from shared.records.owner import is_endpoint_of, is_on_line, not_ours
 
 log = logging.getLogger("droptune.line.teardown")
 AGAIN = timedelta(seconds=5)
+LATER = timedelta(minutes=15)
+GONE = "the endpoint is deleted"
 WHOLE = 100
 """Percent of an endpoint's traffic."""
 
@@ -49,7 +52,7 @@ def _end_grace(app: App, line: Line, etag: str) -> None:
         line = replace(line, retiring=retiring)
         etag = app.lines.save(line, etag)
     try:
-        there = remove_deployments(app, line.endpoint, due, used=False) if due else ()
+        there = remove_deployments(app, line, due, used=False) if due else ()
     except Transient as error:
         there, again = due, error.after
     left = tuple(each for each in line.retiring if each.until > now or each.deployment in there)
@@ -64,51 +67,74 @@ def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
     """Takes a line's teardown as far as it goes now, and has it tended again until nothing is left."""
     after = app.settings.rollout.poll_interval
     try:
-        finished = _step_of_teardown(app, line.endpoint, whole=state.whole)
+        stands = _step_of_teardown(app, line, whole=state.whole)
     except Transient as error:
-        finished, after = False, error.after
+        stands, after = "", error.after
     except (Permanent, NotFound):
         log.exception("endpoint %s can't be torn down now", line.endpoint)
-        finished, after = False, timedelta(minutes=15)
+        stands, after = "", LATER
     now = app.cloud.blobs.now()
-    if not finished:
+    if not stands:
         arm(app, line, now + after, lambda line: app.lines.save(line, etag))
         return
     gone = replace(line.without_endpoint(now), wake=None)
-    done = gone if state.whole else replace(gone, state=Empty(since=now))
-    why = "the endpoint is deleted" if state.whole else "the endpoint stays, empty"
-    save_and_send(app, done.to_send(now, "Endpoint.TornDown", why), etag)
+    done = gone if stands == GONE else replace(gone, others=line.others, state=Empty(since=now))
+    save_and_send(app, done.to_send(now, "Endpoint.TornDown", stands), etag)
 
 
-def _step_of_teardown(app: App, name: str, *, whole: bool) -> bool:
-    """One look and one act. True when nothing is left to do."""
-    endpoints = app.cloud.endpoints
+def _step_of_teardown(app: App, line: Line, *, whole: bool) -> str:
+    """One look and one act. Once nothing of ours is left to do: what is there now, in words; "" before.
+
+    Raises Transient where it can't go on without touching what is somebody else's.
+    """
+    endpoints, name = app.cloud.endpoints, line.endpoint
     endpoint = endpoints.get(name)
     if endpoint is None:
-        return True
+        return GONE
+    if why := not_ours(line, endpoint.name, endpoint.tags):
+        raise _held(f"{why}: give it these, and the teardown goes on")
     if endpoint.busy:
-        return False
-    if whole:
-        endpoints.delete(name)
-        return False
-    if any(endpoint.traffic.values()):
-        endpoints.set_traffic(name, {})
-        return False
+        return ""
     left = endpoints.deployments(name)
-    for deployment in left:
+    foreign = [each.name for each in left if not is_on_line(line, each.name, each.tags)]
+    if used := [each for each in foreign if endpoint.traffic.get(each)]:
+        raise _held(f"{told(used)} has traffic: give it none, and the teardown goes on")
+    if whole and not foreign:
+        endpoints.delete(name)
+        return ""
+    if endpoint.traffic:
+        endpoints.set_traffic(name, {})
+        return ""
+    going = [each for each in left if each.name not in foreign]
+    for deployment in going:
         if deployment.state != "Deleting":
             endpoints.remove_deployment(name, deployment.name)
-    return not left
+    if going:
+        return ""
+    return f"the endpoint stays, with {told(foreign)}" if foreign else "the endpoint stays, empty"
 
 
-def remove_deployments(app: App, endpoint: str, names: Collection[str], *, used: bool) -> Collection[str]:
-    """Takes deployments of an endpoint away, by one step: first their traffic, then they. Says which are there yet.
+def _held(why: str) -> Transient:
+    log.warning("a teardown waits: %s", why)
+    return Transient(why, after=LATER)
 
-    Without `used` those that have traffic stay, and are not told: somebody gave it to them by hand.
+
+def told(foreign: Sequence[str]) -> str:
+    """Deployments that are somebody else's, for people."""
+    one = len(foreign) == 1
+    return f"deployment{'' if one else 's'} {', '.join(foreign)}, which {'is' if one else 'are'} somebody else's"
+
+
+def remove_deployments(app: App, line: Line, names: Collection[str], *, used: bool) -> Collection[str]:
+    """Takes deployments of the line's endpoint away, by one step: first their traffic, then they.
+
+    Says which are there yet. What is not ours stays, and is not told; nor is, without `used`, what has traffic:
+    somebody gave it to them by hand.
     """
-    going = [each for each in app.cloud.endpoints.deployments(endpoint) if each.name in names]
+    endpoint = line.endpoint
+    going = [each for name, each in ours(app, line).items() if name in names]
     found = app.cloud.endpoints.get(endpoint) if going else None
-    if found is None:
+    if found is None or not is_endpoint_of(line, found.name, found.tags):
         return ()
     if not used:
         for each in going:

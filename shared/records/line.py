@@ -117,9 +117,10 @@ class Line:
     `serving`: what answers now; `latest`: what went live last, kept when it is torn down; `previous`: what served
     before that, which a rollback goes back to; `displaced`: what went for a rollout without spare instances, until
     something serves. `newest`: the newest run that trains. `rollout`: the run that it is being changed for.
-    `retiring`: what is about to be deleted; `orphans`: what may be next. `pinned_by`: who keeps it at what it serves,
-    "" if nobody. `wake`: the line's timer, of a teardown or of what retires. `installation`: the Droptune that made it,
-    "" as long as none has a name.
+    `retiring`: what is about to be deleted; `orphans`: what may be next. `others`: what is in its place and somebody
+    else's, as people were told. `pinned_by`: who keeps it at what it serves, "" if nobody; `cost_told`: when people
+    heard last what it costs that it is kept. `wake`: the line's timer, of a teardown or of what retires.
+    `installation`: the id of the Droptune that made it.
     """
 
     version: int = VERSION
@@ -137,8 +138,10 @@ class Line:
     rollout: str = ""
     retiring: tuple[Retiring, ...] = ()
     orphans: tuple[Orphan, ...] = ()
+    others: tuple[str, ...] = ()
     pinned_by: str = ""
     keep: Keep | None = None
+    cost_told: datetime | None = None
     instances: int = 0
     wake: Wake | None = None
     outbox: tuple[Notice, ...] = ()

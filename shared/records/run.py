@@ -239,6 +239,7 @@ class Run:
     version: int = VERSION
     id: str
     line: str
+    installation: str = ""
     order: Order
     source: Source
     restores: Restores | None = None

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from shared.naming import ATTEMPT_TAG, INSTALLATION_TAG, LINE_TAG, RUN_TAG, tag
 from shared.records.base import VERSION, Order
 from shared.records.line import Line
 from shared.records.run import Run, Source
@@ -26,8 +27,6 @@ from shared.records.run import Run, Source
 LENGTH = 256
 """Characters of a tag's value: the limit of Azure Resource Manager, which is lower than that of jobs (1,000)."""
 RECORD_TAGS = 8
-LINE = "droptune.line"
-RUN = "droptune.run"
 _RECORD = "droptune.record."
 _UNPACKED = 64 * 1024
 """Bytes that a record may have: tags can be written by anybody who may write to the workspace."""
@@ -50,9 +49,10 @@ _LEFT_OUT = (
 def tags_of(run: Run) -> dict[str, str]:
     """Tags of the run's job, model and deployment."""
     told = {
-        RUN: run.id,
-        "droptune.attempt": str(run.attempt.number),
-        LINE: run.line,
+        RUN_TAG: run.id,
+        ATTEMPT_TAG: str(run.attempt.number),
+        LINE_TAG: run.line,
+        INSTALLATION_TAG: run.installation,
         "droptune.dataset": run.source.folder,
         "droptune.base_model": run.source.base_model,
     }
@@ -65,6 +65,7 @@ def as_in_tags(run: Run) -> Run:
     return Run(
         id=run.id,
         line=run.line,
+        installation=run.installation,
         order=run.order,
         source=run.source,
         restores=run.restores,
@@ -75,7 +76,12 @@ def as_in_tags(run: Run) -> Run:
 
 def tags_of_line(line: Line) -> dict[str, str]:
     """Tags of the line's endpoint."""
-    told = {LINE: line.id, "droptune.dataset": line.folder, "droptune.base_model": line.base_model}
+    told = {
+        LINE_TAG: line.id,
+        INSTALLATION_TAG: line.installation,
+        "droptune.dataset": line.folder,
+        "droptune.base_model": line.base_model,
+    }
     known = Line(
         id=line.id,
         folder=line.folder,
@@ -144,7 +150,7 @@ def _packed(record: dict[str, Any]) -> dict[str, str]:
 
 def _unpacked(tags: Mapping[str, str]) -> dict[str, Any]:
     """The fields of the record. Raises ValueError or zlib.error where there is none, or none that this code knows."""
-    text = "".join(tags.get(f"{_RECORD}{number}", "") for number in range(RECORD_TAGS))
+    text = "".join(tag(tags, f"{_RECORD}{number}") or "" for number in range(RECORD_TAGS))
     unpacker = zlib.decompressobj()
     try:
         data = unpacker.decompress(base64.b64decode(text, altchars=b"-_", validate=True), _UNPACKED)

@@ -18,6 +18,7 @@ from shared.line.access import save_line
 from shared.records import layout
 from shared.records.layout import STATE
 from shared.records.line import Line
+from shared.records.owner import is_endpoint_of, is_of_run, is_on_line
 from shared.records.run import Run
 from shared.records.store import readable
 from shared.run.restore import again
@@ -33,6 +34,9 @@ def release(app: App, run: Run) -> str:
     """
     if run.phase in (Phase.PREPARED, Phase.TRAINING):
         job = app.cloud.jobs.get(naming.job_name(run.id, run.attempt.number))
+        if job and not is_of_run(run, job.name, job.tags):
+            log.warning("job %s is left alone: its tags say that it is somebody else's", job.name)
+            job = None
         if job and job.status not in ENDED:
             app.cloud.jobs.cancel(job.name)
             return "the job, which is being cancelled"
@@ -122,7 +126,9 @@ def _remove_own(app: App, run: Run, line: Line) -> str:
         if unseen and app.cloud.blobs.head(STATE, layout.log_of(name)) is None:  # else it was seen, and is deleted
             return "the deployment to be seen"  # as for a job
         return ""
-    if endpoint is None:
+    if endpoint is None or not is_endpoint_of(line, endpoint.name, endpoint.tags):
+        return ""
+    if not is_on_line(line, name, deployment.tags):
         return ""
     if endpoint.traffic.get(name):
         before = endpoints.deployment(line.endpoint, line.serving.deployment) if line.serving else None

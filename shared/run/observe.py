@@ -21,6 +21,7 @@ from shared.line.trained import model_is_there, trained
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED
 from shared.records.line import Line, adoptable, newer_that_serves, serves_same
+from shared.records.owner import not_ours
 from shared.records.run import Run
 from shared.records.store import readable
 from shared.run import slots
@@ -177,11 +178,13 @@ def _rollout(app: App, run: Run) -> RolloutSeen:
     if endpoint is None:  # where something serves, to make it anew would take its traffic away
         early = _first_look(run, "the endpoint") or (run.wake is not None and run.wake.due > app.cloud.blobs.now())
         return RolloutSeen(endpoint=None, fresh=line.serving is not None and early)
+    if foreign := not_ours(line, endpoint.name, endpoint.tags):
+        return RolloutSeen(foreign=foreign)
     if endpoint.state != READY:
         return RolloutSeen(endpoint=endpoint.state)
     if adoptable(line, run):
         return RolloutSeen()
-    there = ours(app, line.endpoint)
+    there = ours(app, line).keys()
     own = naming.deployment_name(run.id, run.attempt.number)
     seen = RolloutSeen(
         retiring=bool(line.retiring),
@@ -226,9 +229,10 @@ def _check(app: App, run: Run) -> CheckSeen:
     # What waits for nothing yet was not even tried.
     late = now - run.begun > timedelta(hours=app.settings.rollout.max_checking_hours)
     overdue = run.waiting.why if late and run.waiting else ""
+    foreign = not_ours(line, endpoint.name, endpoint.tags) if line else ""
     smoke, scores, approval = deployed.smoke, deployed.scores, deployed.approval
     if not isinstance(smoke, Answered):
-        return CheckSeen(overdue=overdue)
+        return CheckSeen(overdue=overdue, foreign=foreign)
     if not smoke.passed:
         return CheckSeen(passed=False, why=f"the smoke test failed: {smoke.why}", overdue=overdue)
     ask = not approval.asked or now - approval.asked[-1] >= DAY
@@ -241,6 +245,7 @@ def _check(app: App, run: Run) -> CheckSeen:
         unanswered=ask and len(approval.asked) >= app.settings.rollout.max_approval_days,
         overdue=overdue,
         busy=endpoint.busy,
+        foreign=foreign,
         traffic=endpoint.traffic.get(deployed.name, 0),
     )
 

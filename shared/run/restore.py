@@ -32,6 +32,7 @@ def again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) ->
     return Run(
         id=naming.again_id(line.id, uploaded.isoformat(), what.model, ordinal),
         line=line.id,
+        installation=line.installation,
         order=Order(uploaded=uploaded, ordinal=ordinal),
         source=trained.source if trained else Source(folder=line.folder, base_model=line.base_model),
         restores=Restores(run=origin, instead_of=instead_of.run, rollback=what.model != instead_of.model),

@@ -24,12 +24,15 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What is known of a line's endpoint. `requests` and `control` count over `window` up to now; None: unreadable."""
+    """What is known of a line's endpoint. `requests` and `control` count over `window` up to now; None: unreadable.
+
+    `kept`: who or what keeps it whatever its use, "" if nothing does.
+    """
 
     since: datetime | None
     emptied: datetime | None = None
     noticed: datetime | None = None
-    kept_by_tag: bool = False
+    kept: str = ""
     rolling_out: bool = False
     requests: float | None = None
     control: int | None = None
@@ -69,8 +72,8 @@ type Verdict = Keep | Notice | Pending | Delete
 
 def verdict(usage: Usage, policy: Policy, now: datetime) -> Verdict:
     """What the cleanup owes this endpoint at `now`. Anything in doubt is kept: deleting is never a guess."""
-    if usage.kept_by_tag:
-        return Keep("it is marked to be kept")
+    if usage.kept:
+        return Keep(usage.kept)
     if usage.rolling_out:
         return Keep("a rollout is under way")
     if usage.emptied:
@@ -93,6 +96,12 @@ def verdict(usage: Usage, policy: Policy, now: datetime) -> Verdict:
     if now < usage.noticed + policy.grace:
         return Pending(usage.noticed + policy.grace)
     return Delete(f"no request since the notice of {usage.noticed:%Y-%m-%d %H:%M} UTC", endpoint=policy.whole_endpoint)
+
+
+def running_costs(*, instances: int, price_per_hour: float) -> str:
+    """What deployments cost that stand day and night, in words; `price_per_hour` of an instance, 0 if not known."""
+    a_day = price_per_hour * instances * 24
+    return f"{a_day:.2f} a day" if a_day else "its instances, day and night"
 
 
 def money_saved(emptied: datetime, until: datetime, *, instances: int, price_per_hour: float) -> float:

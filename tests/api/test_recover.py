@@ -54,10 +54,11 @@ def folder(app: App) -> Iterator[str]:
     name = f"lost-{uuid4().hex[:8]}"
     yield name
     for job in app.cloud.jobs.active():
-        if job.tags["droptune.dataset"] == name:
+        if job.tags.get("droptune.dataset") == name:
             app.cloud.jobs.cancel(job.name)
-    for endpoint in app.cloud.endpoints.list({"droptune.dataset": name}):
-        app.cloud.endpoints.delete(endpoint.name)
+    for endpoint in app.cloud.endpoints.list():
+        if endpoint.tags.get("droptune.dataset") == name:
+            app.cloud.endpoints.delete(endpoint.name)
     forget(app)
 
 

@@ -33,6 +33,7 @@ from shared.run.observe import OBSERVE
 from shared.serving.gate import Promotion
 from tests.kit.azureml import MODEL
 from tests.kit.clouds import later
+from tests.kit.ours import HERE, made_for, of_line
 from tests.kit.records import NOW, changed, events_of, line_of
 from tests.kit.settings import changed as settings_changed
 from tests.kit.settings import with_settings
@@ -40,6 +41,7 @@ from tests.kit.waiting import eventually
 from tests.kit.worlds.wire import HostDied
 
 DAY = timedelta(days=1)
+THEIRS = "deployment theirs, which is somebody else's"
 MakeLine = Callable[..., Line]
 
 
@@ -52,12 +54,13 @@ def make_line(app: App, cloud: Stack) -> Iterator[MakeLine]:
 
     def make(*, kept: bool = False, **fields: object) -> Line:
         name = f"clean-{uuid4().hex[:8]}"
-        app.cloud.endpoints.create(name, tags={"droptune.line": name} | ({KEEP_TAG: "yes"} if kept else {}))
+        line = Line(id=name, folder=name, base_model="Phi-4", endpoint=name, installation=HERE)
+        app.cloud.endpoints.create(name, tags=of_line(line) | ({KEEP_TAG: "yes"} if kept else {}))
         settled(app, name)
-        line = replace(Line(id=name, folder=name, base_model="Phi-4", endpoint=name), **fields)  # type: ignore[arg-type]
+        line = replace(line, **fields)  # type: ignore[arg-type]
         if serves := line.serving:
             line = replace(line, state=Standing()) if isinstance(line.state, NotMade) else line
-            deploy(app, line, serves.deployment, {"droptune.run": serves.run})
+            deploy(app, line, serves.deployment)
             app.cloud.endpoints.set_traffic(name, {serves.deployment: 100})
             settled(app, name)
         app.lines.create(line)
@@ -77,8 +80,10 @@ def settled(app: App, endpoint: str) -> None:
     eventually(lambda: (found := app.cloud.endpoints.get(endpoint)) and found.state == "Succeeded")
 
 
-def deploy(app: App, line: Line, name: str, tags: dict[str, str]) -> None:
-    app.cloud.endpoints.deploy(line.endpoint, name, MODEL, "Standard_DS3_v2", 1, tags)
+def deploy(app: App, line: Line, name: str, tags: dict[str, str] | None = None) -> None:
+    """A deployment of the line's, or with `tags` one that somebody else made."""
+    given = made_for(line, name) if tags is None else tags
+    app.cloud.endpoints.deploy(line.endpoint, name, MODEL, "Standard_DS3_v2", 1, given)
 
     def made() -> bool:
         found = app.cloud.endpoints.deployment(line.endpoint, name)
@@ -246,7 +251,7 @@ def test_a_deployment_of_a_run_whose_record_can_not_be_read_is_no_orphan(
     broken = f"r{uuid4().hex[:15]}"
     app.cloud.blobs.write(STATE, layout.record(layout.RUNS, broken), b"{")
     line = make_line(serving=serving(app, 1))
-    deploy(app, line, "unknown-1", {"droptune.run": broken})
+    deploy(app, line, f"{broken}-1")
     cleanup(app)
     later(app, cloud, FRESH)
     cleanup(app)
@@ -259,7 +264,7 @@ def test_what_retires_and_was_given_traffic_by_hand_stays(app: App, make_line: M
     now = app.cloud.blobs.now()
     old = Retiring(deployment="old-1", model="m:0", until=now - DAY)
     line = make_line(serving=serving(app, 1), retiring=(old,))
-    deploy(app, line, "old-1", {"droptune.run": "r0"})
+    deploy(app, line, "old-1")
     app.cloud.endpoints.set_traffic(line.endpoint, {"r1-1": 50, "old-1": 50})
     settled(app, line.endpoint)
     for _ in range(3):
@@ -360,8 +365,8 @@ def test_what_has_just_begun_to_serve_may_be_shown_without_traffic(app: App, clo
 def test_nothing_is_said_of_traffic_that_a_rollout_moves(app: App, cloud: Stack, make_line: MakeLine) -> None:
     run = a_run(app, Phase.CHECKING)
     line = make_line(serving=serving(app, 9), rollout=run.id)
-    deploy(app, line, "r2-1", {"droptune.run": run.id})
-    app.cloud.endpoints.set_traffic(line.endpoint, {"r2-1": 100})
+    deploy(app, line, f"{run.id}-1")
+    app.cloud.endpoints.set_traffic(line.endpoint, {f"{run.id}-1": 100})
     settled(app, line.endpoint)
     cleanup(app)
     assert sent(cloud, line) == []
@@ -425,10 +430,11 @@ def test_a_deployment_that_nothing_owns_goes_once_it_is_believed_and_reported(
 ) -> None:
     app = with_settings(app, ROLLOUT_GRACE=timedelta(minutes=1))
     over, working = a_run(app, Phase.FAILED), a_run(app, Phase.REGISTERED)
-    line = make_line(serving=serving(app, 1))
-    deploy(app, line, "over-1", {"droptune.run": over.id})
-    deploy(app, line, "lost-1", {"droptune.run": f"r{uuid4().hex[:15]}"})
-    deploy(app, line, "works-1", {"droptune.run": working.id})
+    line = make_line(serving=serving(app, 1), others=(f"{THEIRS}: it stays, and the endpoint with it",))
+    ended_1, works_1 = f"{over.id}-1", f"{working.id}-1"
+    deploy(app, line, ended_1)
+    deploy(app, line, "lost-1")
+    deploy(app, line, works_1)
     deploy(app, line, "theirs", {})
     for _ in range(2):
         cleanup(app)
@@ -439,13 +445,13 @@ def test_a_deployment_that_nothing_owns_goes_once_it_is_believed_and_reported(
     later(app, cloud, FRESH)
     for _ in range(2):
         cleanup(app)
-    assert {each.deployment for each in line_of(app, line).retiring} == {"over-1", "lost-1"}
+    assert {each.deployment for each in line_of(app, line).retiring} == {ended_1, "lost-1"}
     assert sent(cloud, line) == ["OrphanFound"]
     tend(app, line.id, None)
-    assert standing(app, line) == {"r1-1", "over-1", "lost-1", "works-1", "theirs"}, "it has a grace, like others"
+    assert standing(app, line) == {"r1-1", ended_1, "lost-1", works_1, "theirs"}, "it has a grace, like others"
     later(app, cloud, app.settings.rollout.grace)
     tended(app, line, lambda: not line_of(app, line).retiring)
-    assert standing(app, line) == {"r1-1", "works-1", "theirs"}
+    assert standing(app, line) == {"r1-1", works_1, "theirs"}
     assert line_of(app, line).serving == line.serving
     ended(app, working)
 
@@ -456,10 +462,11 @@ def test_one_that_stays_all_the_same_is_reported_once(app: App, cloud: Stack, ma
     if why == "it is Updating":
         cloud.control("DELETE", "/_local/pretend")
         cloud.control("POST", "/_local/pretend", {"deployments": {"match": "^clean-", "outcome": "Stuck"}})
-        app.cloud.endpoints.deploy(line.endpoint, "orphan-1", MODEL, "Standard_DS3_v2", 1, {"droptune.run": "r0"})
+        tags = made_for(line, "orphan-1")
+        app.cloud.endpoints.deploy(line.endpoint, "orphan-1", MODEL, "Standard_DS3_v2", 1, tags)
         settled(app, line.endpoint)
     else:
-        deploy(app, line, "orphan-1", {"droptune.run": "r0"})
+        deploy(app, line, "orphan-1")
     if why == "CLEANUP_MODE=report":
         app = with_settings(app, CLEANUP_MODE="report")
     elif why == "it has traffic":

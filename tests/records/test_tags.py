@@ -124,7 +124,8 @@ def test_all_that_may_be_left_out_is_tried() -> None:
 
 def test_what_does_not_fit_at_all_leaves_what_is_for_people() -> None:
     found = tags.tags_of(replace(FULL, source=replace(FULL.source, folder=LONG)))
-    assert set(found) == {tags.RUN, tags.LINE, "droptune.attempt", "droptune.dataset", "droptune.base_model"}
+    own = {"droptune.run", "droptune.attempt", "droptune.line", "droptune.installation"}
+    assert set(found) == own | {"droptune.dataset", "droptune.base_model"}
     assert tags.run_of(found, since=NOW) is None
 
 

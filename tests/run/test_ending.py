@@ -22,8 +22,14 @@ from shared.serving.gate import Promotion
 from tests.kit.azureml import MODEL
 from tests.kit.carried import EMPTY
 from tests.kit.clouds import forget
+from tests.kit.ours import HERE, made_for, of_line
 from tests.kit.records import NOW, changed, line_of, run_of, serving, woken
 from tests.kit.waiting import eventually
+
+
+def bare(key: str) -> Line:
+    """The line of a test's run, before anything happened to it."""
+    return Line(id=f"l{key}", folder="faq", base_model="Phi-4", endpoint=f"end-{key}", installation=HERE)
 
 
 @pytest.fixture
@@ -36,6 +42,7 @@ def make(app: App, key: str) -> Iterator[Callable[..., tuple[Run, Line]]]:
             EMPTY,
             id=f"r{key}",
             line=f"l{key}",
+            installation=HERE,
             order=Order(uploaded=NOW),
             phase=phase,
             since=NOW,
@@ -44,7 +51,7 @@ def make(app: App, key: str) -> Iterator[Callable[..., tuple[Run, Line]]]:
         )
         assert app.runs.create(ending)
         fields = {"rollout": ending.id} | (line or {})
-        its = replace(Line(id=ending.line, folder="faq", base_model="Phi-4", endpoint=f"end-{key}"), **fields)
+        its = replace(bare(key), **fields)
         assert app.lines.create(its)
         return ending, its
 
@@ -157,7 +164,7 @@ def test_nobody_loses_the_traffic_while_what_served_before_is_being_updated(
 ) -> None:
     name = f"end-{key}"
     cloud.control("POST", "/_local/pretend", {"deployments": {"seconds": 0, "match": f"^{name}/"}})
-    app.cloud.endpoints.create(name)
+    app.cloud.endpoints.create(name, tags=of_line(bare(key)))
 
     def settled() -> bool:
         found = app.cloud.endpoints.get(name)
@@ -165,7 +172,7 @@ def test_nobody_loses_the_traffic_while_what_served_before_is_being_updated(
 
     eventually(settled)
     for deployment in ("old-1", "new-1"):
-        app.cloud.endpoints.deploy(name, deployment, MODEL, "Standard_DS3_v2", 1, {"droptune.run": deployment})
+        app.cloud.endpoints.deploy(name, deployment, MODEL, "Standard_DS3_v2", 1, made_for(bare(key), deployment))
         eventually(settled)
     app.cloud.endpoints.set_traffic(name, {"new-1": 100})
     eventually(settled)

@@ -108,7 +108,7 @@ def test_an_empty_one_goes_from_the_moment_that_its_time_is_over_unless_it_is_ke
     empty = Usage(since=None, emptied=NOW - POLICY.shell)
     assert verdict(empty, POLICY, NOW) == Delete("the endpoint has been empty for too long", endpoint=True)
     assert verdict(empty, POLICY, NOW - SECOND) == Keep("it is empty, and costs nothing")
-    assert verdict(replace(empty, kept_by_tag=True), POLICY, NOW) == Keep("it is marked to be kept")
+    assert verdict(replace(empty, kept="ada has pinned it"), POLICY, NOW) == Keep("ada has pinned it")
     assert verdict(replace(empty, rolling_out=True), POLICY, NOW) == Keep("a rollout is under way")
 
 
@@ -121,14 +121,14 @@ def test_nothing_goes_without_a_notice_that_ran_out_proven_silence_and_age(usage
         assert usage.control
         assert usage.since is not None
         assert NOW - usage.since >= POLICY.window
-        assert not usage.kept_by_tag
+        assert not usage.kept
         assert not usage.rolling_out
 
 
 @given(usages)
 def test_a_kept_endpoint_and_one_in_mid_rollout_stay(usage: Usage) -> None:
     for spared in (
-        replace(usage, kept_by_tag=True),
+        replace(usage, kept="ada has pinned it"),
         replace(usage, rolling_out=True),
     ):
         assert isinstance(verdict(spared, POLICY, NOW), Keep)

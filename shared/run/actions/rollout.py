@@ -15,6 +15,7 @@ from shared.records.line import Empty, Line, Removed, Retiring, Serving, Standin
 from shared.records.run import Approval, Deployed, Run
 from shared.records.tags import tags_of, tags_of_line
 from shared.run.actions.gate import held_out
+from shared.serving.idle import running_costs
 from shared.serving.payload import answer_of, conversation_of, expected_of, opening_of, scoring_payload
 from shared.serving.smoke import SILENCE, Answered, Silence, Verdict, judge, unanswered
 
@@ -60,7 +61,7 @@ def _take_line(app: App, run: Run) -> tuple[Line, str]:
 def end_grace(app: App, run: Run) -> Run:
     """Ends the grace of what served before: its instances may be needed, and its place is."""
     line, etag = _take_line(app, run)
-    left = remove_deployments(app, line.endpoint, [each.deployment for each in line.retiring], used=False)
+    left = remove_deployments(app, line, [each.deployment for each in line.retiring], used=False)
     save_line(app, replace(line, retiring=tuple(each for each in line.retiring if each.deployment in left)), etag)
     return run
 
@@ -70,8 +71,8 @@ def make_room(app: App, run: Run) -> Run:
     line, etag = _take_line(app, run)
     if line.serving:
         save_line(app, replace(line.without_serving(app.cloud.blobs.now()), displaced=line.serving), etag)
-    others = ours(app, line.endpoint) - {naming.deployment_name(run.id, run.attempt.number)}
-    remove_deployments(app, line.endpoint, others, used=True)
+    others = ours(app, line).keys() - {naming.deployment_name(run.id, run.attempt.number)}
+    remove_deployments(app, line, others, used=True)
     return run
 
 
@@ -143,11 +144,10 @@ def ask_approval(app: App, run: Run) -> Run:
     settings, now = app.settings, app.cloud.blobs.now()
     asked = run.deployed.approval.asked
     first, days = (*asked, now)[0], settings.rollout.max_approval_days - len(asked)
-    a_day = settings.serving.hourly_price * settings.serving.instances * 24
-    costs = f"costs {a_day:.2f} a day" if a_day else "costs its instances"
+    costs = running_costs(instances=settings.serving.instances, price_per_hour=settings.serving.hourly_price)
     why = (
         f"it passed its checks, and waits for an approval since {first:%Y-%m-%d %H:%M} UTC: droptune approve {run.id} "
-        f"lets it serve, droptune cancel {run.id} takes it back. Its deployment {costs}; without an answer it is "
+        f"lets it serve, droptune cancel {run.id} takes it back. Its deployment costs {costs}; without an answer it is "
         f"rolled back in {days} {'day' if days == 1 else 'days'}"
     )
     log.warning("run %s: %s", run.id, why)

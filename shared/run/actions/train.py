@@ -8,10 +8,12 @@ from dataclasses import replace
 from shared import naming
 from shared.app import App, wake
 from shared.dataset.split import PARTS
+from shared.errors import Permanent
 from shared.line.access import line_of, save_line
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED, in_datastore
 from shared.records.line import Newest
+from shared.records.owner import is_of_run
 from shared.records.run import Plan, Run
 from shared.records.store import readable
 from shared.records.tags import tags_of
@@ -163,6 +165,12 @@ def _plan(run: Run) -> Plan:
 
 
 def cancel_job(app: App, run: Run) -> Run:
+    job = app.cloud.jobs.get(run.attempt.job)
+    if job and not is_of_run(run, job.name, job.tags):
+        raise Permanent(
+            f"job {job.name} takes longer than MAX_TRAINING_HOURS, and is left alone, since its tags say that it is "
+            "somebody else's: cancel it in Azure ML"
+        )
     app.cloud.jobs.cancel(run.attempt.job)
     return run
 

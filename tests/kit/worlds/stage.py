@@ -65,7 +65,12 @@ class Stage:
     @property
     def line_id(self) -> str:
         """The line's id."""
-        return naming.line_id(self.folder, BASE_MODEL)
+        return naming.line_id(self.folder, BASE_MODEL, installation=self.installation)
+
+    @property
+    def installation(self) -> str:
+        """The app's."""
+        return self.world.settings.storage.installation
 
     @property
     def line(self) -> Line:
@@ -75,7 +80,8 @@ class Stage:
     @property
     def endpoint(self) -> str:
         """The endpoint's name."""
-        return naming.endpoint_name(f"{self.folder}/{BASE_MODEL}", *self.world.settings.workspace.scope)
+        scope = self.world.settings.workspace.scope
+        return naming.endpoint_name(self.folder, BASE_MODEL, *scope, installation=self.installation)
 
     # What people do ------------------------------------------------------------------------------------------------
 
@@ -104,7 +110,9 @@ class Stage:
         run = self._trained()
         deployed = Deployed(endpoint=name, name=naming.deployment_name(run.id, 1))
         run = replace(run.in_attempt(deployed=deployed), phase=Phase.LIVE)
-        line = Line(id=run.line, folder=run.source.folder, base_model=run.source.base_model, endpoint=name)
+        line = Line(
+            id=run.line, folder=self.folder, base_model=BASE_MODEL, endpoint=name, installation=self.installation
+        )
         endpoints.create(name, "", tags_of_line(line))
         eventually(lambda: (found := endpoints.get(name)) and found.state == "Succeeded")
         model = self.app.cloud.models.get(*_parts(run.attempt.model))
@@ -133,10 +141,13 @@ class Stage:
     def _trained(self, **changes: Any) -> Run:
         self.versions += 1
         path, now = f"{self.folder}/train.jsonl", self.now()
-        run_id = naming.run_id(path, {"train.jsonl": f"version {self.versions}"}, None, 0)
+        run_id = naming.run_id(
+            path, {"train.jsonl": f"version {self.versions}"}, None, 0, installation=self.installation
+        )
         run = Run(
             id=run_id,
             line=self.line_id,
+            installation=self.installation,
             order=Order(uploaded=now),
             source=Source(folder=self.folder, base_model=BASE_MODEL),
             since=now,
