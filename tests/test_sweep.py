@@ -32,7 +32,7 @@ from shared.records.store import UNDER_WAY
 from shared.run import slots
 from shared.sweep import Watermark, sweep
 from tests.kit.clouds import forget, later
-from tests.kit.jobs import submitted
+from tests.kit.jobs import LINE, submitted
 from tests.kit.own_runs import OwnRuns
 from tests.kit.records import changed
 from tests.kit.rows import ROW
@@ -63,7 +63,8 @@ def a_run(app: App, folder: str, phase: Phase, late: timedelta | None = None, **
     now = app.cloud.blobs.now()
     run = Run(
         id=f"r{uuid4().hex[:15]}",
-        line="l1",
+        line=LINE,
+        installation=app.settings.storage.installation,
         order=Order(uploaded=now),
         source=Source(
             folder=folder, base_model="Phi-4", train=(File(name=f"{folder}/train.jsonl", etag="0x1", size=1),)

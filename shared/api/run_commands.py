@@ -142,6 +142,7 @@ def next_attempt(run: Run, now: datetime, *, trained: bool) -> Run:
     return Run(
         id=run.id,
         line=run.line,
+        installation=run.installation,
         order=run.order,
         source=run.source,
         restores=run.restores,

@@ -266,8 +266,6 @@ def _checking(seen: CheckSeen) -> Step:
             return Poll(unseen(what))
         case CheckSeen(gone=str(what)):
             return Stop(Phase.ROLLED_BACK, f"{what} is gone: somebody deleted it")
-        case CheckSeen(foreign=why, overdue="") if why:
-            return _not_ours(why)
         case CheckSeen(passed=False) | CheckSeen(passed=True, gate=False):
             return Stop(Phase.ROLLED_BACK, seen.why)
         case CheckSeen(passed=True, gate=True, approval=True, unanswered=True):
@@ -284,6 +282,8 @@ def _checking(seen: CheckSeen) -> Step:
             return Do(Action.SMOKE_TEST, Phase.CHECKING)
         case CheckSeen(gate=None):
             return Do(Action.COMPARE_ANSWERS, Phase.CHECKING)
+        case CheckSeen(foreign=why) if why:
+            return _not_ours(why)
         case CheckSeen(busy=True):
             return Poll("the endpoint, which is being updated")
         case _:

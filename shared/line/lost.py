@@ -15,6 +15,7 @@ from shared.records.owner import line_of_endpoint
 
 log = logging.getLogger("droptune.line.lost")
 AGAIN = timedelta(days=1)
+LOST = "Record.Lost"
 
 
 def lost_endpoints(app: App) -> list[str]:
@@ -36,6 +37,6 @@ def tell_of_lost(app: App, lost: Iterable[str], told: Mapping[str, datetime], no
         log.warning("%s", why)
         kind, _, name = what.partition(" ")
         event = f"lost-{name}-{now:%Y%m%d}"
-        if app.cloud.topic.publish("Droptune.Record.Lost", f"{kind}s/{name}", {"reason": why}, id=event, time=now):
+        if app.cloud.topic.publish(f"Droptune.{LOST}", f"{kind}s/{name}", {"reason": why}, id=event, time=now):
             after[what] = now
     return after

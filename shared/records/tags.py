@@ -109,17 +109,28 @@ def line_of(tags: Mapping[str, str]) -> Line | None:
 
 
 _ZERO = datetime(1, 1, 1, tzinfo=UTC)
-_NO_RUN = Run(id="", line="", order=Order(uploaded=_ZERO), source=Source(folder="", base_model=""), since=_ZERO)
-_NO_LINE = Line(id="", folder="", base_model="", endpoint="")
+_NEEDED = frozenset({"id", "line", "order", "folder", "base_model", "endpoint"})
+"""Fields without a default, of a run, its source and a line: they are told whatever they are like."""
+
+
+def _usual(record: Run | Source | Line) -> dict[str, Any]:
+    """What the other fields are like by default."""
+    return {name: value for name, value in msgspec.to_builtins(record).items() if name not in _NEEDED}
+
+
+_NO_SOURCE = Source(folder="", base_model="")
+_NO_RUN = _usual(Run(id="", line="", order=Order(uploaded=_ZERO), source=_NO_SOURCE, since=_ZERO))
+_NO_RUN["source"] = _usual(_NO_SOURCE)
+_NO_LINE = _usual(Line(id="", folder="", base_model="", endpoint=""))
 
 
 def _cut(told: Mapping[str, str]) -> dict[str, str]:
     return {name: value[:LENGTH] for name, value in told.items()}
 
 
-def _given(record: Run | Line, default: Run | Line) -> dict[str, Any]:
+def _given(record: Run | Line, usual: Mapping[str, Any]) -> dict[str, Any]:
     """The fields, and those of its parts, that are not as they are by default; and the version in any case."""
-    return {"version": record.version} | _differing(msgspec.to_builtins(record), msgspec.to_builtins(default))
+    return {"version": record.version} | _differing(msgspec.to_builtins(record), usual)
 
 
 def _differing(fields: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,9 @@ def effects(cloud: Stack, name: str) -> list[str]:
 def test_an_endpoint_from_making_to_deleting(azure: Cloud, cloud: Stack, unique: str) -> None:
     assert azure.endpoints.get(unique) is None
     azure.endpoints.create(unique, "a test", {"droptune.line": unique})
-    azure.endpoints.create(unique, "another", {})
+    azure.endpoints.create(unique, "another", {"DROPTUNE.LINE": unique})
+    with pytest.raises(Permanent, match="is there already, and its tags say that it is somebody else's"):
+        azure.endpoints.create(unique, "another", {"droptune.line": "another"})
     assert effects(cloud, unique) == ["PUT"], "one that is there must be left alone"
     ready(azure, unique)
     found = azure.endpoints.get(unique)
@@ -80,7 +82,9 @@ def test_a_deployment_from_making_to_deleting(azure: Cloud, cloud: Stack, unique
     before = set(threading.enumerate())
     endpoints.deploy(unique, "dep-1", MODEL, SIZE, 1, {"droptune.run": unique})
     assert set(threading.enumerate()) == before, "something polls"
-    endpoints.deploy(unique, "dep-1", MODEL, SIZE, 1)
+    endpoints.deploy(unique, "dep-1", MODEL, SIZE, 1, {"droptune.run": unique})
+    with pytest.raises(Permanent, match="somebody else's"):
+        endpoints.deploy(unique, "dep-1", MODEL, SIZE, 1, {"droptune.run": "another"})
 
     def state() -> str:
         found = endpoints.deployment(unique, "dep-1")

@@ -35,6 +35,8 @@ def test_a_job_trains_and_leaves_a_model_and_its_losses(azure: Cloud, cloud: Sta
     assert azure.jobs.get(wanted.name) is None
     azure.jobs.submit(wanted)
     azure.jobs.submit(wanted)
+    with pytest.raises(Permanent, match="somebody else's"):
+        azure.jobs.submit(replace(wanted, tags={"droptune.run": "another"}))
     puts = [entry for entry in cloud.control("GET", "/_local/ledger") if entry.get("name") == wanted.name]
     assert [entry["method"] for entry in puts] == ["PUT"]
     assert wanted.name in [job.name for job in azure.jobs.active()]
@@ -62,7 +64,10 @@ def test_a_job_trains_and_leaves_a_model_and_its_losses(azure: Cloud, cloud: Sta
     model = azure.models.register(unique, "1", wanted.name, "a test", {"droptune.run": unique}, {"from": "here"})
     assert (model.name, model.version) == (unique, "1")
     assert model.id.endswith(f"/models/{unique}/versions/1")
-    assert azure.models.register(unique, "1", wanted.name) == model == azure.models.get(unique, "1")
+    again = azure.models.register(unique, "1", wanted.name, tags={"droptune.run": unique})
+    assert again == model == azure.models.get(unique, "1")
+    with pytest.raises(Permanent, match="somebody else's"):
+        azure.models.register(unique, "1", wanted.name, tags={"droptune.run": "another"})
     registered = azure.clients.ml.models.get(unique, "1")
     assert registered.type == "mlflow_model"
     assert registered.tags["droptune.run"] == unique

@@ -35,6 +35,7 @@ MINUTE = timedelta(minutes=1)
 RUN = Run(
     id="rfull",
     line="lfull",
+    installation="here",
     order=Order(uploaded=AT, ordinal=3),
     source=Source(
         folder="faq",
@@ -103,8 +104,10 @@ LINE = Line(
     rollout="r2",
     retiring=(Retiring(deployment="r0-1", model="m:0", until=AT),),
     orphans=(Orphan(deployment="rx-1", since=AT),),
+    others=("deployment theirs, which is somebody else's",),
     pinned_by="ada",
     keep=Keep(until=AT, who="bob", why="a demo"),
+    cost_told=AT,
     instances=3,
     wake=Wake(token="token", due=AT),
     outbox=(Notice(id="n", type="t", at=AT, why="w"),),

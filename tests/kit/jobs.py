@@ -10,6 +10,9 @@ from shared.training.job import Data, JobRequest, Machines, Purpose, Recipe, job
 from shared.training.parameters import resolve
 from tests.kit.rows import chats
 
+LINE = "l1"
+"""Of the runs that jobs are made for here."""
+
 
 def submitted(app: App, run_id: str) -> str:
     """The name of the job that this has begun for the run."""
@@ -49,5 +52,11 @@ def request(azure: Cloud, run: str, *, train: bytes = chats(8), **parameters: An
             train=f"azureml://datastores/prepared/paths/{run}/train.jsonl",
             validation=f"azureml://datastores/prepared/paths/{run}/validation.jsonl",
         ),
-        tags={"droptune.run": run, "droptune.attempt": "1", "droptune.dataset": "capitals"},
+        tags={
+            "droptune.run": run,
+            "droptune.attempt": "1",
+            "droptune.line": LINE,
+            "droptune.installation": azure.settings.storage.installation,
+            "droptune.dataset": "capitals",
+        },
     )

@@ -57,6 +57,8 @@ TOO_LONG = Stop(
     "it did not serve within MAX_CHECKING_HOURS: see to what it waited for, then droptune retry, which does not train "
     "again; that was an answer",
 )
+THEIRS = "endpoint e, which is somebody else's as long as it has not the tags a=b"
+NOT_OURS = Wait(300, f"{THEIRS}: give it these, and this goes on")
 
 RECEIVED = (
     Rule(
@@ -360,7 +362,13 @@ REGISTERED = (
             RolloutSeen(endpoint=None, gone="model m:1", retiring=True): Do(Action.MAKE_ENDPOINT, Phase.REGISTERED),
             RolloutSeen(endpoint=None, quota=NO_QUOTA): Do(Action.MAKE_ENDPOINT, Phase.REGISTERED),
         },
-        apart="what is not there is in no state",
+        apart="what is not there is nobody's",
+    ),
+    Rule(
+        words="One that is somebody else's is left as it is.",
+        looks={RolloutSeen(foreign=THEIRS): NOT_OURS, RolloutSeen(foreign=THEIRS, retiring=True): NOT_OURS},
+        both=RolloutSeen(foreign=THEIRS, endpoint="Failed"),
+        without={"foreign": ""},
     ),
     Rule(
         words="On one that Azure could not make nothing can be deployed.",
@@ -608,8 +616,14 @@ CHECKING = (
                 Action.COMPARE_ANSWERS, Phase.CHECKING
             ),
         },
-        both=CheckSeen(passed=True, gate=None, busy=True),
+        both=CheckSeen(passed=True, gate=None, foreign=THEIRS),
         without={"gate": True},
+    ),
+    Rule(
+        words="The traffic of an endpoint that became somebody else's is left as it is.",
+        looks={CheckSeen(passed=True, gate=True, foreign=THEIRS): NOT_OURS},
+        both=CheckSeen(passed=True, gate=True, foreign=THEIRS, busy=True),
+        without={"foreign": ""},
     ),
     Rule(
         words="An endpoint that is being updated takes no other traffic, and may not have taken what it was given.",
@@ -782,9 +796,9 @@ def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_
         if step == Do(Action.GIVE_TRAFFIC, Phase.CHECKING):
             assert seen.passed
             assert seen.gate
-            assert (seen.busy, seen.approval, seen.gone) == (False, False, None)
+            assert (seen.busy, seen.approval, seen.gone, seen.foreign) == (False, False, None, "")
         if step == Do(Action.START_SERVING, Phase.CHECKING):
-            rest = dataclasses.replace(seen, why="", fresh=False, ask=False, unanswered=False, overdue="")
+            rest = dataclasses.replace(seen, why="", fresh=False, ask=False, unanswered=False, overdue="", foreign="")
             assert rest == CheckSeen(passed=True, gate=True, traffic=100)
         assert (target(step) is Phase.LIVE) == seen.serves
 

@@ -484,7 +484,7 @@ def test_one_that_stays_all_the_same_is_reported_once(app: App, cloud: Stack, ma
 
 def test_what_a_dying_host_had_to_send_is_sent_by_the_next_tick(app: App, cloud: Stack, make_line: MakeLine) -> None:
     now = app.cloud.blobs.now()
-    kept = make_line(serving=serving(app, 9), state=Standing(noticed=now - DAY), kept=True)
+    kept = make_line(serving=serving(app, 9), state=Standing(noticed=now - DAY), kept=True, cost_told=now)
     gone = make_line(state=TearingDown(whole=True, emptied=now - 40 * DAY))
     with dying(app, "before"), pytest.raises(HostDied):
         cleanup(app)
@@ -502,7 +502,7 @@ def test_what_a_dying_host_had_to_send_is_sent_by_the_next_tick(app: App, cloud:
 
 def test_what_is_sent_again_after_a_crash_is_the_same_event(app: App, cloud: Stack, make_line: MakeLine) -> None:
     now = app.cloud.blobs.now()
-    line = make_line(serving=serving(app, 9), state=Standing(noticed=now - DAY), kept=True)
+    line = make_line(serving=serving(app, 9), state=Standing(noticed=now - DAY), kept=True, cost_told=now)
     with dying(app, "after"), pytest.raises(HostDied):
         cleanup(app)
     later(app, cloud, timedelta(minutes=1))

@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.dataset.spec.choices import Hub
 from shared.records import tags
+from shared.records.base import Order
 from shared.records.line import Line
-from shared.records.run import File, Run
+from shared.records.run import File, Run, Source
 from shared.serving.gate import Bounds, Gate
 from tests.kit.any_run import LETTERS, runs
 from tests.kit.carried import RUN
@@ -56,6 +57,7 @@ def left_out_one_by_one(run: Run) -> list[Run]:
 
 
 @given(SMALL)
+@example(replace(RUN, order=Order(uploaded=datetime(1, 1, 1, tzinfo=UTC)), source=Source(folder="", base_model="")))
 def test_a_run_comes_back_as_it_was(run: Run) -> None:
     assert tags.run_of(tags.tags_of(run), since=NOW) == in_tags(run)
 

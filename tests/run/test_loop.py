@@ -34,6 +34,7 @@ from tests.kit.azureml import MODEL
 from tests.kit.carried import EMPTY
 from tests.kit.clouds import forget
 from tests.kit.loop import driven, received
+from tests.kit.ours import made_for, of_line
 from tests.kit.records import changed, events_of, line_of, run_of, serving, woken
 from tests.kit.rows import chats
 from tests.kit.settings import with_settings
@@ -211,7 +212,15 @@ def test_a_deployment_that_fails_is_rolled_back_and_its_log_kept(quick: App, fol
     loaded = quick.runs.load(run.id)
     assert loaded
     name = naming.deployment_name(run.id, 1)
-    endpoints.create(folder)
+    line = Line(
+        id=run.line,
+        folder=folder,
+        base_model=run.source.base_model,
+        endpoint=folder,
+        installation=run.installation,
+        rollout=run.id,
+    )
+    endpoints.create(folder, tags=of_line(line))
     eventually(lambda: (found := endpoints.get(folder)) and found.state == "Succeeded")
     broken = ManagedOnlineDeployment(
         name=name,
@@ -220,9 +229,9 @@ def test_a_deployment_that_fails_is_rolled_back_and_its_log_kept(quick: App, fol
         instance_type="Standard_DS3_v2",
         instance_count=1,
         environment_variables={"GUNICORN_CMD_ARGS": "--no-such-option"},
+        tags=made_for(line, name),
     )
     quick.cloud.clients.ml.online_deployments.begin_create_or_update(broken)
-    line = Line(id=run.line, folder=folder, base_model=run.source.base_model, endpoint=folder, rollout=run.id)
     quick.lines.create(line)
     deployed = Deployed(endpoint=folder, name=name)
     quick.runs.save(changed(run, phase=Phase.DEPLOYING, deployed=deployed), loaded.etag)

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, money_saved, verdict
+from shared.serving.idle import (
+    Delete,
+    Keep,
+    Notice,
+    Pending,
+    Policy,
+    Usage,
+    Verdict,
+    money_saved,
+    verdict,
+)
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -30,7 +40,7 @@ usages = st.builds(
     since=times,
     emptied=times,
     noticed=times,
-    kept_by_tag=st.booleans(),
+    kept=st.sampled_from(("", "ada has pinned it")),
     rolling_out=st.booleans(),
     requests=st.none() | st.floats(min_value=0, max_value=100),
     control=st.none() | st.integers(min_value=0, max_value=5),
@@ -62,7 +72,7 @@ def test_what_is_old_silent_and_was_noticed_long_ago_goes() -> None:
 @pytest.mark.parametrize(
     ("usage", "policy", "stays"),
     [
-        ({"kept_by_tag": True}, {}, Keep("it is marked to be kept")),
+        ({"kept": "ada has pinned it"}, {}, Keep("ada has pinned it")),
         ({"rolling_out": True}, {}, Keep("a rollout is under way")),
         ({"emptied": NOW - 2 * DAY}, {}, Keep("it is empty, and costs nothing")),
         ({"since": None}, {}, Keep("it serves nothing")),
