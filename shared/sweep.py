@@ -26,7 +26,7 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.intake.arrivals import look_into, undelivered
 from shared.intake.events import folder_of
 from shared.lifecycle.phase import WORK
-from shared.line.lost import lost_endpoints, tell_of_lost
+from shared.line.lost import Lost, lost_endpoints, tell_of_lost
 from shared.naming import made_for
 from shared.records import layout
 from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
@@ -163,7 +163,7 @@ def _wake_if_overdue(app: App, found: Open, behind: Callable[[str], bool], is_ov
         wake(app, run)
 
 
-def _lost_endpoints(app: App) -> list[str]:
+def _lost_endpoints(app: App) -> list[Lost]:
     try:
         return lost_endpoints(app)
     except (Transient, Permanent) as error:
@@ -171,13 +171,13 @@ def _lost_endpoints(app: App) -> list[str]:
         return []
 
 
-def _cancel_orphans(app: App, now: datetime) -> list[str]:
-    """Cancels our jobs that cost money and that no run waits for. Those whose run's record is lost, as `job NAME`."""
-    overdue, lost = now - timedelta(hours=app.settings.training.max_hours), list[str]()
+def _cancel_orphans(app: App, now: datetime) -> list[Lost]:
+    """Cancels our jobs that cost money and that no run waits for. Returns those whose run's record is lost."""
+    overdue, lost = now - timedelta(hours=app.settings.training.max_hours), list[Lost]()
     try:
         for job in app.cloud.jobs.active(overdue - REMEMBERED):
             if _cancel_if_orphan(app, job, overdue):
-                lost.append(f"job {job.name}")
+                lost.append(Lost(kind="job", name=job.name, dataset=job.tags.get("droptune.dataset", "")))
     except (Transient, Permanent) as error:
         log.warning("the jobs can't be looked through now: %s", error)
     return lost

@@ -76,15 +76,11 @@ class Endpoints:
             return [_endpoint(each) for each in self._clients.ml.online_endpoints.list()]
 
     def create(self, name: str, description: str = "", tags: Mapping[str, str] | None = None) -> None:
-        """Asks for an endpoint with keys. One that is there stays as it is: another PUT would empty its traffic.
-
-        Raises Permanent where that is somebody else's.
-        """
+        """Asks for an endpoint with keys. One that is there stays as it is, whosever it is: a PUT empties its traffic."""
         there = self.get(name)
         if there and there.state == "Deleting":
             raise Transient(f"endpoint {name} in {self._where} is still being deleted")
         if there:
-            unless_foreign(f"endpoint {name} in {self._where}", there.tags, tags or {})
             return
         from azure.ai.ml.entities import ManagedOnlineEndpoint
 

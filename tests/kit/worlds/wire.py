@@ -61,10 +61,14 @@ type Hook = Callable[[Call], None]
 
 
 class Wire(HttpTransport[Any, Any]):
-    """The transport. `calls` are those since `listen`; `sent` is told of each message that was put into a queue."""
+    """The transport. `calls` are those since `listen`; `sent` is told of each message that was put into a queue.
 
-    def __init__(self, sent: Callable[[str, str, int], None], written: Callable[[str], None]) -> None:
+    `own` is added to the names of all containers and queues: as if the storage account were another one.
+    """
+
+    def __init__(self, sent: Callable[[str, str, int], None], written: Callable[[str], None], *, own: str = "") -> None:
         """`sent(queue, message id, seconds)` is told of a message to be seen in so many seconds, `written` of paths."""
+        self._own = own
         self._real = RequestsTransport(connection_timeout=10, read_timeout=60)
         self._sent, self._written = sent, written
         self.listen()
@@ -110,11 +114,13 @@ class Wire(HttpTransport[Any, Any]):
             # Hidden messages are kept by the world, which knows the local clock; Azurite would hide them in real time.
             kept = [(key, value) for key, value in parse_qsl(parts.query) if key != "visibilitytimeout"]
             request.url = urlunsplit(parts._replace(query=urlencode(kept)))
+        if self._own:
+            path = _STORED.sub(rf"\g<0>{self._own}", parts.path)
+            request.url = urlunsplit(urlsplit(request.url)._replace(path=path))
         try:
             answer = self._real.send(request, **kwargs)
         finally:
-            if queue:
-                request.url = urlunsplit(parts)  # the SDK sends the same request again when it tries once more
+            request.url = urlunsplit(parts)  # the SDK sends the same request again when it tries once more
         if queue and answer.status_code == 201:
             self._sent(queue, _message_id(_read(answer)), delay)
         if request.method == "PUT" and answer.status_code == 201:
@@ -172,6 +178,7 @@ def lost(call: Call) -> None:
     raise ServiceResponseError(f"the answer to {call.name} was lost")
 
 
+_STORED = re.compile(r"^/droptune/[^/]+")
 _RUN = re.compile(r"\b(?:r[a-z2-7]{15})(-\d+)?\b")
 _LINE = re.compile(r"\bl[a-z2-7]{15}\b")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32,64}")

@@ -13,11 +13,13 @@ import time
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import requests
+from azure.core.exceptions import ResourceExistsError
 
 from localcloud.stack import Stack
 from shared.app import App
@@ -25,7 +27,7 @@ from shared.errors import Transient
 from shared.intake.arrivals import job_changed, uploaded
 from shared.line.cleanup import cleanup
 from shared.messages import deliver, park, step
-from shared.records.layout import DATASETS
+from shared.records.layout import DATASETS, DEAD_LETTERS, PREPARED, STATE
 from shared.records.line import Line
 from shared.records.run import Run
 from shared.settings import Settings
@@ -142,9 +144,12 @@ class Control:
 
 
 class World:
-    """See the module. `settings` go by their names in the environment; what is not given stays as the stack has it."""
+    """See the module. `settings` go by their names in the environment; what is not given stays as the stack has it.
 
-    def __init__(self, stack: Stack, *, hosts: int = 1, sweeps: bool = True, **settings: Any) -> None:
+    `own`: what the names of its containers and queues end with, so that two worlds have the workspace alone in common.
+    """
+
+    def __init__(self, stack: Stack, *, hosts: int = 1, sweeps: bool = True, own: str = "", **settings: Any) -> None:
         quick: dict[str, Any] = {
             "SETTLE_TIME": timedelta(0),
             "POLL_INTERVAL": timedelta(seconds=20),
@@ -154,8 +159,8 @@ class World:
         self.settings = changed(Settings.read(stack.environment), **quick | settings)
         self.control = Control(stack)
         self.clock = Clock(self.control, self._time_jumped)
-        self.hosts = [Host(self.settings, Wire(self._sent, self._written)) for _ in range(hosts)]
-        self.person = Host(self.settings, Wire(self._sent, self._written))
+        self.hosts = [Host(self.settings, Wire(self._sent, self._written, own=own)) for _ in range(hosts)]
+        self.person = Host(self.settings, Wire(self._sent, self._written, own=own))
         """Who uploads, looks and gives commands: no host of the app."""
         self.messages: dict[str, Message] = {}
         self.errors: list[Exception] = []
@@ -173,6 +178,18 @@ class World:
         self.sweeps = sweeps
         """Whether timers run the sweep every 5 minutes of local time, and the cleanup every 15."""
         self._swept = self._cleaned = self.clock.now()
+        if own:
+            self.events = False
+            self._make_storage()
+
+    def _make_storage(self) -> None:
+        clients = self.app.cloud.clients
+        for container in (DATASETS, PREPARED, STATE, DEAD_LETTERS):
+            with suppress(ResourceExistsError):
+                clients.blob_service.create_container(container)
+        for queue in HANDLERS:
+            with suppress(ResourceExistsError):
+                clients.queue_service.create_queue(queue)
 
     @property
     def app(self) -> App:
