@@ -76,7 +76,7 @@ class Endpoints:
             return [_endpoint(each) for each in self._clients.ml.online_endpoints.list()]
 
     def create(self, name: str, description: str = "", tags: Mapping[str, str] | None = None) -> None:
-        """Asks for an endpoint with keys. One that is there stays as it is, whosever it is: a PUT empties its traffic."""
+        """Asks for an endpoint with keys. One that is there stays as it is: another PUT would empty its traffic."""
         there = self.get(name)
         if there and there.state == "Deleting":
             raise Transient(f"endpoint {name} in {self._where} is still being deleted")
