@@ -16,6 +16,7 @@ from collections.abc import Mapping
 ASSET_LENGTH = 255
 ENDPOINT_LENGTH = 32
 _HASH_LENGTH = 10
+_ID = re.compile(r"[a-z0-9]{1,32}", re.ASCII)
 _JOB = re.compile(r"r[a-z0-9]{15}-[1-9][0-9]*")
 
 
@@ -50,6 +51,19 @@ def job_name(run: str, attempt: int) -> str:
 def run_of_job(job: str) -> str | None:
     """The run whose job has this name, if it is one that `job_name` may have given; asks nobody."""
     return job.rpartition("-")[0] if _JOB.fullmatch(job) else None
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a text can be a run's id, so that it may stand in a blob's name: whoever has ids from outside asks this.
+
+    Whether there is such a run only storage knows.
+    """
+    return _ID.fullmatch(text) is not None and text.startswith("r")
+
+
+def is_line_id(text: str) -> bool:
+    """The same of a line's."""
+    return _ID.fullmatch(text) is not None and text.startswith("l")
 
 
 def model_version(run: str, attempt: int) -> str:
