@@ -11,6 +11,8 @@ BY_LENGTH = 100
 NAME_LENGTH = 1024
 """Of a blob's name in Azure: no folder has a longer one."""
 CLAIMED = " (claimed)"
+_SPECIAL = set("/\\<>\"|?*:#%")
+"""Signs that mean something in an address or to a file system: a line of such a folder is named by its id."""
 _PLAIN = re.compile("[A-Za-z0-9-]{1,64}")
 
 
@@ -32,8 +34,9 @@ def such(kind: str, asked: str) -> str:
 
 
 def may_name_line(text: str) -> bool:
-    """Whether it can be what a line is named by: its id, its endpoint, or its folder, as far as that can be read."""
-    return 0 < len(text) <= NAME_LENGTH and "/" not in text and text == visible(text)
+    """Whether it can be what a line is named by: its id, its endpoint, or its folder, if that can be read and typed."""
+    plain = text == text.strip(" .") and text == visible(text) and not _SPECIAL & set(text)
+    return plain and 0 < len(text) <= NAME_LENGTH
 
 
 def _line(text: str) -> str:
