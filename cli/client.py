@@ -44,7 +44,7 @@ class AppClient:
         """
         url, key = url or environ.get("DROPTUNE_URL"), key or environ.get("DROPTUNE_KEY")
         if url:
-            return cls(url=url.rstrip("/"), key=key or "", token=environ.get("DROPTUNE_TOKEN", "").strip())
+            return cls(url=url.rstrip("/"), key=(key or "").strip(), token=environ.get("DROPTUNE_TOKEN", "").strip())
         from localcloud.environment import Description
 
         local = Description.load(state)

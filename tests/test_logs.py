@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from shared import logs
 from shared.logs import visible
 from tests.kit.hostile import HARMFUL, LONE, WORST, harm, texts
+from tests.kit.paths import ROOT
 
 any_text = texts | st.text(st.characters() | st.sampled_from(sorted(HARMFUL | LONE)))
 
@@ -138,6 +141,22 @@ def test_others_may_have_several_lines_that_pass_for_no_record(log: io.StringIO,
     first, *rest = lines_of(log)
     assert first == "[time] Request:"
     assert rest == [f"    {visible(line)}" for line in a.split("\n")]
+
+
+def test_every_logger_of_the_app_is_one_of_ours() -> None:
+    """So that each of its records is one line."""
+    found = [
+        (node.args[0], path)
+        for folder in ("shared", "functions")
+        for path in (ROOT / folder).rglob("*.py")
+        for each in ast.walk(ast.parse(path.read_text()))
+        if isinstance(each, ast.Assign) and isinstance(node := each.value, ast.Call)
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "getLogger"
+    ]
+    assert len(found) > 20
+    for name, path in found:
+        given = ast.literal_eval(name) if isinstance(name, ast.Constant) else str(path.relative_to(ROOT))
+        assert re.split("[./]", given)[0] in logs._OURS, path
 
 
 class _Odd(Exception):

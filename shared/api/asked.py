@@ -11,7 +11,7 @@ BY_LENGTH = 100
 NAME_LENGTH = 1024
 """Of a blob's name in Azure: no folder has a longer one."""
 CLAIMED = " (claimed)"
-_SPECIAL = set("/\\<>\"|?*:#%")
+_SPECIAL = set('/\\<>"|?*:#%')
 """Signs that mean something in an address or to a file system: a line of such a folder is named by its id."""
 _PLAIN = re.compile("[A-Za-z0-9-]{1,64}")
 

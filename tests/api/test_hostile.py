@@ -5,11 +5,8 @@ The routes come from the app's own index, so that one that is new is tried too.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -32,11 +29,6 @@ from tests.kit.hostile import WORST, harm
 from tests.kit.paths import ROOT
 from tests.kit.waiting import eventually
 
-INDEX = """
-import json, function_app
-print(json.dumps([each.get_trigger().get_dict_repr() | {"function": each.get_function_name()}
-    for each in function_app.app.get_functions()], default=lambda value: value.value))
-"""
 WITH_KEY = {"x-functions-key": KEY, "Content-Type": "application/json"}
 FORGED = "[2026-01-01T00:00:00.000Z] run r1 went live"
 IDS = (
@@ -52,14 +44,6 @@ IDS = (
     "<script>",
     "r" * 3000,
 )
-
-
-@pytest.fixture(scope="module")
-def triggers() -> list[dict[str, Any]]:
-    """The app's, as the host gets them."""
-    done = subprocess.run([sys.executable, "-c", INDEX], cwd=ROOT, capture_output=True, text=True, check=True)
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
 
 
 @pytest.fixture(scope="module")

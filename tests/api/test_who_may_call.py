@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -41,11 +39,6 @@ MODES = {
     "entra, without the platform": ENTRA | {"WEBSITE_AUTH_ENABLED": "False", "LOCAL_LOGIN_SECRET": SECRET},
     "misspelt": ENTRA | {"API_AUTH": "Entra", "WEBSITE_AUTH_ENABLED": "True", "LOCAL_LOGIN_SECRET": SECRET},
 }
-INDEX = """
-import json, function_app
-print(json.dumps([each.get_trigger().get_dict_repr() | {"function": each.get_function_name()}
-    for each in function_app.app.get_functions()], default=lambda value: value.value))
-"""
 JSON = {"Content-Type": "application/json"}
 
 
@@ -106,14 +99,6 @@ CASES: dict[str, tuple[dict[str, str], tuple[int, int], tuple[int, int]]] = {
     "plain text": (BOTH | {"Content-Type": "text/plain"}, (OK, 415), (OK, 415)),
     "no content type": (BOTH | {"Content-Type": ""}, (OK, 415), (OK, 415)),
 }
-
-
-@pytest.fixture(scope="module")
-def triggers() -> list[dict[str, Any]]:
-    """The app's, as the host gets them."""
-    done = subprocess.run([sys.executable, "-c", INDEX], cwd=ROOT, capture_output=True, text=True, check=True)
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
 
 
 @pytest.fixture(scope="module")
