@@ -34,4 +34,4 @@ texts = st.lists(
 
 def harm(output: str) -> set[str]:
     """What harmful there is in an output of lines."""
-    return HARMFUL.intersection(output) - {"\n"}
+    return set(HARMFUL.intersection(output)) - {"\n"}
