@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 from typing import Any
 from urllib.parse import quote
@@ -16,16 +17,19 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from cli.__main__ import main
 from localcloud.environment import foreign
 from localcloud.stack import Stack
 from shared import naming
 from shared.api.line_commands import ON_LINES
 from shared.api.run_commands import ON_RUNS
 from shared.app import App
+from shared.lifecycle.phase import Phase
 from shared.logs import visible
 from shared.records.layout import DATASET_EVENTS_QUEUE, DATASETS
+from tests.kit.carried import LINE, RUN
 from tests.kit.host import KEY, HostProcess
-from tests.kit.hostile import WORST, harm
+from tests.kit.hostile import WORST, harm, poisoned
 from tests.kit.paths import ROOT
 from tests.kit.waiting import eventually
 
@@ -146,6 +150,26 @@ def test_a_reason_of_azures_is_one_line_of_the_log(app: App, cloud: Stack, host:
     assert not harm(host.log)
     (line,) = (each for each in host.log.splitlines() if key in each)
     assert "a message of queue dataset-events comes again in 0:05:00: " in line
+
+
+def test_a_record_full_of_it_is_shown_and_harms_nobody(
+    app: App, host: HostProcess, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The real app behind the real command line; tests/cli/test_words.py tries more texts than one."""
+    evil = WORST.replace("\x00", "")  # no blob has that in its metadata's names
+    run = replace(poisoned(RUN, evil), id=f"r{key}", line=f"l{key}", phase=Phase.TRAINING, ending=None)
+    line = replace(poisoned(LINE, evil), id=run.line, endpoint=f"faq-{key}")
+    assert app.runs.create(run)
+    assert app.lines.create(line)
+    where = ["--url", host.url, "--key", KEY]
+    for command in (["runs"], ["show", run.id], ["pin", line.id], ["unpin", line.endpoint], ["cancel", run.id]):
+        for more in ([], ["--json"]):
+            main([*command, *where, *more])
+            out, error = capsys.readouterr()
+            assert not harm(out + error), command
+            assert "forged" in out or command[0] not in ("runs", "show"), error
+            assert not [each for each in (out + error).splitlines() if each.startswith(FORGED[:10])]
+    assert not harm(host.log)
 
 
 def test_a_crowd_at_the_door_costs_one_call(cloud: Stack, host: HostProcess, calls: list[Any]) -> None:

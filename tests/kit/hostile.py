@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
 from hypothesis import strategies as st
 
 _RANGES = (
@@ -35,3 +41,32 @@ texts = st.lists(
 def harm(output: str) -> set[str]:
     """What harmful there is in an output of lines."""
     return set(HARMFUL.intersection(output)) - {"\n"}
+
+
+def poisoned(part: Any, text: str) -> Any:
+    """A record, or a part of one, with that text in the place of each of its texts, keys too."""
+    match part:
+        case Enum():
+            return part
+        case str():
+            return text
+        case tuple() | list():
+            return type(part)(poisoned(each, text) for each in part)
+        case Mapping():
+            return {poisoned(key, text): poisoned(value, text) for key, value in part.items()}
+        case msgspec.Struct():
+            return msgspec.structs.replace(part, **_poisoned(part, part.__struct_fields__, text))
+        case _ if is_dataclass(part) and not isinstance(part, type):
+            return replace(part, **_poisoned(part, [each.name for each in fields(part)], text))
+    return part
+
+
+def _poisoned(part: Any, names: Iterable[str], text: str) -> dict[str, Any]:
+    """Its fields; one that only has certain values has its own: no record with another one can be read."""
+    hints = get_type_hints(type(part))
+    return {name: poisoned(getattr(part, name), text) for name in names if not _is_certain(hints[name])}
+
+
+def _is_certain(hint: Any) -> bool:
+    """Whether a type, or one that it is made of, has certain values only."""
+    return any(get_origin(getattr(each, "__value__", each)) is Literal for each in (hint, *get_args(hint)))
