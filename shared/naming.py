@@ -16,7 +16,7 @@ from collections.abc import Mapping
 ASSET_LENGTH = 255
 ENDPOINT_LENGTH = 32
 _HASH_LENGTH = 10
-_ID = re.compile(r"[a-z0-9]{1,32}", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _JOB = re.compile(r"r[a-z0-9]{15}-[1-9][0-9]*")
 
 
@@ -53,17 +53,12 @@ def run_of_job(job: str) -> str | None:
     return job.rpartition("-")[0] if _JOB.fullmatch(job) else None
 
 
-def is_run_id(text: str) -> bool:
-    """Whether a text can be a run's id, so that it may stand in a blob's name: whoever has ids from outside asks this.
+def is_id(text: str) -> bool:
+    """Whether a text can be a run's id or a line's, so that it may stand in a blob's name.
 
-    Whether there is such a run only storage knows.
+    Of any id that comes from outside this is asked first. Whether there is such a run or line only storage knows.
     """
-    return _ID.fullmatch(text) is not None and text.startswith("r")
-
-
-def is_line_id(text: str) -> bool:
-    """The same of a line's."""
-    return _ID.fullmatch(text) is not None and text.startswith("l")
+    return _ID.fullmatch(text) is not None
 
 
 def model_version(run: str, attempt: int) -> str:

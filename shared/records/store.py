@@ -122,10 +122,6 @@ class Records[T: (Run, Line)]:
     def _name(self, key: str) -> str:
         return layout.record(self._prefix, key)
 
-    def _is_id(self, key: str) -> bool:
-        """Whether a record may have that id."""
-        raise NotImplementedError
-
     def _ended(self, record: T) -> datetime | None:
         """Since when the record is over, None while it is open."""
         raise NotImplementedError
@@ -135,7 +131,7 @@ class Records[T: (Run, Line)]:
 
         The key may come from outside: from a request, a message or a tag. Nothing is asked for what can't be an id.
         """
-        if not self._is_id(key):
+        if not naming.is_id(key):
             return None
         name = self._name(key)
         try:
@@ -243,9 +239,6 @@ class Runs(Records[Run]):
     def __init__(self, blobs: Blobs) -> None:
         super().__init__(blobs, RUNS, Run, open_=ACTIVE_RUNS, over=ENDED_RUNS)
 
-    def _is_id(self, key: str) -> bool:
-        return naming.is_run_id(key)
-
     def _ended(self, record: Run) -> datetime | None:
         return record.since if record.phase.ended else None
 
@@ -334,9 +327,6 @@ class Lines(Records[Line]):
 
     def __init__(self, blobs: Blobs) -> None:
         super().__init__(blobs, LINES, Line, open_=STANDING_LINES, over=REMOVED_LINES)
-
-    def _is_id(self, key: str) -> bool:
-        return naming.is_line_id(key)
 
     def _ended(self, record: Line) -> datetime | None:
         return None if record.outbox else record.removed

@@ -93,7 +93,7 @@ def run_of(tags: Mapping[str, str], *, since: datetime) -> Run | None:
         run = msgspec.convert(_unpacked(tags) | {"since": since}, Run)
     except (ValueError, zlib.error):  # msgspec's and binascii's are ValueErrors
         return None
-    return run if naming.is_run_id(run.id) and naming.is_line_id(run.line) else None
+    return run if naming.is_id(run.id) and naming.is_id(run.line) else None
 
 
 def line_of(tags: Mapping[str, str]) -> Line | None:
@@ -102,7 +102,7 @@ def line_of(tags: Mapping[str, str]) -> Line | None:
         line = msgspec.convert(_unpacked(tags), Line)
     except (ValueError, zlib.error):
         return None
-    return line if naming.is_line_id(line.id) else None
+    return line if naming.is_id(line.id) else None
 
 
 _ZERO = datetime(1, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
@@ -26,7 +26,7 @@ from shared.api.run_commands import ON_RUNS
 from shared.app import App
 from shared.lifecycle.phase import Phase
 from shared.logs import visible
-from shared.records.layout import DATASET_EVENTS_QUEUE, DATASETS
+from shared.records.layout import DATASET_EVENTS_QUEUE, DATASETS, STATE
 from tests.kit.carried import LINE, RUN
 from tests.kit.host import KEY, HostProcess
 from tests.kit.hostile import WORST, harm, poisoned
@@ -50,18 +50,37 @@ IDS = (
 )
 
 
+type Start = Callable[..., HostProcess]
+
+
 @pytest.fixture(scope="module")
-def host(
-    cloud: Stack, triggers: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[HostProcess]:
-    """One that answers over HTTP and hears of uploads, and does nothing else."""
+def start(cloud: Stack, triggers: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts hosts that answer over HTTP, and listen to what the functions of these names listen to."""
     ours = {name: value for name, value in os.environ.items() if name not in foreign()}
-    silent = (each for each in triggers if each["type"] != "httpTrigger" and each["function"] != "dataset_uploaded")
-    off = {f"AzureWebJobs.{each['function']}.Disabled": "true" for each in silent}
-    log = tmp_path_factory.mktemp("hostile") / "host.log"
-    made = HostProcess(log, ours | cloud.environment | off | {"LOCAL_FUNCTION_KEY": KEY}, app=ROOT)
-    yield made.ready()
-    made.kill()
+    made: list[HostProcess] = []
+
+    def start(*listening: str) -> HostProcess:
+        silent = (each["function"] for each in triggers if each["type"] != "httpTrigger")
+        off = {f"AzureWebJobs.{each}.Disabled": "true" for each in silent if each not in listening}
+        log = tmp_path_factory.mktemp("hostile") / "host.log"
+        made.append(HostProcess(log, ours | cloud.environment | off | {"LOCAL_FUNCTION_KEY": KEY}, app=ROOT))
+        return made[-1].ready()
+
+    yield start
+    for each in made:
+        each.kill()
+
+
+@pytest.fixture(scope="module")
+def host(start: Start) -> HostProcess:
+    """One that does nothing by itself: what it asks of Azure is what a request has it ask."""
+    return start()
+
+
+@pytest.fixture(scope="module")
+def listening(start: Start) -> HostProcess:
+    """One that hears of uploads."""
+    return start("dataset_uploaded")
 
 
 @pytest.fixture
@@ -128,30 +147,33 @@ def test_a_request_is_one_line_of_the_log(host: HostProcess) -> None:
     assert len([line for line in added.splitlines() if "asked for by" in line]) == 3
 
 
+@pytest.mark.thorough
 def test_an_upload_is_one_line_of_the_log_for_each_thing_that_is_said_of_it(
-    app: App, host: HostProcess, key: str
+    app: App, listening: HostProcess, key: str
 ) -> None:
     name = f"faq\u202e{key}\n{FORGED}"
     app.cloud.blobs.write(DATASETS, f"{name}/tr\u2066ain\n{FORGED}.jsonl", b"{}\n")
     line = f"received {visible(name)}/"
-    eventually(lambda: line in host.log)
-    assert not harm(host.log)
-    assert not [each for each in host.log.splitlines() if each.startswith(FORGED)]
-    assert len([each for each in host.log.splitlines() if visible(name) in each]) == 1
+    eventually(lambda: line in listening.log)
+    assert not harm(listening.log)
+    assert not [each for each in listening.log.splitlines() if each.startswith(FORGED)]
+    assert len([each for each in listening.log.splitlines() if visible(name) in each]) == 1
 
 
-def test_a_reason_of_azures_is_one_line_of_the_log(app: App, cloud: Stack, host: HostProcess, key: str) -> None:
+@pytest.mark.thorough
+def test_a_reason_of_azures_is_one_line_of_the_log(app: App, cloud: Stack, listening: HostProcess, key: str) -> None:
     evil = f"no\u202e{key}\x9b2J"
     fault = {"service": "blob", "path": f"/{DATASETS}", "query": "comp=list", "status": 403, "message": evil}
     cloud.control("POST", "/_local/faults", fault)
     app.cloud.blobs.write(DATASETS, f"faq-{key}/train.jsonl", b"{}\n")
-    eventually(lambda: visible(evil) in host.log)
+    eventually(lambda: visible(evil) in listening.log)
     app.cloud.clients.queue_service.get_queue_client(DATASET_EVENTS_QUEUE).clear_messages()  # it would come again
-    assert not harm(host.log)
-    (line,) = (each for each in host.log.splitlines() if key in each)
+    assert not harm(listening.log)
+    (line,) = (each for each in listening.log.splitlines() if key in each)
     assert "a message of queue dataset-events comes again in 0:05:00: " in line
 
 
+@pytest.mark.thorough
 def test_a_record_full_of_it_is_shown_and_harms_nobody(
     app: App, host: HostProcess, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +192,8 @@ def test_a_record_full_of_it_is_shown_and_harms_nobody(
             assert "forged" in out or command[0] not in ("runs", "show"), error
             assert not [each for each in (out + error).splitlines() if each.startswith(FORGED[:10])]
     assert not harm(host.log)
+    for name in (f"runs/{run.id}.json", f"active/{run.id}", f"lines/{line.id}.json", f"standing/{line.id}"):
+        app.cloud.blobs.delete(STATE, name)  # other tests sweep
 
 
 def test_a_crowd_at_the_door_costs_one_call(cloud: Stack, host: HostProcess, calls: list[Any]) -> None:
@@ -185,9 +209,7 @@ def test_a_crowd_at_the_door_costs_one_call(cloud: Stack, host: HostProcess, cal
     assert len(asked_of_azure(cloud)) <= 1
 
 
-def test_a_runs_id_is_what_is_given_to_runs() -> None:
-    made = naming.run_id("faq/train.jsonl", {"train.jsonl": "1"}, None, 0)
-    assert naming.is_run_id(made)
-    assert not naming.is_line_id(made)
-    assert naming.is_line_id(naming.line_id("faq", "Phi-4"))
-    assert not any(naming.is_run_id(odd) or naming.is_line_id(odd) for odd in IDS)
+def test_ids_of_runs_and_lines_are_ids() -> None:
+    assert naming.is_id(naming.run_id("faq/train.jsonl", {"train.jsonl": "1"}, None, 0))
+    assert naming.is_id(naming.line_id("faq", "Phi-4"))
+    assert not any(map(naming.is_id, (*IDS, "", "-r1", "r1\n")))

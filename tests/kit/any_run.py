@@ -137,8 +137,8 @@ def runs(longest: int = 8, many: int = 2) -> st.SearchStrategy[Run]:
     phases = st.sampled_from(Phase)
     return st.builds(
         Run,
-        id=st.text(string.ascii_lowercase + "234567", min_size=15, max_size=15).map("r".__add__),
-        line=st.text(string.ascii_lowercase, min_size=15, max_size=15).map("l".__add__),
+        id=st.text(string.ascii_lowercase + "234567", min_size=16, max_size=16),
+        line=st.text(string.ascii_lowercase, min_size=16, max_size=16),
         order=st.builds(Order, uploaded=TIMES, ordinal=st.integers(0, 9)),
         source=source,
         restores=st.none()
