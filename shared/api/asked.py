@@ -13,7 +13,7 @@ NAME_LENGTH = 1024
 CLAIMED = " (claimed)"
 _SPECIAL = set('/\\<>"|?*:#%')
 """Signs that mean something in an address or to a file system: a line of such a folder is named by its id."""
-_PLAIN = re.compile("[A-Za-z0-9-]{1,64}")
+_PLAIN = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def who(name: str, *, proven: bool) -> str:
