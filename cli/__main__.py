@@ -13,11 +13,12 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from cli import check, fetch
 from cli import commands as asked
 from cli.errors import CliError
+from cli.say import NAME, SENTENCE, complain, escaped, say, say_json
 
 if TYPE_CHECKING:
     from cli.client import AppClient
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except CliError as error:
-        print(f"droptune: {error}", file=sys.stderr)
+        complain(str(error))
         return 2
     except BrokenPipeError:  # `droptune runs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -41,8 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments, which may be names of files: other people's text."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the command with exit code 2."""
+        super().error(escaped(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="droptune", description="Datasets in, answering endpoints out.")
+    parser = _Parser(prog="droptune", description="Datasets in, answering endpoints out.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     local = commands.add_parser("local", help="the local cloud: up, down, env, fault, pretend", add_help=False)
@@ -89,35 +98,35 @@ def _client(options: argparse.Namespace) -> AppClient:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from cli.client import as_json, shown
-    from shared.dataset.report_page import visible
+    from cli.client import as_json
 
     client = _client(options)
     found = client.runs()
     if options.json:
-        print(as_json(found))
+        say_json(as_json(found))
         return 0
     for folder, files in client.folders().waiting.items():
-        print(shown(f"datasets/{folder} waits for {', '.join(files)}"))
+        say(f"datasets/{folder} waits for {', '.join(files)}")
     if not found.runs:
-        print("no runs yet: upload a dataset as datasets/NAME/FILE.jsonl")
+        say("no runs yet: upload a dataset as datasets/NAME/FILE.jsonl")
     for run in found.runs:
-        folder, status = visible(run.folder), shown(run.status).partition("\n")[0]
-        print(f"{run.id}  {_did(run):<22}  {_ago(run.since):<10}  {folder:<24}  {status}".rstrip())
+        id_, did, folder = (escaped(text, NAME) for text in (run.id, _did(run), run.folder))
+        status = escaped(run.status, SENTENCE)
+        say(f"{id_}  {did:<22}  {_ago(run.since):<10}  {folder:<24}  {status}".rstrip())
     for record in found.unreadable:
-        print(f"{record.id}  can't be read: {record.why}")
+        say(f"{record.id}  can't be read: {record.why}")
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    from cli.client import as_json, as_number, shown
+    from cli.client import as_json, as_number
 
     view = _client(options).run(options.id)
     if options.json:
-        print(as_json(view))
+        say_json(as_json(view))
         return 0
     run, deployment = view.run, view.deployment
-    print(f"run       {run.id}, attempt {run.attempt}: {_did(run)} {_ago(run.since)}")
+    say(f"run       {run.id}, attempt {run.attempt}: {_did(run)} {_ago(run.since)}")
     for title, text in (
         ("dataset", f"{run.folder} ({view.data.address})"),
         ("model", run.base_model),
@@ -130,18 +139,18 @@ def _show(options: argparse.Namespace) -> int:
         ("its line", _serves(view)),
     ):
         if text:
-            print(f"{title:<9} {shown(text)}")
+            say(f"{title:<9} {text}")
     for entry in view.history:
-        print(f"  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.phase:<11}  {shown(entry.what)}")
+        say(f"  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.phase:<11}  {entry.what}")
     if view.report:
         from cli.report import lines
 
         for line in lines(view.report):
-            print(line)
+            say(line)
     for name, points in view.metrics.items():
         if "loss" in name and points:
             (first, begun), (last, ended) = points[0], points[-1]
-            print(f"  {shown(name)}: {as_number(begun):.3f} (step {first}) -> {as_number(ended):.3f} (step {last})")
+            say(f"  {name}: {as_number(begun):.3f} (step {first}) -> {as_number(ended):.3f} (step {last})")
     return 0
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.errors import CliError
+from cli.say import complain, say_json
 
 if TYPE_CHECKING:
     from cli.screen import Screen
@@ -115,7 +115,7 @@ def check(asked: Wanted) -> int:
     except OSError as error:
         raise CliError(f"{error.filename or asked.path} can't be read: {error.strerror or error}") from error
     except KeyboardInterrupt:
-        print("droptune: stopped", file=sys.stderr)
+        complain("stopped")
         return INTERRUPTED
 
 
@@ -128,7 +128,7 @@ def _check(asked: Wanted) -> int:
     reports = _reports(asked, plan)
     if asked.json:
         told = [report.as_dict() for report in reports]
-        print(json.dumps(told[0] if len(told) == 1 else told, indent=2))
+        say_json(json.dumps(told[0] if len(told) == 1 else told, indent=2))
     else:
         _tell(screen, asked, plan, reports, time.monotonic() - begun)
     return BAD if any(report.rejected for report in reports) else 0
@@ -168,10 +168,9 @@ def cores() -> int:
 def _progress(size: int) -> Iterator[Callable[[_Set], Callable[[int], None]]]:
     """A bar of bytes on standard error, if that is a terminal; gone when all is read."""
     from cli.screen import bytes_bar
-    from shared.dataset.report_page import visible
 
     with bytes_bar(size) as bar:
-        yield lambda each: bar(visible(each.name))
+        yield lambda each: bar(each.name)
 
 
 # What to check -------------------------------------------------------------------------------------------------------
@@ -180,18 +179,17 @@ def _progress(size: int) -> Iterator[Callable[[_Set], Callable[[int], None]]]:
 def _of_file(asked: Wanted) -> _Plan:
     from shared.dataset.kinds import KINDS, kind_of
     from shared.dataset.reading.files import LocalFile
-    from shared.dataset.report_page import visible
     from shared.dataset.spec.choices import FILE_NAME, Policy
 
-    shown = visible(str(asked.path))
+    shown = asked.path
     if not asked.path.exists():
         raise CliError(f"there is no file or folder {shown}")
     if asked.path.name == FILE_NAME:
-        raise CliError(f"{shown} is a specification: check its folder, {visible(str(asked.path.parent))}")
+        raise CliError(f"{shown} is a specification: check its folder, {asked.path.parent}")
     if not asked.path.is_file() or not kind_of(asked.path.name):
         raise CliError(f"{shown} is no file that ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     spec = _spec(asked.spec) if asked.spec else None
-    policy = "the defaults" if spec is None else visible(str(asked.spec))
+    policy = "the defaults" if spec is None else str(asked.spec)
     return _Plan(
         sets=(_Set(files={"train": LocalFile(asked.path)}),),
         policy=spec.policy if spec else Policy(),
@@ -206,30 +204,26 @@ def _of_file(asked: Wanted) -> _Plan:
 def _of_folder(asked: Wanted) -> _Plan:
     from shared.dataset.folder import contents
     from shared.dataset.reading.files import LocalFile
-    from shared.dataset.report_page import visible
     from shared.dataset.spec.choices import FILE_NAME, Policy
 
     folder = asked.path
     place = asked.spec or (folder / FILE_NAME if (folder / FILE_NAME).is_file() else None)
     spec = _spec(place) if place else None
-    named = visible(str(place))
     if spec and spec.hub:
         raise CliError(
-            f"{named} names {spec.hub.name} on the hub: get it with `droptune fetch`, and check what that writes"
+            f"{place} names {spec.hub.name} on the hub: get it with `droptune fetch`, and check what that writes"
         )
     found = contents(folder.name, _listed(folder, place), spec)
     if found.waiting:
-        raise CliError(
-            f"{named} names {', '.join(map(visible, found.waiting.for_))}, which {visible(str(folder))} lacks"
-        )
+        raise CliError(f"{place} names {', '.join(found.waiting.for_)}, which {folder} lacks")
     if not found.datasets:
-        raise CliError(f"nothing to train on in {visible(str(folder))}{_why(found)}")
+        raise CliError(f"nothing to train on in {folder}{_why(found)}")
     sets = []
     for each in found.datasets:
         parts: dict[Part, DataFile | None] = {"train": each.train, "validation": each.validation, "test": each.test}
         sets.append(_Set(files={part: LocalFile(folder / file.name) for part, file in parts.items() if file}))
     used = {file.name for each in sets for file in each.files.values()}
-    notes = [f"Checked by {named}." if spec else f"There is no {FILE_NAME}: checked by the defaults."]
+    notes = [f"Checked by {place}." if spec else f"There is no {FILE_NAME}: checked by the defaults."]
     if spec and spec.parameters:
         notes.append("Its parameters are checked against the base model's component when the run is planned.")
     return _Plan(
@@ -241,10 +235,8 @@ def _of_folder(asked: Wanted) -> _Plan:
 
 
 def _why(found: Contents) -> str:
-    from shared.dataset.report_page import visible
-
     ignored = sorted(found.ignored.items())
-    told = [f"{visible(name)}: {why}" for name, why in ignored[:3]]
+    told = [f"{name}: {why}" for name, why in ignored[:3]]
     more = [f"and {len(ignored) - 3} more"] if len(ignored) > 3 else []
     return f" ({'; '.join(told + more)})" if told else ": it is empty"
 
@@ -271,7 +263,6 @@ def _time(seconds: float) -> datetime:
 
 def _spec(path: Path) -> Spec:
     """What a finetune.yaml says. Raises CliError with all that is wrong with it, OSError."""
-    from shared.dataset.report_page import visible
     from shared.dataset.spec.choices import SIZE_LIMIT
     from shared.dataset.spec.finetune import parse
     from shared.errors import Permanent
@@ -281,7 +272,7 @@ def _spec(path: Path) -> Spec:
     try:
         return parse(data)
     except Permanent as error:
-        raise CliError(f"{visible(str(path))}: {visible(str(error))}") from None
+        raise CliError(f"{path}: {error}") from None
 
 
 # What is told --------------------------------------------------------------------------------------------------------
@@ -290,17 +281,16 @@ def _spec(path: Path) -> Spec:
 def _tell(screen: Screen, asked: Wanted, plan: _Plan, reports: list[Report], seconds: float) -> None:
     from cli.report import View, show
     from shared.dataset.reading.files import size_text
-    from shared.dataset.report_page import visible
 
     for each, report in zip(plan.sets, reports, strict=True):
         if len(plan.sets) > 1:
-            screen.rule(visible(each.name))
+            screen.rule(each.name)
         sizes: dict[str, int] = {part: file.size for part, file in each.files.items()}
         show(screen, report, View(sizes=sizes, everything=asked.everything))
     if plan.ignored:
         screen.title("Not used")
         told = sorted(plan.ignored.items())
-        screen.columns((visible(name), _ignored(name, why)) for name, why in told[:_IGNORED])
+        screen.columns((name, _ignored(name, why)) for name, why in told[:_IGNORED])
         if len(told) > _IGNORED:
             screen.text(f"and {len(told) - _IGNORED:,} more", indent=2)
     screen.gap()
@@ -309,7 +299,7 @@ def _tell(screen: Screen, asked: Wanted, plan: _Plan, reports: list[Report], sec
     size = sum(each.size for each in plan.sets)
     screen.text(f"{size_text(size)} in {seconds:.1f} s.", style="dim")
     if len(plan.sets) > 1:
-        bad = [visible(each.name) for each, report in zip(plan.sets, reports, strict=True) if report.rejected]
+        bad = [each.name for each, report in zip(plan.sets, reports, strict=True) if report.rejected]
         text = f"{len(bad)} of {len(reports)} datasets are bad: {', '.join(bad)}" if bad else "all datasets are good"
         screen.verdict(good=not bad, text=text)
 

@@ -21,7 +21,6 @@ import msgspec
 
 from cli.errors import CliError
 from shared.api.schema import VERSION, FolderList, LineList, Recovered, RunList, RunView, Told
-from shared.dataset.report_page import visible
 
 TIMEOUT = 30.0
 LONG = 600.0
@@ -45,7 +44,7 @@ class AppClient:
         """
         url, key = url or environ.get("DROPTUNE_URL"), key or environ.get("DROPTUNE_KEY")
         if url:
-            return cls(url=url.rstrip("/"), key=key or "", token=environ.get("DROPTUNE_TOKEN", "").strip())
+            return cls(url=url.rstrip("/"), key=(key or "").strip(), token=environ.get("DROPTUNE_TOKEN", "").strip())
         from localcloud.environment import Description
 
         local = Description.load(state)
@@ -59,7 +58,7 @@ class AppClient:
 
     def run(self, run_id: str) -> RunView:
         """One run, with the report on its data and its job's metrics. Raises CliError when there is none."""
-        return self._get(f"runs/{quote(run_id, safe='')}", RunView)
+        return self._get(f"runs/{segment(run_id)}", RunView)
 
     def folders(self) -> FolderList:
         """Folders that are no run yet, and the files that each waits for."""
@@ -132,9 +131,9 @@ def as_json(answer: msgspec.Struct) -> str:
     return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
 
 
-def shown(text: str) -> str:
-    """An app's text for a terminal: names and logs in it are other people's, who must not steer that."""
-    return "\n".join(visible(line) for line in text.splitlines())
+def segment(name: str) -> str:
+    """A name as a part of a path; what is no Unicode, as a file's name may be, is replaced."""
+    return quote(name, safe="", errors="replace")
 
 
 def as_number(value: float | None) -> float:
@@ -150,6 +149,6 @@ def _reason(error: urllib.error.HTTPError) -> str:
     """What an answer that is an error says; empty where it does not come from the app."""
     with error:
         try:
-            return visible(" ".join(str(json.loads(error.read(READ))["error"]).split()))
+            return " ".join(str(json.loads(error.read(READ))["error"]).split())
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
             return ""

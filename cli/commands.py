@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import getpass
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
+
+from cli.say import say, say_json
 
 if TYPE_CHECKING:
     from cli.client import AppClient
@@ -29,7 +30,7 @@ RECOVER = "makes lost records again from what Azure shows"
 
 
 def add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[Any],
     client: Callable[[argparse.Namespace], AppClient],
 ) -> list[argparse.ArgumentParser]:
     """Adds the commands, which get the app from `client`. Returns their parsers."""
@@ -50,26 +51,29 @@ def add(
 
 
 def _ask(client: AppClient, kind: str, verb: str, options: argparse.Namespace) -> int:
-    from cli.client import as_json, shown
+    from cli.client import as_json, segment
 
-    answer = client.ask(f"{kind}/{quote(options.name, safe='')}/{verb}", _who(options))
-    print(as_json(answer) if options.json else shown(answer.told))
+    answer = client.ask(f"{kind}/{segment(options.name)}/{verb}", _who(options))
+    if options.json:
+        say_json(as_json(answer))
+    else:
+        say(answer.told)
     return 0
 
 
 def _recover(client: AppClient, options: argparse.Namespace) -> int:
-    from cli.client import as_json, shown
+    from cli.client import as_json
 
     answer = client.recover(_who(options))
     if options.json:
-        print(as_json(answer))
+        say_json(as_json(answer))
         return 0
     for each in answer.rebuilt:
-        print(f"made again: {shown(each)}")
+        say(f"made again: {each}")
     for each in answer.told:
-        print(f"note: {shown(each)}")
+        say(f"note: {each}")
     if not answer.rebuilt:
-        print("no record is lost that could be made again")
+        say("no record is lost that could be made again")
     return 0
 
 

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cli.errors import CliError
+from cli.say import complain, say
 
 if TYPE_CHECKING:
     from cli.screen import Bar
@@ -93,7 +94,7 @@ def fetch(asked: Wanted) -> int:
     except (Permanent, Transient, FileFault) as error:
         raise CliError(str(error)) from error
     except KeyboardInterrupt:
-        print(f"droptune: stopped; nothing was written to {asked.out}", file=sys.stderr)
+        complain(f"stopped; nothing was written to {asked.out}")
         return INTERRUPTED
 
 
@@ -104,7 +105,7 @@ def _fetch(asked: Wanted) -> int:
     if not 0 < asked.percent <= 100:
         raise CliError(f"--percent {asked.percent:g}: it must be above 0 and at most 100")
     dataset = open_dataset(asked.name, revision=asked.revision, config=asked.config)
-    print(f"{dataset.name} at commit {dataset.commit}")
+    say(f"{dataset.name} at commit {dataset.commit}")
     tables = {split: dataset.table(split, asked.percent) for split in asked.splits or dataset.splits}
     screen = Screen()
     first: list[str] = []
@@ -114,9 +115,10 @@ def _fetch(asked: Wanted) -> int:
             with screen.progress(split) as bar, (folder / _file(split)).open("wb") as file:
                 rows[split] = _write(table, file, first if not rows else [], bar)
     _told(asked, tables, rows)
-    print(f"\nThe first rows of {_file(next(iter(tables)))}:")
+    say()
+    say(f"The first rows of {_file(next(iter(tables)))}:")
     for line in first:
-        print(line)
+        say(line)
     return 0
 
 
@@ -172,7 +174,7 @@ def _told(asked: Wanted, tables: dict[str, HubTable], rows: dict[str, int]) -> N
     counted = {"card": "by the dataset's card", "parquet": "by its parquet files", "rows": "by reading all of them"}
     for split, table in tables.items():
         share = f"  (the first {asked.percent:g} %, counted {counted[table.counted]})" if asked.percent < 100 else ""
-        print(f"{rows[split]:>12,} rows  {asked.out / _file(split)}{share}")
+        say(f"{rows[split]:>12,} rows  {asked.out / _file(split)}{share}")
 
 
 def _file(split: str) -> str:

@@ -1,6 +1,6 @@
 """How the report on a dataset looks on a terminal: in full for `check`, in short for `show`.
 
-Everything that comes from the dataset is shown with its control characters escaped.
+What comes from the dataset is escaped where it is printed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cli.say import escaped
 from shared.dataset import report_page
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def show(screen: Screen, report: Report, view: View) -> None:
 
     screen.columns(
         (
-            report_page.visible(name),
+            name,
             part,
             report.formats.get(part, "-"),
             counted(rows, "row"),
@@ -47,7 +48,7 @@ def show(screen: Screen, report: Report, view: View) -> None:
         )
         for part, name, rows, _ in report_page.files_of(report)
     )
-    screen.verdict(good=not report.rejected, text=report_page.visible(report.summary))
+    screen.verdict(good=not report.rejected, text=report.summary)
     if report.by_rule:
         screen.title("What is wrong" if report.rejected else "Bad rows, which are left out")
         _counts(screen, report.by_rule)
@@ -79,7 +80,7 @@ def show(screen: Screen, report: Report, view: View) -> None:
     if report.first_rows:
         screen.title("First rows")
         for row in report.first_rows:
-            screen.text(_short(row, _FIRST), indent=2)
+            screen.text(escaped(row, _FIRST), indent=2)
 
 
 def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
@@ -96,7 +97,7 @@ def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
     for part, name, rows, good in report_page.files_of(found):
         bad = f", {rows - good:,} of them bad" if good < rows else ""
         shape = found.formats.get(part, "no known format")
-        yield f"data      {report_page.visible(name)}: {part}, {shape}, {counted(rows, 'row')}{bad}"
+        yield f"data      {name}: {part}, {shape}, {counted(rows, 'row')}{bad}"
     if not found.rejected:
         yield "split     " + ", ".join(f"{rows:,} {part}" for part, rows in found.splits.items())
     if found.duplicates:
@@ -105,7 +106,7 @@ def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
         if counts:
             yield f"{title:<9} " + ", ".join(f"{count:,} {rule}" for rule, count in counts.items())
     for fault in found.faults[:told]:
-        yield f"  {_place(fault)}  {fault.rule}  {report_page.visible(fault.reason)}"
+        yield f"  {_place(fault)}  {fault.rule}  {fault.reason}"
     more = sum(found.by_rule.values()) - min(told, len(found.faults))
     if more:
         yield f"  and {more:,} more; --json shows the first {len(found.faults):,}"
@@ -118,12 +119,10 @@ def _counts(screen: Screen, counts: Mapping[str, int]) -> None:
 
 
 def _faults(screen: Screen, faults: Sequence[Fault], *, of: int, kept: int) -> None:
-    from shared.dataset.report_page import visible
-
     for fault in faults:
-        screen.text(f"{_place(fault)}  {fault.rule}  {visible(fault.reason)}", indent=2)
+        screen.text(f"{_place(fault)}  {fault.rule}  {fault.reason}", indent=2)
         if fault.excerpt:
-            screen.text(visible(fault.excerpt), indent=6, style="dim")
+            screen.text(fault.excerpt, indent=6, style="dim")
     if len(faults) < of:
         offer = f"; --all shows {kept:,} of them" if len(faults) < kept else ""
         screen.text(f"and {of - len(faults):,} more{offer}", indent=2, style="dim")
@@ -140,17 +139,9 @@ def _some(faults: Iterable[Fault], count: int) -> Iterator[Fault]:
 
 def _place(fault: Fault) -> str:
     """file:line, which editors and terminals open; in words where there are no lines."""
-    from shared.dataset.report_page import place_of, visible
+    from shared.dataset.report_page import place_of
 
     line, words = place_of(fault)
-    name = visible(fault.file)
     if line is None:
-        return f"{name}, {words}" if words else name
-    return f"{name}:{line}" if fault.offset is None else f"{name}:{line} (byte {fault.offset:,})"
-
-
-def _short(text: str, length: int) -> str:
-    from shared.dataset.report_page import visible
-
-    shown = visible(text)
-    return shown if len(shown) <= length else shown[: length - 1] + "…"
+        return f"{fault.file}, {words}" if words else fault.file
+    return f"{fault.file}:{line}" if fault.offset is None else f"{fault.file}:{line} (byte {fault.offset:,})"

@@ -1,4 +1,7 @@
-"""How commands show themselves: headings, columns, lines with the time since the start, progress bars on a terminal."""
+"""How commands show themselves: headings, columns, lines with the time since the start, progress bars on a terminal.
+
+Texts are taken as they are, others' too: each is escaped here (cli/say.py), and none is read as rich's markup.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import (
     BarColumn,
@@ -22,6 +24,10 @@ from rich.progress import (
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
+
+from cli.say import escaped
+
+_TITLE = 20  # characters beside a bar
 
 
 class Bar(Protocol):
@@ -45,35 +51,37 @@ class Screen:
 
     def title(self, text: str) -> None:
         """A chapter begins."""
-        self._console.print(f"\n[bold]{escape(text)}[/bold]")
+        self._console.print()
+        self._console.print(Text(escaped(text), "bold"))
 
     def line(self, text: str, *, title: str = "", style: str = "") -> None:
         """A line with the time since the start; `title` is its first column."""
-        column = f"[cyan]{title:<11}[/cyan] " if title else ""
-        body = f"[{style}]{escape(text)}[/{style}]" if style else escape(text)
-        self._console.print(f"[dim]{self.elapsed:6.1f} s[/dim]  {column}{body}", soft_wrap=True)
+        shown = Text.assemble((f"{self.elapsed:6.1f} s", "dim"), "  ")
+        if title:
+            shown.append(f"{escaped(title):<11}", "cyan").append(" ")
+        self._console.print(shown.append(escaped(text), style), soft_wrap=True)
 
     def detail(self, text: str) -> None:
         """A line that belongs to the one above."""
-        self._console.print(f"{'':10}{escape(text)}", soft_wrap=True)
+        self._console.print(Text(f"{'':10}{escaped(text)}"), soft_wrap=True)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Bar]:
         """A bar while the block runs; without a terminal a line for every quarter."""
         if self._console.is_terminal:
-            columns = (TextColumn(f"{'':10}{title:<11}"), BarColumn(30), TextColumn("{task.percentage:>3.0f} %"))
-            with Progress(
-                *columns, TextColumn("{task.description}"), TimeElapsedColumn(), console=self._console
-            ) as live:
-                task = live.add_task("", total=1.0)
-                yield lambda fraction, text: live.update(task, completed=fraction, description=text)
+            named = TextColumn("{task.fields[title]}", markup=False)  # a field: a title may have braces of its own
+            told = TextColumn("{task.description}", markup=False)
+            columns = (named, BarColumn(30), TextColumn("{task.percentage:>3.0f} %"), told, TimeElapsedColumn())
+            with Progress(*columns, console=self._console) as live:
+                task = live.add_task("", total=1.0, title=f"{'':10}{escaped(title, _TITLE):<11}")
+                yield lambda fraction, text: live.update(task, completed=fraction, description=escaped(text))
             return
-        told = 0
+        quarters = 0
 
         def tell(fraction: float, text: str) -> None:
-            nonlocal told
-            if int(fraction * 4) > told:
-                told = int(fraction * 4)
+            nonlocal quarters
+            if int(fraction * 4) > quarters:
+                quarters = int(fraction * 4)
                 self.line(f"{fraction:4.0%}  {text}", title=title)
 
         yield tell
@@ -85,33 +93,33 @@ class Screen:
         grid.add_column(no_wrap=True)
         grid.add_column()
         for left, right in rows:
-            grid.add_row(f"  {escape(left)}", escape(right))
+            grid.add_row(Text(f"  {escaped(left)}"), Text(escaped(right)))
         self._console.print(grid)
 
     def check(self, claim: str, *, holds: bool, found: str) -> None:
         """A claim of the demo and whether it holds."""
-        mark = "[green]ok  [/green]" if holds else "[bold red]FAIL[/bold red]"
-        self._console.print(f"  {mark} {escape(claim)}: {escape(found)}", soft_wrap=True)
+        mark = ("ok  ", "green") if holds else ("FAIL", "bold red")
+        self._console.print(Text.assemble("  ", mark, f" {escaped(f'{claim}: {found}')}"), soft_wrap=True)
 
     def verdict(self, *, good: bool, text: str) -> None:
         """What the outcome is, in a sentence."""
         self.gap()
         if self._console.is_terminal:
             word = Text("good", "bold green") if good else Text("bad", "bold red")
-            self._grid([[word, Text(text)]], indent=0)
+            self._grid([[word, Text(escaped(text))]], indent=0)
         else:
             self.text(f"{'good' if good else 'bad'}  {text}")
 
     def text(self, text: str, *, indent: int = 0, style: str = "") -> None:
         """Plain text; on a terminal its lines are broken, and all of them indented."""
         if self._console.is_terminal:
-            self._console.print(Padding(Text(text, style), (0, 0, 0, indent), expand=False))
+            self._console.print(Padding(Text(escaped(text), style), (0, 0, 0, indent), expand=False))
         else:
-            self._console.print(" " * indent + text, soft_wrap=True, markup=False, emoji=False)
+            self._console.print(" " * indent + escaped(text), soft_wrap=True, markup=False, emoji=False)
 
     def columns(self, rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
         """Rows of as many cells; the columns named in `right` are flush right. Long cells are broken on a terminal."""
-        cells = [[Text(cell) for cell in row] for row in rows]
+        cells = [[Text(escaped(cell)) for cell in row] for row in rows]
         if self._console.is_terminal:
             self._grid(cells, indent=2, right=right)
             return
@@ -128,7 +136,7 @@ class Screen:
     def rule(self, title: str) -> None:
         """A line across, with a title."""
         self._console.print()
-        self._console.print(Rule(Text(title, "bold"), align="left", characters="─" if self._unicode else "-"))
+        self._console.print(Rule(Text(escaped(title), "bold"), align="left", characters="─" if self._unicode else "-"))
 
     @property
     def block(self) -> str:
@@ -168,7 +176,7 @@ def bytes_bar(size: int) -> Iterator[Callable[[str], Callable[[int], None]]]:
         task = live.add_task("", total=size)
 
         def titled(title: str) -> Callable[[int], None]:
-            live.update(task, description=title if len(title) <= 20 else title[:19] + "…")
+            live.update(task, description=escaped(title, _TITLE))
             return lambda read: live.advance(task, read)
 
         yield titled

@@ -29,7 +29,7 @@ def respond(request: func.HttpRequest, ask: Callable[[App, Caller], Answer]) -> 
     """The response of a route, to whoever may call. What it says is shaped in shared/api/."""
     from shared.api.door import answer
 
-    return as_response(answer(request.method, request.headers, ask))
+    return as_response(answer(request.method, request.headers, ask, has_key=HTTP_LEVEL is func.AuthLevel.FUNCTION))
 
 
 def as_response(answer: Answer) -> func.HttpResponse:

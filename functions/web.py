@@ -1,4 +1,4 @@
-"""What people and the command line see, over HTTP: health, runs and lines as JSON. Read only."""
+"""What people and the command line see, over HTTP: the app itself, runs and lines as JSON. Read only."""
 
 import azure.functions as func
 
@@ -9,10 +9,18 @@ blueprint = func.Blueprint()
 
 @blueprint.route("health", trigger_arg_name="request", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def health(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
-    """Whether the settings are complete and storage answers, and what this process ignored so far."""
-    from shared.api import views
+    """Whether all is well, and nothing else: it is anybody's."""
+    from shared.api.health import health
 
-    return as_response(views.health())
+    return as_response(health())
+
+
+@blueprint.route("about", trigger_arg_name="request", methods=["GET"])
+def about(request: func.HttpRequest) -> func.HttpResponse:
+    """Whether the settings are complete and storage answers, what is wrong, and what this process ignored so far."""
+    from shared.api.health import about
+
+    return respond(request, lambda app, _: about(app))
 
 
 @blueprint.route("runs", trigger_arg_name="request", methods=["GET"])

@@ -14,6 +14,7 @@ from functools import cache
 
 from shared.cloud import Cloud
 from shared.lifecycle.phase import Phase
+from shared.logs import harmless
 from shared.records.base import Wake
 from shared.records.layout import PREPARE_QUEUE, STEPS_QUEUE
 from shared.records.line import Line
@@ -40,7 +41,8 @@ class App:
 
 @cache
 def app() -> App:
-    """This process's app. Raises SettingError when the environment is incomplete."""
+    """This process's app, whose log is harmless from now on. Raises SettingError when the environment is incomplete."""
+    harmless()
     return App.of(Settings.read(os.environ))
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 ASSET_LENGTH = 255
 ENDPOINT_LENGTH = 32
 _HASH_LENGTH = 10
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _JOB = re.compile(r"r[a-z0-9]{15}-[1-9][0-9]*")
 
 
@@ -57,6 +58,14 @@ def job_name(run: str, attempt: int) -> str:
 def run_of_job(job: str) -> str | None:
     """The run whose job has this name, if it is one that `job_name` may have given; asks nobody."""
     return job.rpartition("-")[0] if _JOB.fullmatch(job) else None
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be a run's id or a line's, so that it may stand in a blob's name.
+
+    Of any id that comes from outside this is asked first. Whether there is such a run or line only storage knows.
+    """
+    return _ID.fullmatch(text) is not None
 
 
 def model_version(run: str, attempt: int) -> str:

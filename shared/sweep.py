@@ -21,12 +21,12 @@ from shared import naming
 from shared.app import App, queue_of, wake
 from shared.cloud.jobs import JobView
 from shared.cloud.queues import PEEKED
-from shared.counters import ignored
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.intake.arrivals import look_into, undelivered
 from shared.intake.events import folder_of
 from shared.lifecycle.phase import WORK
 from shared.line.lost import Lost, lost_endpoints, tell_of_lost
+from shared.logs import ignored
 from shared.naming import made_for
 from shared.records import layout
 from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK

@@ -30,6 +30,7 @@ found = sorted(function.get_function_name() for function in function_app.app.get
 print(json.dumps({"functions": found, "modules": sorted(sys.modules)}))
 """
 FUNCTIONS = [
+    "about",
     "advance_run",
     "cleanup",
     "command_line",

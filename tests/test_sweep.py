@@ -19,11 +19,11 @@ from shared.api import views
 from shared.api.schema import RunList
 from shared.app import App
 from shared.cloud.blobs import BlobInfo
-from shared.counters import ignored_so_far
 from shared.errors import Transient
 from shared.lifecycle.action import Action
 from shared.lifecycle.phase import ENDED, Hold, Phase
 from shared.lifecycle.slots import TICK, Limits, Slots, place
+from shared.logs import ignored_so_far
 from shared.records import layout
 from shared.records.base import Notice, Order, Wake
 from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK

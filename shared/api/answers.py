@@ -40,9 +40,9 @@ def turned_away(refusal: Refusal) -> Answer:
     return refused(_TURNED_AWAY[refusal.kind], refusal.why)
 
 
-def unset(error: SettingError) -> Answer:
-    """The answer while the settings are no good."""
-    return refused(503, f"the app's settings are no good: {error}")
+def unset(error: SettingError, *, told: bool) -> Answer:
+    """The answer while the settings are no good; what is wrong with them is `told` only to who has shown a key."""
+    return refused(503, f"the app's settings are no good: {error if told else 'its log says which'}")
 
 
 def refused(status: int, why: str) -> Answer:

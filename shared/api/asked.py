@@ -1,10 +1,19 @@
-"""What comes from outside with a command: who asks, and ids."""
+"""What comes from outside with a command: who asks, and what for."""
 
 from __future__ import annotations
 
+import re
+
+from shared.logs import visible
+
 SOMEBODY = "somebody"
 BY_LENGTH = 100
+NAME_LENGTH = 1024
+"""Of a blob's name in Azure: no folder has a longer one."""
 CLAIMED = " (claimed)"
+_SPECIAL = set('/\\<>"|?*:#%')
+"""Signs that mean something in an address or to a file system: a line of such a folder is named by its id."""
+_PLAIN = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def who(name: str, *, proven: bool) -> str:
@@ -19,9 +28,15 @@ def kept(by: str) -> str:
     return _line(by)[:BY_LENGTH].rstrip() or SOMEBODY
 
 
-def may_be_id(text: str) -> bool:
-    """Whether it is safe as a part of a record's name. What was asked for comes from outside."""
-    return text.isascii() and text.replace("-", "").replace("_", "").isalnum()
+def such(kind: str, asked: str) -> str:
+    """What was asked for, as an answer says it: by its name where that is a plain one; nothing else is repeated."""
+    return f"{kind} {asked}" if _PLAIN.fullmatch(asked) else f"such {kind}"
+
+
+def may_name_line(text: str) -> bool:
+    """Whether it can be what a line is named by: its id, its endpoint, or its folder, if that can be read and typed."""
+    plain = text == text.strip(" .") and text == visible(text) and not _SPECIAL & set(text)
+    return plain and 0 < len(text) <= NAME_LENGTH
 
 
 def _line(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from shared import naming
-from shared.api.asked import kept, may_be_id
+from shared.api.asked import kept, may_name_line, such
 from shared.api.run_commands import another_attempt
 from shared.app import App, wake
 from shared.errors import NotFound, Permanent
@@ -110,8 +110,11 @@ def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: 
 
 def _line(app: App, name: str) -> tuple[Line, str]:
     """The line by its id, its endpoint's name, or its folder where that has one line only."""
-    loaded = app.lines.load(name) if may_be_id(name) else None
-    if loaded:
+    unknown = f"there is no {such('line', name)}"
+    how = "name one by its id, its endpoint or its dataset's folder"
+    if not may_name_line(name):
+        raise NotFound(f"{unknown}: {how}")
+    if loaded := app.lines.load(name):
         return loaded
     found, broken = list[Loaded[Line]](), list[str]()
     own = naming.line_id(name, app.settings.training.base_model, installation=app.settings.storage.installation)
@@ -124,7 +127,7 @@ def _line(app: App, name: str) -> tuple[Line, str]:
             found += [loaded] if loaded and name in (loaded.record.endpoint, loaded.record.folder) else []
     if not found:
         read = f" among those that can be read ({'; '.join(broken)})" if broken else ""
-        raise NotFound(f"there is no line {name}{read}: name one by its id, its endpoint or its dataset's folder")
+        raise NotFound(f"{unknown}{read}: {how}")
     if len(found) > 1:
         each = ", ".join(f"{line.id} ({line.base_model})" for line, _ in found)
         raise Permanent(f"{name} has several lines: name one of {each}")

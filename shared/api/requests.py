@@ -12,7 +12,7 @@ import msgspec
 
 from shared.api.access import Caller
 from shared.api.answers import Answer, answered, refused
-from shared.api.asked import who
+from shared.api.asked import such, who
 from shared.api.line_commands import ON_LINES
 from shared.api.recover import recover
 from shared.api.run_commands import ON_RUNS
@@ -59,7 +59,7 @@ def _carried_out(
 ) -> Answer:
     found = commands.get(command.lower())
     if found is None:
-        return refused(404, f"there is no command {command}: there are {', '.join(commands)}")
+        return refused(404, f"there is no {such('command', command)}: there are {', '.join(commands)}")
     by = _by(body, caller)
     if isinstance(by, tuple):
         return by

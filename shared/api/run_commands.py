@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from shared.api.asked import kept, may_be_id
+from shared.api.asked import kept, such
 from shared.app import App, wake
 from shared.errors import Conflict, NotFound, Permanent
 from shared.intake.folder import datasets_of, read_folder
@@ -202,9 +202,9 @@ def _make_way(app: App, run: Run) -> None:
 
 
 def _run(app: App, run_id: str) -> tuple[Run, str]:
-    loaded = app.runs.load(run_id) if may_be_id(run_id) else None
+    loaded = app.runs.load(run_id)
     if loaded is None:
-        raise NotFound(f"there is no run {run_id}: droptune runs lists them")
+        raise NotFound(f"there is no {such('run', run_id)}: droptune runs lists them")
     return loaded
 
 

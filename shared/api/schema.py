@@ -241,13 +241,25 @@ class Recovered(Shape, frozen=True, kw_only=True):
 
 
 class Health(Shape, frozen=True, kw_only=True):
-    """Whether this process could work; `problem`: why not. `ignored`: what it let go, by reason; `time`: storage's."""
+    """`ok` or `not ok`, for anybody: so nothing else is in it."""
 
+    status: str
+
+
+class About(Shape, frozen=True, kw_only=True):
+    """Whether this process could work; `problem`: why not. `ignored`: what it let go, by reason; `pid`: its number.
+
+    `time`: storage's, when it was asked, `age` seconds ago.
+    """
+
+    version: int = VERSION
     ok: bool
-    problem: str
-    time: str
-    ignored: dict[str, int]
+    problem: str = ""
+    time: str = ""
+    age: float
+    ignored: dict[str, int] = {}
     pid: int
+    python: str
 
 
 class Refused(Shape, frozen=True, kw_only=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -10,10 +9,8 @@ from typing import Any
 import msgspec
 
 from shared.api import schema
-from shared.api.access import shut
-from shared.api.answers import Answer, answered, turned_away
-from shared.app import App, app
-from shared.counters import ignored_so_far
+from shared.api.answers import Answer, answered
+from shared.app import App
 from shared.errors import NotFound, Permanent, Transient
 from shared.lifecycle.phase import Phase
 from shared.records import layout
@@ -26,7 +23,6 @@ from shared.records.store import readable
 from shared.serving.gate import Scores
 from shared.serving.idle import money_saved
 from shared.serving.smoke import Answered
-from shared.settings import SettingError
 
 RECENT = 50
 _OUTCOMES: dict[str, str] = {
@@ -38,21 +34,6 @@ _OUTCOMES: dict[str, str] = {
     Phase.SUPERSEDED: "was superseded",
     Phase.CANCELLED: "was cancelled",
 }
-
-
-def health() -> Answer:
-    """Whether this process could work: its settings, and an answer from storage.
-
-    Anybody may ask, unless the door is shut to all.
-    """
-    try:
-        if refusal := shut(app().settings.api):
-            return turned_away(refusal)
-        problem, now = "", app().cloud.blobs.now().isoformat()
-    except (SettingError, Transient, Permanent) as error:
-        problem, now = str(error), ""
-    body = schema.Health(ok=not problem, problem=problem, time=now, ignored=dict(ignored_so_far), pid=os.getpid())
-    return answered(lambda: body)
 
 
 def runs(app: App) -> Answer:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _ROLE = "Storage Blob Data Owner on the app's storage account"
 _FRESH_SECONDS = 1.0
+_AT_ONCE = {"retry_total": 0, "connection_timeout": 3, "read_timeout": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +149,20 @@ class Blobs:
             if self._seen is None or time.monotonic() - self._seen[1] > _FRESH_SECONDS:
                 with translated("time of the storage service", role=_ROLE):
                     self._clients.blob_service.get_container_client("state").exists(**self._options(None))
+        return self._reckoned()
+
+    def answers(self) -> datetime:
+        """The storage service's time, asked for in one call that is not tried again, within seconds.
+
+        For who asks whether it answers at all. Raises Transient or Permanent.
+        """
+        options = self._options(None) | _AT_ONCE
+        with translated("storage, asked whether it answers", role=_ROLE):
+            self._clients.blob_service.get_container_client("state").get_container_properties(**options)
+        return self._reckoned()
+
+    def _reckoned(self) -> datetime:
+        """The service's time, from what it said last."""
         if self._seen is None:
             raise Transient("the storage service does not tell its time")
         at, then = self._seen

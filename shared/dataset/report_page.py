@@ -7,11 +7,11 @@ anything, and without characters that a page or a terminal would obey. Called wh
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
 from shared.dataset.judging.rules import RULES, Fault
 from shared.dataset.report import Report
+from shared.logs import visible
 
 RULES_PAGE = "docs/rules.md"
 TOLD = 10
@@ -19,8 +19,6 @@ TOLD = 10
 
 _BAR = 40
 _LINES = 12  # of a histogram
-_OBEYED = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_JOINERS = "\u200c\u200d"  # within words of several scripts, and within emoji
 
 
 def page(report: Report, title: str = "Report on the dataset") -> str:
@@ -173,15 +171,6 @@ def bars(lines: Sequence[tuple[str, int]], width: int, block: str = "█") -> li
         f"{each:>{label}}  {rows:>{count},}  {block * (-(-width * rows // most) if most else 0)}".rstrip()
         for each, rows in lines
     ]
-
-
-def visible(text: str) -> str:
-    """The text on one line, with escapes (\\x1b, \\u202e) for what a terminal or a page would obey and not show."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each in _JOINERS or unicodedata.category(each) not in _OBEYED else ascii(each)[1:-1] for each in text
-    )
 
 
 def code(text: str) -> str:

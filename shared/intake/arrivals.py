@@ -14,12 +14,12 @@ import msgspec
 
 from shared import naming
 from shared.app import App, start_timer, wake
-from shared.counters import ignored
 from shared.dataset.folder import Contents, Dataset
 from shared.dataset.spec.choices import FILE_NAME, Policy
 from shared.intake import events
 from shared.intake.folder import Folder, datasets_of, read_folder, taken
 from shared.lifecycle.phase import Phase
+from shared.logs import ignored, visible
 from shared.records import layout
 from shared.records.base import Order, Wake
 from shared.records.layout import DATASETS, STATE
@@ -73,7 +73,7 @@ def undelivered(app: App, body: bytes) -> None:
             elif kind.startswith("Microsoft.MachineLearningServices."):
                 job_changed(app, json.dumps(event).encode())
             else:
-                unknown.append(f"no event of datasets or jobs: {kind[:80]}")
+                unknown.append(f"no event of datasets or jobs: {visible(kind, 80)}")
         except ValueError as error:
             unknown.append(str(error))
     if unknown:

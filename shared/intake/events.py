@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from shared.logs import visible
+
 # The only calls after which a blob is whole: before them come empty or partial blobs (CreateFile, Append...).
 WHOLE = frozenset({"PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit"})
 # Statuses on a job's way, in lower case: there is nothing to do at any of them. Whatever else comes is worth a look.
@@ -111,7 +113,7 @@ def job_changed(message: bytes | str) -> JobChanged | Ignored:
     if not isinstance(run_id, str) or not run_id:
         raise ValueError(f"{kind} event of {subject!r} without data.runId")
     if not isinstance(status, str) or not status:
-        raise ValueError(f"{kind} event of run {run_id} without data.runStatus")
+        raise ValueError(f"{kind} event of run {visible(run_id)} without data.runStatus")
     if status.lower() in UNDERWAY:
         return Ignored(reason=f"job {run_id} is {status}")
     return JobChanged(run_id=run_id, status=status)

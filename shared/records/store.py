@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from shared import naming
 from shared.errors import Conflict, NotFound, Transient
 from shared.records import layout
 from shared.records.base import VERSION
@@ -126,7 +127,12 @@ class Records[T: (Run, Line)]:
         raise NotImplementedError
 
     def load(self, key: str) -> Loaded[T] | None:
-        """The record, or None. Raises Unreadable when a newer app wrote it, or somebody broke it by hand."""
+        """The record, or None. Raises Unreadable when a newer app wrote it, or somebody broke it by hand.
+
+        The key may come from outside: from a request, a message or a tag. Nothing is asked for what can't be an id.
+        """
+        if not naming.is_id(key):
+            return None
         name = self._name(key)
         try:
             data, etag = self._blobs.read(STATE, name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +17,22 @@ from shared.records.base import Order
 from shared.records.layout import PREPARE_QUEUE, STEPS_QUEUE
 from shared.records.line import Line, Standing
 from shared.records.run import File, Run, Source
+from tests.kit.paths import ROOT
 from tests.kit.records import NOW, changed
+
+INDEX = """
+import json, function_app
+print(json.dumps([each.get_trigger().get_dict_repr() | {"function": each.get_function_name()}
+    for each in function_app.app.get_functions()], default=lambda value: value.value))
+"""
+
+
+@pytest.fixture(scope="session")
+def triggers() -> list[dict[str, Any]]:
+    """The app's, as the host gets them."""
+    done = subprocess.run([sys.executable, "-c", INDEX], cwd=ROOT, capture_output=True, text=True, check=True)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
 
 
 @pytest.fixture

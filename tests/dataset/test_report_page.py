@@ -17,8 +17,9 @@ from shared.dataset.judging.rules import RULES, Fault
 from shared.dataset.preparing.scan import prepare
 from shared.dataset.reading.files import LocalFile
 from shared.dataset.report import Report
-from shared.dataset.report_page import bars, code, fenced, page, place_of, tokens_of, turns_of, visible
+from shared.dataset.report_page import bars, code, fenced, page, place_of, tokens_of, turns_of
 from shared.dataset.spec.choices import Policy
+from shared.logs import visible
 from tests.kit.rows import of, row
 
 READER = MarkdownIt("commonmark", {"html": True}).enable("table")

@@ -13,11 +13,11 @@ from shared import naming
 from shared.api import views
 from shared.api.schema import FolderList
 from shared.app import App
-from shared.counters import ignored_so_far
 from shared.dataset.spec.choices import Hub, Policy
 from shared.intake.arrivals import job_changed, look_into, uploaded
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
+from shared.logs import ignored_so_far
 from shared.records.layout import DATASETS, PREPARE_QUEUE
 from shared.records.mark import mark_in
 from shared.records.run import Run

@@ -131,9 +131,21 @@ def test_what_does_not_fit_at_all_leaves_what_is_for_people() -> None:
     assert tags.run_of(found, since=NOW) is None
 
 
-@given(st.builds(Line, id=NAMES, folder=NAMES, base_model=NAMES, endpoint=NAMES, installation=st.just("") | NAMES))
+LINE_IDS = st.from_regex("l[a-z2-7]{15}", fullmatch=True)
+
+
+@given(st.builds(Line, id=LINE_IDS, folder=NAMES, base_model=NAMES, endpoint=NAMES, installation=st.just("") | NAMES))
 def test_a_line_comes_back(line: Line) -> None:
     assert tags.line_of(tags.tags_of_line(line)) == line
+
+
+@pytest.mark.parametrize("odd", ["", "../lines/l1", "r1/../../x", "r1\n", "-r1", "r 1", "r" * 65, "r\u0661"])
+def test_tags_with_what_can_be_no_id_hold_no_record(odd: str) -> None:
+    """Anybody may write them who may write to the workspace, and the id becomes a part of a blob's name."""
+    assert tags.run_of(tags.tags_of(replace(FULL, id=odd)), since=NOW) is None
+    assert tags.run_of(tags.tags_of(replace(FULL, line=odd)), since=NOW) is None
+    line = Line(id=odd, folder="faq", base_model="Phi-4", endpoint="faq-1")
+    assert tags.line_of(tags.tags_of_line(line)) is None
 
 
 @pytest.mark.parametrize(

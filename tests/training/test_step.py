@@ -74,7 +74,11 @@ def test_the_code_is_the_engine_and_nothing_of_the_app() -> None:
         "shared/dataset/judging/rules.py",
     } <= set(names)
     assert {name.split("/")[1] for name in names if name.count("/") > 1} == {"dataset", "serving"}
-    assert [name for name in names if name.count("/") == 1] == ["shared/__init__.py", "shared/errors.py"]
+    assert [name for name in names if name.count("/") == 1] == [
+        "shared/__init__.py",
+        "shared/errors.py",
+        "shared/logs.py",
+    ]
 
 
 def test_the_environment_pins_what_runs_here() -> None:
