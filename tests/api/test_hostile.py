@@ -211,5 +211,5 @@ def test_a_crowd_at_the_door_costs_one_call(cloud: Stack, host: HostProcess, cal
 
 def test_ids_of_runs_and_lines_are_ids() -> None:
     assert naming.is_id(naming.run_id("faq/train.jsonl", {"train.jsonl": "1"}, None, 0, installation="here"))
-    assert naming.is_id(naming.line_id("faq", "Phi-4"), installation="here")
+    assert naming.is_id(naming.line_id("faq", "Phi-4", installation="here"))
     assert not any(map(naming.is_id, (*IDS, "", "-r1", "r1\n")))
