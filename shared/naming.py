@@ -61,8 +61,8 @@ DEPLOYMENT = _resource_kind("a deployment's name")
 ID = _resource_kind("an id")
 FOLDER = Kind(
     what="a dataset folder's name",
-    pattern=r"^(?![.]{1,2}$)[^/]+$",
-    must="the part of a blob's path before its first slash, and neither . nor ..",
+    pattern=CLEAN + r"(?![.]{1,2}$)[^/]+$",
+    must="the part of a blob's path before its first slash, in one line, and neither . nor ..",
 )
 _WORD = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
 HUB_DATASET = Kind(

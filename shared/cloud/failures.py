@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
+from shared import naming
 from shared.errors import Conflict, NotFound, Permanent, Transient
 
 _SOON = timedelta(seconds=30)
@@ -55,6 +56,16 @@ def translated(what: str, *, role: str = "") -> Iterator[None]:
         if outcome is None:
             raise
         raise outcome from error
+
+
+def asked(kind: naming.Kind, name: str) -> str:
+    """`name`, if a request may ask for it. Raises NotFound for one that nothing of its kind can have: none is sent.
+
+    The SDKs put names into addresses, some of them as they are: see naming.py.
+    """
+    if why := naming.refused(kind, name):
+        raise NotFound(why)
+    return name
 
 
 def _outcome(error: Exception, what: str, role: str) -> Exception | None:

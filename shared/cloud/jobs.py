@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from shared import naming
 from shared.cloud.clients import Clients, state
-from shared.cloud.failures import translated
+from shared.cloud.failures import asked, translated
 from shared.cloud.registry import Registry
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle.phase import ENDED
@@ -67,7 +68,7 @@ class Jobs:
         """The job, or None. For one that failed the reason is looked up, which costs more requests."""
         try:
             with translated(f"job {name} in {self._where}", role=_ROLE):
-                found = self._clients.ml.jobs.get(name)
+                found = self._clients.ml.jobs.get(asked(naming.JOB, name))
         except NotFound:
             return None
         view = _view(found)
@@ -79,7 +80,7 @@ class Jobs:
         """Asks for the job's end. One that has ended, or does not exist, is fine."""
         try:
             with translated(f"cancelling job {name} in {self._where}", role=_ROLE):
-                self._clients.ml.jobs.begin_cancel(name)
+                self._clients.ml.jobs.begin_cancel(asked(naming.JOB, name))
         except NotFound:
             return
         except Permanent:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared import naming
 from shared.cloud.clients import Clients
-from shared.cloud.failures import translated
+from shared.cloud.failures import asked, translated
 from shared.errors import Conflict, NotFound, Permanent, Transient
 
 _ROLE = "AzureML Data Scientist on the workspace"
@@ -35,7 +36,7 @@ class Models:
         """That version, or None."""
         try:
             with translated(f"model {name}:{version} in {self._where}", role=_ROLE):
-                found = self._clients.ml.models.get(name, version)
+                found = self._clients.ml.models.get(asked(naming.MODEL, name), asked(naming.VERSION, version))
         except NotFound:
             return None
         return RegisteredModel(name=found.name, version=str(found.version), id=found.id)
@@ -56,6 +57,8 @@ class Models:
         there = self.get(name, version)
         if there:
             return there
+        for kind, each in ((naming.MODEL, name), (naming.VERSION, version), (naming.JOB, job)):
+            asked(kind, each)
         from azure.ai.ml.constants import AssetTypes
         from azure.ai.ml.entities import Model
 

@@ -82,6 +82,9 @@ def undelivered(app: App, body: bytes) -> None:
 
 def look_into(app: App, name: str, *, cause: str = "") -> None:
     """Makes the runs that the folder yields now and that do not exist yet. `cause`: the file that an event named."""
+    if why := naming.refused(naming.FOLDER, name):
+        ignored("folder_name", f"{why}: rename it, and upload it again")
+        return
     folder = read_folder(app, name)
     if not folder.files:
         ignored("empty_folder", f"{DATASETS}/{name} has no files (any more)")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from shared.errors import Conflict, NotFound, Transient
+from shared.naming import ID, refused
 from shared.records import layout
 from shared.records.base import VERSION
 from shared.records.layout import ACTIVE_RUNS, ENDED_RUNS, LINES, REMOVED_LINES, RUNS, STANDING_LINES, STATE
@@ -126,7 +127,12 @@ class Records[T: (Run, Line)]:
         raise NotImplementedError
 
     def load(self, key: str) -> Loaded[T] | None:
-        """The record, or None. Raises Unreadable when a newer app wrote it, or somebody broke it by hand."""
+        """The record, or None. Raises Unreadable when a newer app wrote it, or somebody broke it by hand.
+
+        The key may come from outside, by a tag or a route: there is no record of what can't be an id.
+        """
+        if refused(ID, key):
+            return None
         name = self._name(key)
         try:
             data, etag = self._blobs.read(STATE, name)
