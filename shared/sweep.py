@@ -27,6 +27,7 @@ from shared.intake.arrivals import look_into, undelivered
 from shared.intake.events import folder_of
 from shared.lifecycle.phase import WORK
 from shared.records import layout
+from shared.records.base import from_json
 from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
 from shared.records.mark import Mark, mark_in, mark_of, unreadable
 from shared.records.store import Open, Unreadable
@@ -63,10 +64,10 @@ def sweep(app: App) -> None:
     blobs = app.cloud.blobs
     try:
         data, etag = blobs.read(STATE, WATERMARK)
-        mark = msgspec.json.decode(data, type=Watermark)
+        mark = from_json(data, Watermark)
     except NotFound:
         mark, etag = None, None
-    except msgspec.MsgspecError:
+    except ValueError:
         log.exception(
             "%s/%s can't be read, and is made anew: upload again what was uploaded before now, and has no run",
             STATE,
@@ -98,7 +99,7 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> None:
     marks = {found.key: mark for found in working if (mark := mark_in(found.metadata))}
     try:
         queue = slots.stale(app, marks)
-    except (Transient, Permanent):
+    except Exception:
         log.exception("the slots can't be looked at; who waits for one stays where it is")
         queue = slots.Queue(turn=(), waiting=())
     behind = cache(partial(_is_behind, app))
@@ -165,6 +166,8 @@ def _cancel_orphans(app: App, now: datetime) -> None:
             _cancel_if_orphan(app, job, overdue)
     except (Transient, Permanent) as error:
         log.warning("the jobs can't be looked through now: %s", error)
+    except Exception:  # what else the sweep is there for is not to wait for that
+        log.exception("the jobs can't be looked through")
 
 
 def _cancel_if_orphan(app: App, job: JobView, overdue: datetime) -> None:
@@ -207,6 +210,8 @@ def _handle_dead_letters(app: App) -> None:
             log.info("%s/%s: another sweep was faster", DEAD_LETTERS, name)
         except (Transient, Conflict, Permanent) as error:
             log.warning("%s/%s can't be handled now: %s", DEAD_LETTERS, name, error)
+        except Exception:
+            log.exception("%s/%s can't be handled; the others are", DEAD_LETTERS, name)
 
 
 def _handle_dead_letter(app: App, name: str) -> None:

@@ -6,6 +6,7 @@ Called by the run that wants to train, by the look at a job that its event asks 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from shared.training.job import JobRequest
     from shared.training.step import Step
 
+log = logging.getLogger("droptune.cloud.jobs")
 _ROLE = "AzureML Data Scientist on the workspace"
 TAG = "droptune.run"
 _ASSETS = frozenset({"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"})
@@ -98,7 +100,11 @@ class Jobs:
             for found in self._clients.ml.jobs.list():
                 if found is None:  # one that the SDK can't read, made by something newer
                     continue
-                view = _view(found)
+                try:
+                    view = _view(found)
+                except Exception:  # somebody else's, of a shape that nobody thought of: the others are to be seen
+                    log.exception("a job of %s can't be read, and is passed over", self._where)
+                    continue
                 if since and view.created and view.created < since:
                     return
                 if TAG in view.tags:

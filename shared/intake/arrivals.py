@@ -17,6 +17,7 @@ from shared.app import App, start_timer, wake
 from shared.counters import ignored
 from shared.dataset.folder import Contents, Dataset
 from shared.dataset.spec.choices import FILE_NAME, Policy
+from shared.errors import Conflict, Permanent, Transient
 from shared.intake import events
 from shared.intake.folder import Folder, datasets_of, read_folder, taken
 from shared.lifecycle.phase import Phase
@@ -61,10 +62,12 @@ def job_changed(app: App, body: bytes) -> None:
 def undelivered(app: App, body: bytes) -> None:
     """Handles a dead letter: a JSON list of events that Event Grid could not deliver.
 
-    Raises ValueError when one of them is nothing that we know, after the others were handled.
+    Raises, after the others were handled, Transient, Conflict or Permanent when one of them could not be handled now,
+    else ValueError when one is nothing that we know.
     """
     letter = json.loads(body)
     unknown = []
+    later: Transient | Conflict | Permanent | None = None
     for event in letter if isinstance(letter, list) else [letter]:
         kind = str((event.get("eventType") or event.get("type")) if isinstance(event, dict) else event)
         try:
@@ -74,8 +77,16 @@ def undelivered(app: App, body: bytes) -> None:
                 job_changed(app, json.dumps(event).encode())
             else:
                 unknown.append(f"no event of datasets or jobs: {kind[:80]}")
+        except (Transient, Conflict, Permanent) as error:
+            log.warning("a dead letter's event can't be handled now, the others are: %s", error)
+            later = error
         except ValueError as error:
             unknown.append(str(error))
+        except Exception as error:
+            log.exception("a dead letter's event can't be handled; the others are")
+            unknown.append(f"{kind[:80]}: {error}")
+    if later:
+        raise later
     if unknown:
         raise ValueError("; ".join(unknown))
 
