@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from shared.cloud.clients import CHUNK, Clients
 from shared.cloud.failures import translated
 from shared.errors import NotFound, Transient
-from shared.naming import strays
+from shared.naming import is_unicode, strays
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
@@ -155,9 +155,9 @@ class Blobs:
         return at + timedelta(seconds=time.monotonic() - then)
 
     def _blob(self, container: str, name: str) -> BlobClient:
-        """Asks nothing. Raises NotFound for a name that is a way to another address: no blob can have it."""
-        if strays(name):
-            raise NotFound(f"blob {container}/{name}: a part of its name is . or .., which no blob's can be")
+        """Asks nothing. Raises NotFound for a name that no blob can have, or that is a way to another address."""
+        if strays(name) or not is_unicode(name):
+            raise NotFound(f"blob {container}/{name!r}: a part of its name is . or .., or it is no Unicode")
         return self._clients.blob_service.get_blob_client(container, name)
 
     def _options(self, if_match: str | None, *, if_none_match: bool = False) -> dict[str, Any]:

@@ -286,7 +286,7 @@ def test_nothing_heavy_is_loaded_before_a_dataset_is_opened(hub: Hub, tmp_path: 
     assert answer(hub, code, tmp_path) == []
 
 
-# Names of others ---------------------------------------------------------------------------------------------------------
+# Names of others -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.thorough
