@@ -90,7 +90,7 @@ def refused(kind: Kind, name: str) -> str:
     return f"{reprlib.repr(name)} is not {kind.what}: it must be {kind.must}"
 
 
-def strays(path: str) -> bool:
+def has_steps(path: str) -> bool:
     """Whether a path has a part that is `.` or `..`: clients take those for steps, and ask for another path."""
     return not {".", ".."}.isdisjoint(path.split("/"))
 

@@ -91,7 +91,7 @@ WAYS: tuple[Way, ...] = (
 
 def is_blob(name: str) -> bool:
     """Whether a blob could begin like that, though no dataset's folder: what is no folder is refused before."""
-    return naming.is_unicode(name) and not naming.strays(name)
+    return naming.is_unicode(name) and not naming.has_steps(name)
 
 
 def strayed(asked: set[str], meant: set[str]) -> set[str]:

@@ -71,7 +71,7 @@ def open_dataset(name: str, *, revision: str = "main", config: str | None = None
         if builder.config.data_files is None:
             raise Permanent(f"{name}: it has no data files that can be read as a stream; export it to files first")
         for file in chain.from_iterable(builder.config.data_files.values()):
-            if not file.startswith(f"hf://datasets/{name}@{commit}/") or "::" in file or naming.strays(file):
+            if not file.startswith(f"hf://datasets/{name}@{commit}/") or "::" in file or naming.has_steps(file):
                 raise _outside(str(file))
     # What the library's own readers would do beyond giving the rows as they are.
     if hasattr(builder.config, "parse_agent_traces"):
@@ -242,7 +242,7 @@ def _resolved(resolve: Callable[..., list[str]], pattern: str, base_path: str, *
     A card is text of others: the library would follow it to files of this machine and to any address.
     """
     inside = base_path.startswith("hf://datasets/") and not pattern.startswith("/")
-    if not inside or "://" in pattern or "::" in pattern or naming.strays(f"{base_path}/{pattern}"):
+    if not inside or "://" in pattern or "::" in pattern or naming.has_steps(f"{base_path}/{pattern}"):
         raise _outside(pattern)
     return resolve(pattern, base_path, *others, **options)
 

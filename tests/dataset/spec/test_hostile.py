@@ -103,7 +103,7 @@ def test_a_mutated_name_is_refused_or_is_the_same_in_an_address(numbers: range) 
                 assert name.strip("."), number
         for kind in (naming.HUB_DATASET, naming.HUB_REVISION, naming.HUB_CONFIG, naming.FOLDER):
             if not naming.refused(kind, name):
-                assert not naming.strays(name), number
+                assert not naming.has_steps(name), number
                 assert "\n" not in quote(name), number
     assert taken > len(numbers) / 10
 
