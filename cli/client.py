@@ -20,6 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from cli.errors import CliError
+from shared import naming
 from shared.api.schema import VERSION, FolderList, LineList, Recovered, RunList, RunView, Told
 from shared.dataset.report_page import visible
 
@@ -59,7 +60,7 @@ class AppClient:
 
     def run(self, run_id: str) -> RunView:
         """One run, with the report on its data and its job's metrics. Raises CliError when there is none."""
-        return self._get(f"runs/{quote(run_id, safe='')}", RunView)
+        return self._get(f"runs/{part(naming.ID, run_id)}", RunView)
 
     def folders(self) -> FolderList:
         """Folders that are no run yet, and the files that each waits for."""
@@ -125,6 +126,13 @@ class AppClient:
         if why:
             return f"{self.url} wants a token in DROPTUNE_TOKEN (docs/api.md says how): {why}"
         return f"{self.url} refuses the key: give it with --key or DROPTUNE_KEY"
+
+
+def part(kind: naming.Kind, name: str) -> str:
+    """A name as a part of an address. Raises CliError for one that can't be of its kind: nothing is asked for it."""
+    if why := naming.refused(kind, name):
+        raise CliError(visible(why))
+    return quote(name, safe="")
 
 
 def as_json(answer: msgspec.Struct) -> str:

@@ -9,7 +9,6 @@ import argparse
 import getpass
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 if TYPE_CHECKING:
     from cli.client import AppClient
@@ -50,9 +49,11 @@ def add(
 
 
 def _ask(client: AppClient, kind: str, verb: str, options: argparse.Namespace) -> int:
-    from cli.client import as_json, shown
+    from cli.client import as_json, part, shown
+    from shared import naming
 
-    answer = client.ask(f"{kind}/{quote(options.name, safe='')}/{verb}", _who(options))
+    name = part(naming.ID if kind == "runs" else naming.FOLDER, options.name)
+    answer = client.ask(f"{kind}/{name}/{verb}", _who(options))
     print(as_json(answer) if options.json else shown(answer.told))
     return 0
 

@@ -19,7 +19,7 @@ from tests.kit import hostile
 from tests.kit.rows import chats
 
 MORE = pytest.mark.thorough
-MANY = pytest.mark.parametrize("numbers", [range(300), pytest.param(range(10_000), marks=MORE)])
+MANY = pytest.mark.parametrize("numbers", [range(200), pytest.param(range(10_000), marks=MORE)])
 ASSETS = (naming.BASE_MODEL, naming.MODEL, naming.COMPONENT, naming.VERSION, naming.JOB)
 RESOURCES = (naming.REGISTRY, naming.COMPUTE, naming.ENDPOINT, naming.DEPLOYMENT, naming.ID)
 NEEDED = (
