@@ -21,11 +21,12 @@ from shared.dataset.spec.choices import FILE_NAME
 from shared.intake.arrivals import undelivered
 from shared.lifecycle.phase import Phase
 from shared.line.cleanup import cleanup
+from shared.line.trained import trained
 from shared.records import layout, tags
 from shared.records.base import Order, Wake
 from shared.records.layout import DATASETS, DEAD_LETTERS, DELETIONS, PREPARED, SLOTS, STATE, WATERMARK
 from shared.records.line import Empty, Line
-from shared.records.run import Ending, File, Run, Source
+from shared.records.run import Data, Ending, File, Run, Source
 from shared.records.store import Unreadable
 from shared.run.loop import advance
 from shared.sweep import Watermark, sweep
@@ -270,6 +271,14 @@ def test_a_run_is_shown_though_its_report_is_broken(app: App, report: bytes) -> 
     app.cloud.blobs.write(PREPARED, layout.report(run.prepared), report)
     status, body = views.run(app, run.id)
     assert (status, json.loads(body)["report"]) == (200, None)
+
+
+@pytest.mark.parametrize("note", [b"\xff", BROKEN["nested"], b"{}"])
+def test_nothing_is_trained_on_a_doubt_and_the_doubt_is_told(app: App, note: bytes) -> None:
+    run = a_run(app).in_attempt(data=Data(fingerprint="f" * 32))
+    app.cloud.blobs.write(STATE, layout.trained(run.line, "f" * 32), note)
+    with pytest.raises(Unreadable, match=f"trained/{run.line}/f*.json can't be read: "):
+        trained(app, run)
 
 
 @pytest.mark.parametrize("deletions", [b"{", b'{"x":"2026-11-01T10:00:00"}', BROKEN["nested"]])
