@@ -20,6 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from cli.errors import CliError
+from shared import naming
 from shared.api.schema import VERSION, FolderList, LineList, Recovered, RunList, RunView, Told
 
 TIMEOUT = 30.0
@@ -58,7 +59,7 @@ class AppClient:
 
     def run(self, run_id: str) -> RunView:
         """One run, with the report on its data and its job's metrics. Raises CliError when there is none."""
-        return self._get(f"runs/{segment(run_id)}", RunView)
+        return self._get(f"runs/{part(naming.ID, run_id)}", RunView)
 
     def folders(self) -> FolderList:
         """Folders that are no run yet, and the files that each waits for."""
@@ -126,14 +127,16 @@ class AppClient:
         return f"{self.url} refuses the key: give it with --key or DROPTUNE_KEY"
 
 
+def part(kind: naming.Kind, name: str) -> str:
+    """A name as a part of an address. Raises CliError for one that can't be of its kind: nothing is asked for it."""
+    if why := naming.refused(kind, name):
+        raise CliError(why)
+    return quote(name, safe="")
+
+
 def as_json(answer: msgspec.Struct) -> str:
     """An answer with the fields that this command knows, to be read by people and programs."""
     return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
-
-
-def segment(name: str) -> str:
-    """A name as a part of a path; what is no Unicode, as a file's name may be, is replaced."""
-    return quote(name, safe="", errors="replace")
 
 
 def as_number(value: float | None) -> float:

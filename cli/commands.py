@@ -51,9 +51,11 @@ def add(
 
 
 def _ask(client: AppClient, kind: str, verb: str, options: argparse.Namespace) -> int:
-    from cli.client import as_json, segment
+    from cli.client import as_json, part
+    from shared import naming
 
-    answer = client.ask(f"{kind}/{segment(options.name)}/{verb}", _who(options))
+    name = part(naming.ID if kind == "runs" else naming.FOLDER, options.name)
+    answer = client.ask(f"{kind}/{name}/{verb}", _who(options))
     if options.json:
         say_json(as_json(answer))
     else:

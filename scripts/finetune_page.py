@@ -9,11 +9,13 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from shared import naming
 from shared.dataset.folder import ABOUT
 from shared.dataset.kinds import KINDS
 from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT
 from shared.dataset.spec.keys import KEYS
 from shared.dataset.spec.schema import TEXT_LIMIT, Key, json_schema
+from shared.dataset.spec.strict import DEPTH
 from shared.serving.gate import LONGEST
 from shared.serving.payload import GREEDY
 
@@ -21,6 +23,11 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "finetune.md"
 SCHEMA = DOCS / "finetune.schema.json"
 
+_HELD = (
+    *(("model", naming.BASE_MODEL), ("source", naming.HUB_DATASET)),
+    *(("revision", naming.HUB_REVISION), ("config", naming.HUB_CONFIG)),
+)
+NAMES = "\n".join(f"- `{key}`: {kind.must}" for key, kind in _HELD)
 HEAD = f"""# {FILE_NAME}
 
 A file of this name in a dataset's folder says what to make of the data beside it. It is optional: without it the
@@ -87,9 +94,15 @@ are nothing new to train on: the same data and parameters as a version that went
 
 A wrong {FILE_NAME} ends in a rejected run that names all that is wrong at once, before anything is paid for. Keys that
 are not in the table are mistakes: a misspelt `min_rows` would otherwise be one that never counts. So are numbers in
-quotes, a key that is there twice, YAML's aliases, tags and merges (`<<`), and a file of more than
-{SIZE_LIMIT // 1024} KiB. YAML 1.1 is read: `no`, `on` and `off` are truth values, `5e-1` is text, and a name that looks
-like a number or a date needs quotes.
+quotes, a key that is there twice, YAML's aliases, tags and merges (`<<`), dates as keys, numbers in base 60 (`1:30`),
+more than {DEPTH} levels, more than one document, and a file of more than {SIZE_LIMIT // 1024} KiB. These are told with
+line and column, as all is that is wrong with the YAML itself. YAML 1.1 is read: `no`, `on` and `off` are truth values,
+`5e-1` is text, and a name that looks like a number or a date needs quotes. Of more than 20 mistakes the first ones are
+told.
+
+Names that end in addresses are held to what they can be, so that none asks for something else:
+
+{NAMES}
 
 ## In the editor
 

@@ -1,11 +1,14 @@
-"""Every name that Droptune gives, derived from what it is for, so that doing a step twice hits the same resource.
+"""Every name that Droptune gives, derived from what it is for, and what a name that others give has to look like.
 
-Nothing is random and nothing is counted: whoever makes a job, model, deployment or endpoint gets its name here, and
-`recover` gets the same name again. Names that Azure holds unique, and names that had to be altered to be allowed, carry
-a hash of the raw key, so that cutting and cleaning can't let two keys meet. The installation is part of every key: two
-of them in one workspace give no name twice. Called by the loop, intake and the CLI.
+Of its own names nothing is random and nothing is counted: whoever makes a job, model, deployment or endpoint gets its
+name here, so that doing a step twice hits the same resource, and `recover` gets the same name again. Names that Azure
+holds unique, and names that had to be altered to be allowed, carry a hash of the raw key, so that cutting and cleaning
+can't let two keys meet. The installation is part of every key: two of them in one workspace give no name twice. Tags
+say the same once more, and `made_for` holds the two against each other: a copy takes tags along, but no name.
 
-Tags say the same once more, and `made_for` holds the two against each other: a copy takes tags along, but no name.
+The names of others end in addresses, as ours do. Azure's SDKs and the hub's put some of them there as they are: `..`,
+`#` or `?` in one would ask for another address than was meant. So `refused` judges each where it enters, and once more
+in shared/cloud/ just before it is used: a setting, a key of finetune.yaml, an event, a tag, a listing, an argument.
 """
 
 from __future__ import annotations
@@ -14,14 +17,88 @@ import base64
 import hashlib
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 ASSET_LENGTH = 255
 ENDPOINT_LENGTH = 32
 _HASH_LENGTH = 10
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _JOB = re.compile(r"r[a-z0-9]{15}-[1-9][0-9]*")
+
+
+CLEAN = r"^(?![\s\S]*[\x00-\x1f\x7f-\x9f])"
+"""Beginning of every text's pattern: no control character, a line break at the end included, which `$` lets pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of name that others give. `pattern` is for both Python and ECMAScript; `must` says it in words."""
+
+    what: str
+    pattern: str
+    must: str
+
+
+def _asset_kind(what: str) -> Kind:
+    must = f"1 to {ASSET_LENGTH} letters (a to z), digits, -, _ and ., of which the first is a letter or digit"
+    return Kind(what=what, pattern=CLEAN + rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{ASSET_LENGTH - 1}}}$", must=must)
+
+
+def _resource_kind(what: str) -> Kind:
+    must = "1 to 64 letters (a to z), digits, - and _, of which the first is a letter or digit"
+    return Kind(what=what, pattern=CLEAN + r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", must=must)
+
+
+BASE_MODEL = _asset_kind("a base model's name")
+MODEL = _asset_kind("a model's name")
+COMPONENT = _asset_kind("a component's name")
+VERSION = _asset_kind("a version")
+JOB = _asset_kind("a job's name")
+REGISTRY = _resource_kind("a registry's name")
+COMPUTE = _resource_kind("a compute's name")
+ENDPOINT = _resource_kind("an endpoint's name")
+DEPLOYMENT = _resource_kind("a deployment's name")
+ID = _resource_kind("an id")
+FOLDER = Kind(
+    what="a dataset folder's name",
+    pattern=CLEAN + r"(?![.]{1,2}$)[^/]+$",
+    must="the part of a blob's path before its first slash, in one line, and neither . nor ..",
+)
+_WORD = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+HUB_DATASET = Kind(
+    what="a dataset's name",
+    pattern=CLEAN + rf"(?!.*(?:--|[.][.]|[.]git$))(?:{_WORD}/)?{_WORD}$",
+    must="owner/name or name of a dataset on the Hugging Face Hub",
+)
+HUB_REVISION = Kind(
+    what="a revision",
+    pattern=CLEAN + r"(?![./-])(?!.*(?:[.][.]|//|/[.]|@\{|[.]lock(?:/|$)|[./]$))[^\s~^:?*\[\\]+$",
+    must="a branch, tag or commit as git allows it (no .., no blanks, none of ~ ^ : ? * [ and \\)",
+)
+HUB_CONFIG = Kind(
+    what="a configuration",
+    pattern=CLEAN + r"(?![.]{1,2}$)[^<>:/\\|?*]*[^\s<>:/\\|?*][^<>:/\\|?*]*$",
+    must="the name of a configuration on the Hugging Face Hub (none of < > : / \\ | ? *)",
+)
+HUB_COMMIT = Kind(what="a commit", pattern=CLEAN + r"[0-9a-f]{40}$", must="40 hex digits")
+
+
+def refused(kind: Kind, name: str) -> str:
+    """Why `name` can't be one of that kind, in a sentence that quotes it and says what it has to be; "" if it can."""
+    if re.search(kind.pattern, name) and is_unicode(name):
+        return ""
+    return f"{reprlib.repr(name)} is not {kind.what}: it must be {kind.must}"
+
+
+def has_steps(path: str) -> bool:
+    """Whether a path has a part that is `.` or `..`: clients take those for steps, and ask for another path."""
+    return not {".", ".."}.isdisjoint(path.split("/"))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: half of a surrogate pair can't."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def run_id(
@@ -65,7 +142,7 @@ def is_id(text: str) -> bool:
 
     Of any id that comes from outside this is asked first. Whether there is such a run or line only storage knows.
     """
-    return _ID.fullmatch(text) is not None
+    return not refused(ID, text)
 
 
 def model_version(run: str, attempt: int) -> str:

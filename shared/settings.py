@@ -15,6 +15,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from typing import Any, get_type_hints
 
+from shared import naming
+
 _INSTALLATION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _DURATION = re.compile(r"^P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?$")
 
@@ -53,6 +55,17 @@ def _setting(
 def _said(text: str) -> bool:
     """A flag that Azure sets: whatever else it may say there means no."""
     return text.lower() == "true"
+
+
+def _named(kind: naming.Kind) -> Callable[[str], str]:
+    """How a name is read that ends in addresses: as it is, if it can be one of its kind."""
+
+    def read(text: str) -> str:
+        if naming.refused(kind, text):
+            raise ValueError(f"{kind.what}: it must be {kind.must}")
+        return text
+
+    return read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +120,28 @@ class Workspace:
 class Training:
     """What a job trains, on which clusters, and how many jobs there may be."""
 
-    registry: str = _setting("AZUREML_REGISTRY", "Registry of base models and of the component", "azureml")
-    component: str = _setting("FINETUNE_COMPONENT", "Fine-tune component in the registry", "chat_completion_pipeline")
-    base_model: str = _setting("BASE_MODEL", "Base model when finetune.yaml names none", "Phi-4")
+    registry: str = _setting(
+        "AZUREML_REGISTRY", "Registry of base models and of the component", "azureml", cast=_named(naming.REGISTRY)
+    )
+    component: str = _setting(
+        "FINETUNE_COMPONENT",
+        "Fine-tune component in the registry",
+        "chat_completion_pipeline",
+        cast=_named(naming.COMPONENT),
+    )
+    base_model: str = _setting(
+        "BASE_MODEL", "Base model when finetune.yaml names none", "Phi-4", cast=_named(naming.BASE_MODEL)
+    )
     identity: str = _setting("TRAINING_IDENTITY_ID", "Resource id of the identity that jobs run as")
-    gpu_compute: str = _setting("FINETUNE_COMPUTE", "Compute cluster of the fine-tune step", "gpu-cluster")
+    gpu_compute: str = _setting(
+        "FINETUNE_COMPUTE", "Compute cluster of the fine-tune step", "gpu-cluster", cast=_named(naming.COMPUTE)
+    )
     gpu_size: str = _setting("FINETUNE_SIZE", "VM size of that cluster when it is created", "Standard_NC24ads_A100_v4")
     cpu_compute: str = _setting(
-        "PREPROCESS_COMPUTE", "Compute cluster of the import and preprocess steps", "cpu-cluster"
+        "PREPROCESS_COMPUTE",
+        "Compute cluster of the import and preprocess steps",
+        "cpu-cluster",
+        cast=_named(naming.COMPUTE),
     )
     cpu_size: str = _setting("PREPROCESS_SIZE", "VM size of that cluster when it is created", "Standard_E8ds_v5")
     nodes: int = _setting("FINETUNE_NODES", "Nodes of the fine-tune step", 1)

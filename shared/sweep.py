@@ -29,6 +29,7 @@ from shared.line.lost import Lost, lost_endpoints, tell_of_lost
 from shared.logs import ignored
 from shared.naming import made_for
 from shared.records import layout
+from shared.records.base import from_json
 from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
 from shared.records.mark import Mark, mark_in, mark_of, unreadable
 from shared.records.owner import is_of_run
@@ -69,10 +70,10 @@ def sweep(app: App) -> None:
     blobs = app.cloud.blobs
     try:
         data, etag = blobs.read(STATE, WATERMARK)
-        mark = msgspec.json.decode(data, type=Watermark)
+        mark = from_json(data, Watermark)
     except NotFound:
         mark, etag = None, None
-    except msgspec.MsgspecError:
+    except ValueError:
         log.exception(
             "%s/%s can't be read, and is made anew: upload again what was uploaded before now, and has no run",
             STATE,
@@ -104,7 +105,7 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> None:
     marks = {found.key: mark for found in working if (mark := mark_in(found.metadata))}
     try:
         queue = slots.stale(app, marks)
-    except (Transient, Permanent):
+    except Exception:
         log.exception("the slots can't be looked at; who waits for one stays where it is")
         queue = slots.Queue(turn=(), waiting=())
     behind = cache(partial(_is_behind, app))
@@ -168,7 +169,9 @@ def _lost_endpoints(app: App) -> list[Lost]:
         return lost_endpoints(app)
     except (Transient, Permanent) as error:
         log.warning("the endpoints can't be looked through now: %s", error)
-        return []
+    except Exception:
+        log.exception("the endpoints can't be looked through")
+    return []
 
 
 def _cancel_orphans(app: App, now: datetime) -> list[Lost]:
@@ -180,6 +183,8 @@ def _cancel_orphans(app: App, now: datetime) -> list[Lost]:
                 lost.append(Lost(kind="job", name=job.name, dataset=job.tags.get("droptune.dataset", "")))
     except (Transient, Permanent) as error:
         log.warning("the jobs can't be looked through now: %s", error)
+    except Exception:  # what else the sweep is there for is not to wait for that
+        log.exception("the jobs can't be looked through")
     return lost
 
 
@@ -229,6 +234,8 @@ def _handle_dead_letters(app: App) -> None:
             log.info("%s/%s: another sweep was faster", DEAD_LETTERS, name)
         except (Transient, Conflict, Permanent) as error:
             log.warning("%s/%s can't be handled now: %s", DEAD_LETTERS, name, error)
+        except Exception:
+            log.exception("%s/%s can't be handled; the others are", DEAD_LETTERS, name)
 
 
 def _handle_dead_letter(app: App, name: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.util import parse_url
 
 from shared import naming
 
@@ -172,3 +173,62 @@ def test_a_display_name_falls_back_on_the_components_defaults() -> None:
         nodes=1,
     )
     assert limited == "m-d-bs1-linear-nods-nolora-save_limit3-seqlen512"
+
+
+# Names of others ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (naming.BASE_MODEL, ("Phi-4", "Llama-3.3-70B-Instruct", "gpt-oss-20b", "qwen2.5_7b", "a" * 255)),
+        (naming.COMPONENT, ("chat_completion_pipeline",)),
+        (naming.VERSION, ("1", "0.0.73", "20260101")),
+        (naming.REGISTRY, ("azureml", "azureml-meta", "my_registry")),
+        (naming.COMPUTE, ("gpu-cluster", "serverless")),
+        (naming.FOLDER, ("faq", "a b", "50 % & more", "#1", "a?b", "..a", "a.", "\U0001f600", "x" * 500)),
+        (naming.HUB_DATASET, ("squad", "HuggingFaceH4/ultrachat_200k", "a/b.c-d_e")),
+        (
+            naming.HUB_REVISION,
+            ("main", "refs/convert/parquet", "refs/pr/7", "v1.0", "a#b", "ü+1", "c0ffee" * 6 + "c0ff"),
+        ),
+        (naming.HUB_CONFIG, ("default", "20231101.en", "wikitext-103-raw-v1", "a b")),
+        (naming.ID, (naming.run_id("a", {}, None, 0), naming.line_id("a", "b"))),
+        (naming.JOB, (naming.job_name("rabcdefghijklmno", 12),)),
+        (naming.DEPLOYMENT, (naming.deployment_name("rabcdefghijklmno", 12),)),
+        (naming.ENDPOINT, (naming.endpoint_name("../\U0001f600/x", "s", "g", "w"),)),
+        (naming.MODEL, (naming.model_name("a/b", "../#?%\U0001f600"), naming.model_name("..", "x" * 500))),
+    ],
+)
+def test_names_that_there_are_are_taken(kind: naming.Kind, names: tuple[str, ...]) -> None:
+    assert [naming.refused(kind, name) for name in names] == [""] * len(names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (
+            naming.BASE_MODEL,
+            ("", ".", "..", "../../x", "a/b", "a#b", "a?b", "a%2fb", "a b", "a\n", "ü", "-a", "a" * 256),
+        ),
+        (naming.COMPUTE, ("..", "a.b", "a/b", "\ud800")),
+        (naming.FOLDER, ("", ".", "..", "a/b", "a\nb", "a\0b", "\ud800")),
+        (naming.HUB_DATASET, ("..", "a/..", "a/b/c", "a--b", "a.git", "a?b", "/a", "a/")),
+        (
+            naming.HUB_REVISION,
+            ("", "..", "a/../b", "/a", "a/", "a//b", "a b", "a?b", "a:b", "@{a", "a.lock", "-a", "a\\b"),
+        ),
+        (naming.HUB_CONFIG, ("", " ", ".", "..", "../x", "a/b", "a?b", "a|b")),
+        (naming.HUB_COMMIT, ("main", "C0FFEE" * 6 + "C0FF", "c" * 39, "c" * 40 + "\n")),
+        (naming.ID, ("", "..", "../x", "a/b", "a.b", "a\n", "a" * 65)),
+    ],
+)
+def test_names_that_can_be_none_are_refused_in_a_sentence(kind: naming.Kind, names: tuple[str, ...]) -> None:
+    for name in names:
+        assert naming.refused(kind, name).endswith(f" is not {kind.what}: it must be {kind.must}"), name
+
+
+@given(st.lists(st.sampled_from(["a", ".", "..", "...", "", "a.b"]), min_size=1))
+def test_a_path_has_steps_where_a_client_takes_some(parts: list[str]) -> None:
+    path = f"/x/{'/'.join(parts)}"
+    assert naming.has_steps(path) == (parse_url(f"https://a{path}").path != path)

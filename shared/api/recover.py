@@ -6,17 +6,18 @@ A record that exists is never written over, so it may be done again. A run whose
 limits say (see run/slots.py); what went live is remembered, so that the same data are not trained again. What has no
 record and tells no way to it is named. Where Azure can't show what was meant, nothing is promoted and no money spent: a
 deployment that stands without traffic beside one that has it may have been about to serve, or may have served before,
-so its run asks for an approval; a model that nothing serves waits for `retry`. Called by the HTTP functions, for a
-person.
+so its run asks for an approval; a model that nothing serves waits for `retry`. What can't be looked at, whatever is
+wrong with it, is named, and keeps nothing else from being made again. Called by the HTTP functions, for a person.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from shared import naming
 from shared.api.schema import Recovered
@@ -58,8 +59,19 @@ class _Work:
     now: datetime
     traces: dict[str, _Trace] = field(default_factory=dict)
     lines: dict[str, Line] = field(default_factory=dict)
+    unseen: set[str] = field(default_factory=set)
+    """Lines that can't be looked at now: what their runs have come to can't be told without them."""
     rebuilt: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+
+    def apart(self, what: str, look: Callable[[], None], *, line: str = "") -> None:
+        """Looks at one of many. Whatever comes of it is told, and ends there; for the `line` nothing is known then."""
+        try:
+            look()
+        except Exception as error:
+            self.unseen |= {line} - {""}
+            log.exception("%s can't be looked at; the others are", what)
+            self.told.append(f"{what} can't be looked at and is left as it is: {error}; mend that, and recover again")
 
     def done(self, what: str) -> None:
         log.warning("recovered: %s", what)
@@ -73,21 +85,24 @@ def recover(app: App) -> Recovered:
     """
     work = _Work(app=app, now=app.cloud.blobs.now())
     for job in app.cloud.jobs.list_since(None):
-        _trace_job(work, job)
-    endpoints = [
-        (each, app.cloud.endpoints.deployments(each.name))
-        for each in app.cloud.endpoints.list()
-        if _may_be_ours(work, each)
-    ]
-    for _, deployments in endpoints:
-        for deployment in deployments:
-            _trace_deployment(work, deployment)
+        work.apart(f"job {job.name}", partial(_trace_job, work, job))
+    endpoints: list[tuple[Endpoint, list[Deployment]]] = []
+    for each in filter(partial(_may_be_ours, work), app.cloud.endpoints.list()):
+        look = partial(_trace_endpoint, work, each, endpoints)
+        work.apart(f"endpoint {each.name}", look, line=_line_in(each))
     for endpoint, deployments in endpoints:
-        _recover_line(work, endpoint, deployments)
+        look = partial(_recover_line, work, endpoint, deployments)
+        work.apart(f"endpoint {endpoint.name}", look, line=_line_in(endpoint))
     for trace in work.traces.values():
-        _recover_run(work, trace)
-    _tell_of_datasets(work)
-    return Recovered(rebuilt=work.rebuilt, told=work.told)
+        work.apart(f"run {trace.run.id}", partial(_recover_run, work, trace))
+    for folder in sorted({folder_of(blob.name) for blob in app.cloud.blobs.list(DATASETS)} - {""}):
+        work.apart(f"{DATASETS}/{folder}", partial(_tell_of_dataset, work, folder))
+    return Recovered(rebuilt=_kept(work.rebuilt), told=_kept(work.told))
+
+
+def _kept(told: list[str]) -> list[str]:
+    """As JSON can hold it: a tag that somebody else wrote may be no Unicode."""
+    return [each.encode(errors="backslashreplace").decode() for each in told]
 
 
 # What is there -------------------------------------------------------------------------------------------------------
@@ -95,8 +110,12 @@ def recover(app: App) -> Recovered:
 
 def _may_be_ours(work: _Work, endpoint: Endpoint) -> bool:
     """Whether the endpoint says that it is of this installation."""
-    own = work.app.settings.storage.installation
-    return tag(endpoint.tags, LINE_TAG) is not None and tag(endpoint.tags, INSTALLATION_TAG) == own
+    return bool(_line_in(endpoint)) and tag(endpoint.tags, INSTALLATION_TAG) == work.app.settings.storage.installation
+
+
+def _line_in(endpoint: Endpoint) -> str:
+    """The id of the line that its tags name; "" if none."""
+    return tag(endpoint.tags, LINE_TAG) or ""
 
 
 def _made_here(work: _Work, name: str, found: Mapping[str, str]) -> bool:
@@ -108,7 +127,7 @@ def _made_here(work: _Work, name: str, found: Mapping[str, str]) -> bool:
 def _trace_job(work: _Work, job: JobView) -> None:
     if not _made_here(work, job.name, job.tags):
         return
-    run = tags.run_of(job.tags, since=job.created or work.now)
+    run = _run_in(job.tags, job.created or work.now)
     if run is None or not is_of_run(run, job.name, job.tags):
         _untold(work, job.tags, f"job {job.name}")
         return
@@ -119,13 +138,20 @@ def _trace_job(work: _Work, job: JobView) -> None:
         known.run, known.job = run.in_attempt(job=job.name, plan=_plan(job.tags)), job
 
 
+def _trace_endpoint(work: _Work, endpoint: Endpoint, found: list[tuple[Endpoint, list[Deployment]]]) -> None:
+    deployments = work.app.cloud.endpoints.deployments(endpoint.name)
+    found.append((endpoint, deployments))
+    for each in deployments:
+        work.apart(f"deployment {each.name} of endpoint {endpoint.name}", partial(_trace_deployment, work, each))
+
+
 def _trace_deployment(work: _Work, deployment: Deployment) -> None:
     if not _made_here(work, deployment.name, deployment.tags):
         work.told.append(
             f"deployment {deployment.name} of endpoint {deployment.endpoint} is somebody else's: it is left alone"
         )
         return
-    run = tags.run_of(deployment.tags, since=work.now)
+    run = _run_in(deployment.tags, work.now)
     if run is None or not is_of_run(run, deployment.name, deployment.tags):
         _untold(work, deployment.tags, f"deployment {deployment.name} of endpoint {deployment.endpoint}")
         return
@@ -135,6 +161,19 @@ def _trace_deployment(work: _Work, deployment: Deployment) -> None:
     if trace.run.attempt.number <= run.attempt.number:
         trace.run = run.in_attempt(job=trace.run.attempt.job, plan=trace.run.attempt.plan)
         trace.deployment = deployment
+
+
+def _run_in(found: Mapping[str, str], since: datetime) -> Run | None:
+    """The run that tags tell of. None as well where its names can't be any: anybody may have written them."""
+    run = tags.run_of(found, since=since)
+    if run is None or not _can_be(run.id, run.line, run.source.folder, run.source.base_model):
+        return None
+    return run
+
+
+def _can_be(run: str, line: str, folder: str, base_model: str) -> bool:
+    given = ((naming.ID, run), (naming.ID, line), (naming.FOLDER, folder), (naming.BASE_MODEL, base_model))
+    return not any(naming.refused(kind, name) for kind, name in given)
 
 
 def _untold(work: _Work, found: Mapping[str, str], what: str) -> None:
@@ -165,11 +204,12 @@ def _plan(found: Mapping[str, str]) -> Plan | None:
 
 
 def _recover_line(work: _Work, endpoint: Endpoint, deployments: list[Deployment]) -> None:
-    app, line_id = work.app, tag(endpoint.tags, LINE_TAG) or ""
+    app, line_id = work.app, _line_in(endpoint)
     try:
         loaded = app.lines.load(line_id)
     except Unreadable as error:
         work.told.append(f"line {line_id}: {error}")
+        work.unseen.add(line_id)
         return
     if loaded:
         work.lines[line_id] = loaded.record
@@ -258,7 +298,7 @@ def _newest(work: _Work, line: Line) -> Newest | None:
 
 def _run_of(work: _Work, deployment: Deployment) -> Run | None:
     """The run of a deployment: its record, else what the tags say of it."""
-    run = tags.run_of(deployment.tags, since=work.now)
+    run = _run_in(deployment.tags, work.now)
     loaded = readable(work.app.runs, run.id) if run else None
     return loaded.record if loaded else run
 
@@ -287,6 +327,9 @@ def _recover_run(work: _Work, trace: _Trace) -> None:
                 app.runs.reopen(*loaded)
             work.done(f"run {run.id} is among those that work again")
         _recover_rest(work, loaded.record)
+        return
+    if run.line in work.unseen:
+        work.told.append(f"run {run.id} has no record, and its line {run.line} can't be looked at: recover again then")
         return
     recovered = _as_found(work, trace)
     if not app.runs.create(recovered):
@@ -380,10 +423,11 @@ def _served(line: Line) -> Iterator[Serving]:
     return (each for each in (line.serving, line.latest, line.previous) if each)
 
 
-def _tell_of_datasets(work: _Work) -> None:
-    """Names the datasets that have no run: it was lost before it had a job, or they were there before Droptune."""
-    folders = sorted({folder_of(blob.name) for blob in work.app.cloud.blobs.list(DATASETS)} - {""})
-    for folder in folders:
-        for run_id, dataset in datasets_of(read_folder(work.app, folder)).items():
-            if _is_lost(work, run_id):
-                work.told.append(f"{DATASETS}/{dataset.told} has no run: upload it again if it is to be trained on")
+def _tell_of_dataset(work: _Work, name: str) -> None:
+    """Names datasets that have no run: it was lost before it had a job, or they were there before Droptune."""
+    folder = read_folder(work.app, name)
+    if folder.problem:
+        work.told.append(f"{DATASETS}/{name}: {folder.problem}; nothing of it is trained on until that is mended")
+    for run_id, dataset in datasets_of(folder).items():
+        if _is_lost(work, run_id):
+            work.told.append(f"{DATASETS}/{dataset.told} has no run: upload it again if it is to be trained on")

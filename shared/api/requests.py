@@ -18,6 +18,7 @@ from shared.api.recover import recover
 from shared.api.run_commands import ON_RUNS
 from shared.api.schema import Told
 from shared.app import App
+from shared.records.base import from_json
 
 log = logging.getLogger("droptune.api.requests")
 
@@ -72,7 +73,7 @@ def _by(body: bytes, caller: Caller) -> str | Answer:
     if len(body) > BODY_LIMIT:
         return refused(400, f"the request's body has {len(body)} bytes; it may have {BODY_LIMIT}")
     try:
-        asked = msgspec.json.decode(body, type=_Asked) if body.strip() else _Asked()
+        asked = from_json(body, _Asked) if body.strip() else _Asked()
     except ValueError as error:
         return refused(400, f'the request\'s body has to be {{"by": "name"}} or empty: {error}')
     return who(caller.name or asked.by, proven=caller.proven)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -14,7 +15,7 @@ from shared.app import App
 from shared.errors import NotFound, Permanent, Transient
 from shared.lifecycle.phase import Phase
 from shared.records import layout
-from shared.records.base import VERSION
+from shared.records.base import VERSION, from_json
 from shared.records.layout import PREPARED, STATE, WAITING
 from shared.records.line import Line, Removed, Serving, Standing
 from shared.records.mark import Mark, mark_of, status_of
@@ -23,6 +24,8 @@ from shared.records.store import readable
 from shared.serving.gate import Scores
 from shared.serving.idle import money_saved
 from shared.serving.smoke import Answered
+
+log = logging.getLogger("droptune.api.views")
 
 RECENT = 50
 _OUTCOMES: dict[str, str] = {
@@ -152,7 +155,11 @@ def _report(app: App, run: Run) -> dict[str, Any] | None:
         report, _ = app.cloud.blobs.read(PREPARED, layout.report(run.prepared))
     except NotFound:
         return None
-    return msgspec.json.decode(report, type=dict[str, Any])
+    try:
+        return from_json(report, dict[str, Any])
+    except ValueError:
+        log.exception("%s/%s can't be read: the run is shown without it", PREPARED, layout.report(run.prepared))
+        return None
 
 
 def _metrics(app: App, job: str) -> tuple[dict[str, list[tuple[int, float | None]]], str]:
@@ -167,9 +174,9 @@ def _metrics(app: App, job: str) -> tuple[dict[str, list[tuple[int, float | None
 def _waiting(app: App) -> Iterator[tuple[str, list[str]]]:
     blobs = app.cloud.blobs
     for blob in blobs.list(STATE, WAITING):
-        with suppress(NotFound, msgspec.DecodeError):  # it has just been completed; or somebody broke it
+        with suppress(NotFound, ValueError):  # it has just been completed; or somebody broke it
             name = blob.name.removeprefix(WAITING).removesuffix(".json")
-            yield name, msgspec.json.decode(blobs.read(STATE, blob.name)[0], type=list[str])
+            yield name, from_json(blobs.read(STATE, blob.name)[0], list[str])
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from shared.cloud.clients import CHUNK, Clients
 from shared.cloud.failures import translated
 from shared.errors import NotFound, Transient
+from shared.naming import has_steps, is_unicode
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
@@ -169,6 +170,9 @@ class Blobs:
         return at + timedelta(seconds=time.monotonic() - then)
 
     def _blob(self, container: str, name: str) -> BlobClient:
+        """Asks nothing. Raises NotFound for a name that no blob can have, or that is a way to another address."""
+        if has_steps(name) or not is_unicode(name):
+            raise NotFound(f"blob {container}/{name!r}: a part of its name is . or .., or it is no Unicode")
         return self._clients.blob_service.get_blob_client(container, name)
 
     def _options(self, if_match: str | None, *, if_none_match: bool = False) -> dict[str, Any]:

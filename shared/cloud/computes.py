@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shared import naming
 from shared.cloud.clients import Clients, plain, state
-from shared.cloud.failures import translated
+from shared.cloud.failures import asked, translated
 from shared.errors import NotFound
 
 _ROLE = "AzureML Data Scientist on the workspace; to make a cluster AzureML Compute Operator, too"
@@ -59,6 +60,7 @@ class Computes:
         workspace = self._clients.settings.workspace
         try:
             with translated(f"compute {name} in {self._where}", role=_ROLE):
+                asked(naming.COMPUTE, name)
                 found = self._clients.ml.compute._operation.get(workspace.resource_group, workspace.name, name)
         except NotFound:
             return None
@@ -70,6 +72,7 @@ class Computes:
         Returns once Azure has taken the request; `get` shows how it goes. Asking twice for the same one is harmless.
         """
         with translated(f"creating compute {name} ({size}) in {self._where}", role=_ROLE):
+            asked(naming.COMPUTE, name)
             computes = self._clients.ml.compute
             from azure.ai.ml.entities import AmlCompute, IdentityConfiguration, ManagedIdentityConfiguration
 

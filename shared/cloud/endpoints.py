@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from shared import naming
 from shared.cloud.clients import Clients, state
-from shared.cloud.failures import judged, translated, unless_foreign
+from shared.cloud.failures import asked, judged, translated, unless_foreign
 from shared.errors import NotFound, Permanent, Transient
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Endpoints:
         """Asks for the endpoint's end, with all its deployments. One that is gone is fine."""
         try:
             with translated(f"deleting endpoint {name} in {self._where}", role=_ROLE):
-                self._clients.ml.online_endpoints.begin_delete(name)
+                self._clients.ml.online_endpoints.begin_delete(asked(naming.ENDPOINT, name))
         except NotFound:
             return
 
@@ -115,7 +116,7 @@ class Endpoints:
         """The deployment, or None. A failed one comes with Azure's reason, which costs another request."""
         try:
             with translated(f"deployment {endpoint}/{name} in {self._where}", role=_ROLE):
-                found = self._clients.ml.online_deployments.get(name, endpoint)
+                found = self._clients.ml.online_deployments.get(*_place(endpoint, name))
         except NotFound:
             return None
         failed = state(found.provisioning_state) in ("Failed", "Canceled")
@@ -125,7 +126,7 @@ class Endpoints:
         """The endpoint's deployments, without reasons. Empty for an endpoint that does not exist."""
         try:
             with translated(f"deployments of endpoint {endpoint} in {self._where}", role=_ROLE):
-                found = list(self._clients.ml.online_deployments.list(endpoint))
+                found = list(self._clients.ml.online_deployments.list(asked(naming.ENDPOINT, endpoint)))
         except NotFound:
             return []
         return [_deployment(each, endpoint) for each in found]
@@ -173,7 +174,7 @@ class Endpoints:
         """Asks for the deployment's end. It must have no traffic left. One that is gone is fine."""
         try:
             with translated(f"deleting deployment {endpoint}/{name} in {self._where}", role=_ROLE):
-                self._clients.ml.online_deployments.begin_delete(name, endpoint)
+                self._clients.ml.online_deployments.begin_delete(*_place(endpoint, name))
         except NotFound:
             return
 
@@ -181,7 +182,7 @@ class Endpoints:
         """The last lines of the deployment's container log; empty when there is no deployment."""
         try:
             with translated(f"logs of deployment {endpoint}/{name} in {self._where}", role=_ROLE):
-                return str(self._clients.ml.online_deployments.get_logs(name, endpoint, lines))
+                return str(self._clients.ml.online_deployments.get_logs(*_place(endpoint, name), lines))
         except NotFound:
             return ""
 
@@ -226,7 +227,7 @@ class Endpoints:
     def _endpoint(self, name: str) -> OnlineEndpoint | None:
         try:
             with translated(f"endpoint {name} in {self._where}", role=_ROLE):
-                return self._clients.ml.online_endpoints.get(name)
+                return self._clients.ml.online_endpoints.get(asked(naming.ENDPOINT, name))
         except NotFound:
             return None
 
@@ -244,6 +245,11 @@ class Endpoints:
         except (NotFound, Permanent, Transient):
             return ""  # operations are forgotten after a while
         return ": ".join(filter(None, (error.get("code"), error.get("message"))))
+
+
+def _place(endpoint: str, deployment: str) -> tuple[str, str]:
+    """The names of a deployment and of its endpoint, in the SDK's order."""
+    return asked(naming.DEPLOYMENT, deployment), asked(naming.ENDPOINT, endpoint)
 
 
 def _refusal(body: str, reason: str | None) -> tuple[str, str]:

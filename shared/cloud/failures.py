@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
+from shared import naming
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.naming import same_owner
 
@@ -62,6 +63,16 @@ def unless_foreign(what: str, tags: Mapping[str, str], wanted: Mapping[str, str]
     """Raises Permanent where what is there already, with `tags`, was not made for what `wanted` says."""
     if not same_owner(tags, wanted):
         raise Permanent(f"{what} is there already, and its tags say that it is somebody else's: it is left alone")
+
+
+def asked(kind: naming.Kind, name: str) -> str:
+    """`name`, if a request may ask for it. Raises NotFound for one that nothing of its kind can have: none is sent.
+
+    The SDKs put names into addresses, some of them as they are: see naming.py.
+    """
+    if why := naming.refused(kind, name):
+        raise NotFound(why)
+    return name
 
 
 def _outcome(error: Exception, what: str, role: str) -> Exception | None:

@@ -6,13 +6,15 @@ Called by the run that wants to train, by the look at a job that its event asks 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from shared import naming
 from shared.cloud.clients import Clients, state
-from shared.cloud.failures import translated, unless_foreign
+from shared.cloud.failures import asked, translated, unless_foreign
 from shared.cloud.registry import Registry
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle.phase import ENDED
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from shared.training.job import JobRequest
     from shared.training.step import Step
 
+log = logging.getLogger("droptune.cloud.jobs")
 _ROLE = "AzureML Data Scientist on the workspace"
 _ASSETS = frozenset({"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"})
 
@@ -73,7 +76,7 @@ class Jobs:
         """The job, or None. For one that failed the reason is looked up, which costs more requests."""
         try:
             with translated(f"job {name} in {self._where}", role=_ROLE):
-                found = self._clients.ml.jobs.get(name)
+                found = self._clients.ml.jobs.get(asked(naming.JOB, name))
         except NotFound:
             return None
         view = _view(found)
@@ -85,7 +88,7 @@ class Jobs:
         """Asks for the job's end. One that has ended, or does not exist, is fine."""
         try:
             with translated(f"cancelling job {name} in {self._where}", role=_ROLE):
-                self._clients.ml.jobs.begin_cancel(name)
+                self._clients.ml.jobs.begin_cancel(asked(naming.JOB, name))
         except NotFound:
             return
         except Permanent:
@@ -103,7 +106,11 @@ class Jobs:
             for found in self._clients.ml.jobs.list():
                 if found is None:  # one that the SDK can't read, made by something newer
                     continue
-                view = _view(found)
+                try:
+                    view = _view(found)
+                except Exception:  # somebody else's, of a shape that nobody thought of: the others are to be seen
+                    log.exception("a job of %s can't be read, and is passed over", self._where)
+                    continue
                 if since and view.created and view.created < since:
                     return
                 yield view

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
+from shared import naming
 from shared.cloud.clients import Clients
-from shared.cloud.failures import judged, translated
+from shared.cloud.failures import asked, judged, translated
 from shared.errors import NotFound, Permanent, Transient
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class Metrics:
 
         what = f"MLflow {path} of job {job}"
         with translated(what, role="AzureML Data Scientist on the workspace"):
+            asked(naming.JOB, job)
             url = f"{self._clients.mlflow_url}/api/2.0/mlflow/{path}"
             answer = self._clients.arm.send_request(HttpRequest(method, url, **request))
             if answer.status_code >= 400:

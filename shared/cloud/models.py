@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared import naming
 from shared.cloud.clients import Clients
-from shared.cloud.failures import translated, unless_foreign
+from shared.cloud.failures import asked, translated, unless_foreign
 from shared.errors import Conflict, NotFound, Permanent, Transient
 
 _ROLE = "AzureML Data Scientist on the workspace"
@@ -37,7 +38,7 @@ class Models:
         """That version, or None."""
         try:
             with translated(f"model {name}:{version} in {self._where}", role=_ROLE):
-                found = self._clients.ml.models.get(name, version)
+                found = self._clients.ml.models.get(asked(naming.MODEL, name), asked(naming.VERSION, version))
         except NotFound:
             return None
         return _model(found)
@@ -59,6 +60,8 @@ class Models:
         tags = dict(tags or {})
         if there := self._there(name, version, tags):
             return there
+        for kind, each in ((naming.MODEL, name), (naming.VERSION, version), (naming.JOB, job)):
+            asked(kind, each)
         from azure.ai.ml.constants import AssetTypes
         from azure.ai.ml.entities import Model
 

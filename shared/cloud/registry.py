@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shared import naming
 from shared.cloud.clients import Clients
-from shared.cloud.failures import translated
+from shared.cloud.failures import asked, translated
 from shared.errors import NotFound, Permanent
 from shared.training.base_model import BaseModel
 from shared.training.parameters import ComponentInput
@@ -48,6 +49,8 @@ class Registry:
         what = f"model {name}{':' + version if version else ''} in {self._where}"
         try:
             with translated(what):
+                asked(naming.BASE_MODEL, name)
+                version = version and asked(naming.VERSION, version)
                 version = version or str(self._client.models.get(name, label="latest").version)
                 # The public `get` loses the system metadata, which holds what newer models allow.
                 found = self._client.models._get(name, version)
@@ -79,6 +82,8 @@ class Registry:
         chosen: dict[str, str] = {"version": version} if version else {"label": "latest"}
         try:
             with translated(what):
+                asked(naming.COMPONENT, name)
+                asked(naming.VERSION, version or "1")
                 return self._client.components.get(name, **chosen)
         except NotFound as error:
             raise Permanent(f"{error}. Correct FINETUNE_COMPONENT, or AZUREML_REGISTRY.") from error

@@ -16,6 +16,7 @@ from shared import naming
 from shared.app import App, start_timer, wake
 from shared.dataset.folder import Contents, Dataset
 from shared.dataset.spec.choices import FILE_NAME, Policy
+from shared.errors import Conflict, Permanent, Transient
 from shared.intake import events
 from shared.intake.folder import Folder, datasets_of, read_folder, taken
 from shared.lifecycle.phase import Phase
@@ -61,10 +62,12 @@ def job_changed(app: App, body: bytes) -> None:
 def undelivered(app: App, body: bytes) -> None:
     """Handles a dead letter: a JSON list of events that Event Grid could not deliver.
 
-    Raises ValueError when one of them is nothing that we know, after the others were handled.
+    Raises, after the others were handled, Transient, Conflict or Permanent when one of them could not be handled now,
+    else ValueError when one is nothing that we know.
     """
     letter = json.loads(body)
     unknown = []
+    later: Transient | Conflict | Permanent | None = None
     for event in letter if isinstance(letter, list) else [letter]:
         kind = str((event.get("eventType") or event.get("type")) if isinstance(event, dict) else event)
         try:
@@ -74,14 +77,25 @@ def undelivered(app: App, body: bytes) -> None:
                 job_changed(app, json.dumps(event).encode())
             else:
                 unknown.append(f"no event of datasets or jobs: {visible(kind, 80)}")
+        except (Transient, Conflict, Permanent) as error:
+            log.warning("a dead letter's event can't be handled now, the others are: %s", error)
+            later = error
         except ValueError as error:
             unknown.append(str(error))
+        except Exception as error:
+            log.exception("a dead letter's event can't be handled; the others are")
+            unknown.append(f"{visible(kind, 80)}: {error}")
+    if later:
+        raise later
     if unknown:
         raise ValueError("; ".join(unknown))
 
 
 def look_into(app: App, name: str, *, cause: str = "") -> None:
     """Makes the runs that the folder yields now and that do not exist yet. `cause`: the file that an event named."""
+    if why := naming.refused(naming.FOLDER, name):
+        ignored("folder_name", f"{why}: rename it, and upload it again")
+        return
     folder = read_folder(app, name)
     if not folder.files:
         ignored("empty_folder", f"{DATASETS}/{name} has no files (any more)")

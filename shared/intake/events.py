@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from shared.logs import visible
+from shared.naming import is_unicode
 
 # The only calls after which a blob is whole: before them come empty or partial blobs (CreateFile, Append...).
 WHOLE = frozenset({"PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit"})
@@ -125,6 +126,8 @@ def _event(message: bytes | str) -> tuple[str, str, Mapping[str, Any]]:
         event = json.loads(message)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the message is not JSON: {error}") from None
+    if not is_unicode(json.dumps(event, ensure_ascii=False)):
+        raise ValueError("the message holds text that is no Unicode")
     match event:
         case {"specversion": _, "type": str(kind), "subject": str(subject), "data": dict(data)}:
             return kind, subject, data

@@ -20,7 +20,7 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.line.access import is_active, save_and_send, send_and_save
 from shared.line.teardown import told
 from shared.naming import made_for, tag
-from shared.records.base import FRESH
+from shared.records.base import FRESH, from_json
 from shared.records.layout import DELETIONS, STATE
 from shared.records.line import Line, NotMade, Orphan, Retiring, Standing, TearingDown
 from shared.records.owner import is_on_line, not_ours
@@ -277,7 +277,11 @@ def _within_cap(app: App, line: Line, now: datetime) -> bool:
         data, etag = app.cloud.blobs.read(STATE, DELETIONS)
     except NotFound:
         data, etag = b"{}", None
-    taken = msgspec.json.decode(data, type=dict[str, datetime])
+    try:
+        taken = from_json(data, dict[str, datetime])
+    except ValueError:
+        log.exception("%s/%s can't be read, and is made anew: the cap counts from now", STATE, DELETIONS)
+        taken = {}
     settings = app.settings.cleanup
     taken = {key: at for key, at in taken.items() if now - at < settings.deletion_window}
     if line.id not in taken and len(taken) >= settings.max_deletions:

@@ -14,6 +14,7 @@ from shared.errors import NotFound
 from shared.records import layout
 from shared.records.layout import STATE
 from shared.records.run import Run
+from shared.records.store import decoded
 
 
 def model_is_there(app: App, model: str) -> bool:
@@ -34,14 +35,18 @@ class Trained:
 
 
 def trained(app: App, run: Run) -> Trained | None:
-    """What was made of the run's data and settings before, and went live. None as well where they are not known yet."""
+    """What was made of the run's data and settings before, and went live. None as well where they are not known yet.
+
+    Raises Unreadable where somebody broke what was noted: to train on a doubt costs more than to wait.
+    """
     if not run.attempt.fingerprint:
         return None
     try:
-        data, _ = app.cloud.blobs.read(STATE, layout.trained(run.line, run.attempt.fingerprint))
+        name = layout.trained(run.line, run.attempt.fingerprint)
+        data, _ = app.cloud.blobs.read(STATE, name)
     except NotFound:
         return None
-    return msgspec.json.decode(data, type=Trained)
+    return decoded(data, Trained, f"{STATE}/{name}")
 
 
 def note_trained(app: App, run: Run, *, first: bool = False) -> None:

@@ -1,10 +1,13 @@
-"""What the records of runs and lines share: their version, an order in time, a timer, and an event to send."""
+"""What the records of runs and lines share: how they are read, a version, an order in time, a timer, and an event."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
+
+import msgspec
 
 VERSION = 1
 """Of the records that this code writes. One that says a higher number is a newer app's: shown, never rewritten."""
@@ -12,6 +15,32 @@ FRESH = timedelta(minutes=5)
 """What was just made may not be seen by all of Azure yet (azure-dev#4037)."""
 CLOCKS = timedelta(seconds=5)
 """More than the clocks of a service's machines differ by."""
+
+
+def from_json[R](data: bytes, kind: type[R]) -> R:
+    """What JSON holds that anybody may have written or broken. Raises ValueError, and nothing else, if it is no `kind`.
+
+    A time without a zone makes it none: it can't be compared with others, and one such record would end every list.
+    """
+    try:
+        return timed(msgspec.json.decode(data, type=kind))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def timed[R](record: R) -> R:
+    """The same. Raises ValueError where a time in it has no zone."""
+    if _naive(msgspec.to_builtins(record, builtin_types=(datetime,))):
+        raise ValueError("a time in it has no zone")
+    return record
+
+
+def _naive(value: Any) -> bool:
+    if isinstance(value, datetime):
+        return value.tzinfo is None
+    if isinstance(value, dict):
+        return any(map(_naive, value.values()))
+    return isinstance(value, list) and any(map(_naive, value))
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

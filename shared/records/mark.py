@@ -15,13 +15,15 @@ from datetime import datetime, timedelta
 import msgspec
 
 from shared.lifecycle.phase import Hold
-from shared.records.base import VERSION
+from shared.records.base import VERSION, from_json
 from shared.records.run import Run
 
 PARKED = timedelta(hours=1)
 """A parked run is tried again so often: what it stumbled over may have been mended, and it may cost money."""
 _STATUS = 400
 """Characters of the sentence that a mark keeps."""
+_DIGITS = 10
+"""More than a version has: Python reads no number of thousands of digits."""
 _LENGTH = 6000
 """Bytes of one value: a blob's metadata may have 8 KiB in all."""
 
@@ -93,7 +95,7 @@ def unreadable(key: str, version: int) -> dict[str, str]:
 def mark_in(metadata: Mapping[str, str]) -> Mark | None:
     """The mark in a blob's metadata; None where there is none that this code can read."""
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(metadata["run"]), type=Mark)
+        return from_json(base64.urlsafe_b64decode(metadata["run"]), Mark)
     except (KeyError, ValueError):
         return None
 
@@ -101,7 +103,7 @@ def mark_in(metadata: Mapping[str, str]) -> Mark | None:
 def version_in(metadata: Mapping[str, str]) -> int:
     """The version of the record beside it; 0 where the metadata don't say."""
     text = metadata.get("version", "")
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else 0
 
 
 def status_of(run: Run) -> str:

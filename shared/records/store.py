@@ -19,7 +19,7 @@ import msgspec
 from shared import naming
 from shared.errors import Conflict, NotFound, Transient
 from shared.records import layout
-from shared.records.base import VERSION
+from shared.records.base import VERSION, from_json
 from shared.records.layout import ACTIVE_RUNS, ENDED_RUNS, LINES, REMOVED_LINES, RUNS, STANDING_LINES, STATE
 from shared.records.line import Empty, Line, Removed
 from shared.records.mark import Mark, mark_in, mark_of, version_in
@@ -69,16 +69,16 @@ class _Versioned(msgspec.Struct):
 def decoded[R](data: bytes, kind: type[R], what: str) -> R:
     """The record that `data` holds, of a kind that says its version. Raises Unreadable, which names `what`."""
     try:
-        record = msgspec.json.decode(data, type=kind)
+        record = from_json(data, kind)
         version = getattr(record, "version", 0)
         if version <= VERSION:
             return record
         problem = ""
-    except msgspec.MsgspecError as error:
+    except ValueError as error:
         problem = str(error)
         try:
-            version = msgspec.json.decode(data, type=_Versioned).version
-        except msgspec.MsgspecError:
+            version = from_json(data, _Versioned).version
+        except ValueError:
             version = 0
     if version > VERSION:
         problem = f"it is of version {version}, and this app knows {VERSION}: update the app"

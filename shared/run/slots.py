@@ -185,7 +185,7 @@ def _attempt(run: Run) -> str:
 
 def _of(app: App, attempt: str) -> Run | None:
     """The run that stands in `short` as this; None where it is somewhere else by now."""
-    loaded = readable(app.runs, attempt.split("/")[1])
+    loaded = readable(app.runs, attempt.partition("/")[2].partition("/")[0])
     return loaded.record if loaded and _attempt(loaded.record) == attempt else None
 
 

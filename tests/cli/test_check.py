@@ -375,3 +375,24 @@ def test_a_large_file_is_read_by_all_cores_from_the_command_line(tmp_path: Path)
     assert done.returncode == 1
     assert json.loads(done.stdout)["faults"][0]["line"] == 9_999
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (b"2026-01-01: x\n", "line 2, column 1: the key 2026-01-01 is a date; put it in quotes"),
+        (b"percent: 1" + b":59" * 400 + b".5\n", "is a number in base 60; write it as a decimal"),
+        (b"model: ../../x\n", "model is '../../x'; it must be 1 to 255 letters"),
+        (b"model: \xff\n", "line 2: it is not UTF-8; save it as UTF-8"),
+    ],
+)
+def test_whatever_bytes_a_spec_has_it_is_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: bytes, told: str
+) -> None:
+    write(tmp_path / "train.jsonl", good())
+    (tmp_path / "finetune.yaml").write_bytes(b"train: train.jsonl\n" + spec)
+    said = Answer(capsys, tmp_path)
+    assert (said.code, said.out) == (2, "")
+    assert told in flat(said.err)
+    assert said.err.startswith("droptune: ")
+    assert said.err.count("\n") == 1

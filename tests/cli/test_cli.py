@@ -344,6 +344,11 @@ def test_a_run_of_the_hub_is_shown_with_its_source(url: str, capsys: pytest.Capt
         (["runs", "--url", "http://127.0.0.1:1", "--key", KEY], "can't be read"),
         (["runs", "--url", "file:///etc/passwd"], "must start with https://"),
         (["runs", "--state", "{tmp}/none"], "start one with `droptune local up`"),
+        (["show", "..", "--url", "{url}", "--key", KEY], "'..' is not an id: it must be 1 to 64 letters"),
+        (["cancel", "../lines", "--url", "{url}"], "'../lines' is not an id: it must be"),
+        (["retry", "\udcff", "--url", "{url}"], "is not an id: it must be"),
+        (["pin", "..", "--url", "{url}"], "'..' is not a dataset folder's name: it must be"),
+        (["pin", "a b#?", "--url", "{url}"], "there is no line"),
         (["demo", "--data", "{tmp}/none", "--state", "{tmp}/state"], "DATA must be a folder"),
     ],
 )

@@ -12,16 +12,17 @@ import difflib
 import os
 import re
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
 from importlib import import_module
-from itertools import batched
+from itertools import batched, chain
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from shared import naming
 from shared.dataset.reading.files import MIB, FileFault, Limits, Records, size_text
 from shared.dataset.reading.parquet import pieces
 from shared.dataset.spec.choices import Hub
@@ -36,7 +37,6 @@ type Counted = Literal["card", "parquet", "rows"]
 
 _BLOCK = 2 * MIB  # of a parquet file, in one request
 _BLOCKS = 16  # kept in memory
-_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _DETAIL = 300
 _TIMEOUT = 30  # seconds, for what is asked of the hub before rows are read
 _cards = threading.Lock()
@@ -62,12 +62,17 @@ def open_dataset(name: str, *, revision: str = "main", config: str | None = None
     Reads its card and its list of files, no data. Without `config`: the default one. Raises Permanent where somebody
     has to correct something, and Transient where the hub is out of reach or busy.
     """
+    if config is not None:
+        _check(naming.HUB_CONFIG, config)
     name, commit = _look(name, revision)
     library = _library()
     with _explained(name):
         builder = _builder(library, name, commit, config)
         if builder.config.data_files is None:
             raise Permanent(f"{name}: it has no data files that can be read as a stream; export it to files first")
+        for file in chain.from_iterable(builder.config.data_files.values()):
+            if not file.startswith(f"hf://datasets/{name}@{commit}/") or "::" in file or naming.has_steps(file):
+                raise _outside(str(file))
     # What the library's own readers would do beyond giving the rows as they are.
     if hasattr(builder.config, "parse_agent_traces"):
         builder.config.parse_agent_traces = False
@@ -226,13 +231,33 @@ def _library() -> _Library:
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     # It would go on trying for nine minutes; whoever called tries again when the hub is back.
     datasets.config.STREAMING_OPEN_MAX_RETRIES = datasets.config.STREAMING_READ_MAX_RETRIES = 3
+    data_files: Any = import_module("datasets.data_files")
+    data_files.resolve_pattern = partial(_resolved, data_files.resolve_pattern)
     return _Library(datasets=datasets, huggingface_hub=huggingface_hub)
+
+
+def _resolved(resolve: Callable[..., list[str]], pattern: str, base_path: str, *others: Any, **options: Any) -> Any:
+    """What the library does with a pattern of a dataset's card, for one that stays in the dataset.
+
+    A card is text of others: the library would follow it to files of this machine and to any address.
+    """
+    inside = base_path.startswith("hf://datasets/") and not pattern.startswith("/")
+    if not inside or "://" in pattern or "::" in pattern or naming.has_steps(f"{base_path}/{pattern}"):
+        raise _outside(pattern)
+    return resolve(pattern, base_path, *others, **options)
+
+
+def _outside(path: str) -> Permanent:
+    return Permanent(
+        f"the dataset's card names data outside of the dataset ({path[:_DETAIL]!r}), and Droptune reads none of those; "
+        "take a dataset, a configuration or a revision that has its own"
+    )
 
 
 def _look(name: str, revision: str) -> tuple[str, str]:
     """The hub's own spelling of a dataset's name, and the commit of a revision."""
-    if not _NAME.fullmatch(name):
-        raise Permanent(f"{name!r} is not a dataset's name: write it as the hub does, OWNER/NAME")
+    _check(naming.HUB_DATASET, name)
+    _check(naming.HUB_REVISION, revision)
     library = _library()
     api = library.huggingface_hub.HfApi()
     with _explained(name):
@@ -248,7 +273,15 @@ def _look(name: str, revision: str) -> tuple[str, str]:
             ) from None
         if not found.sha:
             raise Transient(f"{name}: the hub doesn't tell the commit of {revision!r} now", timedelta(minutes=1))
+        _check(naming.HUB_DATASET, found.id)
+        _check(naming.HUB_COMMIT, found.sha)
         return found.id, found.sha
+
+
+def _check(kind: naming.Kind, name: str) -> None:
+    """Raises Permanent for a name that can't be one of that kind: nothing is asked for it."""
+    if why := naming.refused(kind, name):
+        raise Permanent(why)
 
 
 def _builder(library: _Library, name: str, commit: str, config: str | None) -> Any:
@@ -379,7 +412,10 @@ def _explanation(what: str, error: Exception) -> Permanent | Transient | None:
         return Permanent(f"{what}: it has no data files that can be read ({_text(error)})")
     if isinstance(error, library.datasets.exceptions.DatasetsError | pa.ArrowException | ValueError | OSError):
         return Permanent(f"{what}: it can't be read: {_text(error)}")
-    return None
+    if isinstance(error, MemoryError):
+        return None
+    # A card and files are text of others: what a library makes of what its authors never thought of is no promise.
+    return Permanent(f"{what}: it can't be read: {type(error).__name__}: {_text(error)}; mend its card or its files")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -8,36 +8,43 @@
 
 All its keys are in the table KEYS, from which docs/finetune.md and its JSON Schema are made. A misspelt key must not
 cost a training: what isn't known is an error that guesses what was meant. The file is written by others, so it is
-small, has no aliases or tags, and its values are never trusted. Called by intake/folder.py.
+small, read strictly (strict.py), and its values are never trusted. Called by intake/folder.py.
 """
 
 from __future__ import annotations
 
-import json
 import reprlib
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT, Hub, Policy, Spec
 from shared.dataset.spec.keys import KEYS, LARGE
 from shared.dataset.spec.schema import kind_of, wrong
+from shared.dataset.spec.strict import Unread, read
 from shared.dataset.split import Part
 from shared.errors import Permanent
 from shared.serving.gate import Bounds, Gate, Promotion
 
-_TOLD = 256  # characters of somebody else's error message
+_TOLD = 20  # mistakes: a person mends no more at once, and the sentence is kept in the run's record
 
 
 def parse(data: bytes) -> Spec:
-    """The Spec that `data` holds. Raises Permanent with everything that is wrong, by key, or by line if not YAML."""
-    document = _load(data)
-    _check_kept(document)
+    """The Spec that `data` holds. Raises Permanent with what is wrong, by key, or by line if not YAML; and only that.
+
+    With more than 20 mistakes the first ones are told.
+    """
+    if len(data) > SIZE_LIMIT:
+        raise Permanent(f"{FILE_NAME}: {len(data)} bytes; it may have {SIZE_LIMIT}")
+    try:
+        document = read(data)
+    except Unread as error:
+        raise Permanent(f"{FILE_NAME}{', ' if str(error).startswith('line ') else ': '}{error}") from None
     if not isinstance(document, dict):
         names = ", ".join(key.name for key in KEYS)
         raise Permanent(f"{FILE_NAME}: it must hold keys and values ({names}), not {kind_of(document)}")
     if told := [*wrong(document, KEYS), *_wrong_together(document)]:
-        raise Permanent(f"{FILE_NAME}: {'; '.join(told)}")
+        more = [f"and {len(told) - _TOLD} more mistakes"] if len(told) > _TOLD else []
+        raise Permanent(f"{FILE_NAME}: {'; '.join([*told[:_TOLD], *more])}")
     given = {key: value for key, value in document.items() if value is not None}
     return Spec(
         model=given.get("model"),
@@ -115,58 +122,3 @@ def _promotion(given: Mapping[str, Any]) -> Promotion:
 def _bounds(given: Mapping[str, float | None]) -> Bounds:
     least, most = given.get("least"), given.get("most")
     return Bounds(least=None if least is None else float(least), most=None if most is None else float(most))
-
-
-def _load(data: bytes) -> Any:
-    import yaml
-
-    if len(data) > SIZE_LIMIT:
-        raise Permanent(f"{FILE_NAME}: {len(data)} bytes; it may have {SIZE_LIMIT}")
-    try:
-        return yaml.load(data.decode("utf-8-sig"), Loader=_loader())  # noqa: S506 - a SafeLoader, and stricter
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise Permanent(f"{FILE_NAME}, line {line}: it is not UTF-8; save it as UTF-8") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise Permanent(f"{FILE_NAME}{where}: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise Permanent(f"{FILE_NAME}: it can't be read as YAML: {str(error)[:_TOLD]}") from None
-
-
-@cache
-def _loader() -> Any:
-    import yaml
-
-    class Strict(yaml.SafeLoader):
-        """Refuses aliases, by which a small file grows without end, tags, merges, and a key that is there twice."""
-
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-                raise yaml.MarkedYAMLError(problem="aliases and tags are not taken", problem_mark=event.start_mark)
-            return super().compose_node(parent, index)
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            seen: set[str] = set()
-            for key, _ in node.value:
-                if key.tag == "tag:yaml.org,2002:merge":
-                    raise yaml.MarkedYAMLError(problem="<< is not taken", problem_mark=key.start_mark)
-                if isinstance(key, yaml.ScalarNode):
-                    if key.value in seen:
-                        raise yaml.MarkedYAMLError(
-                            problem=f"the key {key.value} is there twice", problem_mark=key.start_mark
-                        )
-                    seen.add(key.value)
-            return super().construct_mapping(node, deep)
-
-    return Strict
-
-
-def _check_kept(document: object) -> None:
-    """What the run's record can't hold is refused here, where it can still be told."""
-    try:
-        json.dumps(document, ensure_ascii=False, default=str).encode()
-    except (ValueError, RecursionError):
-        raise Permanent(f"{FILE_NAME}: it holds text that is no Unicode, or a number of thousands of digits") from None

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from shared.dataset.kinds import KINDS
 from shared.dataset.spec.choices import Hub, Policy
-from shared.dataset.spec.schema import CLEAN, Key, ending
+from shared.dataset.spec.schema import Key, ending
+from shared.naming import BASE_MODEL, CLEAN, HUB_CONFIG, HUB_DATASET, HUB_REVISION
 from shared.serving.gate import Gate, Promotion
 
 _FILES, _HUB = "files of the folder", "a dataset of the Hugging Face Hub"
 _FILE = CLEAN + r"[^/\\]*" + ending(KINDS)
 _A_FILE = f"the name of a {', '.join(KINDS[:-1])} or {KINDS[-1]} file in the same folder"
-_WORD = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
-_SOURCE = CLEAN + rf"(?!.*(?:--|[.][.]|[.]git$))(?:{_WORD}/)?{_WORD}$"
-_A_SOURCE = "owner/name or name of a dataset on the Hugging Face Hub"
 _SPLIT = CLEAN + r"[A-Za-z0-9_]+(?:[.][A-Za-z0-9_]+)*$"
 _A_SPLIT = "the name of a split (letters, digits, _ and .)"
 LARGE = 10**9
@@ -23,6 +21,8 @@ KEYS = (
         help="Base model, by its name in the registry.",
         unset="the setting `BASE_MODEL`",
         example="Phi-4",
+        pattern=BASE_MODEL.pattern,
+        must=BASE_MODEL.must,
         also=("base_model", "model_name"),
     ),
     Key(
@@ -66,8 +66,8 @@ KEYS = (
         kind="text",
         help="Dataset of the Hugging Face Hub, `owner/name` or `name`, instead of files.",
         example="HuggingFaceH4/ultrachat_200k",
-        pattern=_SOURCE,
-        must=_A_SOURCE,
+        pattern=HUB_DATASET.pattern,
+        must=HUB_DATASET.must,
         needed=True,
         way=_HUB,
         also=("dataset", "dataset_name", "hub", "repo"),
@@ -78,6 +78,8 @@ KEYS = (
         help="Branch, tag or commit of the source. A run keeps to the commit that it finds first.",
         default=Hub.revision,
         example="refs/convert/parquet",
+        pattern=HUB_REVISION.pattern,
+        must=HUB_REVISION.must,
         way=_HUB,
         also=("commit", "branch", "tag"),
     ),
@@ -87,6 +89,8 @@ KEYS = (
         help="Configuration of the source, which the Hub's pages call its subset.",
         unset="the source's default",
         example="en",
+        pattern=HUB_CONFIG.pattern,
+        must=HUB_CONFIG.must,
         way=_HUB,
         also=("subset", "config_name", "configuration"),
     ),

@@ -13,12 +13,15 @@ import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import islice
 from typing import Any, Literal
+
+from shared.naming import CLEAN
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 TEXT_LIMIT = 256
-CLEAN = r"^(?![\s\S]*[\x00-\x1f\x7f-\x9f])"
-"""Beginning of every text's pattern: no control character, a line break at the end included, which `$` lets pass."""
+_GUESSED = 25  # mistakes of one kind at one place that are looked into
 VISIBLE = CLEAN + r"[\s\S]*\S"
 
 type Scalar = str | int | float | bool
@@ -69,12 +72,17 @@ def ending(endings: Sequence[str]) -> str:
 
 
 def wrong(document: Mapping[Any, Any], keys: Sequence[Key], path: str = "") -> list[str]:
-    """Everything that is wrong with `document`, a sentence each; `path` (`split.`) is where in the file it stands."""
-    told = [_unknown(key, keys, path) for key in document if key not in {each.name for each in keys}]
+    """What is wrong with `document`, a sentence each; `path` (`split.`) is where in the file it stands.
+
+    Everything, unless there are dozens of mistakes at one place: then the first of those.
+    """
+    known = {key.name for key in keys}
+    # To guess what was meant by thousands of keys takes seconds, and nobody reads on.
+    told = [_unknown(key, keys, path) for key in islice((key for key in document if key not in known), _GUESSED)]
     for key in keys:
         value = document.get(key.name)
         if value is not None:
-            told += _JUDGES[key.kind](key, value, f"{path}{key.name}")
+            told += islice(_JUDGES[key.kind](key, value, f"{path}{key.name}"), _GUESSED)
         elif key.needed and not key.way:
             told.append(f"{path}{key.name} is missing; it must be {key.must}")
     told += _ways(document, keys)
@@ -89,6 +97,7 @@ def wrong(document: Mapping[Any, Any], keys: Sequence[Key], path: str = "") -> l
 def kind_of(value: object) -> str:
     """What a value is, in words."""
     names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    names |= {date: "a date", datetime: "a date"}
     return "nothing" if value is None else names.get(type(value), f"a {type(value).__name__}")
 
 
@@ -157,7 +166,7 @@ def _property(key: Key) -> dict[str, Any]:
 
 
 def _judge_text(key: Key, value: object, path: str) -> Iterator[str]:
-    shown = reprlib.repr(value)
+    shown = _shown(value)
     if not isinstance(value, str):
         yield f"{path} is {shown}, {kind_of(value)}; it must be text (put it in quotes)"
     elif key.choices:
@@ -171,7 +180,7 @@ def _judge_text(key: Key, value: object, path: str) -> Iterator[str]:
 
 def _judge_number(key: Key, value: object, path: str) -> Iterator[str]:
     wanted = "a whole number" if key.kind == "whole" else "a number"
-    shown = reprlib.repr(value)
+    shown = _shown(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         yield f"{path} is {shown}, {kind_of(value)}; it must be {wanted}, {key.range}{_as_number(value)}"
     elif not _finite(value) or (key.kind == "whole" and value != int(value)):
@@ -200,9 +209,9 @@ def _judge_values(_: Key, value: object, path: str) -> Iterator[str]:
         if not isinstance(name, str):
             yield f"{path}: the key {reprlib.repr(name)} is {kind_of(name)}; put it in quotes"
         elif not isinstance(each, str | int | float):
-            yield f"{path}.{name} is {kind_of(each)}; it must be text, a number, true or false"
+            yield f"{path}.{_name(name)} is {kind_of(each)}; it must be text, a number, true or false"
         elif not isinstance(each, str) and not _finite(each):
-            yield f"{path}.{name} is {each}; it must be a finite number"
+            yield f"{path}.{_name(name)} is {each}; it must be a finite number"
 
 
 def _judge_named(key: Key, value: object, path: str) -> Iterator[str]:
@@ -216,9 +225,9 @@ def _judge_named(key: Key, value: object, path: str) -> Iterator[str]:
         elif not 1 <= len(name) <= TEXT_LIMIT or not re.search(VISIBLE, name):
             yield f"{path}: the key {reprlib.repr(name)} must be text of 1 to {TEXT_LIMIT} characters, in one line"
         elif isinstance(each, dict):
-            yield from wrong(each, key.keys, f"{path}.{name}.")
+            yield from wrong(each, key.keys, f"{path}.{_name(name)}.")
         elif each is not None:
-            yield f"{path}.{name} is {kind_of(each)}; it must hold keys and values ({below})"
+            yield f"{path}.{_name(name)} is {kind_of(each)}; it must hold keys and values ({below})"
 
 
 _JUDGES = {
@@ -246,6 +255,15 @@ def _ways(document: Mapping[Any, Any], keys: Sequence[Key]) -> list[str]:
         return []
     meant = "; ".join(f"{key.name}: {key.must}" for key in wanted)
     return [f"{' or '.join(key.name for key in wanted)} is missing ({meant})"]
+
+
+def _shown(value: object) -> str:
+    return str(value) if isinstance(value, date) else reprlib.repr(value)
+
+
+def _name(text: str) -> str:
+    """A name that somebody chose, as it may stand in a sentence: short, on one line."""
+    return reprlib.repr(text)[1:-1]
 
 
 def _unknown(name: object, keys: Sequence[Key], path: str) -> str:

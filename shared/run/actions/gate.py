@@ -21,6 +21,7 @@ import msgspec
 from shared.app import App
 from shared.errors import NotFound, Permanent, Transient
 from shared.records import layout
+from shared.records.base import from_json
 from shared.records.layout import PREPARED
 from shared.records.run import Run
 from shared.serving.gate import Compared, Gate, Scores, score, verdict
@@ -208,8 +209,8 @@ class _Sheet:
 
     def _read(self) -> _File | None:
         try:
-            file = msgspec.json.decode(self._app.cloud.blobs.read(PREPARED, self._name)[0], type=_File)
-        except (NotFound, msgspec.DecodeError):  # there is none, or somebody broke it
+            file = from_json(self._app.cloud.blobs.read(PREPARED, self._name)[0], _File)
+        except (NotFound, ValueError):  # there is none, or somebody broke it
             return None
         return file if (file.score, file.new) == (self._file.score, self._file.new) else None
 

@@ -27,6 +27,19 @@ configs:
   data_files: de.jsonl
 ---
 """
+SECRET = b'{"messages": [{"role": "user", "content": "of this machine"}]}\n'
+OUTSIDE = (
+    "data_files: FOLDER/secret.jsonl",
+    "data_files: ../../../../../../..FOLDER/secret.jsonl",
+    "data_files: file://FOLDER/secret.jsonl",
+    "data_files: http://127.0.0.1:1/secret.jsonl",
+    "data_files: hf://datasets/acme/small/train.jsonl",
+    "data_files: ../../acme/small/train.jsonl",
+    "data_files: zip://*.jsonl::FOLDER/secret.zip",
+    "data_dir: FOLDER",
+    "data_dir: ../../acme/small",
+)
+"""What a card may say of where its data are; FOLDER is one of this machine."""
 HEAD = """
 import json, threading
 from shared.dataset.reading.hub import open_dataset, resolve, tables
@@ -271,3 +284,84 @@ def test_a_hub_that_is_not_reached_is_asked_again_later(hub: Hub, tmp_path: Path
 def test_nothing_heavy_is_loaded_before_a_dataset_is_opened(hub: Hub, tmp_path: Path) -> None:
     code = 'print(json.dumps([m for m in ("datasets", "huggingface_hub", "pyarrow", "azure") if m in sys.modules]))'
     assert answer(hub, code, tmp_path) == []
+
+
+# Names of others -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.thorough
+def test_a_card_leads_to_no_other_place(tmp_path: Path) -> None:
+    """Neither to files of the machine that reads it nor to addresses: both would be asked with the app's own rights."""
+    (tmp_path / "secret.jsonl").write_bytes(SECRET)
+    with Hub() as served:
+        served.add("acme/small", {"train.jsonl": lines(SMALL)})
+        for number, where in enumerate(OUTSIDE):
+            card = f"---\nconfigs:\n- config_name: default\n  {where.replace('FOLDER', str(tmp_path))}\n---\n"
+            served.add(f"acme/outside-{number}", {"README.md": card.encode(), "train.jsonl": lines(SMALL)})
+        told = errors(served, tmp_path, *({"name": f"acme/outside-{number}"} for number in range(len(OUTSIDE))))
+        asked = [each for each in served.requests if "acme/small" in each]
+    for where, each in zip(OUTSIDE, told, strict=True):
+        assert "names data outside of the dataset" in each, where
+    assert asked == []
+
+
+ODD_CARDS = (
+    "configs: [",
+    "2026-01-01: x",
+    "a: 1" + ":59" * 400 + ".5",
+    "a: " + "9" * 5000,
+    "a: 2026-13-45",
+    "configs: 7",
+    "configs: [7]",
+    "configs: [{config_name: 7, data_files: 7}]",
+    "configs: [{config_name: a/../b, data_files: train.jsonl}]",
+    "configs: [{config_name: a, data_files: {train: {a: b}}}]",
+    "dataset_info: 7",
+    "dataset_info: {features: 7, splits: x}",
+    "dataset_info: [{config_name: 2026-01-01}]",
+    "a: " + "[" * 3000,
+    "&a [*a]",
+    "x: !!python/object/apply:os.getcwd []",
+)
+
+
+@pytest.mark.thorough
+def test_whatever_a_card_holds_it_is_read_or_told(tmp_path: Path) -> None:
+    with Hub() as served:
+        for number, text in enumerate(ODD_CARDS):
+            served.add(f"acme/odd-{number}", {"README.md": f"---\n{text}\n---\n".encode(), "train.jsonl": lines(SMALL)})
+        told = errors(served, tmp_path, *({"name": f"acme/odd-{number}"} for number in range(len(ODD_CARDS))))
+    for text, each in zip(ODD_CARDS, told, strict=True):
+        assert each == "nothing" or each.startswith("Permanent: acme/odd-"), text
+
+
+NOWHERE = (
+    {"name": "acme/../acme/small"},
+    {"name": "../x"},
+    {"name": "a?b"},
+    {"name": "a#b"},
+    {"name": "acme/small", "revision": ".."},
+    {"name": "acme/small", "revision": "../../../acme/two/revision/main"},
+    {"name": "acme/small", "revision": "main?x"},
+    {"name": "acme/small", "config": "../x"},
+)
+
+
+@pytest.mark.thorough
+def test_a_name_that_can_be_none_is_asked_for_nowhere(hub: Hub, tmp_path: Path) -> None:
+    before = len(hub.requests)
+    for spec, told in zip(NOWHERE, errors(hub, tmp_path, *NOWHERE), strict=True):
+        assert told.startswith("Permanent: "), spec
+        assert "it must be" in told, spec
+    assert len(hub.requests) == before
+
+
+@pytest.mark.thorough
+def test_files_of_any_name_are_read(tmp_path: Path) -> None:
+    names = ["a b.jsonl", "a#b.jsonl", "a%2fb.jsonl", "ä&ö.jsonl", "a+b=c.jsonl"]
+    with Hub() as served:
+        for number, name in enumerate(names):
+            card = f"---\nconfigs:\n- config_name: default\n  data_files: {name!r}\n---\n"
+            served.add(f"acme/named-{number}", {"README.md": card.encode(), name: lines(SMALL[:3])})
+        assert errors(served, tmp_path, *({"name": f"acme/named-{n}"} for n in range(len(names)))) == ["nothing"] * 5
+        assert served.unknown == []

@@ -114,6 +114,29 @@ def test_without_other_wishes_a_version_goes_live_by_itself_unless_it_is_worse()
     assert parse(b"train: a.csv\ngate: {rows: , metrics: , score: }").promotion == expected
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_other_encodings_are_told(encoding: str) -> None:
+    with pytest.raises(Permanent, match=r"^finetune\.yaml.* save it as"):
+        parse("train: a.csv\nmodel: ü".encode(encoding))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(f"k{number}: 1" for number in range(6_000)),
+        "train: a.csv\nparameters:\n" + "".join(f" {number}: 1\n" for number in range(5_500)),
+        "train: a.csv\ngate:\n metrics:\n" + "".join(f"  k{number}: {{mots: 1}}\n" for number in range(2_500)),
+        "train: a.csv\nparameters: {'" + "x" * 60_000 + "': [1]}",
+        "train: a.csv\ngate: {metrics: {'" + "x" * 60_000 + "': 1}}",
+    ],
+)
+def test_however_much_is_wrong_the_sentence_stays_short(text: str) -> None:
+    """It is kept in the run's record, and shown."""
+    with pytest.raises(Permanent) as told:
+        parse(text.encode())
+    assert len(str(told.value)) < 20_000
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -132,7 +155,7 @@ def test_without_other_wishes_a_version_goes_live_by_itself_unless_it_is_worse()
         ('train: "a.jsonl\\n"', "name of a .jsonl"),
         ("train: ''", "1 to 256 characters"),
         ("model: ' '\ntrain: a.csv", "model must have 1 to 256 characters"),
-        ('model: "a\\tb"\ntrain: a.csv', "not blank, in one line"),
+        ('model: "a\\tb"\ntrain: a.csv', r"model is 'a\\tb'; it must be 1 to 255 letters"),
         ("train: a.csv\nvalidation: b.csv\nsource: b", "train, validation and source exclude each other"),
         ("train: a.csv\nrevision: b", "train and revision exclude each other: train for files of the folder or source"),
         ("source: a/b/c", "source is 'a/b/c'; it must be owner/name or name of a dataset"),
@@ -221,7 +244,53 @@ def test_without_other_wishes_a_version_goes_live_by_itself_unless_it_is_worse()
         ("train: !!int ''", "line 1, column 8: aliases and tags"),
         ("train: " + "[" * 20_000, "can't be read as YAML"),
         ("train: " + "9" * 5_000, "can't be read as YAML"),
-        ("? {a: b}\n: c", "line 1"),
+        ("? {a: b}\n: c", "line 1, column 3: a key must be text, and no list or mapping"),
+        ("train: a.csv\n2026-01-01: x", "line 2, column 1: the key 2026-01-01 is a date; put it in quotes"),
+        ("2001-12-14 21:59:43: x", "line 1, column 1: the key 2001-12-14 21:59:43 is a date"),
+        ("2026-13-45: x", "line 1, column 1: the key 2026-13-45 is a date"),
+        ("train: a.csv\nparameters: {2026-01-01: 1}", "line 2, column 14: the key 2026-01-01 is a date"),
+        ("train: a.csv\nparameters: {x: {2026-01-01: 1}}", "line 2, column 18: the key 2026-01-01 is a date"),
+        ("train: a.csv\ngate: {metrics: {2026-01-01: {most: 1}}}", "line 2, column 18: the key 2026-01-01 is a"),
+        ("model: 2026-01-01", "model is 2026-01-01, a date; it must be text .put it in quotes."),
+        ("model: 2026-13-45", "line 1, column 8: it can't be read as YAML: 2026-13-45 is no date"),
+        ("model: 2001-12-14 21:59:43.10 +99:99", "line 1, column 8: .* is no date; put it in quotes"),
+        ("source: a\npercent: 1:30.5", "line 2, column 10: 1:30.5 is a number in base 60; write it as a decimal"),
+        ("source: a\npercent: 1" + ":59" * 400 + ".5", "line 2, column 10: .* is a number in base 60"),
+        ("source: a\npercent: 1" + ":59" * 20_000, "line 2, column 10: .* is a number in base 60"),
+        ("source: a\nconfig: 12:30", "line 2, column 9: 12:30 is a number in base 60; .* in quotes if it is text"),
+        ("1:30.5: x", "line 1, column 1: 1:30.5 is a number in base 60"),
+        ("source: a\npercent: 1.0e+400", "percent is inf; it must be a number"),
+        ("train: a.csv\nmin_rows: 0x" + "f" * 9_000, "line 2, column 11: it can't be read as YAML: .* of digits"),
+        ("0b_: x", "line 1, column 1: .*0b_ is no number"),
+        ("a: " * 3 + "b", "line 1, column 5"),
+        ("{a: " * 300, "line 1, column 62: it can't be read as YAML: more than 16 mappings or lists inside"),
+        ("".join(" " * depth + "a:\n" for depth in range(300)), "line 16, .*: it can't be read as YAML: more than 16"),
+        ("&a [*a]", "line 1, column 5: aliases and tags"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "line 2, column 8: aliases"),
+        ("!!set {a}", "line 1, column 1: aliases and tags"),
+        ("!!omap [a: 1]", "line 1, column 1: aliases and tags"),
+        ("model: !!binary aaaa", "line 1, column 8: aliases and tags"),
+        ("model: =", "line 1, column 8: = is not taken; put it in quotes"),
+        ("a: b\n---\nc: d", "line 2, column 1: it holds more than one document; take out ---"),
+        ("train: a.csv\nmodel: a\0b", "line 2: the character U.0000 is not taken; save it as plain text"),
+        ('train: a.csv\nmodel: "\\ud800"', "line 2, column 8: it holds text that is no Unicode"),
+        ('"\\ud800": 1\n"\\ud800": 2', "line 1, column 1: it holds text that is no Unicode"),
+        ('a: b\nmodel: "\\UFFFFFFFF"', "line 2: it can't be read as YAML"),
+        ("%YAML 1." + "9" * 5_000, "line 1: it can't be read as YAML"),
+        ("\tmodel: a", "line 1, column 1"),
+        ('"a\\nb": 1\n"a\\nb": 2', r"line 3?2?, column 1: the key a\\nb is there twice"),
+        ("train: a.csv\nmodel: ../../x", "model is '../../x'; it must be 1 to 255 letters"),
+        ("train: a.csv\nmodel: ..", "model is '..'; it must be 1 to 255 letters"),
+        ("train: a.csv\nmodel: a#b", "model is 'a#b'; it must be"),
+        ("train: a.csv\nmodel: a?b", r"model is 'a\?b'; it must be"),
+        ("train: a.csv\nmodel: a%2fb", "model is 'a%2fb'; it must be"),
+        ("train: a.csv\nmodel: " + "a" * 256, "model is 'aaaa.*'; it must be 1 to 255 letters"),
+        ("source: a\nrevision: ..", "revision is '..'; it must be a branch, tag or commit"),
+        ("source: a\nrevision: a/../b", "revision is 'a/../b'; it must be a branch"),
+        ("source: a\nrevision: a b", "revision is 'a b'; it must be a branch"),
+        ("source: a\nconfig: ../x", "config is '../x'; it must be the name of a configuration"),
+        ("source: a\nconfig: ..", "config is '..'; it must be the name of a configuration"),
+        ("train: ../x.csv", "train is '../x.csv'; it must be the name of a .jsonl"),
     ],
 )
 def test_mistakes_are_told(text: str, told: str) -> None:

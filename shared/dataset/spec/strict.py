@@ -1,0 +1,138 @@
+"""YAML that somebody else wrote, read strictly: plain data, or a sentence that says where it is wrong and what to do.
+
+A small file must not grow (aliases), run anything (tags), sink the reader (nesting, numbers of thousands of digits) or
+mean something else than what people see (merges, keys that are there twice, numbers in base 60). Whatever the bytes
+are, nothing but Unread leaves here. Called by finetune.py.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from functools import cache
+from typing import Any
+
+from shared.naming import is_unicode
+
+DEPTH = 16
+"""Mappings and lists inside each other; the deepest key of a finetune.yaml stands in the fourth."""
+_BELOW = 10**4300
+"""Python neither writes nor reads a number of more digits, so that no record could hold one."""
+_TOLD = 256  # characters of the library's own message
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = frozenset(f"{_TAG}{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp"))
+_SPOILT = "it can't be read as YAML"
+
+
+class Unread(Exception):
+    """Why bytes are no data. The text names line and column where there is one place."""
+
+
+def read(data: bytes) -> Any:
+    """What `data` holds: mappings, lists, text, numbers, truth values, nothing, and dates as values. Raises Unread."""
+    import yaml
+
+    text = _text(data)
+    loader = None
+    try:
+        loader = _loader()(text)
+        return loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise Unread(f"{where}{_problem(error)}") from None
+    except yaml.reader.ReaderError as error:
+        line, at = text.count("\n", 0, error.position) + 1, text[error.position]
+        raise Unread(f"line {line}: the character U+{ord(at):04X} is not taken; save it as plain text") from None
+    except Exception as error:
+        # What a library makes of bytes that its authors never thought of is no promise.
+        where = f"line {loader.line + 1}: " if loader else ""
+        raise Unread(f"{where}{_SPOILT}: {str(error)[:_TOLD] or type(error).__name__}") from None
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Unread(f"line {line}: it is not UTF-8; save it as UTF-8") from None
+
+
+def _problem(error: Any) -> str:
+    told = str(error.problem or error.context)[:_TOLD]
+    return "it holds more than one document; take out ---" if "another document" in told else told
+
+
+@cache
+def _loader() -> Any:
+    """The class: made when it is asked for, as the library costs time to import."""
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        """Refuses what the module's docstring says, each at its place."""
+
+        depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+                raise _wrong(event, "aliases and tags are not taken")
+            if self.depth >= DEPTH:
+                raise _wrong(event, f"{_SPOILT}: more than {DEPTH} mappings or lists inside each other")
+            self.depth += 1
+            node: Any = super().compose_node(parent, index)
+            self.depth -= 1
+            if isinstance(node, yaml.ScalarNode):
+                if node.tag not in _SCALARS:
+                    raise _wrong(node, f"{_shown(node)} is not taken; put it in quotes if it is meant as text")
+                if not is_unicode(node.value):
+                    raise _wrong(node, "it holds text that is no Unicode (half of a surrogate pair)")
+            return node
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise _wrong(key, "a key must be text, and no list or mapping")
+                if key.tag == f"{_TAG}timestamp":
+                    raise _wrong(key, f"the key {_shown(key)} is a date; put it in quotes")
+                if key.value in seen:
+                    raise _wrong(key, f"the key {_shown(key)} is there twice")
+                seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
+    for kind in ("int", "float"):
+        Strict.add_constructor(f"{_TAG}{kind}", _number)
+    Strict.add_constructor(f"{_TAG}timestamp", _date)
+    return Strict
+
+
+def _number(loader: Any, node: Any) -> Any:
+    if ":" in node.value:
+        told = f"{_shown(node)} is a number in base 60; write it as a decimal, or in quotes if it is text"
+        raise _wrong(node, told)
+    whole = node.tag == f"{_TAG}int"
+    try:
+        value = loader.construct_yaml_int(node) if whole else loader.construct_yaml_float(node)
+    except ValueError:
+        raise _wrong(node, f"{_SPOILT}: {_shown(node)} is no number, or one of thousands of digits") from None
+    if whole and abs(value) >= _BELOW:
+        raise _wrong(node, f"{_SPOILT}: {_shown(node)} is a number of thousands of digits")
+    return value
+
+
+def _date(loader: Any, node: Any) -> Any:
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except (ValueError, OverflowError):
+        raise _wrong(node, f"{_SPOILT}: {_shown(node)} is no date; put it in quotes") from None
+
+
+def _wrong(node: Any, problem: str) -> Exception:
+    import yaml
+
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def _shown(node: Any) -> str:
+    """What stands there, as it may stand in a sentence: short, on one line."""
+    return reprlib.repr(node.value)[1:-1]
