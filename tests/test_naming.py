@@ -193,10 +193,10 @@ def test_a_display_name_falls_back_on_the_components_defaults() -> None:
             ("main", "refs/convert/parquet", "refs/pr/7", "v1.0", "a#b", "ü+1", "c0ffee" * 6 + "c0ff"),
         ),
         (naming.HUB_CONFIG, ("default", "20231101.en", "wikitext-103-raw-v1", "a b")),
-        (naming.ID, (naming.run_id("a", {}, None, 0), naming.line_id("a", "b"))),
+        (naming.ID, (naming.run_id("a", {}, None, 0, installation="i"), naming.line_id("a", "b", installation="i"))),
         (naming.JOB, (naming.job_name("rabcdefghijklmno", 12),)),
         (naming.DEPLOYMENT, (naming.deployment_name("rabcdefghijklmno", 12),)),
-        (naming.ENDPOINT, (naming.endpoint_name("../\U0001f600/x", "s", "g", "w"),)),
+        (naming.ENDPOINT, (naming.endpoint_name("../\U0001f600", "x", "s", "g", "w", installation="i"),)),
         (naming.MODEL, (naming.model_name("a/b", "../#?%\U0001f600"), naming.model_name("..", "x" * 500))),
     ],
 )

@@ -22,6 +22,7 @@ from shared.intake.arrivals import undelivered
 from shared.lifecycle.phase import Phase
 from shared.line.cleanup import cleanup
 from shared.line.trained import trained
+from shared.naming import LINE_TAG
 from shared.records import layout, tags
 from shared.records.base import Order, Wake
 from shared.records.layout import DATASETS, DEAD_LETTERS, DELETIONS, PREPARED, SLOTS, STATE, WATERMARK
@@ -137,6 +138,7 @@ def test_recover_goes_on_past_whatever_is_broken(app: App, folder: str, cloud: S
     strays = Run(
         id="../lines/x",
         line="../x",
+        installation=app.settings.storage.installation,
         order=Order(uploaded=blobs.now()),
         source=Source(folder="..", base_model="../../x"),
         since=blobs.now(),
@@ -144,7 +146,7 @@ def test_recover_goes_on_past_whatever_is_broken(app: App, folder: str, cloud: S
     cloud.control("POST", "/_local/pretend", {"jobs": {"seconds": 3600}})
     jobs = [submitted(app, run) for run in broken.values()]
     endpoint = f"many-{uuid4().hex[:8]}"
-    app.cloud.endpoints.create(endpoint, tags=tags.tags_of(strays) | {tags.LINE: "../../x"})
+    app.cloud.endpoints.create(endpoint, tags=tags.tags_of(strays) | {LINE_TAG: "../../x"})
     try:
         eventually(lambda: (found := app.cloud.endpoints.get(endpoint)) and found.state == "Succeeded")
         cloud.control("POST", "/_local/ledger", {"storage": True})
