@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 
 from shared.logs import visible
+from shared.naming import FOLDER, refused
 
 SOMEBODY = "somebody"
 BY_LENGTH = 100
 NAME_LENGTH = 1024
 """Of a blob's name in Azure: no folder has a longer one."""
 CLAIMED = " (claimed)"
-_SPECIAL = set('/\\<>"|?*:#%')
-"""Signs that mean something in an address or to a file system: a line of such a folder is named by its id."""
 _PLAIN = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -35,8 +34,7 @@ def such(kind: str, asked: str) -> str:
 
 def may_name_line(text: str) -> bool:
     """Whether it can be what a line is named by: its id, its endpoint, or its folder, if that can be read and typed."""
-    plain = text == text.strip(" .") and text == visible(text) and not _SPECIAL & set(text)
-    return plain and 0 < len(text) <= NAME_LENGTH
+    return not refused(FOLDER, text) and text == visible(text) and len(text) <= NAME_LENGTH
 
 
 def _line(text: str) -> str:

@@ -21,6 +21,7 @@ from cli.__main__ import main
 from localcloud.environment import foreign
 from localcloud.stack import Stack
 from shared import naming
+from shared.api.asked import may_name_line
 from shared.api.line_commands import ON_LINES
 from shared.api.run_commands import ON_RUNS
 from shared.app import App
@@ -114,6 +115,8 @@ def test_what_can_be_no_id_is_refused_before_storage_is_asked(
     assert {name for *_, name in tried} == {"id", "command"}
     with httpx.Client(timeout=60, headers=WITH_KEY) as client:
         for (method, path, _), odd in product(sorted(tried), IDS):
+            if path.startswith("lines/") and may_name_line(odd):
+                continue  # a folder may be called so, and a line by its folder
             where = f"{host.url}/api/" + path.format(quote(odd, safe="").replace(".", "%2E"))
             answer = client.request(method, where, content='{"by": "eve"}' if method == "POST" else None)
             assert answer.status_code in (400, 404), (method, path, odd, answer.text)
@@ -151,13 +154,18 @@ def test_a_request_is_one_line_of_the_log(host: HostProcess) -> None:
 def test_an_upload_is_one_line_of_the_log_for_each_thing_that_is_said_of_it(
     app: App, listening: HostProcess, key: str
 ) -> None:
-    name = f"faq\u202e{key}\n{FORGED}"
+    name = f"faq\u202e{key}"
     app.cloud.blobs.write(DATASETS, f"{name}/tr\u2066ain\n{FORGED}.jsonl", b"{}\n")
     line = f"received {visible(name)}/"
     eventually(lambda: line in listening.log)
     assert not harm(listening.log)
     assert not [each for each in listening.log.splitlines() if each.startswith(FORGED)]
     assert len([each for each in listening.log.splitlines() if visible(name) in each]) == 1
+    app.cloud.blobs.write(DATASETS, f"bad{key}\n{FORGED}/train.jsonl", b"{}\n")
+    eventually(lambda: f"bad{key}" in listening.log)
+    assert not [each for each in listening.log.splitlines() if each.startswith(FORGED)]
+    (refused,) = [each for each in listening.log.splitlines() if f"bad{key}" in each]
+    assert "is not a dataset folder's name" in refused
 
 
 @pytest.mark.thorough
