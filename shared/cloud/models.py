@@ -65,7 +65,7 @@ class Models:
             path=f"azureml://jobs/{job}/outputs/trained_model",
             type=AssetTypes.MLFLOW_MODEL,
             description=description,
-            tags=dict(tags or {}),
+            tags=self._clients.tagged(tags),
             properties=dict(properties or {}),
         )
         try:
