@@ -16,11 +16,12 @@ import msgspec
 
 from shared.app import App, wake
 from shared.cloud.endpoints import BUSY, Endpoint
-from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.errors import Conflict, Permanent, Transient
+from shared.line import cap
 from shared.line.access import is_active, save_and_send, send_and_save
+from shared.line.teardown import lock_on
 from shared.records.base import FRESH
-from shared.records.layout import DELETIONS, STATE
-from shared.records.line import Line, NotMade, Orphan, Retiring, Standing, TearingDown
+from shared.records.line import TEARDOWN, Line, NotMade, Orphan, Retiring, Standing, TearingDown
 from shared.records.tags import RUN
 from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
 from shared.settings import Cleanup
@@ -87,7 +88,7 @@ def _judge(app: App, line_id: str) -> None:
     if seen.missing:
         return
     usage = _usage(app, seen, endpoint, now, rolling_out=rolling_out)
-    _carry_out(app, seen, etag, verdict(usage, policy_of(app.settings.cleanup), now), now)
+    _carry_out(app, seen, etag, endpoint, verdict(usage, policy_of(app.settings.cleanup), now), now)
 
 
 def _seen(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Line:
@@ -169,6 +170,7 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, rolling_o
         noticed=line.noticed,
         kept_by_tag=KEEP_TAG in endpoint.tags,
         rolling_out=rolling_out,
+        refused=TEARDOWN in line.refused,
     )
     if line.serving is None or now - line.serving.since < app.settings.cleanup.idle_window:
         return usage
@@ -183,23 +185,26 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, rolling_o
     return replace(usage, requests=requests, control=min(halves))
 
 
-def _carry_out(app: App, line: Line, etag: str, judged: Verdict, now: datetime) -> None:
+def _carry_out(app: App, line: Line, etag: str, endpoint: Endpoint, judged: Verdict, now: datetime) -> None:
     log.info("endpoint %s: %s", line.endpoint, judged)
     match judged:
-        case Keep(why):
-            if line.noticed:
-                save_and_send(app, _noticed(line, None).to_send(now, "Endpoint.NoticeWithdrawn", why), etag)
+        case Keep(why, wanted):
+            if line.noticed or (wanted and TEARDOWN in line.refused):
+                kept = (_noticed(line, None) if line.noticed else line).allow([TEARDOWN])
+                save_and_send(app, kept.to_send(now, "Endpoint.NoticeWithdrawn", why), etag)
         case Notice(why):
             save_and_send(app, _noticed(line, now).to_send(now, "Endpoint.IdleNotice", why), etag)
         case Pending():
             pass
-        case Delete(why, endpoint):
+        case Delete(why, whole):
             if app.settings.cleanup.mode == "report":
                 log.warning("endpoint %s would be torn down: %s (CLEANUP_MODE=report)", line.endpoint, why)
             elif line.emptied and (others := _others(app, line)):
                 log.warning("endpoint %s stays: %s on it is not Droptune's", line.endpoint, ", ".join(others))
-            elif _within_cap(app, line, now):
-                going = replace(line, state=TearingDown(whole=endpoint, emptied=line.emptied), rollout="")
+            elif lock := lock_on(app, endpoint, whole=whole):
+                save_and_send(app, line.refuse({TEARDOWN: str(lock)}, now), etag)
+            elif cap.take(app, line, now):
+                going = replace(line, state=TearingDown(whole=whole, emptied=line.emptied), rollout="")
                 app.lines.save(going, etag)
                 wake(app, going)
 
@@ -215,26 +220,6 @@ def _others(app: App, line: Line) -> list[str]:
     """Deployments that somebody else made on the line's endpoint."""
     found = app.cloud.endpoints.deployments(line.endpoint)
     return [each.name for each in found if RUN not in each.tags]
-
-
-def _within_cap(app: App, line: Line, now: datetime) -> bool:
-    """Takes one of the deletions that the window allows. Raises Conflict when another tick takes one right now."""
-    try:
-        data, etag = app.cloud.blobs.read(STATE, DELETIONS)
-    except NotFound:
-        data, etag = b"{}", None
-    taken = msgspec.json.decode(data, type=dict[str, datetime])
-    settings = app.settings.cleanup
-    taken = {key: at for key, at in taken.items() if now - at < settings.deletion_window}
-    if line.id not in taken and len(taken) >= settings.max_deletions:
-        log.warning(
-            "endpoint %s stays for now: CLEANUP_MAX_DELETIONS=%d are used up", line.endpoint, settings.max_deletions
-        )
-        return False
-    taken[line.id] = now
-    body = msgspec.json.encode(taken)
-    app.cloud.blobs.write(STATE, DELETIONS, body, if_match=etag, if_none_match=etag is None)
-    return True
 
 
 def _gone_by_hand(app: App, line: Line, etag: str, now: datetime) -> None:

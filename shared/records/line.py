@@ -5,12 +5,13 @@ Plain data, and questions about it; `store` reads and writes it, `shared/line/` 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.records.base import VERSION, Notice, Order, Wake
+from shared.records.base import VERSION, Notice, Order, Refusal, Wake
 from shared.records.run import Run
 
 # Its endpoint's state ------------------------------------------------------------------------------------------------
@@ -55,6 +56,13 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True, tag="removed"):
 
 
 type State = NotMade | Standing | Empty | TearingDown | Removed
+
+TEARDOWN, TRAFFIC = "", "/traffic"
+"""In `Line.refused`: the teardown, which waits until it is allowed, and the traffic. No deployment is called so."""
+TRIED_AGAIN = timedelta(minutes=15)
+"""How often what was refused is tried again."""
+_BELIEVED = timedelta(minutes=10)
+"""How long a refusal is taken for one that stands: less than that, so that who waits for quota meanwhile tries, too."""
 
 # What is on it -------------------------------------------------------------------------------------------------------
 
@@ -118,8 +126,9 @@ class Line:
     before that, which a rollback goes back to; `displaced`: what went for a rollout without spare instances, until
     something serves. `newest`: the newest run that trains. `rollout`: the run that it is being changed for.
     `retiring`: what is about to be deleted; `orphans`: what may be next. `pinned_by`: who keeps it at what it serves,
-    "" if nobody. `wake`: the line's timer, of a teardown or of what retires. `installation`: the Droptune that made it,
-    "" as long as none has a name.
+    "" if nobody. `wake`: the line's timer, of a teardown or of what retires. `refused`: what Azure does not let be
+    deleted, by deployment or as TEARDOWN; `taken`: the traffic that was taken away for a deletion, which gets it back
+    where that is refused. `installation`: the Droptune that made it, "" as long as none has a name.
     """
 
     version: int = VERSION
@@ -140,6 +149,8 @@ class Line:
     pinned_by: str = ""
     keep: Keep | None = None
     instances: int = 0
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    taken: dict[str, int] = field(default_factory=dict)
     wake: Wake | None = None
     outbox: tuple[Notice, ...] = ()
 
@@ -186,12 +197,44 @@ class Line:
     def without_endpoint(self, now: datetime) -> Line:
         """The line once its endpoint is gone, and all that was on it."""
         emptied = self.emptied or (now if self.serving else None)
-        return replace(self, serving=None, retiring=(), orphans=(), state=Removed(since=now, emptied=emptied))
+        gone = replace(self, serving=None, retiring=(), orphans=(), refused={}, taken={})
+        return replace(gone, state=Removed(since=now, emptied=emptied))
+
+    def refuse(self, why: Mapping[str, str], now: datetime) -> Line:
+        """The line after Azure has refused these, each with the reason: people are told at once, and once a day."""
+        if not why:
+            return self
+        after = {name: Refusal.after(self.refused.get(name), now, reason) for name, reason in why.items()}
+        line = replace(self, refused=self.refused | after)
+        told = {name: each for name, each in after.items() if each.told == now}
+        for kind, names in (("DeleteRefused", told.keys() - {TRAFFIC}), ("TrafficRefused", told.keys() & {TRAFFIC})):
+            if names:
+                why_ = "; ".join(f"{_stands(name)}: {told[name].why}" for name in sorted(names))
+                line = line.to_send(now, f"Endpoint.{kind}", why_)
+        return line
+
+    def allow(self, names: Collection[str]) -> Line:
+        """The line without the refusals of these."""
+        return replace(self, refused={name: each for name, each in self.refused.items() if name not in names})
+
+    def is_stuck(self, name: str, now: datetime) -> bool:
+        """Whether Azure has just refused to delete it, so that nobody waits for that."""
+        refusal = self.refused.get(name)
+        return refusal is not None and now - refusal.at < _BELIEVED
 
     def to_send(self, at: datetime, kind: str, why: str) -> Line:
         """The line with an event to send, of what becomes true by its next save; of a `kind` at most one a second."""
         notice = Notice(id=f"{self.id}-{kind}-{at:%Y%m%dT%H%M%S}", type=f"Droptune.{kind}", at=at, why=why)
         return replace(self, outbox=(*self.outbox, notice))
+
+
+def _stands(name: str) -> str:
+    match name:
+        case "":
+            return "the endpoint can't be torn down: callers keep their answers, and what is on it still costs"
+        case "/traffic":
+            return "the traffic can't be given back to what served, so that callers get no answers"
+    return f"deployment {name} can't be deleted, and still costs"
 
 
 def newer_that_serves(line: Line, run: Run) -> str | None:
