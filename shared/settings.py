@@ -237,7 +237,7 @@ class Resources:
     tags: tuple[tuple[str, str], ...] = _setting(
         "RESOURCE_TAGS",
         "Tags for all that the app makes, as a policy may want them: `costCenter=42,owner=ml team`, or a JSON object; "
-        "35 at most. What is there gets them with its next change",
+        "35 at most. An endpoint that is there gets them when its traffic changes",
         (),
     )
 
