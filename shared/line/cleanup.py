@@ -203,7 +203,7 @@ def _carry_out(app: App, line: Line, etag: str, endpoint: Endpoint, judged: Verd
                 log.warning("endpoint %s stays: %s on it is not Droptune's", line.endpoint, ", ".join(others))
             elif lock := lock_on(app, endpoint, whole=whole):
                 save_and_send(app, line.refuse({TEARDOWN: str(lock)}, now), etag)
-            elif cap.take(app, line, now):
+            elif TEARDOWN in line.refused or cap.take(app, line, now):  # the former takes one once it gets that far
                 going = replace(line, state=TearingDown(whole=whole, emptied=line.emptied), rollout="")
                 app.lines.save(going, etag)
                 wake(app, going)

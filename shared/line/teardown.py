@@ -128,12 +128,15 @@ def _step_of_teardown(app: App, line: Line, endpoint: Endpoint, *, whole: bool) 
         return False, {}
     if (whole or endpoint.traffic) and (lock := lock_on(app, endpoint, whole=whole)):
         raise Refused(str(lock))
+    if (whole or endpoint.traffic) and TEARDOWN in line.refused:
+        if not whole:
+            try_deleting(app, endpoint)
+        if not cap.take(app, line, app.cloud.blobs.now()):
+            raise Refused("CLEANUP_MAX_DELETIONS are used up: it goes on by itself once that window is over")
     if whole:
         endpoints.delete(name)
         return False, {}
     if endpoint.traffic:
-        if TEARDOWN in line.refused:
-            try_deleting(app, endpoint)
         endpoints.set_traffic(name, {})
         return False, {}
     left, refused = endpoints.deployments(name), dict[str, str]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,17 +13,21 @@ from uuid import uuid4
 import pytest
 
 from localcloud.stack import Stack
+from shared.api import views
 from shared.app import App
+from shared.line import cap
 from shared.line.cleanup import cleanup
 from shared.line.teardown import tend
 from shared.records.base import Order
 from shared.records.layout import DELETIONS, STATE
-from shared.records.line import TEARDOWN, Line, Removed, Serving, Standing, TearingDown
+from shared.records.line import TEARDOWN, Empty, Line, Removed, Retiring, Serving, Standing, TearingDown
 from tests.kit.azureml import MODEL
 from tests.kit.azureml.rules import ruled, unreadable
 from tests.kit.clouds import later
 from tests.kit.records import events_of, line_of
+from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
+from tests.kit.worlds.wire import HostDied
 
 DAY = timedelta(days=1)
 MakeLine = Callable[..., Line]
@@ -38,6 +43,9 @@ ENDS = {
     "policy": "works once policy assignment keep",
     "denyAssignment": "works once the deny assignment is gone",
 }
+
+QUICK = ("a lock of the deployment", True)
+"""What is tried for every change."""
 
 
 @pytest.fixture
@@ -85,11 +93,11 @@ def settled(app: App, endpoint: str) -> None:
     eventually(lambda: (found := app.cloud.endpoints.get(endpoint)) and found.state == "Succeeded")
 
 
-def goes(app: App, line: Line, **fields: Any) -> None:
+def goes(app: App, line: Line, *, whole: bool = False) -> None:
     """The cleanup has marked it."""
     loaded = app.lines.load(line.id)
     assert loaded
-    app.lines.save(replace(loaded.record, state=TearingDown(whole=False), **fields), loaded.etag)
+    app.lines.save(replace(loaded.record, state=TearingDown(whole=whole)), loaded.etag)
 
 
 def tended(app: App, line: Line, done: Callable[[], Any]) -> None:
@@ -128,8 +136,14 @@ def refuse(cloud: Stack, stack: ExitStack, line: Line, which: str) -> str:
     return ENDS[kind]
 
 
-@pytest.mark.parametrize("blind", [False, True], ids=["locks can be read", "locks can't be read"])
-@pytest.mark.parametrize("which", RULES)
+@pytest.mark.parametrize(
+    ("which", "blind"),
+    [
+        pytest.param(which, blind, marks=() if (which, blind) == QUICK else pytest.mark.thorough)
+        for which in RULES
+        for blind in (False, True)
+    ],
+)
 def test_a_refused_teardown_is_told_daily_and_goes_on_by_itself_without_touching_the_traffic_again(
     app: App, cloud: Stack, make_line: MakeLine, which: str, blind: bool
 ) -> None:
@@ -165,3 +179,150 @@ def test_a_refused_teardown_is_told_daily_and_goes_on_by_itself_without_touching
     after = line_of(app, line)
     assert (after.refused, after.taken, after.serving) == ({}, {}, None)
     assert told(cloud, line)[2:] == [("TornDown", "the endpoint stays, empty")]
+
+
+@pytest.mark.thorough
+def test_a_split_of_the_traffic_goes_back_as_it_was(app: App, cloud: Stack, make_line: MakeLine) -> None:
+    line = make_line({"r1-1": 60, "r2-1": 40})
+    goes(app, line)
+    with ruled(cloud.control, "lock"), unreadable(cloud.control):
+        tended(app, line, lambda: not line_of(app, line).is_going)
+        settled(app, line.endpoint)
+        assert traffic_was(cloud, line)[-2:] == [{}, {"r1-1": 60, "r2-1": 40}]
+
+
+@pytest.mark.thorough
+def test_what_is_locked_but_serves_nobody_stops_no_teardown_and_goes_once_it_may(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
+    until = app.cloud.blobs.now() + DAY
+    line = make_line({"r1-1": 100, "r0-1": 0}, retiring=(Retiring(deployment="r0-1", model="m:0", until=until),))
+    goes(app, line)
+    with ruled(cloud.control, "lock", scope=f"onlineEndpoints/{line.endpoint}/deployments/r0-1"):
+        tended(app, line, lambda: not line_of(app, line).is_going)
+        assert standing(app, line) == {"r0-1"}
+        after = line_of(app, line)
+        assert isinstance(after.state, Empty)
+        assert set(after.refused) == {"r0-1"}
+        assert after.wake
+        tend(app, line.id, None)  # sends what waits in the outbox
+        assert [kind for kind, _ in told(cloud, line)] == ["TornDown", "DeleteRefused"]
+        assert "deployment r0-1 can't be deleted, and still costs" in told(cloud, line)[1][1]
+        shown = next(each for each in json.loads(views.lines(app)[1])["lines"] if each["id"] == line.id)
+        assert [each["what"] for each in shown["refused"]] == ["r0-1"]
+        assert shown["saved"] == 0
+        later(app, cloud, DAY)
+        tend(app, line.id, None)
+        assert [kind for kind, _ in told(cloud, line)] == ["TornDown", "DeleteRefused", "DeleteRefused"]
+    tended(app, line, lambda: not line_of(app, line).retiring)
+    assert standing(app, line) == set()
+    assert line_of(app, line).refused == {}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("blind", [False, True])
+def test_what_is_refused_takes_no_deletion_from_others(
+    app: App, cloud: Stack, make_line: MakeLine, blind: bool
+) -> None:
+    """Where the locks can be read none is taken, else it is given back."""
+    long_ago = app.cloud.blobs.now() - 40 * DAY
+    locked = make_line(state=Empty(since=long_ago))
+    capped = with_settings(app, CLEANUP_MAX_DELETIONS=1)
+    with ExitStack() as stack:
+        if blind:
+            stack.enter_context(unreadable(cloud.control))
+        stack.enter_context(ruled(cloud.control, "lock", scope=f"onlineEndpoints/{locked.endpoint}"))
+
+        cleanup(capped)
+        tended(app, locked, lambda: not line_of(app, locked).is_going)
+        assert isinstance(line_of(app, locked).state, Empty)
+        assert [kind for kind, _ in told(cloud, locked)] == ["DeleteRefused"]
+        free = make_line(state=Empty(since=long_ago))
+
+        def tick() -> object:
+            cleanup(capped)
+            for line in (locked, free):
+                tend(app, line.id, None)
+            return line_of(app, free).removed
+
+        eventually(tick)
+    app.cloud.blobs.delete(STATE, DELETIONS)
+    cleanup(capped)
+    tended(app, locked, lambda: line_of(app, locked).removed)
+
+
+@pytest.mark.thorough
+def test_whoever_wants_it_after_all_keeps_it(app: App, cloud: Stack, make_line: MakeLine) -> None:
+    line = make_line({"r1-1": 100})
+    goes(app, line)
+    with ruled(cloud.control, "lock"):
+        tended(app, line, lambda: not line_of(app, line).is_going)
+        endpoints = app.cloud.clients.ml.online_endpoints
+        found = endpoints.get(line.endpoint)
+        found.tags = found.tags | {"droptune.keep": "yes"}
+        endpoints.begin_create_or_update(found)
+        settled(app, line.endpoint)
+        cleanup(app)
+    assert line_of(app, line).refused == {}
+    assert [kind for kind, _ in told(cloud, line)] == ["DeleteRefused", "NoticeWithdrawn"]
+    cleanup(app)
+    assert not line_of(app, line).is_going
+    assert traffic(app, line) == {"r1-1": 100}
+
+
+@pytest.mark.thorough
+def test_a_whole_endpoint_that_is_refused_keeps_all_and_goes_once_it_may(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
+    line, whole = make_line({"r1-1": 100}), with_settings(app, CLEANUP_TARGET="endpoint")
+    goes(app, line, whole=True)
+    with ruled(cloud.control, "denyAssignment", actions="/delete$"):
+        tended(app, line, lambda: not line_of(app, line).is_going)
+        for _ in range(2):
+            cleanup(whole)
+            tend(app, line.id, None)
+        assert traffic_was(cloud, line)[-1] == {"r1-1": 100}
+        assert len(told(cloud, line)) == 1
+    cleanup(whole)
+    tended(app, line, lambda: line_of(app, line).removed)
+    eventually(lambda: app.cloud.endpoints.get(line.endpoint) is None)
+
+
+@pytest.mark.thorough
+def test_traffic_that_can_not_be_given_back_is_told_and_the_teardown_ends_with_the_lock(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
+    """Somebody locks it after its traffic was taken away, and before it is deleted."""
+    line = make_line({"r1-1": 100})
+    goes(app, line)
+    tended(app, line, lambda: not traffic(app, line))
+    settled(app, line.endpoint)
+    with ruled(cloud.control, "lock", level="ReadOnly"):
+        tended(app, line, lambda: len(told(cloud, line)) == 2)
+        assert [kind for kind, _ in told(cloud, line)] == ["DeleteRefused", "TrafficRefused"]
+        assert "works once the lock is deleted" in told(cloud, line)[1][1]
+        assert line_of(app, line).is_going
+    tended(app, line, lambda: not line_of(app, line).is_going)
+    assert standing(app, line) == set()
+    assert line_of(app, line).refused == {}
+
+
+@pytest.mark.thorough
+def test_a_host_that_dies_after_a_refusal_takes_no_traffic_away_again(
+    app: App, cloud: Stack, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = make_line({"r1-1": 100})
+    goes(app, line)
+
+    def dies(*_: object) -> None:
+        raise HostDied
+
+    with ruled(cloud.control, "denyAssignment", actions="/delete$"):
+        with monkeypatch.context() as patch:
+            patch.setattr(cap, "give_back", dies)  # the traffic is back, and the line does not say so yet
+            with pytest.raises(HostDied):
+                tended(app, line, lambda: False)
+        settled(app, line.endpoint)
+        tended(app, line, lambda: not line_of(app, line).is_going)
+        assert traffic_was(cloud, line)[-2:] == [{}, {"r1-1": 100}]
+        assert len(told(cloud, line)) == 1
