@@ -84,6 +84,7 @@ param maxTrainingHours int = 24
 param cleanupMode string = 'report'
 
 @description('Tags for all that the app itself makes in the workspace, as in costCenter=42,owner=ml team, where a policy wants them.')
+@maxLength(8000)
 param resourceTags string = ''
 
 // The workspace -------------------------------------------------------------------------------------------------------

@@ -206,12 +206,10 @@ class Line:
             return self
         after = {name: Refusal.after(self.refused.get(name), now, reason) for name, reason in why.items()}
         line = replace(self, refused=self.refused | after)
-        told = {name: each for name, each in after.items() if each.told == now}
-        for kind, names in (("DeleteRefused", told.keys() - {TRAFFIC}), ("TrafficRefused", told.keys() & {TRAFFIC})):
-            if names:
-                why_ = "; ".join(f"{_stands(name)}: {told[name].why}" for name in sorted(names))
-                line = line.to_send(now, f"Endpoint.{kind}", why_)
-        return line
+        told = {name: f"{_stands(name)}: {each.why}" for name, each in after.items() if each.told == now}
+        if traffic := told.pop(TRAFFIC, ""):
+            line = line.to_send(now, "Endpoint.TrafficRefused", traffic)
+        return line.to_send(now, "Endpoint.DeleteRefused", "; ".join(told.values())) if told else line
 
     def allow(self, names: Collection[str]) -> Line:
         """The line without the refusals of these."""

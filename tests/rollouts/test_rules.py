@@ -5,19 +5,27 @@ Each test does what the sentence says ends the wait; then the wait ends.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from shared.api import run_commands
+from shared.app import wake
 from shared.lifecycle.phase import Phase
-from shared.records.line import Line
+from shared.line.access import held_by
+from shared.records.line import TEARDOWN, Line, TearingDown
 from shared.records.run import Run
 from shared.serving.gate import Bounds, Gate, Promotion
 from tests.kit.azureml.rules import LOCK_ID, lifted, ruled, unreadable
+from tests.kit.waiting import eventually
 from tests.kit.worlds.stage import LOSS, QUOTA, REPLACE, Stage, waits_for
+from tests.kit.worlds.wire import Call, HostDied
 
 pytestmark = pytest.mark.thorough
 
@@ -221,8 +229,6 @@ def test_who_is_refused_and_holds_the_line_is_named_to_others_with_a_way_out(sta
     with ruled(stage.world.control, "policy", types="onlineEndpoints/deployments", tags=["owner"]):
         first = stage.until(stage.version(), lambda run: run.refused)
         assert stage.line.rollout == first.id
-        from shared.line.access import held_by
-
         other = stage.version()
         held = held_by(stage.app, stage.line, other)
         assert f"droptune cancel {first.id} ends it" in held
@@ -231,4 +237,69 @@ def test_who_is_refused_and_holds_the_line_is_named_to_others_with_a_way_out(sta
         assert stage.until(first).phase is Phase.CANCELLED
         stage.until(other, lambda run: run.refused)
     assert stage.until(other).phase is Phase.LIVE
+    stage.at_rest()
+
+
+# Hosts that die -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after it"])
+def test_wherever_a_host_dies_in_a_teardown_that_is_refused_callers_have_their_answers_in_the_end(
+    stage: Stage, after: bool
+) -> None:
+    """The rule is no lock, so that nobody can know of it before."""
+    live, wire = stage.live(), stage.world.hosts[0].wire
+    with ruled(stage.world.control, "denyAssignment", actions="/delete$"):
+        for number in range(3, 60, 3):
+            line, etag = stage.app.lines.load(stage.line_id) or (stage.line, "")
+            stage.app.lines.save(replace(line, state=TearingDown(whole=False), refused={}, wake=None), etag)
+            wake(stage.app, line)
+            left, died = count(), list[Call]()
+
+            def dies(call: Call, left: Iterator[int] = left, number: int = number, died: list[Call] = died) -> None:
+                if next(left) == number:
+                    died.append(call)
+                    raise HostDied
+
+            wire.before, wire.after = (None, dies) if after else (dies, None)
+            stage.world.until(lambda: not stage.line.is_going)
+            wire.before = wire.after = None
+            eventually(lambda: (found := stage.app.cloud.endpoints.get(stage.endpoint)) and not found.busy)
+            assert stage.traffic() == {live.deployed.name: 100}, died
+            assert stage.line.serving
+            assert refused(stage) == {TEARDOWN}
+            if not died:
+                break
+        assert number > 20, "few calls were made"
+    stage.world.until(lambda: not stage.standing())
+    stage.world.until(lambda: stage.line.emptied)
+    stage.at_rest()
+
+
+def test_all_that_is_made_carries_the_tags_that_a_policy_wants(stage: Stage) -> None:
+    """Clusters, environment and component of our own step, job, model, endpoint, deployment: the policy is for all."""
+    name = uuid4().hex[:8]
+    stage.world.change(
+        INLINE_LIMIT_MB=0,
+        CREATE_CLUSTERS=True,
+        FINETUNE_COMPUTE=f"gpu-{name}",
+        PREPROCESS_COMPUTE=f"cpu-{name}",
+        RESOURCE_TAGS=(("CostCenter", "42"), ("droptune.run", "nobody")),
+    )
+    with ruled(stage.world.control, "policy", tags=["costCenter", "droptune.run"]):
+        run = stage.until(stage.upload())
+    assert run.phase is Phase.LIVE, run.why
+    assert run.attempt.in_job
+    assert told(stage, "Run.Refused") == []
+    cloud = stage.app.cloud
+    (deployment,) = cloud.endpoints.deployments(stage.endpoint)
+    assert (deployment.tags["droptune.run"], deployment.tags["CostCenter"]) == (run.id, "42"), "ours win"
+    job = cloud.jobs.get(run.attempt.job)
+    assert job
+    assert (job.tags["droptune.run"], job.tags["CostCenter"]) == (run.id, "42")
+    ml = cloud.clients.ml
+    assert all(ml.compute.get(f"{kind}-{name}").tags["CostCenter"] == "42" for kind in ("gpu", "cpu"))
+    model, _, version = run.attempt.model.rpartition(":")
+    assert ml.models.get(model, version).tags["CostCenter"] == "42"
     stage.at_rest()
