@@ -22,7 +22,7 @@ from shared.app import App, queue_of, wake
 from shared.cloud.jobs import JobView
 from shared.cloud.queues import PEEKED
 from shared.counters import ignored
-from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 from shared.intake.arrivals import look_into, undelivered
 from shared.intake.events import folder_of
 from shared.lifecycle.phase import WORK
@@ -188,6 +188,8 @@ def _cancel_if_orphan(app: App, job: JobView, overdue: datetime) -> None:
             return
         app.cloud.jobs.cancel(job.name)
         log.warning("job %s still ran and is cancelled: %s", job.name, why)
+    except Refused as error:
+        log.warning("job %s runs for nobody, and may not be cancelled: %s", job.name, error)
     except Exception:
         log.exception("job %s can't be looked at; the others are", job.name)
 

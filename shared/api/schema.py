@@ -187,8 +187,10 @@ class KeepView(Shape, frozen=True, kw_only=True):
 
 
 class RefusalView(Shape, frozen=True, kw_only=True):
-    """What Azure does not let be deleted since then, a deployment or the `endpoint`, or its `/traffic`; why, and what
-    ends that."""
+    """What Azure refuses since then, why, and what ends that.
+
+    `what`: a deployment that is to be deleted, the `endpoint`, or `traffic` that is to go back to what served.
+    """
 
     what: str
     since: datetime

@@ -228,7 +228,7 @@ def _line(app: App, line: Line) -> schema.LineView:
         no_traffic_since=state.no_traffic if isinstance(state, Standing) else None,
         missing_since=line.missing,
         refused=[
-            schema.RefusalView(what=name or "endpoint", since=each.since, why=each.why)
+            schema.RefusalView(what=name.removeprefix("/") or "endpoint", since=each.since, why=each.why)
             for name, each in sorted(line.refused.items())
         ],
         saved=round(saved, 2),

@@ -109,8 +109,8 @@ def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
     why = "the endpoint is deleted" if state.whole else "the endpoint stays, empty"
     if not state.whole:
         retiring = tuple(Retiring(deployment=name, model="", until=now) for name in left)
-        gone = replace(gone, state=Empty(since=now), retiring=retiring, refused=line.refused)
-        gone = gone.allow([TEARDOWN, TRAFFIC])
+        refused = {name: each for name, each in line.refused.items() if name in left}
+        gone = replace(gone, state=Empty(since=now), retiring=retiring, refused=refused)
     done = gone.to_send(now, "Endpoint.TornDown", why).refuse(left, now)
     if left:
         arm(app, done, now + TRIED_AGAIN, lambda line: save_and_send(app, line, etag))

@@ -192,7 +192,8 @@ class Line:
 
     def without_serving(self, now: datetime) -> Line:
         """The line once nothing serves; an endpoint that was empty before is so since then."""
-        return replace(self, serving=None, state=Empty(since=self.emptied or now))
+        line = self.allow([TEARDOWN, self.serving.deployment]) if self.serving else self  # that was for what served
+        return replace(line, serving=None, state=Empty(since=self.emptied or now))
 
     def without_endpoint(self, now: datetime) -> Line:
         """The line once its endpoint is gone, and all that was on it."""

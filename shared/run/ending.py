@@ -65,8 +65,9 @@ def release(app: App, run: Run) -> str:
     back = _brought_back(app, line, run)
     # What is brought back has the line at once: nothing that waits, for a pin perhaps, comes between.
     free = replace(line, rollout=back.id if back else "")
-    free = free if line.serving else free.without_serving(now)
-    if line.refused:
+    # What serves on is not to be deleted any more.
+    free = free.allow([line.serving.deployment]) if line.serving else free.without_serving(now)
+    if free.refused:
         arm(app, free, now + TRIED_AGAIN, lambda line: tell_line(app, line, etag))
     else:
         save_line(app, free, etag)

@@ -18,7 +18,7 @@ from shared.app import App
 from shared.line import cap
 from shared.line.cleanup import cleanup
 from shared.line.teardown import tend
-from shared.records.base import Order
+from shared.records.base import FRESH, Order
 from shared.records.layout import DELETIONS, STATE
 from shared.records.line import TEARDOWN, Empty, Line, Removed, Retiring, Serving, Standing, TearingDown
 from tests.kit.azureml import MODEL
@@ -326,3 +326,26 @@ def test_a_host_that_dies_after_a_refusal_takes_no_traffic_away_again(
         tended(app, line, lambda: not line_of(app, line).is_going)
         assert traffic_was(cloud, line)[-2:] == [{}, {"r1-1": 100}]
         assert len(told(cloud, line)) == 1
+
+
+@pytest.mark.thorough
+def test_what_somebody_deletes_by_hand_after_all_leaves_its_address_for_as_long_as_any(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
+    line = make_line({"r1-1": 100})
+    goes(app, line)
+    with ruled(cloud.control, "lock"):
+        tended(app, line, lambda: not line_of(app, line).is_going)
+    later(app, cloud, FRESH)
+    app.cloud.endpoints.set_traffic(line.endpoint, {})
+    settled(app, line.endpoint)
+    app.cloud.endpoints.remove_deployment(line.endpoint, "r1-1")
+    eventually(lambda: not standing(app, line))
+    report = with_settings(app, CLEANUP_MODE="report")  # else it would be torn down before it is missed
+    cleanup(report)
+    later(app, cloud, FRESH)
+    cleanup(report)
+    assert isinstance(line_of(app, line).state, Empty)
+    assert line_of(app, line).refused == {}
+    cleanup(app)
+    assert not line_of(app, line).is_going

@@ -101,6 +101,39 @@ def test_what_can_not_make_room_serves_until_the_new_version_stands_beside_it(
     stage.at_rest()
 
 
+def test_a_replacement_that_fails_beside_what_it_could_not_delete_leaves_that_serving(stage: Stage) -> None:
+    old = stage.live()
+    failing = Promotion(strategy="replace", gate=FAILS.gate)
+    with ruled(stage.world.control, "lock", scope=f"onlineEndpoints/{stage.endpoint}/deployments/{old.deployed.name}"):
+        bad = stage.until(stage.version(promotion=failing))
+        assert bad.phase is Phase.ROLLED_BACK
+        stage.at_rest()
+        assert stage.standing() == {old.deployed.name: "Succeeded"}
+        assert stage.traffic() == {old.deployed.name: 100}
+        assert stage.traffic_was() == []
+        line = stage.line
+        assert line.serving
+        assert (line.serving.run, line.refused, line.displaced) == (old.id, {}, None), (
+            "nobody wants it deleted any more"
+        )
+
+
+def test_a_replacement_that_may_not_move_the_traffic_leaves_the_line_as_it_is(stage: Stage) -> None:
+    """Nobody could read the lock before."""
+    old, run = stage.live(), stage.version(promotion=REPLACE)
+    with unreadable(stage.world.control), ruled(stage.world.control, "lock", level="ReadOnly"):
+        stage.until(run, lambda run: run.refused)
+        line = stage.line
+        assert line.serving
+        assert (line.serving.run, line.displaced, line.rollout) == (old.id, None, run.id)
+        assert stage.traffic() == {old.deployed.name: 100}
+        assert told(stage, "Run.Refused") == [waits_for(stage.run(run))]
+    live = stage.until(run)
+    assert live.phase is Phase.LIVE, live.why
+    stage.at_rest()
+    assert stage.standing() == {live.deployed.name: "Succeeded"}
+
+
 def test_without_quota_beside_it_a_replacement_waits_for_the_lock_and_says_so(stage: Stage) -> None:
     old = stage.live()
     with ruled(stage.world.control, "lock"):

@@ -12,7 +12,7 @@ from shared.errors import NotFound, Permanent, Refused, Transient
 from shared.line.access import held_by, line_of, ours, own, reopen_line, save_line, tell_line
 from shared.line.teardown import Undeletable, give_back_traffic, lock_on, remove_deployments, stuck, try_deleting
 from shared.line.trained import note_trained
-from shared.records.line import TEARDOWN, TRAFFIC, Empty, Line, Removed, Retiring, Serving, Standing, adoptable
+from shared.records.line import TEARDOWN, Empty, Line, Removed, Retiring, Serving, Standing, adoptable
 from shared.records.run import Approval, Deployed, Run
 from shared.records.tags import tags_of, tags_of_line
 from shared.run.actions.gate import held_out
@@ -90,6 +90,9 @@ def make_room(app: App, run: Run) -> Run:
         remove_deployments(app, line.endpoint, others, used=True)
     except Undeletable as error:
         _stays(app, run, error)
+    except Refused:
+        _serves_on(app, run)
+        raise
     return run
 
 
@@ -113,10 +116,16 @@ def _stays(app: App, run: Run, error: Undeletable) -> None:
     if not set(line.taken) & set(error.why):
         return
     give_back_traffic(app, line)
+    _serves_on(app, run)
+
+
+def _serves_on(app: App, run: Run) -> None:
+    """What was to make room has its traffic, and the line says so again. Nothing of that where it is gone."""
     line, etag = _take_line(app, run)
-    if line.displaced and line.displaced.deployment in error.why:
+    there = line.displaced and line.displaced.deployment in ours(app, line.endpoint)
+    if line.displaced and there and line.serving is None:
         line = replace(line, serving=line.displaced, displaced=None, state=Standing())
-    save_line(app, replace(line.allow([TRAFFIC]), taken={}), etag)
+    save_line(app, replace(line, taken={}), etag)
 
 
 def deploy_model(app: App, run: Run) -> Run:
@@ -235,5 +244,5 @@ def start_serving(app: App, run: Run) -> Run:
         instances=app.settings.serving.instances,
         taken={},
     )
-    save_line(app, changed.allow([TEARDOWN, TRAFFIC]), etag)
+    save_line(app, changed.allow([TEARDOWN, serving.deployment]), etag)
     return run
