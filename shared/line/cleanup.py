@@ -201,6 +201,8 @@ def _carry_out(app: App, line: Line, etag: str, endpoint: Endpoint, judged: Verd
                 log.warning("endpoint %s would be torn down: %s (CLEANUP_MODE=report)", line.endpoint, why)
             elif line.emptied and (others := _others(app, line)):
                 log.warning("endpoint %s stays: %s on it is not Droptune's", line.endpoint, ", ".join(others))
+            elif (refusal := line.refused.get(TEARDOWN)) and refusal.rests(now):
+                log.info("endpoint %s: its teardown is tried again once a day: %s", line.endpoint, refusal.why)
             elif lock := lock_on(app, endpoint, whole=whole):
                 save_and_send(app, line.refuse({TEARDOWN: str(lock)}, now), etag)
             elif TEARDOWN in line.refused or cap.take(app, line, now):  # the former takes one once it gets that far

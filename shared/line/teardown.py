@@ -95,13 +95,16 @@ def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
             etag = app.lines.save(line, etag)
         finished, left = _step_of_teardown(app, line, endpoint, whole=state.whole) if endpoint else (True, {})
     except Refused as error:
-        _postpone(app, line, state, etag, str(error))
+        _postpone(app, line, state, etag, error)
         return
     except Transient as error:
         finished, after = False, error.after
-    except (Permanent, NotFound):
+    except Permanent as error:
         log.exception("endpoint %s can't be torn down now", line.endpoint)
-        finished, after = False, timedelta(minutes=15)
+        _postpone(app, line, state, etag, error)
+        return
+    except NotFound:
+        finished = False  # somebody was faster: the next look shows what is left
     if not finished:
         arm(app, line, now + after, lambda line: app.lines.save(line, etag))
         return
@@ -121,7 +124,7 @@ def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
 def _step_of_teardown(app: App, line: Line, endpoint: Endpoint, *, whole: bool) -> tuple[bool, dict[str, str]]:
     """One act. Whether nothing is left to do, and what Azure refuses to delete of that which has no traffic, and why.
 
-    Raises Refused for what had traffic: that is to stay as it was.
+    Raises Refused or Permanent for what had traffic: that is to stay as it was.
     """
     endpoints, name = app.cloud.endpoints, endpoint.name
     if endpoint.busy:
@@ -145,20 +148,21 @@ def _step_of_teardown(app: App, line: Line, endpoint: Endpoint, *, whole: bool) 
             continue
         try:
             endpoints.remove_deployment(name, deployment.name)
-        except Refused as error:
+        except (Refused, Permanent) as error:
             if deployment.name in line.taken:
                 raise
-            refused[deployment.name] = str(error)
+            refused[deployment.name] = words(error, endpoint=name, deployment=deployment.name)
     return all(each.name in refused for each in left), refused
 
 
-def _postpone(app: App, line: Line, state: TearingDown, etag: str, why: str) -> None:
+def _postpone(app: App, line: Line, state: TearingDown, etag: str, refusal: Refused | Permanent) -> None:
     """After a refusal: people are told, what had traffic has it again, and the cleanup tries again.
 
     In this order: after a crash in between it is known that the traffic need not be taken to find out.
     """
-    now = app.cloud.blobs.now()
-    line, etag = save_and_send(app, line.refuse({TEARDOWN: why}, now), etag)
+    now, unclear = app.cloud.blobs.now(), isinstance(refusal, Permanent)
+    why = words(refusal, endpoint=line.endpoint)
+    line, etag = save_and_send(app, line.refuse({TEARDOWN: why}, now, unclear=unclear), etag)
     try:
         give_back_traffic(app, line)
     except Refused as error:
@@ -171,6 +175,15 @@ def _postpone(app: App, line: Line, state: TearingDown, etag: str, why: str) -> 
     cap.give_back(app, line)
     before = Standing() if line.serving else Empty(since=state.emptied or now)
     app.lines.save(replace(line.allow([TRAFFIC]), state=before, taken={}, wake=None), etag)
+
+
+def words(error: Refused | Permanent, *, endpoint: str, deployment: str = "") -> str:
+    """Why something can't be deleted, and what ends that: the error says both where it is a rule of somebody's."""
+    if isinstance(error, Refused):
+        return str(error)
+    one = f"az ml online-deployment delete --endpoint-name {endpoint} --name {deployment}"
+    by_hand = one if deployment else f"az ml online-endpoint delete --name {endpoint}, or the tag droptune.keep on it"
+    return f"{error}. It is tried again by itself, once a day or oftener, and ends once somebody has done it: {by_hand}"
 
 
 def lock_on(app: App, endpoint: Endpoint, *, whole: bool, names: Collection[str] | None = None) -> Lock | None:
@@ -238,8 +251,8 @@ def remove_deployments(app: App, endpoint: str, names: Collection[str], *, used:
         if deployment.state not in ("Deleting", "Creating"):
             try:
                 app.cloud.endpoints.remove_deployment(endpoint, deployment.name)
-            except Refused as error:
-                refused[deployment.name] = str(error)
+            except (Refused, Permanent) as error:
+                refused[deployment.name] = words(error, endpoint=endpoint, deployment=deployment.name)
     if refused:
         raise Undeletable(refused, [each.name for each in going])
     return [each.name for each in going]

@@ -201,11 +201,13 @@ class Line:
         gone = replace(self, serving=None, retiring=(), orphans=(), refused={}, taken={})
         return replace(gone, state=Removed(since=now, emptied=emptied))
 
-    def refuse(self, why: Mapping[str, str], now: datetime) -> Line:
+    def refuse(self, why: Mapping[str, str], now: datetime, *, unclear: bool = False) -> Line:
         """The line after Azure has refused these, each with the reason: people are told at once, and once a day."""
         if not why:
             return self
-        after = {name: Refusal.after(self.refused.get(name), now, reason) for name, reason in why.items()}
+        after = {
+            name: Refusal.after(self.refused.get(name), now, reason, unclear=unclear) for name, reason in why.items()
+        }
         line = replace(self, refused=self.refused | after)
         told = {name: f"{_stands(name)}: {each.why}" for name, each in after.items() if each.told == now}
         if traffic := told.pop(TRAFFIC, ""):

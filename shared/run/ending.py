@@ -16,7 +16,7 @@ from shared.cloud.endpoints import Deployment
 from shared.errors import NotFound, Permanent, Refused, Transient
 from shared.lifecycle.phase import ENDED, Phase
 from shared.line.access import save_line, tell_line
-from shared.line.teardown import Undeletable, stuck
+from shared.line.teardown import Undeletable, stuck, words
 from shared.records import layout
 from shared.records.layout import STATE
 from shared.records.line import TRIED_AGAIN, Line, Retiring
@@ -157,8 +157,9 @@ def _remove_own(app: App, run: Run, line: Line) -> str:
         _keep_log(app, line.endpoint, name)
         try:
             endpoints.remove_deployment(line.endpoint, name)
-        except Refused as error:
-            raise Undeletable({name: str(error)}, [name]) from error
+        except (Refused, Permanent) as error:
+            why = words(error, endpoint=line.endpoint, deployment=name)
+            raise Undeletable({name: why}, [name]) from error
     return "the deployment, which is being deleted"
 
 

@@ -79,7 +79,7 @@ RUN = Run(
     ),
     ending=Ending(phase=Phase.ROLLED_BACK, why="the gate"),
     waiting=Waiting(why="quota", hold="quota"),
-    refused=Refusal(since=AT, at=AT, told=AT, why="a policy"),
+    refused=Refusal(since=AT, at=AT, told=AT, why="a policy", unclear=True),
     parked=Parked(at=AT, why="again and again"),
     crashes=2,
     claim=Claim(action="deploy_model", until=AT, holder="token"),

@@ -349,3 +349,38 @@ def test_what_somebody_deletes_by_hand_after_all_leaves_its_address_for_as_long_
     assert line_of(app, line).refused == {}
     cleanup(app)
     assert not line_of(app, line).is_going
+
+
+@pytest.mark.thorough
+def test_a_refusal_that_nobody_knows_the_rule_of_costs_a_minute_of_traffic_a_day_and_is_told(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
+    line = make_line({"r1-1": 100})
+    goes(app, line)
+    before = len(traffic_was(cloud, line))
+    odd = {"method": "DELETE", "path": f"/{line.endpoint}/deployments/r1-1$", "status": 400, "count": None}
+    cloud.control("POST", "/_local/faults", odd | {"message": "The deployment is odd."})
+    tended(app, line, lambda: not line_of(app, line).is_going)
+    settled(app, line.endpoint)
+    away = [{}, {"r1-1": 100}]
+    assert traffic_was(cloud, line)[before:] == away
+    ((kind, why),) = told(cloud, line)
+    assert kind == "DeleteRefused"
+    assert "The deployment is odd." in why
+    assert "ends once somebody has done it: az ml online-endpoint delete" in why
+    for _ in range(3):
+        later(app, cloud, timedelta(hours=1))
+        cleanup(app)
+        tend(app, line.id, None)
+    assert traffic_was(cloud, line)[before:] == away
+    later(app, cloud, DAY)
+    cleanup(app)
+    tended(app, line, lambda: not line_of(app, line).is_going)
+    settled(app, line.endpoint)
+    assert traffic_was(cloud, line)[before:] == away * 2
+    assert len(told(cloud, line)) == 2
+    cloud.control("DELETE", "/_local/faults")
+    later(app, cloud, DAY)
+    cleanup(app)
+    tended(app, line, lambda: not line_of(app, line).is_going)
+    assert standing(app, line) == set()

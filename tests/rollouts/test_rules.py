@@ -178,6 +178,18 @@ def test_a_version_that_is_rolled_back_and_can_not_be_deleted_ends_and_frees_the
     assert refused(stage) == set()
 
 
+def test_an_old_version_that_azure_ml_itself_does_not_delete_stops_no_other(stage: Stage) -> None:
+    first = stage.live()
+    odd = {"method": "DELETE", "path": f"/deployments/{first.deployed.name}$", "status": 400, "count": None}
+    stage.world.control("POST", "/_local/faults", odd | {"message": "The deployment is odd."})
+    goes_live(stage)
+    third = goes_live(stage)
+    assert any("ends once somebody has done it" in why for why in told(stage, "Endpoint.DeleteRefused"))
+    stage.world.control("DELETE", "/_local/faults")
+    stage.world.until(lambda: stage.standing() == {third.deployed.name: "Succeeded"})
+    stage.at_rest()
+
+
 # What can't be changed, made or reached ------------------------------------------------------------------------------
 
 
