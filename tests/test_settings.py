@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.records.tags import RECORD_TAGS, tags_of, tags_of_line
@@ -66,6 +66,7 @@ def test_what_azure_would_refuse_is_refused_with_the_reason(text: str, why: str)
     assert why in str(caught.value)
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(names, values, max_size=10))
 def test_whatever_is_taken_comes_out_as_it_went_in(tags: dict[str, str]) -> None:
     try:

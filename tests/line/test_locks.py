@@ -44,7 +44,7 @@ ENDS = {
     "denyAssignment": "works once the deny assignment is gone",
 }
 
-QUICK = ("a lock of the deployment", True)
+QUICK = ("a lock of the deployment", False)
 """What is tried for every change."""
 
 

@@ -264,6 +264,7 @@ def test_a_network_that_is_shut_is_said_as_that_and_ends_when_it_is_opened(stage
         assert "works once public network access is enabled there again" in why
         assert "Data Scientist" not in why
         assert told(stage, "Run.Refused") == [why]
+        assert waits.outbox == (), "it was sent: the next look does not send it again"
     live = stage.until(run)
     assert live.phase is Phase.LIVE, live.why
     stage.at_rest()
