@@ -122,8 +122,8 @@ def _stays(app: App, run: Run, error: Undeletable) -> None:
 def _serves_on(app: App, run: Run) -> None:
     """What was to make room has its traffic, and the line says so again. Nothing of that where it is gone."""
     line, etag = _take_line(app, run)
-    there = line.displaced and line.displaced.deployment in ours(app, line.endpoint)
-    if line.displaced and there and line.serving is None:
+    there = {each.name for each in app.cloud.endpoints.deployments(line.endpoint) if each.state != "Deleting"}
+    if line.displaced and line.displaced.deployment in there and line.serving is None:
         line = replace(line, serving=line.displaced, displaced=None, state=Standing())
     save_line(app, replace(line, taken={}), etag)
 
