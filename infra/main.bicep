@@ -83,6 +83,10 @@ param maxTrainingHours int = 24
 @allowed(['report', 'delete'])
 param cleanupMode string = 'report'
 
+@description('Tags for all that the app itself makes in the workspace, as in costCenter=42,owner=ml team, where a policy wants them.')
+@maxLength(8000)
+param resourceTags string = ''
+
 // The workspace -------------------------------------------------------------------------------------------------------
 
 @description('Name of a workspace that is there already, in this subscription, with a system identity. Empty: one is made. In it, datastores called datasets and prepared are made or overwritten.')
@@ -425,6 +429,7 @@ module app 'modules/app.bicep' = {
     maxJobsPerDay: maxJobsPerDay
     maxTrainingHours: maxTrainingHours
     cleanupMode: cleanupMode
+    resourceTags: resourceTags
     appMakesClusters: appMakesClusters
     apiAuth: apiAuth
     authClientId: authClientId

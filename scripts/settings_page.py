@@ -22,6 +22,7 @@ KINDS = {
     "bool": "`true` or `false`",
     "timedelta": "duration",
     "frozenset[str]": "names",
+    "tuple[tuple[str, str], ...]": "tags",
 }
 HEAD = """# Settings
 
@@ -79,7 +80,7 @@ def shown(default: Any) -> str:
         return f"`PT{''.join(parts) or '0S'}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    return f"`{default}`" if default not in ("", frozenset()) else "empty"
+    return f"`{default}`" if default not in ("", frozenset(), ()) else "empty"
 
 
 if __name__ == "__main__":

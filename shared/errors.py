@@ -1,7 +1,8 @@
 """Errors that say what happens next.
 
 Whoever catches one of these knows what to do with the run at hand: record it and stop (`Permanent`), or wake it
-later (`Transient`). Anything else that is raised is a bug; it is retried by the queue and ends in its poison queue.
+later (`Transient`; `Refused` where only a person ends the wait). Anything else that is raised is a bug; it is retried
+by the queue and ends in its poison queue.
 """
 
 from __future__ import annotations
@@ -19,6 +20,17 @@ class Transient(Exception):
     def __init__(self, reason: str, after: timedelta = timedelta(seconds=30)) -> None:
         super().__init__(reason)
         self.after = after
+
+
+class Refused(Transient):
+    """A rule that somebody set in Azure forbids it: a lock, a policy, a deny assignment, a network that is shut.
+
+    It is tried again by itself, but only a person ends the wait: the text says how, and people are told at once, and
+    once a day as long as it lasts.
+    """
+
+    def __init__(self, reason: str, after: timedelta = timedelta(minutes=5)) -> None:
+        super().__init__(reason, after)
 
 
 class NotFound(Exception):

@@ -21,7 +21,7 @@ from shared import naming
 from shared.app import App, queue_of, wake
 from shared.cloud.jobs import JobView
 from shared.cloud.queues import PEEKED
-from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 from shared.intake.arrivals import look_into, undelivered
 from shared.intake.events import folder_of
 from shared.lifecycle.phase import WORK
@@ -214,6 +214,8 @@ def _cancel_if_orphan(app: App, job: JobView, overdue: datetime) -> bool:
             return False
         app.cloud.jobs.cancel(job.name)
         log.warning("job %s still ran and is cancelled: %s", job.name, why)
+    except Refused as error:
+        log.warning("job %s runs for nobody, and may not be cancelled: %s", job.name, error)
     except Exception:
         log.exception("job %s can't be looked at; the others are", job.name)
     return False

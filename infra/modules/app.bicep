@@ -72,6 +72,9 @@ param maxTrainingHours int
 @description('What becomes of endpoints that nobody calls.')
 param cleanupMode string
 
+@description('Tags for all that the app makes.')
+param resourceTags string
+
 @description('The app may make clusters that are missing.')
 param appMakesClusters bool
 
@@ -201,6 +204,7 @@ resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
     MAX_JOBS_PER_DAY: string(maxJobsPerDay)
     MAX_TRAINING_HOURS: string(maxTrainingHours)
     CLEANUP_MODE: cleanupMode
+    RESOURCE_TAGS: resourceTags
 
     API_AUTH: apiAuth
     API_VIEWERS: viewersGroupId

@@ -28,6 +28,7 @@ def modules() -> list[ModuleType]:
         monitor,
         pretend,
         registry,
+        rules,
         run_history,
         scoring,
         workspace,
@@ -47,6 +48,7 @@ def modules() -> list[ModuleType]:
         scoring,
         monitor,
         pretend,
+        rules,
     ]
 
 
@@ -58,7 +60,9 @@ def build(cloud: Cloud) -> list[Route]:
     ]
     for module in modules():
         found += module.routes(cloud)
-    return found
+    from localcloud.azureml import rules
+
+    return [rules.applied(cloud, each) for each in found]
 
 
 async def start(cloud: Cloud) -> None:

@@ -186,12 +186,24 @@ class KeepView(Shape, frozen=True, kw_only=True):
     why: str
 
 
+class RefusalView(Shape, frozen=True, kw_only=True):
+    """What Azure refuses since then, why, and what ends that.
+
+    `what`: a deployment that is to be deleted, the `endpoint`, or `traffic` that is to go back to what served.
+    """
+
+    what: str
+    since: datetime
+    why: str
+
+
 class LineView(Shape, frozen=True, kw_only=True):
     """A model line. `state`: `not_made`, `standing`, `empty`, `tearing_down` or `removed`, `since` then if known.
 
     `serving`: what its endpoint serves now; `latest`: what went live last; `previous`: what a rollback goes back to.
     `idle_since`: since when people know that nobody calls; `no_traffic_since`: somebody took the traffic away;
     `missing_since`: Azure does not show what ought to be there. `rollout`: the run that it is being changed for.
+    `refused`: what a lock, a policy or another rule of somebody's keeps there, which still costs.
     `saved`: what its deployments would have cost since they are gone, in the currency of SERVING_PRICE_PER_HOUR.
     """
 
@@ -213,6 +225,7 @@ class LineView(Shape, frozen=True, kw_only=True):
     idle_since: datetime | None = None
     no_traffic_since: datetime | None = None
     missing_since: datetime | None = None
+    refused: list[RefusalView] = []
     saved: float = 0.0
 
 

@@ -190,7 +190,7 @@ def _lines(app: App) -> schema.LineList:
 
 def _line(app: App, line: Line) -> schema.LineView:
     saved, state = 0.0, line.state
-    if line.emptied:
+    if line.emptied and not line.refused:  # else something on it still costs
         price, now = app.settings.serving.hourly_price, app.cloud.blobs.now()
         saved = money_saved(line.emptied, now, instances=line.instances, price_per_hour=price)
     return schema.LineView(
@@ -215,6 +215,10 @@ def _line(app: App, line: Line) -> schema.LineView:
         idle_since=line.noticed,
         no_traffic_since=state.no_traffic if isinstance(state, Standing) else None,
         missing_since=line.missing,
+        refused=[
+            schema.RefusalView(what=name.removeprefix("/") or "endpoint", since=each.since, why=each.why)
+            for name, each in sorted(line.refused.items())
+        ],
         saved=round(saved, 2),
     )
 

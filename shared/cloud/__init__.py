@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shared.cloud.computes import Computes
     from shared.cloud.endpoints import Endpoints
     from shared.cloud.jobs import Jobs
+    from shared.cloud.locks import Locks
     from shared.cloud.metrics import Metrics
     from shared.cloud.models import Models
     from shared.cloud.queues import Queues
@@ -79,6 +80,12 @@ class Cloud:
         from shared.cloud.endpoints import Endpoints
 
         return Endpoints(self.clients)
+
+    @cached_property
+    def locks(self) -> Locks:
+        from shared.cloud.locks import Locks
+
+        return Locks(self.clients)
 
     @cached_property
     def metrics(self) -> Metrics:

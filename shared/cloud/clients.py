@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shared.settings import Settings
@@ -58,6 +58,15 @@ class Clients:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lock = threading.RLock()
+
+    def tagged(self, own: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Tags of something that is made, or that is there: its `own`, and those of RESOURCE_TAGS that it has not.
+
+        Azure takes no notice of the case of a name.
+        """
+        there = {name.casefold() for name in own or {}}
+        given = {name: value for name, value in self.settings.resources.tags if name.casefold() not in there}
+        return {**given, **(own or {})}
 
     @_Once
     def transport(self) -> RequestsTransport:

@@ -81,6 +81,7 @@ class Computes:
                 size=size,
                 min_instances=0,
                 max_instances=max_nodes,
+                tags=self._clients.tagged(),
                 location=self._clients.settings.workspace.location,
                 identity=IdentityConfiguration(
                     type="user_assigned",

@@ -85,7 +85,9 @@ class Endpoints:
             return
         from azure.ai.ml.entities import ManagedOnlineEndpoint
 
-        endpoint = ManagedOnlineEndpoint(name=name, description=description, auth_mode="key", tags=dict(tags or {}))
+        endpoint = ManagedOnlineEndpoint(
+            name=name, description=description, auth_mode="key", tags=self._clients.tagged(tags)
+        )
         with translated(f"creating endpoint {name} in {self._where}", role=_ROLE):
             self._clients.ml.online_endpoints.begin_create_or_update(endpoint)
 
@@ -100,6 +102,7 @@ class Endpoints:
             raise NotFound(f"endpoint {name} in {self._where}")
         if state(endpoint.provisioning_state) in BUSY:
             raise Transient(f"endpoint {name} in {self._where} is {state(endpoint.provisioning_state)}")
+        endpoint.tags = self._clients.tagged(endpoint.tags)  # one that was made before a policy wanted them
         endpoint.traffic = {deployment: percent for deployment, percent in traffic.items() if percent}
         with translated(f"setting the traffic of endpoint {name} in {self._where}", role=_ROLE):
             self._clients.ml.online_endpoints.begin_create_or_update(endpoint)
@@ -159,7 +162,7 @@ class Endpoints:
             model=model_id,
             instance_type=instance_type,
             instance_count=instances,
-            tags=dict(tags or {}),
+            tags=self._clients.tagged(tags),
             liveness_probe=ProbeSettings(initial_delay=LIVENESS_DELAY_SECONDS),
             request_settings=OnlineRequestSettings(request_timeout_ms=REQUEST_TIMEOUT_MS),
         )

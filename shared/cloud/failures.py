@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from shared import naming
-from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.cloud import rules
+from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 from shared.naming import same_owner
 
 _SOON = timedelta(seconds=30)
@@ -84,7 +85,8 @@ def _outcome(error: Exception, what: str, role: str) -> Exception | None:
         case core.HttpResponseError() if error.response is not None:
             headers = getattr(error.response, "headers", None) or {}
             code, message = _words(error)
-            return judged(what, int(error.status_code or 0), code, message, headers, role=role)
+            more = rules.violations(error.response)
+            return judged(what, int(error.status_code or 0), code, message, headers, role=role, violations=more)
         case core.ServiceRequestError() | core.ServiceResponseError():
             return Transient(f"{what}: no answer: {_first_line(error)}")
         case core.ClientAuthenticationError():
@@ -111,11 +113,20 @@ def _of_ml(error: Exception, what: str) -> Exception:
 
 
 def judged(
-    what: str, status: int, code: str, message: str, headers: Mapping[str, str], *, role: str = ""
+    what: str,
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str],
+    *,
+    role: str = "",
+    violations: tuple[rules.Violation, ...] = (),
 ) -> NotFound | Conflict | Transient | Permanent:
-    """The error for an HTTP answer of `status` with the service's `code` and `message`."""
+    """The error for an HTTP answer of `status` with the service's `code` and `message`, and the policies it names."""
     said = f"{what}: {message or 'no message'} ({' '.join(filter(None, (str(status), code)))})"
     after = _retry_after(headers)
+    if way_out := rules.way_out(status, code, message, violations):
+        return Refused(f"{said}. {way_out}")
     if _QUOTA.search(f"{code} {message}"):
         return Transient(f"{said}. Free quota or ask for more; the run waits.", after or _QUOTA_WAIT)
     if code in _LOST_RACE or status == 412:

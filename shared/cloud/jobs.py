@@ -141,7 +141,7 @@ class Jobs:
         job.name = request.name
         job.display_name = request.display_name
         job.experiment_name = request.experiment
-        job.tags = dict(request.tags)
+        job.tags = self._clients.tagged(request.tags)
         job.settings.force_rerun = True
         job.settings.continue_on_step_failure = False
         return job
@@ -158,6 +158,7 @@ class Jobs:
                     version=step.environment_version,
                     image=IMAGE,
                     conda_file=json.loads(step.conda),
+                    tags=self._clients.tagged(),
                 )
             )
 
@@ -172,6 +173,7 @@ class Jobs:
                     inputs={name: Input(type=kind) for name, kind in INPUTS.items()},
                     outputs={name: Output(type="uri_file") for name in step.outputs},
                     command=COMMAND,
+                    tags=self._clients.tagged(),
                 )
             )
 

@@ -71,7 +71,7 @@ class Models:
             path=f"azureml://jobs/{job}/outputs/trained_model",
             type=AssetTypes.MLFLOW_MODEL,
             description=description,
-            tags=tags,
+            tags=self._clients.tagged(tags),
             properties=dict(properties or {}),
         )
         try:

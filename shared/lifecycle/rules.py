@@ -43,12 +43,14 @@ class Wait:
 
     `hold`: what is not worth a look before somebody did something: `slot` (a run that trains ends), `quota` (which
     nothing tells of), `approval`, `pin`. `wakes`: the run that is waited for, which may not know that it is its turn.
+    `refused`: a rule of somebody's in Azure is what stands in the way, which people are told of.
     """
 
     seconds: float | None
     why: str
     hold: Hold = ""
     wakes: str = ""
+    refused: bool = False
 
     def __str__(self) -> str:
         return f"waits for {self.why}"

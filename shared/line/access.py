@@ -62,6 +62,14 @@ def save_line(app: App, line: Line, etag: str) -> None:
         raise Transient("the line changed meanwhile", after=timedelta(seconds=2)) from None
 
 
+def tell_line(app: App, line: Line, etag: str) -> None:
+    """The same, and sends the events in its outbox."""
+    try:
+        save_and_send(app, line, etag)
+    except Conflict:
+        raise Transient("the line changed meanwhile", after=timedelta(seconds=2)) from None
+
+
 def reopen_line(app: App, line: Line, etag: str) -> None:
     """The same for a line whose endpoint was removed, and is about to stand again."""
     try:
@@ -105,11 +113,11 @@ def held_by(app: App, line: Line, run: Run) -> str:
 
 
 def _waits_for(run: Run) -> str:
-    """What may never end of itself: why it is parked, or waits for a person or for quota; "" if for neither."""
+    """What may never end of itself: why it is parked, or waits for a person, for quota, or for what Azure refuses."""
     if run.parked:
         return run.parked.why
     waiting = run.waiting
-    return waiting.why if waiting and (waiting.hold or "quota" in waiting.why) else ""
+    return waiting.why if waiting and (waiting.hold or run.refused or "quota" in waiting.why) else ""
 
 
 def is_active(app: App, run_id: str) -> bool:

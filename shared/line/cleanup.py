@@ -16,13 +16,13 @@ import msgspec
 
 from shared.app import App, wake
 from shared.cloud.endpoints import BUSY, Deployment, Endpoint
-from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.errors import Conflict, Permanent, Transient
+from shared.line import cap
 from shared.line.access import is_active, save_and_send, send_and_save
-from shared.line.teardown import told
+from shared.line.teardown import lock_on, told
 from shared.naming import made_for, tag
-from shared.records.base import FRESH, from_json
-from shared.records.layout import DELETIONS, STATE
-from shared.records.line import Line, NotMade, Orphan, Retiring, Standing, TearingDown
+from shared.records.base import FRESH
+from shared.records.line import TEARDOWN, Line, NotMade, Orphan, Retiring, Standing, TearingDown
 from shared.records.owner import is_on_line, not_ours
 from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, running_costs, verdict
 from shared.settings import Cleanup
@@ -98,7 +98,7 @@ def _judge(app: App, line_id: str) -> None:
     if seen.missing:
         return
     usage = _usage(app, seen, endpoint, now, kept=kept, rolling_out=rolling_out)
-    _carry_out(app, seen, etag, verdict(usage, policy_of(app.settings.cleanup), now), others, now)
+    _carry_out(app, seen, etag, endpoint, verdict(usage, policy_of(app.settings.cleanup), now), others, now)
 
 
 def _save_seen(app: App, line: Line, seen: Line, etag: str) -> tuple[Line, str]:
@@ -228,6 +228,7 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, kept: str
         noticed=line.noticed,
         kept=kept,
         rolling_out=rolling_out,
+        refused=TEARDOWN in line.refused,
     )
     if line.serving is None or now - line.serving.since < app.settings.cleanup.idle_window:
         return usage
@@ -242,24 +243,31 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, kept: str
     return replace(usage, requests=requests, control=min(halves))
 
 
-def _carry_out(app: App, line: Line, etag: str, judged: Verdict, others: Sequence[str], now: datetime) -> None:
+def _carry_out(
+    app: App, line: Line, etag: str, endpoint: Endpoint, judged: Verdict, others: Sequence[str], now: datetime
+) -> None:
     log.info("endpoint %s: %s", line.endpoint, judged)
     match judged:
-        case Keep(why):
-            if line.noticed:
-                save_and_send(app, _noticed(line, None).to_send(now, "Endpoint.NoticeWithdrawn", why), etag)
+        case Keep(why, wanted):
+            if line.noticed or (wanted and TEARDOWN in line.refused):
+                kept = (_noticed(line, None) if line.noticed else line).allow([TEARDOWN])
+                save_and_send(app, kept.to_send(now, "Endpoint.NoticeWithdrawn", why), etag)
         case Notice(why):
             why = f"{why}; {told(others)}, stays" if others else why
             save_and_send(app, _noticed(line, now).to_send(now, "Endpoint.IdleNotice", why), etag)
         case Pending():
             pass
-        case Delete(why, endpoint):
+        case Delete(why, whole):
             if app.settings.cleanup.mode == "report":
                 log.warning("endpoint %s would be torn down: %s (CLEANUP_MODE=report)", line.endpoint, why)
             elif line.emptied and others:
                 log.warning("endpoint %s stays, with %s", line.endpoint, told(others))
-            elif _within_cap(app, line, now):
-                going = replace(line, state=TearingDown(whole=endpoint, emptied=line.emptied), rollout="")
+            elif (refusal := line.refused.get(TEARDOWN)) and refusal.rests(now):
+                log.info("endpoint %s: its teardown is tried again once a day: %s", line.endpoint, refusal.why)
+            elif lock := lock_on(app, endpoint, whole=whole and not others):
+                save_and_send(app, line.refuse({TEARDOWN: str(lock)}, now), etag)
+            elif TEARDOWN in line.refused or cap.take(app, line, now):  # the former takes one once it gets that far
+                going = replace(line, state=TearingDown(whole=whole, emptied=line.emptied), rollout="")
                 app.lines.save(going, etag)
                 wake(app, going)
 
@@ -269,30 +277,6 @@ def _noticed(line: Line, at: datetime | None) -> Line:
     if not isinstance(line.state, Standing):
         raise TypeError(f"line {line.id} serves nothing that could be idle")
     return replace(line, state=msgspec.structs.replace(line.state, noticed=at))
-
-
-def _within_cap(app: App, line: Line, now: datetime) -> bool:
-    """Takes one of the deletions that the window allows. Raises Conflict when another tick takes one right now."""
-    try:
-        data, etag = app.cloud.blobs.read(STATE, DELETIONS)
-    except NotFound:
-        data, etag = b"{}", None
-    try:
-        taken = from_json(data, dict[str, datetime])
-    except ValueError:
-        log.exception("%s/%s can't be read, and is made anew: the cap counts from now", STATE, DELETIONS)
-        taken = {}
-    settings = app.settings.cleanup
-    taken = {key: at for key, at in taken.items() if now - at < settings.deletion_window}
-    if line.id not in taken and len(taken) >= settings.max_deletions:
-        log.warning(
-            "endpoint %s stays for now: CLEANUP_MAX_DELETIONS=%d are used up", line.endpoint, settings.max_deletions
-        )
-        return False
-    taken[line.id] = now
-    body = msgspec.json.encode(taken)
-    app.cloud.blobs.write(STATE, DELETIONS, body, if_match=etag, if_none_match=etag is None)
-    return True
 
 
 def _gone_by_hand(app: App, line: Line, etag: str, now: datetime) -> None:

@@ -64,6 +64,34 @@ class Wake:
         return cls(token=uuid4().hex, due=due)
 
 
+TOLD_AGAIN = timedelta(days=1)
+"""How often people are told of what only they can end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """What somebody's rule in Azure forbids since then, and `why`; when it was tried, and people were told, last.
+
+    `unclear`: no rule that is known. Whether it holds can only be found out by trying all of it again.
+    """
+
+    since: datetime
+    at: datetime
+    told: datetime
+    why: str
+    unclear: bool = False
+
+    @classmethod
+    def after(cls, before: Refusal | None, now: datetime, why: str, *, unclear: bool = False) -> Refusal:
+        """The one that follows `before`. It is `told` now, unless people have heard of it within TOLD_AGAIN."""
+        told = before.told if before and now - before.told < TOLD_AGAIN else now
+        return cls(since=before.since if before else now, at=now, told=told, why=why, unclear=unclear)
+
+    def rests(self, now: datetime) -> bool:
+        """Whether it is not worth another try yet."""
+        return self.unclear and now - self.at < TOLD_AGAIN
+
+
 @dataclass(frozen=True, kw_only=True)
 class Notice:
     """A lifecycle event to send: kept in the record's outbox until it was sent, so that a crash loses none.

@@ -5,12 +5,13 @@ Plain data, and questions about it; `store` reads and writes it, `shared/line/` 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.records.base import VERSION, Notice, Order, Wake
+from shared.records.base import VERSION, Notice, Order, Refusal, Wake
 from shared.records.run import Run
 
 # Its endpoint's state ------------------------------------------------------------------------------------------------
@@ -55,6 +56,13 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True, tag="removed"):
 
 
 type State = NotMade | Standing | Empty | TearingDown | Removed
+
+TEARDOWN, TRAFFIC = "", "/traffic"
+"""In `Line.refused`: the teardown, which waits until it is allowed, and the traffic. No deployment is called so."""
+TRIED_AGAIN = timedelta(minutes=15)
+"""How often what was refused is tried again."""
+_BELIEVED = timedelta(minutes=10)
+"""How long a refusal is taken for one that stands: less than that, so that who waits for quota meanwhile tries, too."""
 
 # What is on it -------------------------------------------------------------------------------------------------------
 
@@ -119,8 +127,9 @@ class Line:
     something serves. `newest`: the newest run that trains. `rollout`: the run that it is being changed for.
     `retiring`: what is about to be deleted; `orphans`: what may be next. `others`: what is in its place and somebody
     else's, as people were told. `pinned_by`: who keeps it at what it serves, "" if nobody; `cost_told`: when people
-    heard last what it costs that it is kept. `wake`: the line's timer, of a teardown or of what retires.
-    `installation`: the id of the Droptune that made it.
+    heard last what it costs that it is kept. `wake`: the line's timer, of a teardown or of what retires. `refused`:
+    what Azure does not let be deleted, by deployment or as TEARDOWN; `taken`: the traffic that was taken away for a
+    deletion, which gets it back where that is refused. `installation`: the id of the Droptune that made it.
     """
 
     version: int = VERSION
@@ -143,6 +152,8 @@ class Line:
     keep: Keep | None = None
     cost_told: datetime | None = None
     instances: int = 0
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    taken: dict[str, int] = field(default_factory=dict)
     wake: Wake | None = None
     outbox: tuple[Notice, ...] = ()
 
@@ -184,17 +195,50 @@ class Line:
 
     def without_serving(self, now: datetime) -> Line:
         """The line once nothing serves; an endpoint that was empty before is so since then."""
-        return replace(self, serving=None, state=Empty(since=self.emptied or now))
+        line = self.allow([TEARDOWN, self.serving.deployment]) if self.serving else self  # that was for what served
+        return replace(line, serving=None, state=Empty(since=self.emptied or now))
 
     def without_endpoint(self, now: datetime) -> Line:
         """The line once its endpoint is gone, and all that was on it."""
         emptied = self.emptied or (now if self.serving else None)
-        return replace(self, serving=None, retiring=(), orphans=(), state=Removed(since=now, emptied=emptied))
+        gone = replace(self, serving=None, retiring=(), orphans=(), refused={}, taken={})
+        return replace(gone, state=Removed(since=now, emptied=emptied))
+
+    def refuse(self, why: Mapping[str, str], now: datetime, *, unclear: bool = False) -> Line:
+        """The line after Azure has refused these, each with the reason: people are told at once, and once a day."""
+        if not why:
+            return self
+        after = {
+            name: Refusal.after(self.refused.get(name), now, reason, unclear=unclear) for name, reason in why.items()
+        }
+        line = replace(self, refused=self.refused | after)
+        told = {name: f"{_stands(name)}: {each.why}" for name, each in after.items() if each.told == now}
+        if traffic := told.pop(TRAFFIC, ""):
+            line = line.to_send(now, "Endpoint.TrafficRefused", traffic)
+        return line.to_send(now, "Endpoint.DeleteRefused", "; ".join(told.values())) if told else line
+
+    def allow(self, names: Collection[str]) -> Line:
+        """The line without the refusals of these."""
+        return replace(self, refused={name: each for name, each in self.refused.items() if name not in names})
+
+    def is_stuck(self, name: str, now: datetime) -> bool:
+        """Whether Azure has just refused to delete it, so that nobody waits for that."""
+        refusal = self.refused.get(name)
+        return refusal is not None and now - refusal.at < _BELIEVED
 
     def to_send(self, at: datetime, kind: str, why: str) -> Line:
         """The line with an event to send, of what becomes true by its next save; of a `kind` at most one a second."""
         notice = Notice(id=f"{self.id}-{kind}-{at:%Y%m%dT%H%M%S}", type=f"Droptune.{kind}", at=at, why=why)
         return replace(self, outbox=(*self.outbox, notice))
+
+
+def _stands(name: str) -> str:
+    match name:
+        case "":
+            return "the endpoint can't be torn down: callers keep their answers, and what is on it still costs"
+        case "/traffic":
+            return "the traffic can't be given back to what served, so that callers get no answers"
+    return f"deployment {name} can't be deleted, and still costs"
 
 
 def newer_that_serves(line: Line, run: Run) -> str | None:

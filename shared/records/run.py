@@ -15,7 +15,7 @@ from shared.dataset.spec.choices import Hub, Policy
 from shared.dataset.split import PARTS, Part
 from shared.lifecycle.phase import Hold, Phase
 from shared.records import layout
-from shared.records.base import CLOCKS, FRESH, VERSION, Notice, Order, Wake
+from shared.records.base import CLOCKS, FRESH, VERSION, Notice, Order, Refusal, Wake
 from shared.serving.gate import Promotion, Scores
 from shared.serving.smoke import Answered, Silence
 
@@ -248,6 +248,7 @@ class Run:
     attempt: Attempt = field(default_factory=Attempt)
     ending: Ending | None = None
     waiting: Waiting | None = None
+    refused: Refusal | None = None
     parked: Parked | None = None
     crashes: int = 0
     claim: Claim | None = None
@@ -325,7 +326,7 @@ class Run:
         """The run with another line in its history and these fields changed; `since` moves with the phase."""
         phase = phase or self.phase
         if phase != self.phase:
-            changes |= {"phase": phase, "since": at, "waiting": None}
+            changes |= {"phase": phase, "since": at, "waiting": None, "refused": None}
             if kind := _EVENTS.get(phase):
                 changes["outbox"] = (*self.outbox, self._notice(kind, at, self.why))
         history = (*self.history, Entry(at=at, phase=phase, what=what))[-HISTORY_LIMIT:]
@@ -335,6 +336,12 @@ class Run:
         """The run left alone until the sweep, or a person, tries it again."""
         notice = self._notice("Run.Parked", at, why)
         return replace(self, parked=Parked(at=at, why=why), claim=None, crashes=0, outbox=(*self.outbox, notice))
+
+    def refuse(self, at: datetime, why: str) -> Run:
+        """The run after a rule of somebody's has refused what it wants: people are told at once, and once a day."""
+        refused = Refusal.after(self.refused, at, why)
+        outbox = (*self.outbox, self._notice("Run.Refused", at, why)) if refused.told == at else self.outbox
+        return replace(self, refused=refused, outbox=outbox)
 
     def ask_approval(self, at: datetime, why: str) -> Run:
         """The run after people were told, `why` in words, that it waits for an approval."""
@@ -348,6 +355,6 @@ class Run:
         scores = self.attempt.deployed.scores if self.attempt.deployed else None
         if kind == "Endpoint.RolledBack" and scores and not scores.passed:
             kind = "Gate.Failed"
-        often = kind in ("Run.Parked", "Run.ApprovalNeeded")
+        often = kind in ("Run.Parked", "Run.ApprovalNeeded", "Run.Refused")
         which = f"{at:%Y%m%dT%H%M%S}" if often else str(self.attempt.number)
         return Notice(id=f"{self.id}-{kind}-{which}", type=f"Droptune.{kind}", at=at, why=why)

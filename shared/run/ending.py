@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import datetime
 
 from shared import naming
 from shared.app import App, arm, wake
 from shared.cloud.endpoints import Deployment
-from shared.errors import NotFound, Permanent, Transient
+from shared.errors import NotFound, Permanent, Refused, Transient
 from shared.lifecycle.phase import ENDED, Phase
-from shared.line.access import save_line
+from shared.line.access import save_line, tell_line
+from shared.line.teardown import Undeletable, stuck, words
 from shared.records import layout
 from shared.records.layout import STATE
-from shared.records.line import Line
+from shared.records.line import TRIED_AGAIN, Line, Retiring
 from shared.records.owner import is_endpoint_of, is_of_run, is_on_line
 from shared.records.run import Run
 from shared.records.store import readable
@@ -58,17 +60,36 @@ def release(app: App, run: Run) -> str:
     if line.serving and line.serving.run == run.id:
         _let_go(app, line, run, etag)
         return ""
-    if left := _remove_own(app, run, line):
-        return left
+    now = app.cloud.blobs.now()
+    try:
+        if left := _remove_own(app, run, line):
+            return left
+    except Undeletable as error:
+        line = _kept(line, error, now)
     back = _brought_back(app, line, run)
     # What is brought back has the line at once: nothing that waits, for a pin perhaps, comes between.
     free = replace(line, rollout=back.id if back else "")
-    save_line(app, free if line.serving else free.without_serving(app.cloud.blobs.now()), etag)
+    # What serves on is not to be deleted any more.
+    free = free.allow([line.serving.deployment]) if line.serving else free.without_serving(now)
+    if free.refused:
+        arm(app, free, now + TRIED_AGAIN, lambda line: tell_line(app, line, etag))
+    else:
+        save_line(app, free, etag)
     if back:
         wake(app, back)
     else:
         _wake_next(app, line, run)
     return ""
+
+
+def _kept(line: Line, error: Undeletable, now: datetime) -> Line:
+    """The line with what the run leaves there, since Azure does not let it be deleted: it retires, and is tried again.
+
+    The run itself ends, and its line is free for the next one.
+    """
+    known = {each.deployment for each in line.retiring}
+    left = tuple(Retiring(deployment=name, model="", until=now) for name in error.why if name not in known)
+    return stuck(replace(line, retiring=(*line.retiring, *left)), error.why, now)
 
 
 def _brought_back(app: App, line: Line, run: Run) -> Run | None:
@@ -140,7 +161,11 @@ def _remove_own(app: App, run: Run, line: Line) -> str:
         return "the deployment, which can't be deleted before it is made"
     if deployment.state != "Deleting":
         _keep_log(app, line.endpoint, name)
-        endpoints.remove_deployment(line.endpoint, name)
+        try:
+            endpoints.remove_deployment(line.endpoint, name)
+        except (Refused, Permanent) as error:
+            why = words(error, endpoint=line.endpoint, deployment=name)
+            raise Undeletable({name: why}, [name]) from error
     return "the deployment, which is being deleted"
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.app import App, arm, queue_of, wake
-from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 from shared.lifecycle.phase import Hold, Phase, refused
 from shared.lifecycle.rules import Do, Go, Poll, Step, Stop, Wait, next_step
 from shared.line.access import serves
@@ -87,10 +87,11 @@ def _advance(app: App, turn: Turn) -> None:
             step = Poll(f"what it has just done to show: it {done.action.done}")
         log.info("run %s is %s: %s", run.id, run.phase, step)
         match step:
-            case Wait(seconds, why, hold, wakes):
+            case Wait(seconds, why, hold, wakes, refused):
                 if other := readable(app.runs, wakes) if wakes else None:
                     wake(app, other.record)
-                _sleep(app, turn, None if seconds is None else timedelta(seconds=seconds), why, hold)
+                after = None if seconds is None else timedelta(seconds=seconds)
+                _sleep(app, turn, after, why, hold, refused=refused)
                 return
             case Poll(why):
                 _sleep(app, turn, _backed_off(app, run), why)
@@ -113,7 +114,7 @@ def _decide(app: App, run: Run) -> Step:
     try:
         return next_step(run.phase, OBSERVE[run.phase](app, run))
     except Transient as error:
-        return Wait(error.after.total_seconds(), str(error))
+        return Wait(error.after.total_seconds(), str(error), refused=isinstance(error, Refused))
     except (Permanent, NotFound) as error:
         return Poll(str(error)) if run.phase in PAID else Stop(refused(run.phase), str(error))
 
@@ -135,7 +136,7 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
     except Transient as error:
         if isinstance(error, Unanswered):
             turn.run = turn.run.in_deployed(smoke=error.silence)
-        _sleep(app, turn, error.after, f"{step.action.doing}: {error}")
+        _sleep(app, turn, error.after, f"{step.action.doing}: {error}", refused=isinstance(error, Refused))
         return False
     except (Permanent, NotFound) as error:
         turn.save(
@@ -151,7 +152,7 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
         raise
     if turn.run.ending:  # a person has cancelled it meanwhile
         changed = replace(changed, ending=turn.run.ending, history=turn.run.history)
-    changed = replace(changed, claim=None, crashes=0)
+    changed = replace(changed, claim=None, crashes=0, refused=None)
     turn.save(changed.noted(app.cloud.blobs.now(), step.action.done, phase=step.then))
     return True
 
@@ -168,7 +169,7 @@ def _finish(app: App, turn: Turn) -> None:
     try:
         left = release(app, run)
     except Transient as error:
-        _sleep(app, turn, error.after, f"ending it: {error}")
+        _sleep(app, turn, error.after, f"ending it: {error}", refused=isinstance(error, Refused))
         return
     except (Permanent, NotFound) as error:
         log.exception("run %s can't end, and holds on to what it has", run.id)
@@ -189,9 +190,13 @@ def _retire(app: App, run: Run) -> None:
         app.runs.retire(run.id)
 
 
-def _sleep(app: App, turn: Turn, after: timedelta | None, why: str, hold: Hold = "") -> None:
-    """Saves what the run waits for; arms its timer unless one is live already, or none is wanted (`after` is None)."""
-    run, now = turn.run, app.cloud.blobs.now()
+def _sleep(app: App, turn: Turn, after: timedelta | None, why: str, hold: Hold = "", *, refused: bool = False) -> None:
+    """Saves what the run waits for; arms its timer unless one is live already, or none is wanted (`after` is None).
+
+    `refused`: only a person ends it, who is told.
+    """
+    now = app.cloud.blobs.now()
+    run = turn.run.refuse(now, why) if refused else turn.run
     timer = _live(run, now)
     waiting = replace(run, waiting=Waiting(why=why, hold=hold), claim=None, wake=timer, crashes=0)
     if after is None:
@@ -200,6 +205,7 @@ def _sleep(app: App, turn: Turn, after: timedelta | None, why: str, hold: Hold =
         arm(app, waiting, now + after, turn.save)
     else:
         turn.save(waiting)
+    turn.close()
 
 
 def _look_again(app: App, run_id: str, after: timedelta) -> None:

@@ -186,9 +186,12 @@ def _rollout(app: App, run: Run) -> RolloutSeen:
         return RolloutSeen()
     there = ours(app, line).keys()
     own = naming.deployment_name(run.id, run.attempt.number)
+    now = app.cloud.blobs.now()
+    # What can't be deleted is in nobody's way, once it has its traffic again.
+    stuck = {name for name in there if line.is_stuck(name, now) and (line.serving or name not in line.taken)}
     seen = RolloutSeen(
-        retiring=bool(line.retiring),
-        in_place=tuple(there - {own}) if run.source.promotion.strategy == "replace" else (),
+        retiring=bool({each.deployment for each in line.retiring} - stuck),
+        in_place=tuple(there - {own} - stuck) if run.source.promotion.strategy == "replace" else (),
     )
     if own in there:
         return seen
@@ -196,6 +199,8 @@ def _rollout(app: App, run: Run) -> RolloutSeen:
         what = f"model {run.attempt.model}"
         return replace(seen, gone=what, fresh=_just_begun(app, run) or _first_look(run, what))
     quota = app.cloud.quota.for_serving(app.settings.serving.size, app.settings.serving.instances)
+    if quota and stuck:
+        quota += f"; {', '.join(sorted(stuck))} can't be deleted: {line.refused[min(stuck)].why}"
     shortage = slots.shortage(app, run)
     # Who has the line has made room already, or brings back what served: the instances are those of its own line.
     ahead = "" if line.rollout == run.id else shortage.ahead

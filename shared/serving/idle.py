@@ -7,7 +7,7 @@ called, the deletion. Silence counts only where a positive control shows that th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 
@@ -36,13 +36,16 @@ class Usage:
     rolling_out: bool = False
     requests: float | None = None
     control: int | None = None
+    refused: bool = False
+    """It was to be torn down, and Azure refused: that stands."""
 
 
 @dataclass(frozen=True)
 class Keep:
-    """It stays, and a notice is taken back."""
+    """It stays, and a notice is taken back. `wanted`: somebody uses it or wants it, which is more than a doubt."""
 
     why: str
+    wanted: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -73,24 +76,27 @@ type Verdict = Keep | Notice | Pending | Delete
 def verdict(usage: Usage, policy: Policy, now: datetime) -> Verdict:
     """What the cleanup owes this endpoint at `now`. Anything in doubt is kept: deleting is never a guess."""
     if usage.kept:
-        return Keep(usage.kept)
+        return Keep(usage.kept, wanted=True)
     if usage.rolling_out:
         return Keep("a rollout is under way")
     if usage.emptied:
-        if now - usage.emptied >= policy.shell:
+        if usage.refused or now - usage.emptied >= policy.shell:
             return Delete("the endpoint has been empty for too long", endpoint=True)
         return Keep("it is empty, and costs nothing")
     if usage.since is None:
         return Keep("it serves nothing")
     age = now - usage.since
+    again = Delete("it was to be torn down, which was refused", endpoint=policy.whole_endpoint)
     if age < max(policy.minimum_age, policy.window):
-        return Keep("it is too young to be judged")
+        return again if usage.refused else Keep("it is too young to be judged")
     if usage.requests is None or usage.control is None:
         return Keep("its metrics can't be read")
     if usage.control == 0:
         return Keep("its metrics have no points at all, so that silence proves nothing")
     if usage.requests > 0:
-        return Keep("it is in use")
+        return Keep("it is in use", wanted=True)
+    if usage.refused:
+        return again
     if usage.noticed is None:
         return Notice(f"no request in {_span(policy.window)}")
     if now < usage.noticed + policy.grace:

@@ -12,8 +12,9 @@ from shared.api import schema, views
 from shared.app import App
 from shared.lifecycle.phase import Phase
 from shared.records import layout
+from shared.records.base import Refusal
 from shared.records.layout import STATE
-from shared.records.line import Keep, Line, Newest, Orphan, Retiring, Standing
+from shared.records.line import TEARDOWN, Keep, Line, Newest, Orphan, Retiring, Standing
 from shared.records.run import Ending, Waiting
 from tests.kit.carried import AT, MINUTE, RUN
 from tests.kit.paths import ROOT
@@ -91,6 +92,10 @@ LINE_VIEW: dict[str, Any] = {
     "idle_since": "2026-11-01T10:00:00Z",
     "no_traffic_since": "2026-11-01T10:01:00Z",
     "missing_since": None,
+    "refused": [
+        {"what": "endpoint", "since": "2026-11-01T10:00:00Z", "why": "a policy"},
+        {"what": "rolder-1", "since": "2026-11-01T10:00:00Z", "why": "a lock"},
+    ],
     "saved": 0.0,
 }
 
@@ -122,6 +127,10 @@ def made(app: App, key: str) -> tuple[str, str]:
             orphans=(Orphan(deployment="rlost-1", since=AT),),
             pinned_by="ada",
             keep=Keep(until=AT, who="bob", why="a demo"),
+            refused={
+                "rolder-1": Refusal(since=AT, at=AT + MINUTE, told=AT, why="a lock"),
+                TEARDOWN: Refusal(since=AT, at=AT + MINUTE, told=AT, why="a policy"),
+            },
         )
     )
     return run.id, line

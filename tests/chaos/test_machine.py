@@ -69,6 +69,14 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"service": "blob", "moment": "after", "status": 500, "method": "PUT", "path": "/state/"},
     {"service": "queue", "status": 503, "method": "POST"},
 )
+FORBIDDEN: tuple[dict[str, Any], ...] = (
+    {"kind": "lock"},
+    {"kind": "lock", "level": "ReadOnly"},
+    {"kind": "policy", "effect": "denyAction", "types": "onlineEndpoints(/deployments)?"},
+    {"kind": "policy", "types": "(onlineEndpoints/)?deployments|jobs", "tags": ["costCenter"]},
+    {"kind": "denyAssignment", "actions": "/delete$"},
+    {"kind": "network"},
+)
 OVER = ("Completed", "Failed", "Canceled", "CancelRequested", "Finalizing")
 ON_RUNS = (run_commands.retry, run_commands.cancel, run_commands.approve)
 ON_LINES = (line_commands.rollback, line_commands.revive, line_commands.pin, line_commands.unpin)
@@ -156,6 +164,14 @@ class Machine(RuleBasedStateMachine):
         self._step()
         self.world.control("POST", "/_local/faults", {"count": times, **fault})
 
+    @rule(which=st.sampled_from((*FORBIDDEN, None, None)))
+    def forbid(self, which: dict[str, Any] | None) -> None:
+        """Somebody sets a lock, a policy or the like, or takes them all away; people are kept by them, too."""
+        self._step()
+        self.world.control("DELETE", "/_local/rules")
+        if which:
+            self.world.control("POST", "/_local/rules", {"name": "keep", **which})
+
     @rule(host=st.integers(0, 1), calls=st.integers(0, 40), after=st.booleans(), lost=st.booleans())
     def die(self, host: int, calls: int, after: bool, lost: bool) -> None:
         """A host, some calls from now; `lost`: the message that it works on is never seen again."""
@@ -224,6 +240,7 @@ class Machine(RuleBasedStateMachine):
         world = self.world
         try:
             world.control("DELETE", "/_local/faults")
+            world.control("DELETE", "/_local/rules")
             for topic in ("storage", "azureml"):
                 world.control("POST", "/_local/eventgrid", {"topic": topic, "deliver": 1})
             for host in world.hosts:

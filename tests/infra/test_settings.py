@@ -9,7 +9,7 @@ from dataclasses import MISSING
 from functions import CONNECTION
 from shared.settings import Settings
 from tests.kit.infra.access import account_of, granted, identity_of, settings_of, workspace_of
-from tests.kit.infra.plan import INFRA, Plan
+from tests.kit.infra.plan import INFRA, Plan, planned
 from tests.kit.paths import ROOT
 from tests.kit.settings import KNOWN
 
@@ -66,6 +66,11 @@ def test_without_a_choice_they_are_what_the_app_would_take_by_itself(default: Pl
         setting = KNOWN[name]
         if setting.default is not MISSING and name not in made_here:
             assert setting.of(settings) == setting.default, name
+
+
+def test_the_tags_that_a_policy_wants_reach_the_app() -> None:
+    assert read(planned("large")).resources.tags == (("cost-center", "1234"), ("owner", "ml team"))
+    assert read(planned("default")).resources.tags == ()
 
 
 def test_no_other_way_to_log_in_is_tried_than_as_id_func(plan: Plan) -> None:

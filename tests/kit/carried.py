@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.dataset.spec.choices import Hub, Policy
 from shared.lifecycle.phase import Phase
-from shared.records.base import Notice, Order, Wake
+from shared.records.base import Notice, Order, Refusal, Wake
 from shared.records.line import Keep, Line, Newest, Orphan, Retiring, Serving, Standing
 from shared.records.run import (
     Approval,
@@ -80,6 +80,7 @@ RUN = Run(
     ),
     ending=Ending(phase=Phase.ROLLED_BACK, why="the gate"),
     waiting=Waiting(why="quota", hold="quota"),
+    refused=Refusal(since=AT, at=AT, told=AT, why="a policy", unclear=True),
     parked=Parked(at=AT, why="again and again"),
     crashes=2,
     claim=Claim(action="deploy_model", until=AT, holder="token"),
@@ -109,6 +110,8 @@ LINE = Line(
     keep=Keep(until=AT, who="bob", why="a demo"),
     cost_told=AT,
     instances=3,
+    refused={"r0-1": Refusal(since=AT, at=AT, told=AT, why="a lock")},
+    taken={"r0-1": 100},
     wake=Wake(token="token", due=AT),
     outbox=(Notice(id="n", type="t", at=AT, why="w"),),
 )

@@ -19,6 +19,7 @@ _STANDS = {
     "phase": "what is there, or what it begins with, says it",
     "ending": "it goes on",
     "waiting": "it waits for nothing yet",
+    "refused": "nothing is refused yet",
     "parked": "it is taken up",
     "crashes": "nothing of it crashed yet",
     "claim": "nobody works on it yet",
@@ -120,6 +121,8 @@ DROPPED_OF_LINE = {
     "pinned_by": "nobody knows it any more, which recover says",
     "keep": "nobody knows it any more",
     "instances": "the settings say it",
+    "refused": "Azure says it again",
+    "taken": "nobody knows it any more",
     "wake": "a timer of its own is sent",
     "outbox": "what was not sent can't be known any more",
 }

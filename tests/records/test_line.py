@@ -9,6 +9,8 @@ import pytest
 
 from shared.records.base import Order
 from shared.records.line import (
+    TRAFFIC,
+    TRIED_AGAIN,
     Empty,
     Line,
     NotMade,
@@ -34,6 +36,32 @@ STATES: list[State] = [
     TearingDown(whole=False),
     Removed(since=AT + MINUTE, emptied=AT),
 ]
+
+
+def test_people_hear_of_a_refusal_at_once_and_once_a_day_of_all_in_one_event() -> None:
+    day = timedelta(days=1)
+    once = LINE.refuse({"r1-1": "a lock", "r2-1": "a policy", TRAFFIC: "a lock"}, AT)
+    assert sorted(each.type for each in once.outbox) == [
+        "Droptune.Endpoint.DeleteRefused",
+        "Droptune.Endpoint.TrafficRefused",
+    ]
+    assert len({each.id for each in once.outbox}) == 2
+    (told,) = [each.why for each in once.outbox if "Delete" in each.type]
+    assert "deployment r1-1 can't be deleted, and still costs: a lock" in told
+    assert "deployment r2-1 can't be deleted, and still costs: a policy" in told
+    again = once.refuse({"r1-1": "a lock"}, AT + day - MINUTE)
+    assert again.outbox == once.outbox
+    assert (again.refused["r1-1"].since, again.refused["r1-1"].at) == (AT, AT + day - MINUTE)
+    assert len(again.refuse({"r1-1": "a lock"}, AT + day).outbox) == 3
+    assert LINE.refuse({}, AT) == LINE
+    assert again.allow(["r1-1", TRAFFIC, "r9-1"]).refused.keys() == {"r2-1"}
+
+
+def test_a_refusal_is_believed_for_less_time_than_it_takes_to_try_again() -> None:
+    line = LINE.refuse({"r1-1": "a lock"}, AT)
+    assert line.is_stuck("r1-1", AT + 9 * MINUTE)
+    assert not line.is_stuck("r1-1", AT + TRIED_AGAIN)
+    assert not line.is_stuck("r2-1", AT)
 
 
 def test_what_is_being_torn_down_does_not_serve_the_same_for_long() -> None:

@@ -42,7 +42,7 @@ def world(_world: World) -> Iterator[World]:
     """At rest, with nothing of other tests in it. No handler may raise what is a bug."""
     settings = _world.settings
     yield _world
-    for route in ("pretend", "faults", "eventgrid"):
+    for route in ("pretend", "faults", "eventgrid", "rules"):
         _world.control("DELETE", f"/_local/{route}")
     empty(_world)
     errors, _world.errors, _world.sweeps = _world.errors, [], True

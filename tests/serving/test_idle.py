@@ -65,6 +65,39 @@ def test_an_empty_endpoint_stays_for_the_shell_time_and_then_goes() -> None:
     assert judged.endpoint
 
 
+@given(usages)
+def test_what_was_refused_goes_once_it_may_unless_there_is_a_word_against_it_or_a_doubt(usage: Usage) -> None:
+    judged, before = verdict(replace(usage, refused=True), POLICY, NOW), verdict(usage, POLICY, NOW)
+    if usage.kept or usage.requests or usage.rolling_out:
+        young = usage.since is not None and NOW - usage.since < POLICY.window
+        assert isinstance(judged, Keep) or usage.emptied or young
+    if usage.kept or usage.rolling_out:
+        assert judged == before
+    if isinstance(before, Notice | Pending):
+        assert judged == Delete("it was to be torn down, which was refused", endpoint=False)
+    if isinstance(before, Delete):
+        assert isinstance(judged, Delete)
+        assert judged.endpoint is before.endpoint
+    if isinstance(before, Keep) and before.why.startswith("its metrics"):
+        assert judged == before, "in doubt it stays"
+
+
+@pytest.mark.parametrize(
+    ("usage", "wanted"),
+    [
+        (replace(SILENT, requests=1), True),
+        (replace(SILENT, kept="ada has pinned it"), True),
+        (replace(SILENT, control=0), False),
+        (replace(SILENT, requests=None), False),
+        (replace(SILENT, rolling_out=True), False),
+    ],
+)
+def test_only_who_uses_or_keeps_it_takes_back_a_teardown_that_was_refused(usage: Usage, wanted: bool) -> None:
+    judged = verdict(replace(usage, refused=True), POLICY, NOW)
+    assert isinstance(judged, Keep)
+    assert judged.wanted is wanted
+
+
 def test_what_is_old_silent_and_was_noticed_long_ago_goes() -> None:
     assert verdict(GOING, POLICY, NOW) == Delete("no request since the notice of 2026-10-31 23:00 UTC", endpoint=False)
 

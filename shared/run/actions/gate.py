@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from shared.app import App
-from shared.errors import NotFound, Permanent, Transient
+from shared.errors import NotFound, Permanent, Refused, Transient
 from shared.records import layout
 from shared.records.base import from_json
 from shared.records.layout import PREPARED
@@ -229,6 +229,9 @@ class _Sheet:
                 if self._app.cloud.endpoints.deployment(self._run.deployed.endpoint, deployment) is None:
                     raise _Unanswered(f"{who} is gone: {error}") from error
                 raise self.patience(error, f"{who} did not answer") from error
+            except Refused:
+                self.save()
+                raise  # nobody asked it: that is no silence of its
             except Transient as error:
                 raise self.patience(error, f"{who} did not answer") from error
             if answer.error and side == "new":

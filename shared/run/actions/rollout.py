@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from shared import naming
 from shared.app import App
-from shared.errors import NotFound, Permanent, Transient
-from shared.line.access import held_by, line_of, ours, own, reopen_line, save_line
-from shared.line.teardown import remove_deployments
+from shared.cloud.endpoints import Endpoint
+from shared.errors import NotFound, Permanent, Refused, Transient
+from shared.line.access import held_by, line_of, ours, own, reopen_line, save_line, tell_line
+from shared.line.teardown import Undeletable, give_back_traffic, lock_on, remove_deployments, stuck, try_deleting
 from shared.line.trained import note_trained
-from shared.records.line import Empty, Line, Removed, Retiring, Serving, Standing, adoptable
+from shared.records.line import TEARDOWN, Empty, Line, Removed, Retiring, Serving, Standing, adoptable
 from shared.records.run import Approval, Deployed, Run
 from shared.records.tags import tags_of, tags_of_line
 from shared.run.actions.gate import held_out
@@ -59,21 +60,73 @@ def _take_line(app: App, run: Run) -> tuple[Line, str]:
 
 
 def end_grace(app: App, run: Run) -> Run:
-    """Ends the grace of what served before: its instances may be needed, and its place is."""
+    """Ends the grace of what served before: its instances may be needed, and its place is. What can't go stays."""
     line, etag = _take_line(app, run)
-    left = remove_deployments(app, line, [each.deployment for each in line.retiring], used=False)
-    save_line(app, replace(line, retiring=tuple(each for each in line.retiring if each.deployment in left)), etag)
+    names, refused = [each.deployment for each in line.retiring], dict[str, str]()
+    try:
+        left = remove_deployments(app, line, names, used=False)
+    except Undeletable as error:
+        left, refused = error.there, dict(error.why)
+    kept = replace(line, retiring=tuple(each for each in line.retiring if each.deployment in left))
+    tell_line(app, stuck(kept, refused, app.cloud.blobs.now()).allow(set(names) - set(left)), etag)
     return run
 
 
 def make_room(app: App, run: Run) -> Run:
-    """For a rollout without spare instances: what serves goes first, and the line says that nothing serves."""
+    """For a rollout without spare instances: what serves goes first, and the line says that nothing serves.
+
+    What Azure does not let be deleted keeps its traffic: the new version comes beside it, once there is quota.
+    """
     line, etag = _take_line(app, run)
-    if line.serving:
-        save_line(app, replace(line.without_serving(app.cloud.blobs.now()), displaced=line.serving), etag)
     others = ours(app, line).keys() - {naming.deployment_name(run.id, run.attempt.number)}
-    remove_deployments(app, line, others, used=True)
+    if line.serving:
+        endpoint = app.cloud.endpoints.get(line.endpoint)
+        traffic = endpoint.traffic if endpoint else {}
+        if refused := _refused_already(app, line, endpoint, others) if endpoint else {}:
+            tell_line(app, line.refuse(refused, app.cloud.blobs.now()), etag)
+            return run
+        away = replace(line.without_serving(app.cloud.blobs.now()), displaced=line.serving, taken=traffic)
+        save_line(app, away, etag)
+    try:
+        remove_deployments(app, line, others, used=True)
+    except Undeletable as error:
+        _stays(app, run, error)
+    except Refused:
+        _serves_on(app, run)
+        raise
     return run
+
+
+def _refused_already(app: App, line: Line, endpoint: Endpoint, names: set[str]) -> dict[str, str]:
+    """Which of the deployments that have traffic are known to be refused a deletion, and why. Their traffic stays."""
+    used = {name for name in endpoint.traffic if name in names}
+    if lock := lock_on(app, endpoint, whole=False, names=used):
+        return dict.fromkeys((name for name in used if lock.holds(f"{endpoint.id}/deployments/{name}")), str(lock))
+    try:
+        try_deleting(app, endpoint, [name for name in used if name in line.refused])
+    except Refused as error:
+        return {name: str(error) for name in used if name in line.refused}
+    return {}
+
+
+def _stays(app: App, run: Run, error: Undeletable) -> None:
+    """What had traffic, and can't be deleted, gets it back, and serves until the new version does."""
+    line, etag = _take_line(app, run)
+    line = line.refuse(error.why, app.cloud.blobs.now())
+    tell_line(app, line, etag)
+    if not set(line.taken) & set(error.why):
+        return
+    give_back_traffic(app, line)
+    _serves_on(app, run)
+
+
+def _serves_on(app: App, run: Run) -> None:
+    """What was to make room has its traffic, and the line says so again. Nothing of that where it is gone."""
+    line, etag = _take_line(app, run)
+    there = {each.name for each in app.cloud.endpoints.deployments(line.endpoint) if each.state != "Deleting"}
+    if line.displaced and line.displaced.deployment in there and line.serving is None:
+        line = replace(line, serving=line.displaced, displaced=None, state=Standing())
+    save_line(app, replace(line, taken={}), etag)
 
 
 def deploy_model(app: App, run: Run) -> Run:
@@ -113,6 +166,8 @@ def smoke_test(app: App, run: Run) -> Run:
         )
         answer = answer_of(response)
         verdict = judge(question, answer)
+    except Refused:
+        raise  # nobody asked the model: that is no silence of its
     except (Transient, NotFound) as error:
         now = app.cloud.blobs.now()
         before = run.deployed.smoke
@@ -187,6 +242,7 @@ def start_serving(app: App, run: Run) -> Run:
         retiring=retiring,
         state=Standing(),
         instances=app.settings.serving.instances,
+        taken={},
     )
-    save_line(app, changed, etag)
+    save_line(app, changed.allow([TEARDOWN, serving.deployment]), etag)
     return run

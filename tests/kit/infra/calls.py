@@ -69,6 +69,11 @@ _MANAGEMENT: tuple[tuple[str, str, tuple[Need, ...]], ...] = (
         _WORKSPACE + r"/onlineEndpoints/[^/]+/regenerateKeys",
         _in_workspace("onlineEndpoints/regenerateKeys/action"),
     ),
+    (
+        "GET",
+        _WORKSPACE + r"/onlineEndpoints/[^/]+(/deployments/[^/]+)?/providers/Microsoft\.Authorization/locks",
+        (Need(actions=("Microsoft.Authorization/locks/read",), scope="workspace"),),
+    ),
     ("GET", _WORKSPACE + r"/onlineEndpoints/[^/]+/deployments", _in_workspace("onlineEndpoints/deployments/read")),
     ("GET", _WORKSPACE + _DEPLOYMENT, _in_workspace("onlineEndpoints/deployments/read")),
     ("PUT", _WORKSPACE + _DEPLOYMENT, _in_workspace("onlineEndpoints/deployments/write")),

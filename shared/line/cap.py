@@ -1,0 +1,53 @@
+"""How many endpoints may go in a deletion window: were the metrics wrong for all, a person notices before all are gone.
+
+Called by the cleanup, and by a teardown that was refused, which took nothing away.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+import msgspec
+
+from shared.app import App
+from shared.errors import Conflict, NotFound
+from shared.records.layout import DELETIONS, STATE
+from shared.records.line import Line
+
+log = logging.getLogger("droptune.line.cap")
+
+
+def take(app: App, line: Line, now: datetime) -> bool:
+    """Takes one of the deletions that the window allows. Raises Conflict when another tick takes one right now."""
+    taken, etag = _read(app)
+    settings = app.settings.cleanup
+    taken = {key: at for key, at in taken.items() if now - at < settings.deletion_window}
+    if line.id not in taken and len(taken) >= settings.max_deletions:
+        log.warning(
+            "endpoint %s stays for now: CLEANUP_MAX_DELETIONS=%d are used up", line.endpoint, settings.max_deletions
+        )
+        return False
+    taken[line.id] = now
+    body = msgspec.json.encode(taken)
+    app.cloud.blobs.write(STATE, DELETIONS, body, if_match=etag, if_none_match=etag is None)
+    return True
+
+
+def give_back(app: App, line: Line) -> None:
+    """Lets others have the deletion that the line took; at the end of the window where somebody else is faster."""
+    taken, etag = _read(app)
+    if taken.pop(line.id, None) is None:
+        return
+    try:
+        app.cloud.blobs.write(STATE, DELETIONS, msgspec.json.encode(taken), if_match=etag)
+    except Conflict:
+        log.info("the deletion that line %s took stays taken: the record changed meanwhile", line.id)
+
+
+def _read(app: App) -> tuple[dict[str, datetime], str | None]:
+    try:
+        data, etag = app.cloud.blobs.read(STATE, DELETIONS)
+    except NotFound:
+        return {}, None
+    return msgspec.json.decode(data, type=dict[str, datetime]), etag
