@@ -22,7 +22,9 @@ from cli.say import complain, say
 
 if TYPE_CHECKING:
     from cli.screen import Bar
+    from shared.dataset.reading.files import Limits
     from shared.dataset.reading.hub import Dataset, HubTable
+    from shared.dataset.reading.hub_files import Batch
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -149,29 +151,49 @@ def _folder(asked: Wanted, dataset: Dataset, splits: Sequence[str] | dict[str, A
 
 def _write(table: HubTable, file: BinaryIO, first: list[str], bar: Bar) -> int:
     """Writes the rows as JSON Lines. Returns how many; the first few are also shown in `first`. Raises CliError."""
-    import msgspec
+    from shared.dataset.reading.files import Limits
 
-    from shared.dataset.reading.files import Broken, Limits
-
-    encoder = msgspec.json.Encoder()
     limits = Limits(row=_ROW_LIMIT, decompressed=sys.maxsize)
     done = 0
-    for records in table.records(limits):
-        for number, row in zip(records.numbers, records.rows, strict=True):
-            if isinstance(row, Broken):
-                raise CliError(f"{table.name}, row {number} can't be written as JSON: {row.reason}")
+    for batch in table.records(limits):
+        for number, (row, data) in zip(batch.numbers, _written(batch, limits), strict=True):
+            if row is None:
+                raise CliError(f"{table.name}, row {number} can't be written as JSON: {data}")
             if len(first) < _SHOWN_ROWS:
                 first.append(json.dumps(_short(row), ensure_ascii=False))
-        file.write(encoder.encode_lines(records.rows))
-        done += len(records.rows)
-        bar(min(1.0, done / table.rows) if table.rows else 0.0, f"{done:,} rows")
+            file.write(data)
+        done += len(batch.numbers)
+        bar(min(1.0, done / table.expected) if table.expected else 0.0, f"{done:,} rows")
     bar(1.0, f"{done:,} rows")
     return done
 
 
+def _written(batch: Batch, limits: Limits) -> Iterator[tuple[Any, Any]]:
+    """Each row, and the line that says it; or None and why it can't be said."""
+    import msgspec
+
+    from shared.dataset.judging.rules import parse
+    from shared.dataset.reading.files import Broken, Elements, size_text
+
+    if isinstance(batch, Elements):
+        for data in batch.data:
+            if len(data) > limits.row:
+                yield None, f"it has more than {size_text(limits.row)}"
+                continue
+            parsed = parse(data)
+            if len(parsed) == 2:
+                yield None, parsed[1]
+            else:  # a line break is white space in JSON, wherever it stands
+                yield parsed[0], data.strip().replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
+        return
+    encode = msgspec.json.Encoder().encode
+    for row in batch.rows:
+        yield (None, row.reason) if isinstance(row, Broken) else (row, encode(row) + b"\n")
+
+
 def _told(asked: Wanted, tables: dict[str, HubTable], rows: dict[str, int]) -> None:
     """Rows per file, and what the percentage was taken of."""
-    counted = {"card": "by the dataset's card", "parquet": "by its parquet files", "rows": "by reading all of them"}
+    counted = {"parquet": "by its parquet files", "rows": "by reading all of them"}
     for split, table in tables.items():
         share = f"  (the first {asked.percent:g} %, counted {counted[table.counted]})" if asked.percent < 100 else ""
         say(f"{rows[split]:>12,} rows  {asked.out / _file(split)}{share}")

@@ -99,7 +99,10 @@ class Checker:
         self._refused: Counter[str] = Counter()
 
     def lines(self, chunks: Iterable[bytes], *, offset: int = 0) -> Iterator[Checked]:
-        """Rows of JSON Lines, in chunks of any size; empty lines are none. Lines count from 1, bytes from `offset`."""
+        """Rows of JSON Lines, in chunks of any size; empty lines are none. Lines count from 1, bytes from `offset`.
+
+        Each chunk costs something, whatever its size: `files.paged` makes chunks of a size that is worth it.
+        """
         line = 1
         held = bytearray()  # the beginning of a line whose end has not come
         size = 0  # of a line that is too large to be held
@@ -133,12 +136,16 @@ class Checker:
             yield self._block(bytes(held) + b"\n", line, offset)
 
     def elements(self, batch: Elements) -> Checked:
-        """Rows of a JSON array."""
+        """Rows that come as JSON: of an array, or of a hub."""
         # A line break is white space there and nothing else; a tab says the same within a line.
         block = b"".join(each.replace(b"\n", b"\t") + b"\n" for each in batch.data)
         numbers, offsets = batch.numbers, batch.offsets
         look = Look(block)
-        checked, kept = self._rows(block, look, lambda at: {"line": numbers[at], "offset": offsets[at]})
+
+        def where(at: int) -> dict[str, Any]:
+            return {"line": numbers[at]} if offsets is None else {"line": numbers[at], "offset": offsets[at]}
+
+        checked, kept = self._rows(block, look, where)
         checked.numbers = [numbers[at] for at in kept]
         return checked
 

@@ -62,17 +62,20 @@ FORMATS = (
     Format(name="question_answer", question="question", answer="answer"),
 )
 BY_NAME = {each.name: each for each in FORMATS}
+_KEYS = frozenset(key for each in FORMATS for key in (*each.list_keys, each.question) if key)
 
 
 def shown(row: Mapping[str, Any]) -> Format | None:
     """The format that a row shows; of several the first in FORMATS."""
+    if _KEYS.isdisjoint(row):  # a file may have a million rows that show none
+        return None
     return next((each for each in FORMATS if each.shown_by(row)), None)
 
 
 def conversation(row: Mapping[str, Any], chosen: Format | None) -> Sequence[object] | Bad:
     """The row's messages, not judged yet: dicts with role and content if all is well. `chosen`: the file's format."""
     if chosen is None or not chosen.shown_by(row):
-        other = shown(row)
+        other = shown(row) if chosen is not None else None
         if chosen is not None and other is not None:
             return "mixed_formats", f"the row is in the format {other.name}, the rows before it are in {chosen.name}"
         if chosen is not None and not chosen.list_keys:

@@ -25,7 +25,7 @@ from shared.dataset.preparing.duplicates import Duplicates
 from shared.dataset.preparing.tally import Good, Tally
 from shared.dataset.reading import parquet
 from shared.dataset.reading.csv import csv
-from shared.dataset.reading.files import FileFault, Limits, Source, Table, decompressed
+from shared.dataset.reading.files import Elements, FileFault, Limits, Source, Table, decompressed, paged
 from shared.dataset.reading.json_array import json_array
 from shared.dataset.report import Report, counted
 from shared.dataset.spec.choices import Policy
@@ -138,7 +138,8 @@ class Scan:
         """The rows of a whole file, checked. Raises FileFault, and what the source raises."""
         checker = self.checker()
         if not isinstance(file, Source):
-            yield from map(checker.records, file.records(self.limits))
+            for batch in file.records(self.limits):
+                yield checker.elements(batch) if isinstance(batch, Elements) else checker.records(batch)
             return
         file = watched(file, progress)
         match kind_of(file.name):
@@ -149,9 +150,10 @@ class Scan:
             case ".json":
                 yield from map(checker.elements, json_array(file.chunks(), self.limits))
             case ".jsonl.gz":
-                yield from checker.lines(decompressed(file.chunks(), self.limits, file.size))
+                chunks = decompressed(file.chunks(), self.limits, file.size)
+                yield from checker.lines(paged(chunks, self.limits.page))
             case _:
-                yield from checker.lines(file.chunks())
+                yield from checker.lines(paged(file.chunks(), self.limits.page))
 
     def run(
         self,

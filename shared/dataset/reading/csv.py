@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from shared.dataset.reading.files import (
     BOM,
     EXCERPT,
@@ -21,7 +23,7 @@ from shared.dataset.reading.files import (
     FileFault,
     Limits,
     Records,
-    headed,
+    paged,
     size_text,
 )
 
@@ -29,6 +31,7 @@ _BATCH_ROWS = 1024
 _BATCH_BYTES = 2 * MIB
 _LINE_END = re.compile(rb"[\r\n]")
 _QUOTED = re.compile(r'"[^"]*"')
+_LOOKED_AT = 256 * 1024  # bytes of a row that is passed over: the arrays about them stay in the processor's cache
 
 
 def csv(chunks: Iterable[bytes], limits: Limits) -> Iterator[Records]:
@@ -77,13 +80,14 @@ class _Rows:
     def __init__(self, chunks: Iterable[bytes], limits: Limits) -> None:
         self.fault: FileFault | None = None  # what ended the rows
         self._limit = limits.row
-        self._chunks = headed(chunks)
+        self._chunks = paged(chunks, limits.page)
         self._delimiter = ","
         self._unfed = b""  # bytes that the reader has not got yet, where they begin, and on which line
         self._offset = 0
         self._line = 1
         self._lines: list[bytes] = []  # the block that the reader is in, its first line's number, its lines' ends
         self._block_line = 1
+        self._quoted = False  # there is a quote in it
         self._ends: list[int] = []
         self._row_line = 1  # where the row at hand begins
         self._row_offset = 0
@@ -121,16 +125,27 @@ class _Rows:
 
     def _begin(self) -> None:
         """Reads the header's first line, for what separates columns."""
-        for chunk in self._chunks:
-            self._unfed += chunk
-            if _LINE_END.search(self._unfed.lstrip(b"\r\n")) or len(self._unfed) > self._limit:
-                break
-        if self._unfed.startswith(UTF16):
+        data = next(self._chunks, b"")
+        if data.startswith(UTF16):
             raise FileFault("not_csv", "it is UTF-16: save it as UTF-8")
-        if self._unfed.startswith(BOM):
-            self._unfed, self._offset = self._unfed[len(BOM) :], len(BOM)
-            self._row_offset = self._offset
-        line = _LINE_END.split(self._unfed.lstrip(b"\r\n"), 1)[0].decode(errors="replace")
+        if data.startswith(BOM):
+            data, self._offset = data[len(BOM) :], len(BOM)
+        after = b""  # empty lines are not held, however many there are
+        while data and not (text := data.lstrip(b"\r\n")):
+            self._line += _line_ends(data, after)
+            self._offset += len(data)
+            after, data = data[-1:], next(self._chunks, b"")
+        if data:
+            empty = data[: len(data) - len(text)]
+            self._line += _line_ends(empty, after)
+            self._offset += len(empty)
+            parts, size = [text], len(text)
+            while not _LINE_END.search(parts[-1]) and size <= self._limit and (more := next(self._chunks, b"")):
+                parts.append(more)
+                size += len(more)
+            self._unfed = b"".join(parts)
+        found = _LINE_END.search(self._unfed)
+        line = self._unfed[: found.start() if found else None].decode(errors="replace")
         bare = _QUOTED.sub("", line)
         self._delimiter = max(",;\t", key=bare.count)  # a comma where they are equal
 
@@ -173,21 +188,13 @@ class _Rows:
                 self._note_quotes()
                 if self._offset - self._row_offset > self._limit:
                     raise _TooLong
-            data, self._unfed = self._unfed, b""
-            while not (cut := max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1):
-                chunk = next(self._chunks, None)
-                if chunk is None:
-                    cut = len(data)
-                    break
-                data += chunk
-                if len(data) > self._limit and b"\n" not in chunk:
-                    self._unfed = data
-                    raise _TooLong
+            data, cut = self._lines_ahead()
             if not cut:
                 if inside:
                     self.fault = self._unclosed()
                 return
             block, self._unfed = data[:cut], data[cut:]
+            self._quoted = b'"' in block
             self._lines = block.splitlines(keepends=True)  # of bytes: at \n, \r\n and \r, as the csv module has it
             self._ends = list(itertools.accumulate(map(len, self._lines), initial=self._offset))[1:]
             self._block_line, self._line = self._line, self._line + len(self._lines)
@@ -200,37 +207,78 @@ class _Rows:
             else:
                 yield map(bytes.decode, self._lines)
 
+    def _lines_ahead(self) -> tuple[bytes, int]:
+        """What comes next, and where in it the last whole line ends: 0 at the end of the file.
+
+        Raises _TooLong where there is no line's end within a row's limit. Each byte is looked at and copied once.
+        """
+        data, self._unfed = self._unfed, b""
+        parts, size = [data], len(data)
+        cut = _last_end(data)
+        while not cut:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b"".join(parts), size
+            cut = _last_end(chunk)
+            if cut:
+                cut += size
+            elif parts[-1].endswith(b"\r"):  # only now it is sure that no \n follows
+                cut = size
+            parts.append(chunk)
+            size += len(chunk)
+            if not cut and size > self._limit:
+                self._unfed = b"".join(parts)
+                raise _TooLong
+        return b"".join(parts), cut
+
     def _note_quotes(self) -> None:
         """For the lines read of an unfinished row: each ends in quotes, so the last quote on one of them opened."""
+        if not self._quoted:
+            return
         for at in range(max(0, self._row_line - self._block_line), len(self._lines)):
             if b'"' in self._lines[at].replace(b'""', b""):
                 self._opened = self._block_line + at
 
     def _skip(self, in_quotes: bool) -> bool:
-        """Passes over the rest of a row that is too large. False, and a fault, if its quote is open to the end."""
-        closed = -1  # where the last quote closed
+        """Passes over the rest of a row that is too large. False, and a fault, if its quote is open to the end.
+
+        A block at a time, since there may be as many quotes as bytes: no step is taken for each of them.
+        """
+        closed = -2  # offset of the last quote that closed
+        after = b""
         while data := self._unfed or next(self._chunks, b""):
             self._unfed = b""
-            at = 0
-            while at < len(data):
-                line_end = -1 if in_quotes else data.find(b"\n", at)
-                quote = data.find(b'"', at, line_end if line_end >= 0 else len(data))
-                end = (line_end if quote < 0 else quote) + 1 or len(data)
-                self._line += data.count(b"\n", at, end)
-                self._offset += end - at
-                at = end
-                if quote >= 0:
-                    in_quotes = not in_quotes
-                    if not in_quotes:
-                        closed = self._offset
-                    elif self._offset != closed + 1:  # a doubled quote closes nothing
-                        self._opened = self._line
-                elif line_end >= 0:
-                    self._unfed = data[end:]
+            for start in range(0, len(data), _LOOKED_AT):
+                block = data[start : start + _LOOKED_AT]
+                quotes, end = _quotes(block, in_quotes)
+                opens = quotes[int(in_quotes) :: 2]
+                before = np.concatenate(([closed - self._offset], quotes))[int(in_quotes) : len(quotes) : 2]
+                opens = opens[opens != before + 1]  # a doubled quote closes nothing
+                if len(opens):
+                    self._opened = self._line + _line_ends(block[: int(opens[-1])], after)
+                closes = quotes[1 - int(in_quotes) :: 2]
+                if len(closes):
+                    closed = self._offset + int(closes[-1])
+                in_quotes ^= bool(len(quotes) & 1)
+                ended = end < len(block) or block[end - 1 :] in (b"\n", b"\r")
+                self._line += _line_ends(block[:end], after)
+                self._offset += end
+                after = block[end - 1 : end]
+                if ended and not in_quotes:
+                    self._unfed = data[start + end :]
+                    self._end_line(after)
                     return True
         if in_quotes:
             self.fault = self._unclosed()
         return not in_quotes
+
+    def _end_line(self, end: bytes) -> None:
+        """Passes over the second half of a line's end."""
+        if end == b"\r":
+            self._unfed = self._unfed or next(self._chunks, b"")
+            if self._unfed.startswith(b"\n"):
+                self._unfed = self._unfed[1:]
+                self._offset += 1
 
     def _unclosed(self) -> FileFault:
         line = max(self._opened, self._row_line)
@@ -249,3 +297,25 @@ class _Rows:
                 reason = f"byte 0x{byte:02x} in column {at} is not UTF-8"
                 return Broken(rule="not_utf8", reason=reason, excerpt=self.excerpt(row))
         return None
+
+
+def _last_end(data: bytes) -> int:
+    """Where the last whole line ends; a \\r at the very end may be half of an end."""
+    return max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
+
+
+def _line_ends(data: bytes, after: bytes) -> int:
+    """How many lines end in the data, which come after that byte: at \\n, \\r\\n and \\r, as the csv module has it."""
+    half = after == b"\r" and data.startswith(b"\n")
+    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n") - half
+
+
+def _quotes(block: bytes, in_quotes: bool) -> tuple[np.ndarray, int]:
+    """Where quotes are in the block up to the end of the row, or of the block, and where that is."""
+    data = np.frombuffer(block, np.uint8)
+    quotes = np.flatnonzero(data == ord('"'))
+    ends = np.flatnonzero((data == ord("\n")) | (data == ord("\r")))
+    outside = ends[(np.searchsorted(quotes, ends) + in_quotes) & 1 == 0]
+    if not len(outside):
+        return quotes, len(block)
+    return quotes[: np.searchsorted(quotes, outside[0])], int(outside[0]) + 1

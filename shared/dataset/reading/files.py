@@ -8,6 +8,7 @@ fill memory or disk ends in a sentence. Used by `preparing/scan.py` and the othe
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,15 +22,20 @@ RATIO_FROM = 16 * MIB  # decompressed bytes from which on the ratio is looked at
 _PIECE = 4 * 1024  # compressed bytes handed to zlib at once: at first, and at most
 _PIECE_MOST = 256 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
+_NOT_ZERO = re.compile(rb"[^\0]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a file may ask of us. `row` and `decompressed` in bytes; `ratio` is decompressed to stored bytes."""
+    """What a file may ask of us. `row` and `decompressed` in bytes; `ratio` is decompressed to stored bytes.
+
+    `page`: bytes that a reader of text takes at once.
+    """
 
     row: int = 8 * MIB
     decompressed: int = 20 * 1024 * MIB
     ratio: int = 200
+    page: int = PAGE
 
 
 @runtime_checkable
@@ -114,7 +120,7 @@ class Records:
 
     `numbers` are 1-based: the line on which each row begins (csv), or the row in the file (parquet, hub). `offsets` are
     the rows' first bytes, where there is such a thing (csv). `row_group` is 0-based and of all the rows (parquet);
-    `first_of_group` is the number of that group's first row.
+    `first_of_group` is the number of that group's first row. `unpacked`: bytes that were unpacked for it (parquet).
     """
 
     rows: list[dict[str, Any] | Broken]
@@ -122,15 +128,19 @@ class Records:
     offsets: Sequence[int] | None = None
     row_group: int | None = None
     first_of_group: int = 1
+    unpacked: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elements:
-    """A batch of raw JSON values of an array: bytes, the 1-based line on which each begins, and its offset."""
+    """A batch of raw JSON values: bytes, the 1-based line on which each begins, and its offset.
+
+    Of a hub: the row's number, and no offset.
+    """
 
     data: list[bytes]
     numbers: list[int]
-    offsets: list[int]
+    offsets: list[int] | None
 
 
 def decompressed(chunks: Iterable[bytes], limits: Limits, size: int) -> Iterator[bytes]:
@@ -183,7 +193,8 @@ def decompressed(chunks: Iterable[bytes], limits: Limits, size: int) -> Iterator
 
 def _behind_padding(view: memoryview, at: int) -> int:
     """Where the zeros from `at` on end: some tools pad archives with them."""
-    return at if view[at] else len(view) - len(bytes(view[at:]).lstrip(b"\0"))
+    found = _NOT_ZERO.search(view, at)  # not by a copy of the rest: there may be a zero behind each of many members
+    return found.start() if found else len(view)
 
 
 def _begins(magic: bytes, at: int, written: int) -> None:
@@ -227,7 +238,7 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Table(Protocol):
-    """Rows that come as objects without a file of ours to read: what a hub gives."""
+    """Rows without a file of ours to read, as objects or as JSON: what a hub gives."""
 
     @property
     def name(self) -> str:
@@ -235,20 +246,40 @@ class Table(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes, an estimate."""
+        """Stored bytes that are read, about."""
 
-    def records(self, limits: Limits) -> Iterator[Records]:
+    def records(self, limits: Limits) -> Iterator[Records | Elements]:
         """The rows in their order. Raises FileFault."""
 
 
-def headed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes, of which the first chunk is long enough to show a byte order mark."""
-    head = b""
+def paged(chunks: Iterable[bytes], page: int) -> Iterator[bytes]:
+    """The same bytes in chunks of `page` bytes, the last of which may be smaller.
+
+    Every reader of text goes through this: what a chunk costs, and what is held of it, is then not up to who made the
+    file (a gzip file of a million members comes in a million chunks) or to where it lies. Bytes that came before an
+    error are handed out before it is raised.
+    """
+    page = max(page, len(BOM))  # the first shows a byte order mark
+    held: list[bytes] = []
+    size = 0
     rest = iter(chunks)
-    for chunk in rest:
-        head += chunk
-        if len(head) >= len(BOM):
+    while True:
+        try:
+            chunk = next(rest, None)
+        except FileFault:
+            if held:
+                yield b"".join(held)
+            raise
+        if chunk is None:
             break
-    if head:
-        yield head
-    yield from rest
+        start = 0
+        while size + len(chunk) - start >= page:
+            end = start + page - size
+            part = chunk if not start and end == len(chunk) else chunk[start:end]
+            yield b"".join([*held, part]) if held else part
+            held, size, start = [], 0, end
+        if start < len(chunk):
+            held.append(chunk[start:] if start else chunk)
+            size += len(chunk) - start
+    if held:
+        yield b"".join(held)

@@ -1,5 +1,7 @@
-"""Datasets of the Hugging Face Hub, read as a stream by the package `datasets`: nothing of them is kept on disk.
+"""Datasets of the Hugging Face Hub, read as a stream: nothing of them is kept on disk.
 
+The package `datasets` tells which files are a split of a configuration. What is in them is read by `hub_files`, as
+files that were uploaded are: a stranger made them, and the card as well, which decides nothing about how much is read.
 What is read is one commit: a branch or tag is resolved to its commit first, so that all splits, and a run that is tried
 again, see the same rows. No code of a dataset is ever run. `datasets` costs a second and 170 MB to import, so it is
 imported when a dataset is opened. HF_TOKEN and HF_ENDPOINT are honoured by the library. Used by the action `prepare` (a
@@ -12,31 +14,32 @@ import difflib
 import os
 import re
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import cache, partial
 from importlib import import_module
-from itertools import batched, chain
+from itertools import chain
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from shared import naming
-from shared.dataset.reading.files import MIB, FileFault, Limits, Records, size_text
-from shared.dataset.reading.parquet import pieces
+from shared.dataset.reading.files import MIB, FileFault, Limits, size_text
+from shared.dataset.reading.hub_files import Batch, HubFile, batches, counted_rows, first, readable
 from shared.dataset.spec.choices import Hub
 from shared.dataset.split import Part
 from shared.errors import Permanent, Transient
 
-BATCH = 64
-"""Rows of a batch."""
+type Counted = Literal["parquet", "rows"]
+"""What a split's number of rows is known from: its parquet files' footers, or by counting them."""
 
-type Counted = Literal["card", "parquet", "rows"]
-"""What a split's number of rows is known from: the dataset's card, its parquet files' metadata, or by counting them."""
-
-_BLOCK = 2 * MIB  # of a parquet file, in one request
-_BLOCKS = 16  # kept in memory
+_CARDS = ("README.md", "dataset_infos.json", ".huggingface.yaml")
+_CARD = 8 * MIB  # what the library reads of a dataset at once, whole
+# What a card may say of how its files are read, and our readers find out by themselves or don't need.
+_READ_ALIKE = frozenset(
+    ("name", "version", "data_dir", "data_files", "description", "features", "sep", "delimiter", "chunksize")
+)
 _DETAIL = 300
 _TIMEOUT = 30  # seconds, for what is asked of the hub before rows are read
 _cards = threading.Lock()
@@ -67,17 +70,18 @@ def open_dataset(name: str, *, revision: str = "main", config: str | None = None
     name, commit = _look(name, revision)
     library = _library()
     with _explained(name):
+        for card in library.huggingface_hub.HfApi().get_paths_info(
+            name, list(_CARDS), revision=commit, repo_type="dataset"
+        ):
+            if (card.size or 0) > _CARD:
+                raise Permanent(f"{name}: its {card.path} has {size_text(card.size)}; one may have {size_text(_CARD)}")
         builder = _builder(library, name, commit, config)
         if builder.config.data_files is None:
             raise Permanent(f"{name}: it has no data files that can be read as a stream; export it to files first")
         for file in chain.from_iterable(builder.config.data_files.values()):
             if not file.startswith(f"hf://datasets/{name}@{commit}/") or "::" in file or naming.has_steps(file):
                 raise _outside(str(file))
-    # What the library's own readers would do beyond giving the rows as they are.
-    if hasattr(builder.config, "parse_agent_traces"):
-        builder.config.parse_agent_traces = False
-    if hasattr(builder.config, "fragment_scan_options"):
-        builder._generate_tables = partial(_parquet_tables, builder)
+    _read_alike(name, builder.config)
     return Dataset(name=name, commit=commit, builder=builder)
 
 
@@ -98,109 +102,82 @@ class Dataset:
     def table(self, split: str, percent: float = 100.0) -> HubTable:
         """The first `percent` (above 0, up to 100) of a split, rounded to rows as `split[:5%]` is by `datasets`.
 
-        Reads parquet files' metadata where the card doesn't tell the number of rows. Raises Permanent and Transient.
+        Reads parquet files' footers where not all is wanted. Raises Permanent, Transient and FileFault.
         """
         if not 0 < percent <= 100:
             raise Permanent(f"{self.name}: percent is {percent:g}; it must be above 0 and at most 100")
         if split not in self.splits:
             raise Permanent(f"{self.name} has no split {split!r}{_meant(split, self.splits)}")
-        rows, counted = self._rows(split, needed=percent < 100)
+        with _explained(f"{self.name}/{split}"):
+            files = self._files(split)
+            size = sum(file.size for file in files)
+            rows = None
+            counted: Counted = "rows"
+            if percent < 100 and all(file.name.lower().endswith(".parquet") for file in files):
+                rows, counted = _first(sum(map(_rows, files)), percent), "parquet"
+                size = round(size * percent / 100)  # others are read to their end, to count their rows
+        told = (self.builder.info.splits or {}).get(split)
         return HubTable(
             name=f"{self.name}/{split}",
-            size=round(self._size(split) * percent / 100),
-            rows=None if rows is None else _first(rows, percent),
+            size=size,
+            rows=rows,
+            expected=rows or (_first(int(told.num_examples), percent) if told and told.num_examples else None),
             counted=counted,
             percent=percent,
             dataset=self,
             split=split,
         )
 
-    def batches(self, split: str) -> Generator[Any]:
-        """All rows of a split in batches of up to 64: pyarrow.RecordBatch, or lists of rows where it has JSON columns.
-
-        Raises Permanent and Transient.
-        """
+    def batches(self, split: str, limits: Limits) -> Iterator[Batch]:
+        """All rows of a split, numbered from 1. Raises Permanent, Transient and FileFault."""
         with _explained(f"{self.name}/{split}"):
-            stream = self.builder.as_streaming_dataset(split)
-            # Columns of mixed types are kept as JSON text, which the reader of single rows alone turns into values.
-            if stream.features is None or "Json" in _kinds(stream.features.to_dict()):
-                with closing(iter(stream)) as rows:
-                    yield from map(list, batched(rows, BATCH, strict=False))
-                return
-            with closing(stream.with_format("arrow").iter(BATCH)) as tables:
-                for table in tables:
-                    yield from table.to_batches()
+            yield from batches(self._files(split), limits)
 
-    def _rows(self, split: str, *, needed: bool) -> tuple[int | None, Counted]:
-        """How many rows a split has and what that is known from; None where they would have to be read."""
-        told = (self.builder.info.splits or {}).get(split)
-        if told is not None and told.num_examples:
-            return int(told.num_examples), "card"
-        files = self._files(split)
-        if needed and all(file.endswith(".parquet") for file in files):
-            import pyarrow.parquet
-
-            rows = 0
-            with _explained(f"{self.name}/{split}"):
-                for file in files:
-                    with _file_system().open(file, "rb", block_size=MIB // 4) as opened:
-                        rows += pyarrow.parquet.read_metadata(opened).num_rows
-            return rows, "parquet"
-        return None, "rows"
-
-    def _size(self, split: str) -> int:
-        """Bytes of a split's rows as its card tells them, or else of its files as stored."""
-        told = (self.builder.info.splits or {}).get(split)
-        if told is not None and told.num_bytes:
-            return int(told.num_bytes)
-        with _explained(f"{self.name}/{split}"):
-            return sum(_file_system().info(file)["size"] for file in self._files(split))
-
-    def _files(self, split: str) -> list[str]:
-        """Its files' addresses, hf://datasets/OWNER/NAME@COMMIT/PATH."""
-        return [str(file) for file in self.builder.config.data_files[split]]
+    def _files(self, split: str) -> list[HubFile]:
+        """Its files. Raises Permanent for one that there is no reader for."""
+        here = f"hf://datasets/{self.name}@{self.commit}/"
+        found = []
+        for address in map(str, self.builder.config.data_files[split]):
+            name = address.removeprefix(here)
+            if not readable(name):
+                raise Permanent(
+                    f"{self.name}: there is no reader for {name[:_DETAIL]}: Droptune reads .jsonl, .ndjson, .json, "
+                    ".csv and .tsv, each also with .gz, and .parquet; the revision refs/convert/parquet may have it so"
+                )
+            found.append(HubFile(_file_system(), address, name))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubTable:
-    """The first `percent` of a split, to be read as often as wanted. `size` in bytes, an estimate.
+    """The first `percent` of a split, to be read as often as wanted. `size`: stored bytes that are read, about.
 
     `rows`: how many that will be; None where it isn't known before they are read. `counted`: what that is known from.
+    `expected`: the same, or what the card says, for people to look at while they wait.
     """
 
     name: str
     size: int
     rows: int | None
+    expected: int | None
     counted: Counted
     percent: float
     dataset: Dataset
     split: str
 
-    def records(self, limits: Limits) -> Iterator[Records]:
+    def records(self, limits: Limits) -> Iterator[Batch]:
         """The rows in batches, numbered from 1 within the split. Raises Permanent, Transient and FileFault.
 
         Where nothing tells how many rows the split has, and not all are wanted, it is read once just to count them.
         """
-        left = None  # all that there are, whatever the card says
+        found = self.dataset.batches(self.split, limits)
         if self.percent < 100:
             left = self.rows
             if left is None:
-                left = _first(sum(map(len, self.dataset.batches(self.split))), self.percent)
-        number = 1
-        unpacked = 0
-        with closing(self.dataset.batches(self.split)) as batches:
-            for batch in batches:
-                wanted = batch if left is None else batch[:left]
-                unpacked += getattr(batch, "nbytes", 0)
-                if unpacked > limits.decompressed:
-                    reason = f"its rows have more than {size_text(limits.decompressed)}"
-                    raise FileFault("too_large_decompressed", reason, line=number)
-                for rows in [wanted] if isinstance(wanted, list) else pieces(wanted, limits):
-                    if rows:
-                        yield Records(rows=rows, numbers=range(number, number + len(rows)))
-                    number += len(rows)
-                if left is not None and (left := left - len(wanted)) <= 0:
-                    return
+                count = sum(len(batch.numbers) for batch in self.dataset.batches(self.split, limits))
+                left = _first(count, self.percent)
+            found = first(found, left)
+        yield from found
 
 
 # The library ---------------------------------------------------------------------------------------------------------
@@ -318,32 +295,21 @@ def _file_system() -> Any:
     return library.huggingface_hub.HfFileSystem(endpoint=library.datasets.config.HF_ENDPOINT, token=None)
 
 
-def _parquet_tables(builder: Any, files: Sequence[str], row_groups_list: Sequence[object]) -> Iterator[tuple[Any, Any]]:
-    """What the library's reader of parquet files does, page by page and in this thread.
-
-    Its own one unpacks whole row groups, and reads ahead in threads of Arrow's that crash the process when it ends
-    before the file has (github.com/apache/arrow/issues/45214): taking a few percent does just that.
-    """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    del row_groups_list  # they are given only to what distributes them
-    key = import_module("datasets.builder").Key
-    # Columns lie apart: blocks are kept until all of them have been read.
-    blocks = {"block_size": _BLOCK, "cache_type": "blockcache", "cache_options": {"maxblocks": _BLOCKS}}
-    for number, name in enumerate(files):
-        with _file_system().open(name, "rb", **blocks) as file:
-            opened = parquet.ParquetFile(file, pre_buffer=False, buffer_size=MIB)
-            for at, batch in enumerate(opened.iter_batches(BATCH, use_threads=False)):
-                yield key(number, at), builder._cast_table(pa.Table.from_batches([batch]))
+def _rows(file: HubFile) -> int:
+    with closing(file):
+        return counted_rows(file)
 
 
-def _kinds(features: Any) -> set[str]:
-    """The kinds of columns and of what is inside them: `Value`, `List`, `Json`, `Image`."""
-    if isinstance(features, Mapping):
-        own = {features["_type"]} if isinstance(features.get("_type"), str) else set()
-        return own.union(*map(_kinds, features.values()))
-    return set().union(*map(_kinds, features)) if isinstance(features, list) else set()
+def _read_alike(name: str, config: Any) -> None:
+    """Refuses a card that has its files read in another way than ours: by a field of an object, without a header."""
+    usual = type(config)()
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if each.name not in _READ_ALIKE and value != getattr(usual, each.name):
+            raise Permanent(
+                f"{name}: its card wants {each.name}={str(value)[:100]} when its files are read, which Droptune does "
+                "not do; the revision refs/convert/parquet may have its rows"
+            )
 
 
 def _first(rows: int, percent: float) -> int:

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from shared.dataset.reading.files import BOM, UTF16, Elements, FileFault, Limits, headed, size_text
+from shared.dataset.reading.files import BOM, UTF16, Elements, FileFault, Limits, paged, size_text
 
 _SPACE = b" \t\n\r"
 # What can stand between elements that are objects or arrays. A string, a number or a word may be cut off at the end.
-_TOKEN = re.compile(rb'[ \t\n\r]+|,|"(?:[^"\\]++|\\.?+)*+"?|[^ \t\n\r,"]+', re.DOTALL)
+_TOKEN = re.compile(rb'[ \t\n\r]+|,|"(?:[^"\\]++|\\.?+)*+("?)|[^ \t\n\r,"]+', re.DOTALL)
+# How one that was cut off goes on: a string; a number or a word.
+_MORE_TEXT = re.compile(rb'(?:[^"\\]++|\\.?+)*+("?)', re.DOTALL)
+_MORE_WORD = re.compile(rb'[^ \t\n\r,"]*')
 _STRUCTURE = bytes(code in b'"\\[]{}' for code in range(256))
 _QUOTE, _SLASH = b'"\\'
 _STEP = np.zeros(256, np.int8)
@@ -35,7 +38,7 @@ def json_array(chunks: Iterable[bytes], limits: Limits) -> Iterator[Elements]:
     splitter = _Splitter(limits)
     fault = None
     try:
-        for chunk in headed(chunks):
+        for chunk in paged(chunks, limits.page):
             for start in range(0, len(chunk), _BLOCK):
                 splitter.feed(chunk[start : start + _BLOCK])
             if splitter.found.data:
@@ -49,11 +52,20 @@ def json_array(chunks: Iterable[bytes], limits: Limits) -> Iterator[Elements]:
         raise fault
 
 
+class _Found:
+    """Elements that were found so far: bytes, line and offset of each."""
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+        self.numbers: list[int] = []
+        self.offsets: list[int] = []
+
+
 class _Splitter:
     """Finds elements by depth: brackets are told from text by counting quotes, a chunk at a time in numpy."""
 
     def __init__(self, limits: Limits) -> None:
-        self.found = Elements(data=[], numbers=[], offsets=[])
+        self.found = _Found()
         self._limit = limits.row
         self._state = "before"  # then: first, value, comma (a comma or the end is due), done
         self._line = 1  # at `_counted` of this chunk
@@ -65,13 +77,15 @@ class _Splitter:
         self._inside = False  # an element that is an object or an array
         self._held = bytearray()  # of it
         self._from = (1, 0)  # line and offset at which it begins
-        self._gap = b""  # what was left over between elements
-        self._gap_from = (1, 0)
+        self._cut = bytearray()  # a string, a number or a word that the chunks so far end with: it may go on
+        self._cut_from = (1, 0)
+        self._cut_closed = False  # a string with both its quotes
+        self._cut_escapes = 0  # 1: a string that ends with a backslash which escapes what comes next
 
     def take(self) -> Elements:
         """What was found since this was last asked for."""
-        taken, self.found = self.found, Elements(data=[], numbers=[], offsets=[])
-        return taken
+        taken, self.found = self.found, _Found()
+        return Elements(data=taken.data, numbers=taken.numbers, offsets=taken.offsets)
 
     def feed(self, chunk: bytes) -> None:
         """Takes the next bytes and adds to `found`."""
@@ -215,20 +229,17 @@ class _Splitter:
 
     def _between(self, chunk: bytes, start: int, end: int, *, final: bool) -> None:
         """What stands between elements that are objects or arrays: a comma, as a rule."""
+        if self._cut:
+            start += self._go_on(chunk[start:end], final=final)
+            if self._cut:
+                return
         text = chunk[start:end]
-        if not self._gap:
-            if self._state == "comma" and text.strip(_SPACE) == b",":
-                self._state = "value"
-                return
-            if not text.strip(_SPACE):
-                return
-            self._gap_from = self._here(chunk, start)
-        goes_on = not final and self._gap.startswith(b'"') and b'"' not in text  # a long string: not looked at anew
-        text, self._gap = self._gap + text, b""
-        line, offset = self._gap_from
-        if goes_on and len(text) <= self._limit:
-            self._gap = text
+        if self._state == "comma" and text.strip(_SPACE) == b",":
+            self._state = "value"
             return
+        if not text.strip(_SPACE):
+            return
+        line, offset = self._here(chunk, start)
         counted = 0
         for token in _TOKEN.finditer(text):
             first = text[token.start()]
@@ -238,18 +249,57 @@ class _Splitter:
             counted = token.start()
             here = line, offset + token.start()
             if first != ord(",") and token.end() == len(text) and not final:
-                self._gap, self._gap_from = token[0], here
-                if len(self._gap) > self._limit:
-                    reason = f"the element that begins here has more than {size_text(self._limit)}"
-                    raise FileFault("row_too_large", reason, *here)
+                self._cut, self._cut_from = bytearray(token[0]), here
+                self._cut_closed, self._cut_escapes = bool(token[1]), _open_escape(token[0][1:])
+                self._cut_bounded()
                 return
+            if first != ord(","):
+                self._scalar(token[0], here)
+                continue
             if self._state == "done":
                 raise FileFault("not_json_array", "something follows the end of the array", *here)
-            if first == ord(","):
-                if self._state != "comma":
-                    raise FileFault("not_json_array", "no element stands before this comma", *here)
-                self._state = "value"
-            else:
-                self._value_due(here)
-                self._add(token[0], here)
-                self._state = "comma"
+            if self._state != "comma":
+                raise FileFault("not_json_array", "no element stands before this comma", *here)
+            self._state = "value"
+
+    def _go_on(self, text: bytes, *, final: bool) -> int:
+        """Adds to what was cut off, and to the elements if it ends here. How many bytes belong to it.
+
+        Looks at each byte once, however long it is.
+        """
+        end = 0
+        if self._cut[0] != _QUOTE:
+            more = _MORE_WORD.match(text)
+            end = more.end() if more else 0
+        elif not self._cut_closed:
+            begin = min(self._cut_escapes, len(text))
+            more = _MORE_TEXT.match(text, begin)
+            end = more.end() if more else begin
+            self._cut_closed = bool(more and more[1])
+            if text:
+                self._cut_escapes = _open_escape(text[begin:end])
+        self._cut += text[:end]
+        if end == len(text) and not final:
+            self._cut_bounded()
+            return end
+        token, self._cut = bytes(self._cut), bytearray()
+        self._scalar(token, self._cut_from)
+        return end
+
+    def _cut_bounded(self) -> None:
+        if len(self._cut) > self._limit:
+            reason = f"the element that begins here has more than {size_text(self._limit)}"
+            raise FileFault("row_too_large", reason, *self._cut_from)
+
+    def _scalar(self, token: bytes, here: tuple[int, int]) -> None:
+        """Takes an element that is no object and no array."""
+        if self._state == "done":
+            raise FileFault("not_json_array", "something follows the end of the array", *here)
+        self._value_due(here)
+        self._add(token, here)
+        self._state = "comma"
+
+
+def _open_escape(text: bytes) -> int:
+    """1 where the text ends with a backslash that escapes what comes next, 0 otherwise."""
+    return (len(text) - len(text.rstrip(b"\\"))) & 1

@@ -2,14 +2,16 @@
 
 Writers put a million rows into one row group, a gigabyte of text, so pages are read as they are needed and rows are
 made a few megabytes at a time. A file that says one size and unpacks to another is stopped: by what its footer says, by
-how long the values of its dictionaries are before they are repeated, and by what came out. Read by `preparing/scan.py`.
+what the headers of its pages say, by how long the values of its dictionaries are before they are repeated, and by what
+came out. Read by `preparing/scan.py` and, for files of a hub, by `hub_files`.
 """
 
 from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset.reading.files import (
@@ -25,6 +27,7 @@ from shared.dataset.reading.files import (
     size_text,
 )
 from shared.dataset.reading.parquet_footer import DICTIONARY_PAGE, Column, Group, read_footer, read_page
+from shared.dataset.reading.parquet_pages import Pages
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,14 +47,23 @@ _PIECE = 4 * MIB  # of decoded values that become rows at once
 _MOST_ROWS = 8192
 _REPEATED = 64 * MIB  # the most that a batch may decode to if each value is its dictionary's longest
 _ROW_WORST = 512 * MIB  # the most that an average row may decode to then
-_DICTIONARY = 1024 * MIB  # writers look at a dictionary's size once in a thousand values, however long these are
+_DICTIONARY = 256 * MIB  # writers look at a dictionary's size once in a thousand values, however long these are
+_LISTED = (
+    64 * 1000 * 1000
+)  # values in lists that a row group may have: all may be one row's, and pyarrow takes 13 bytes
+_VALUE = 8  # bytes that a value counts for, however well it was packed
+_OBJECT = 64  # bytes of a value as an object of Python, at least
 _BUFFERS = 32 * MIB  # for the columns' read buffers, together
 _FOOTER = 64 * MIB
 _TAIL = 64 * 1024  # what pyarrow reads first of a file, from its end
 
 
-def parquet(source: Source, limits: Limits, groups: range | None = None) -> Iterator[Records]:
+def parquet(
+    source: Source, limits: Limits, groups: range | None = None, *, all_columns: bool = False
+) -> Iterator[Records]:
     """The rows of a parquet file, or of a range of its row groups, in batches of about 4 MiB of values.
+
+    `all_columns`: also those that no chat format reads.
 
     Raises FileFault: not_parquet where it is not parquet, damaged, cut off or encrypted, too_large_decompressed and
     too_compressed where it unpacks to more than `limits` allow; and what the source raises.
@@ -60,7 +72,7 @@ def parquet(source: Source, limits: Limits, groups: range | None = None) -> Iter
 
     with _Reading(source) as file:
         try:
-            yield from _records(file, limits, groups)
+            yield from _records(file, limits, groups, all_columns=all_columns)
         except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
             if file.failure is not None:
                 raise file.failure from None
@@ -86,6 +98,12 @@ class _Reading(io.RawIOBase):
         self._source = source
         self._at = 0
         self._ahead: dict[int, bytes] = {}
+        self._pages: Pages | None = None
+
+    def watch(self, pages: Pages | None) -> None:
+        """What is read from now on is of these pages. What was read ahead for others is let go."""
+        self._pages = pages
+        self._ahead.clear()
 
     def ahead(self, offset: int, size: int) -> bytes:
         """Reads before pyarrow does, which is then handed the same bytes."""
@@ -100,6 +118,12 @@ class _Reading(io.RawIOBase):
         data = self._ahead.pop(self._at, b"")[:size]
         if len(data) < size:
             data += self.fetch(self._at + len(data), size - len(data))
+        if self._pages is not None:
+            try:
+                self._pages.passed(self._at, data)
+            except FileFault as fault:
+                self.failure = fault
+                raise
         self._at += len(data)
         return data
 
@@ -164,25 +188,21 @@ def _opened(file: _Reading) -> pq.ParquetFile:
     return pq.ParquetFile(pa.PythonFile(file, mode="r"), metadata=opened.metadata, pre_buffer=False, buffer_size=buffer)
 
 
-def _records(file: _Reading, limits: Limits, wanted: range | None) -> Iterator[Records]:
+def _records(file: _Reading, limits: Limits, wanted: range | None, *, all_columns: bool) -> Iterator[Records]:
     groups = _footer(file)
     with _opened(file) as opened:
         # Of its metadata only what is the file's, never a column's in a row group: that may end the process.
         schema = opened.metadata.schema
         names = opened.schema_arrow.names
-        columns = [name for name in names if name.lower() in COLUMNS] or names[:OTHER_COLUMNS]
+        columns = names if all_columns else [name for name in names if name.lower() in COLUMNS] or names[:OTHER_COLUMNS]
         if len(set(columns)) < len(columns):
-            twice = next(name for name in columns if columns.count(name) > 1)
+            twice, _ = Counter(columns).most_common(1)[0]
             raise FileFault("not_parquet", f"two of its columns are named {twice[:100]!r}")
-        leaves = [at for at in range(len(schema)) if _within(schema.column(at).path, columns)]
+        leaves = _leaves(schema, names, frozenset(columns))
         for at, group in enumerate(groups):
             if len(group.columns) != len(schema):
                 raise FileFault("not_parquet", f"row group {at} has not the columns that the file has")
-            for leaf in leaves:
-                values = group.columns[leaf].values
-                if values < group.rows or (values > group.rows and not schema.column(leaf).max_repetition_level):
-                    reason = f"a column of row group {at} has {values:,} values for {group.rows:,} rows"
-                    raise FileFault("not_parquet", reason)
+            _counted(at, group, leaves)
         if not leaves and any(group.rows for group in groups):
             raise FileFault("not_parquet", "it has rows, but no columns")
         if sum(_sizes(group, leaves)[1] for group in groups) > limits.decompressed:
@@ -193,35 +213,64 @@ def _records(file: _Reading, limits: Limits, wanted: range | None) -> Iterator[R
             if wanted is None or at in wanted:
                 stored, said = _sizes(group, leaves)
                 _bounded(at, said, stored, limits)
-                rows = _batch_rows(file, group, [schema.column(leaf) for leaf in leaves], leaves, limits)
+                file.watch(Pages(at, ((group.columns[leaf], leaves[leaf].path) for leaf in leaves)))
+                rows = _batch_rows(file, group, leaves, limits)
                 number = first
                 before = unpacked
                 for batch in opened.iter_batches(rows, row_groups=[at], columns=columns, use_threads=False):
                     batch.validate()  # whether what is in a list or a struct is as long as that says
                     # A row of nulls costs next to nothing to store and to decode, yet becomes a row.
-                    unpacked += batch.nbytes + 16 * batch.num_rows
+                    size = batch.nbytes + 16 * batch.num_rows
+                    unpacked += size
                     _bounded(at, unpacked - before, stored, limits)
                     if unpacked > limits.decompressed:
                         reason = f"it unpacks to more than {size_text(limits.decompressed)}"
                         raise FileFault("too_large_decompressed", reason, line=number)
                     for made in pieces(batch, limits):
                         numbers = range(number, number + len(made))
-                        yield Records(rows=made, numbers=numbers, row_group=at, first_of_group=first)
+                        yield Records(rows=made, numbers=numbers, row_group=at, first_of_group=first, unpacked=size)
                         number += len(made)
+                        size = 0
                 if number - first != group.rows:
                     reason = f"row group {at} has {number - first:,} rows, and not {group.rows:,} as the footer says"
                     raise FileFault("not_parquet", reason, line=number)
             first += group.rows
 
 
-def _within(path: str, columns: list[str]) -> bool:
-    return any(path == name or path.startswith(f"{name}.") for name in columns)
+def _leaves(schema: pq.ParquetSchema, names: list[str], wanted: frozenset[str]) -> dict[int, pq.ColumnSchema]:
+    """The leaf columns of the wanted ones, by their places. Both lists have the same order: each is gone over once."""
+    found = {}
+    at = 0
+    for place in range(len(schema)):
+        leaf = schema.column(place)
+        path = leaf.path
+        while at < len(names) and not (path == names[at] or path.startswith(f"{names[at]}.")):
+            at += 1
+        if at == len(names):
+            raise FileFault("not_parquet", f"its column {path[:100]!r} is in none of those that it has")
+        if names[at] in wanted:
+            found[place] = leaf
+    return found
 
 
-def _sizes(group: Group, leaves: list[int]) -> tuple[int, int]:
-    """Stored and unpacked bytes of the given leaf columns, as the footer says."""
+def _counted(at: int, group: Group, leaves: dict[int, pq.ColumnSchema]) -> None:
+    """Refuses a row group whose columns can't have as many values as the footer says, or have too many in lists."""
+    listed = 0
+    for place, leaf in leaves.items():
+        values = group.columns[place].values
+        listed += values if leaf.max_repetition_level else 0
+        if values < group.rows or (values > group.rows and not leaf.max_repetition_level):
+            reason = f"a column of row group {at} has {values:,} values for {group.rows:,} rows"
+            raise FileFault("not_parquet", reason)
+    if listed > _LISTED:
+        reason = f"row group {at} has {listed:,} values in lists, more than {_LISTED:,}: write smaller row groups"
+        raise FileFault("row_too_large", reason)
+
+
+def _sizes(group: Group, leaves: Iterable[int]) -> tuple[int, int]:
+    """Stored and unpacked bytes of the given leaf columns, as the footer says; a value has _VALUE bytes at least."""
     columns = [group.columns[at] for at in leaves]
-    return sum(each.stored for each in columns), sum(each.unpacked for each in columns)
+    return sum(each.stored for each in columns), sum(max(each.unpacked, _VALUE * each.values) for each in columns)
 
 
 def _bounded(group: int, unpacked: int, stored: int, limits: Limits) -> None:
@@ -233,13 +282,13 @@ def _bounded(group: int, unpacked: int, stored: int, limits: Limits) -> None:
         raise FileFault("too_compressed", reason)
 
 
-def _batch_rows(file: _Reading, group: Group, schema: list[pq.ColumnSchema], leaves: list[int], limits: Limits) -> int:
+def _batch_rows(file: _Reading, group: Group, leaves: dict[int, pq.ColumnSchema], limits: Limits) -> int:
     """How many rows to decode at once: about 4 MiB of them, and never many times that, whatever is repeated."""
     rows = max(1, group.rows)
     usual = worst = 0.0
-    for at, kind in zip(leaves, schema, strict=True):
+    for at, kind in leaves.items():
         column = group.columns[at]
-        usual += column.unpacked / rows
+        usual += max(column.unpacked, _OBJECT * column.values) / rows  # a value that is null costs an object, too
         if kind.physical_type == "BYTE_ARRAY" and column.values:
             worst += column.values / rows * _longest(file, column, kind.path, limits)
         elif kind.physical_type == "FIXED_LEN_BYTE_ARRAY":

@@ -47,12 +47,20 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The header of a page. `unpacked` and `stored` are the page's bytes without its header, which has `header`."""
+    """The header of a page. `unpacked` and `stored` are the page's bytes without its header, which has `header`.
+
+    `values`: how many it has, of a page with data.
+    """
 
     kind: int
     unpacked: int
     stored: int
     header: int
+    values: int = 0
+
+
+class CutOffError(ValueError):
+    """What should be a page's header ends too early to be one: there may be more of it."""
 
 
 def read_footer(data: bytes, size: int) -> list[Group]:
@@ -82,8 +90,11 @@ def read_page(data: bytes) -> Page:
     """The page header with which `data` begins. Raises ValueError where there is none."""
     try:
         found, end = _Compact(data).struct(0, _PAGE)
-        return Page(kind=found[1], unpacked=_natural(found[2]), stored=_natural(found[3]), header=end)
-    except (IndexError, KeyError, _Damaged) as error:
+        values = sum(_natural(found.get(number, {}).get(1, 0)) for number in (5, 8))
+        return Page(kind=found[1], unpacked=_natural(found[2]), stored=_natural(found[3]), header=end, values=values)
+    except IndexError as error:
+        raise CutOffError(f"its header can't be read: {_told(error)}") from None
+    except (KeyError, _Damaged) as error:
         raise ValueError(f"its header can't be read: {_told(error)}") from None
 
 
@@ -180,7 +191,16 @@ _FOOTER = _Shape(
         8: _one(_STRUCT),  # encryption_algorithm
     }
 )
-_PAGE = _Shape({1: _one(_I32), 2: _one(_I32), 3: _one(_I32)})  # type, uncompressed_page_size, compressed_page_size
+_DATA_PAGE = _Shape({1: _one(_I32)})  # num_values
+_PAGE = _Shape(
+    {
+        1: _one(_I32),  # type
+        2: _one(_I32),  # uncompressed_page_size
+        3: _one(_I32),  # compressed_page_size
+        5: _one(_STRUCT, _DATA_PAGE),  # data_page_header
+        8: _one(_STRUCT, _DATA_PAGE),  # data_page_header_v2
+    }
+)
 
 
 class _Compact:

@@ -20,7 +20,7 @@ from tests.kit.dataset.reading import SIZES, pieces, until_fault
 def read_csv(data: bytes, sizes: list[int] | None = None, limits: Limits | None = None) -> list[tuple[Any, int, int]]:
     """The rows before the end: each with its line and offset."""
     found: list[tuple[Any, int, int]] = []
-    for batch in csv_rows(pieces(data, sizes or [len(data) or 1]), limits or Limits()):
+    for batch in csv_rows(pieces(data, sizes or [len(data) or 1]), limits or Limits(page=min(sizes or [MIB]))):
         assert batch.rows
         assert batch.offsets is not None
         found += zip(batch.rows, batch.numbers, batch.offsets, strict=True)
@@ -52,7 +52,7 @@ def test_rows_are_those_that_the_csv_module_finds(
     wanted = [row for row in csv.reader(io.StringIO(body, newline="")) if row]
     found: list[tuple[Any, int, int]] = []
     try:
-        for batch in csv_rows(pieces(data, sizes), Limits()):
+        for batch in csv_rows(pieces(data, sizes), Limits(page=min(sizes))):
             found += zip(batch.rows, batch.numbers, batch.offsets or [], strict=True)
     except FileFault as fault:
         assert fault.reason == "the quote that opens on this line is never closed"  # noqa: PT017
@@ -130,7 +130,7 @@ def test_a_row_over_the_limit_is_passed_over(sizes: list[int]) -> None:
     long = b"x" * 300
     lines = b'y "" z,\n' * 40
     data = b"prompt,completion\na,b\n" + long + b",c\nd,e\n" + b'"' + lines + b'",f\ng,"h\ni"\n'
-    found = read_csv(data, sizes, Limits(row=200))
+    found = read_csv(data, sizes, Limits(row=200, page=min(sizes)))
     assert [(row if isinstance(row, dict) else row.rule, line) for row, line, _ in found] == [
         ({"prompt": "a", "completion": "b"}, 2),
         ("row_too_large", 3),
@@ -144,7 +144,7 @@ def test_a_row_over_the_limit_is_passed_over(sizes: list[int]) -> None:
 @pytest.mark.parametrize("rows_after", [0, 3, 1000])
 def test_a_quote_that_is_never_closed_is_told_with_its_line(rows_after: int) -> None:
     data = b'prompt,completion\na,"b\nc"\nd,"e\nf","g\n' + b'h,""i""\n' * rows_after
-    batches, fault = until_fault(lambda: csv_rows(pieces(data, [50]), Limits(row=200)))
+    batches, fault = until_fault(lambda: csv_rows(pieces(data, [50]), Limits(row=200, page=50)))
     assert [row for batch in batches for row in batch.rows] == [{"prompt": "a", "completion": "b\nc"}]
     assert (fault.rule, fault.line, fault.offset) == ("not_csv", 5, 26)
 

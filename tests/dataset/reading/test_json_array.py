@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.dataset.reading.files import FileFault, Limits
+from shared.dataset.reading.files import MIB, FileFault, Limits
 from shared.dataset.reading.json_array import json_array
 from tests.kit.dataset import peak
 from tests.kit.dataset.reading import SIZES, pieces, until_fault
@@ -25,8 +25,9 @@ VALUES = st.recursive(
 def elements(data: bytes, sizes: list[int] | None = None, limits: Limits | None = None) -> list[tuple[bytes, int, int]]:
     """What was found before the end or the fault: bytes, line and offset of each."""
     found: list[tuple[bytes, int, int]] = []
-    for batch in json_array(pieces(data, sizes or [len(data) or 1]), limits or Limits()):
+    for batch in json_array(pieces(data, sizes or [len(data) or 1]), limits or Limits(page=min(sizes or [MIB]))):
         assert batch.data
+        assert batch.offsets is not None
         found += zip(batch.data, batch.numbers, batch.offsets, strict=True)
     return found
 
@@ -125,13 +126,13 @@ def test_an_element_that_is_no_json_is_handed_on() -> None:
 @given(sizes=SIZES)
 def test_of_an_element_over_the_limit_the_beginning_comes(sizes: list[int]) -> None:
     data = b'[{"a": 1}, {"a": "' + b"x" * 500 + b'"}, "' + b"y" * 120 + b'", 3]'
-    found = [raw for raw, _, _ in elements(data, sizes, Limits(row=150))]
+    found = [raw for raw, _, _ in elements(data, sizes, Limits(row=150, page=min(sizes)))]
     assert found == [b'{"a": 1}', b'{"a": "' + b"x" * 144, b'"' + b"y" * 120 + b'"', b"3"]
 
 
 def test_a_string_without_end_is_refused() -> None:
     data = b'[1,\n"' + b"x" * 3000
-    _, fault = until_fault(lambda: json_array(pieces(data, [100]), Limits(row=1000)))
+    _, fault = until_fault(lambda: json_array(pieces(data, [100]), Limits(row=1000, page=100)))
     assert (fault.rule, fault.line, fault.offset) == ("row_too_large", 2, 4)
 
 

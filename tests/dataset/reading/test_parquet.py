@@ -19,8 +19,12 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from shared.dataset.judging.formats import FORMATS
+from shared.dataset.reading import parquet as parquet_reader
+from shared.dataset.reading import parquet_pages
 from shared.dataset.reading.files import MIB, Broken, FileFault, Limits, LocalFile, Records
 from shared.dataset.reading.parquet import COLUMNS, parquet, pieces, row_groups
+from shared.dataset.reading.parquet_footer import Column
+from shared.dataset.reading.parquet_pages import Pages
 from tests.kit.dataset import peak
 
 CHAT = [
@@ -346,6 +350,53 @@ except FileFault as fault:
     print(fault.rule, fault.reason)
 print(count)
 """
+
+
+def test_pages_that_would_fill_the_memory_are_refused_before_they_are_unpacked(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyarrow unpacks a page whole, and writers may put any number of rows into one."""
+    texts = [random.Random(n).randbytes(500).hex() + "x" * 9000 for n in range(600)]
+    options: dict[str, Any] = {"use_dictionary": False, "compression": "zstd", "data_page_size": 1 << 30}
+    pq.write_table(pa.table({"prompt": texts, "completion": texts}), file, **options)
+    assert len(rows(file)) == 600
+    monkeypatch.setattr(parquet_pages, "HELD", 8 * MIB)
+    told = fault(file)
+    assert told.rule == "row_too_large"
+    assert told.reason.startswith("the pages of row group 0 that are needed at once take 12.")
+    pq.write_table(
+        pa.table({"prompt": texts, "completion": texts}),
+        file,
+        **options | {"data_page_size": MIB, "write_batch_size": 20},
+    )
+    assert len(rows(file)) == 600
+
+
+def test_rows_of_many_nulls_are_made_a_few_at_a_time(file: Path) -> None:
+    """Nulls cost next to nothing to store, and each becomes an object's key."""
+    kind = pa.struct([(f"f{at}", pa.string()) for at in range(1500)])
+    noise = [random.Random(n).randbytes(100).hex() for n in range(3000)]
+    pq.write_table(pa.table({"messages": pa.array([None] * 2999 + [{"f0": "a"}], kind), "prompt": noise}), file)
+    printed, mib = peak.run(READ, file)
+    assert printed == "3000"
+    assert mib < 300
+
+
+def test_more_values_in_lists_than_fit_in_memory_are_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.table({"messages": [["a"] * 50] * 10}), file)
+    assert len(rows(file)) == 10
+    monkeypatch.setattr(parquet_reader, "_LISTED", 499)
+    assert fault(file).reason.startswith("row group 0 has 500 values in lists, more than 499")
+
+
+def test_a_page_with_more_values_than_the_footer_says_is_refused() -> None:
+    page = bytes([0x15, 0, 0x15, 20, 0x15, 20, 0x2C, 0x15, 40, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0])
+    column = Column(codec="uncompressed", values=10, unpacked=50, stored=50, start=4)
+    for cut in range(1, len(page)):  # a header may be cut by where a read ends
+        pages = Pages(0, [(column, "prompt")])
+        pages.passed(4, page[:cut])
+        with pytest.raises(FileFault, match="prompt has more values in row group 0 than the 10 that the footer says"):
+            pages.passed(4 + cut, page[cut:] + bytes(10))
 
 
 def test_long_values_of_a_fixed_length_are_decoded_a_few_at_a_time(file: Path) -> None:
