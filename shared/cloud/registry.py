@@ -19,6 +19,8 @@ from shared.training.parameters import ComponentInput
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
+_ROLE = "AzureML Registry User on the registry, which the public one does without"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
@@ -47,7 +49,7 @@ class Registry:
             return known
         what = f"model {name}{':' + version if version else ''} in {self._where}"
         try:
-            with translated(what):
+            with translated(what, role=_ROLE):
                 version = version or str(self._client.models.get(name, label="latest").version)
                 # The public `get` loses the system metadata, which holds what newer models allow.
                 found = self._client.models._get(name, version)
@@ -78,7 +80,7 @@ class Registry:
         what = f"component {name}{':' + version if version else ''} in {self._where}"
         chosen: dict[str, str] = {"version": version} if version else {"label": "latest"}
         try:
-            with translated(what):
+            with translated(what, role=_ROLE):
                 return self._client.components.get(name, **chosen)
         except NotFound as error:
             raise Permanent(f"{error}. Correct FINETUNE_COMPONENT, or AZUREML_REGISTRY.") from error

@@ -42,7 +42,8 @@ class Wait:
     """Nothing to do now. `seconds`: look again after so long; None: an event or the sweep will wake the run.
 
     `hold`: what is not worth a look before somebody did something: `slot` (a run that trains ends), `quota` (which
-    nothing tells of), `approval`, `pin`. `wakes`: the run that is waited for, which may not know that it is its turn.
+    nothing tells of), `approval`, `pin`, `endpoint` (what a person did to it in Azure, which nothing tells of either).
+    `wakes`: the run that is waited for, which may not know that it is its turn.
     """
 
     seconds: float | None
@@ -77,6 +78,8 @@ class Stop:
 
 type Step = Do | Go | Wait | Poll | Stop
 
+HANDS_WAIT = 5 * 60.0
+"""Seconds: what people do in Azure nothing tells of."""
 QUOTA_WAIT = 15 * 60.0
 """Seconds: quota comes when somebody deletes something or is granted more; nothing tells of it."""
 UNANSWERED = "nobody has approved it in MAX_APPROVAL_DAYS days: droptune retry deploys it again, and asks again"
@@ -208,14 +211,22 @@ def _registered(seen: RolloutSeen) -> Step:
             return Poll(unseen("the endpoint"))
         case RolloutSeen(endpoint=None):
             return Do(Action.MAKE_ENDPOINT, Phase.REGISTERED)
+        case RolloutSeen(hands=why) if why:
+            return Wait(HANDS_WAIT, why, hold="endpoint")
         case RolloutSeen(endpoint="Failed" | "Canceled"):
-            return Stop(Phase.FAILED, f"the endpoint is in state {seen.endpoint}: delete it, then droptune retry")
+            return Stop(
+                Phase.FAILED,
+                f"the endpoint is in state {seen.endpoint}, has no deployment and never served: delete it, then "
+                "droptune retry",
+            )
         case RolloutSeen(endpoint=state) if state != "Succeeded":
             return Poll(f"the endpoint, which is {state}")
         case RolloutSeen(gone=str(what), fresh=True):
             return Poll(unseen(what))
         case RolloutSeen(gone=str(what)):
             return Stop(Phase.FAILED, f"{what} is gone: somebody deleted it; upload the dataset again")
+        case RolloutSeen(resized=True):
+            return Do(Action.KEEP_SIZE, Phase.REGISTERED)
         case RolloutSeen(retiring=True):
             return Do(Action.END_GRACE, Phase.REGISTERED)
         case RolloutSeen(in_place=(_, *_)):
@@ -276,5 +287,7 @@ def _checking(seen: CheckSeen) -> Step:
             return Do(Action.COMPARE_ANSWERS, Phase.CHECKING)
         case CheckSeen(busy=True):
             return Poll("the endpoint, which is being updated")
+        case CheckSeen(hands=why) if why:
+            return Wait(HANDS_WAIT, why, hold="endpoint")
         case _:
             return Do(Action.GIVE_TRAFFIC, Phase.CHECKING)

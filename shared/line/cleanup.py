@@ -133,7 +133,7 @@ def _with_orphans(app: App, line: Line, endpoint: Endpoint, now: datetime) -> Li
     orphans, retiring, why = [], [], []
     for name, state in _orphans(app, line):
         orphan = known.get(name, Orphan(deployment=name, since=now))
-        stays = "it has traffic" if endpoint.traffic.get(name) else f"it is {state}" if state in BUSY else ""
+        stays = "it has traffic" if endpoint.uses(name) else f"it is {state}" if state in BUSY else ""
         if app.settings.cleanup.mode == "report":
             stays = "CLEANUP_MODE=report"
         if now - orphan.since < FRESH:

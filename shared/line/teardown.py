@@ -18,8 +18,6 @@ from shared.records.line import Empty, Line, TearingDown
 
 log = logging.getLogger("droptune.line.teardown")
 AGAIN = timedelta(seconds=5)
-WHOLE = 100
-"""Percent of an endpoint's traffic."""
 
 
 def tend(app: App, line_id: str, token: str | None) -> None:
@@ -91,10 +89,10 @@ def _step_of_teardown(app: App, name: str, *, whole: bool) -> bool:
     if whole:
         endpoints.delete(name)
         return False
-    if any(endpoint.traffic.values()):
-        endpoints.set_traffic(name, {})
-        return False
     left = endpoints.deployments(name)
+    if any(endpoint.uses(each.name) for each in left):
+        endpoints.move_traffic(name, {each.name for each in left})
+        return False
     for deployment in left:
         if deployment.state != "Deleting":
             endpoints.remove_deployment(name, deployment.name)
@@ -104,7 +102,8 @@ def _step_of_teardown(app: App, name: str, *, whole: bool) -> bool:
 def remove_deployments(app: App, endpoint: str, names: Collection[str], *, used: bool) -> Collection[str]:
     """Takes deployments of an endpoint away, by one step: first their traffic, then they. Says which are there yet.
 
-    Without `used` those that have traffic stay, and are not told: somebody gave it to them by hand.
+    Without `used` those that have traffic stay, and are not told: somebody gave it to them by hand. What others have of
+    it they keep: where all that does not stay goes, theirs grows.
     """
     going = [each for each in app.cloud.endpoints.deployments(endpoint) if each.name in names]
     found = app.cloud.endpoints.get(endpoint) if going else None
@@ -112,13 +111,11 @@ def remove_deployments(app: App, endpoint: str, names: Collection[str], *, used:
         return ()
     if not used:
         for each in going:
-            if found.traffic.get(each.name):
+            if found.uses(each.name):
                 log.warning("deployment %s/%s stays: somebody gave it traffic", endpoint, each.name)
-        going = [each for each in going if not found.traffic.get(each.name)]
-    left = {name: percent for name, percent in found.traffic.items() if name not in {each.name for each in going}}
-    if left != found.traffic:
-        # The service takes all of the traffic or none: what stays without the rest gets nothing, as long as it is so.
-        app.cloud.endpoints.set_traffic(endpoint, left if sum(left.values()) == WHOLE else {})
+        going = [each for each in going if not found.uses(each.name)]
+    if any(found.uses(each.name) for each in going):
+        app.cloud.endpoints.move_traffic(endpoint, {each.name for each in going})
     else:
         for deployment in going:
             if deployment.state not in ("Deleting", "Creating"):

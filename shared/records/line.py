@@ -12,6 +12,7 @@ import msgspec
 
 from shared.records.base import VERSION, Notice, Order, Wake
 from shared.records.run import Run
+from shared.serving.instances import Instances
 
 # Its endpoint's state ------------------------------------------------------------------------------------------------
 
@@ -61,7 +62,10 @@ type State = NotMade | Standing | Empty | TearingDown | Removed
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """What a line's endpoint serves; `order` is that of its run."""
+    """What a line's endpoint serves; `order` is that of its run.
+
+    `asked`: the instances that the settings wanted when it was deployed, None where that is not known.
+    """
 
     run: str
     deployment: str
@@ -69,6 +73,7 @@ class Serving:
     fingerprint: str
     since: datetime
     order: Order
+    asked: Instances | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

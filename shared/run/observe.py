@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from shared import naming
 from shared.app import App
+from shared.cloud.endpoints import Endpoint
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
 from shared.lifecycle.rules import unseen
@@ -24,6 +25,7 @@ from shared.records.line import Line, adoptable, newer_that_serves, serves_same
 from shared.records.run import Run
 from shared.records.store import readable
 from shared.run import slots
+from shared.run.hands import BROKEN, in_the_way, instances_of, kept_by_hand, split
 from shared.serving.smoke import Answered
 from shared.training.compute import Site, absent, unusable
 
@@ -177,10 +179,17 @@ def _rollout(app: App, run: Run) -> RolloutSeen:
     if endpoint is None:  # where something serves, to make it anew would take its traffic away
         early = _first_look(run, "the endpoint") or (run.wake is not None and run.wake.due > app.cloud.blobs.now())
         return RolloutSeen(endpoint=None, fresh=line.serving is not None and early)
+    if hands := in_the_way(app, run, line, endpoint):
+        return RolloutSeen(endpoint=endpoint.state, hands=hands)
     if endpoint.state != READY:
         return RolloutSeen(endpoint=endpoint.state)
     if adoptable(line, run):
         return RolloutSeen()
+    return _room(app, run, line, endpoint)
+
+
+def _room(app: App, run: Run, line: Line, endpoint: Endpoint) -> RolloutSeen:
+    """Whether there is room for a deployment of the run's own, on an endpoint that takes one."""
     there = ours(app, line.endpoint)
     own = naming.deployment_name(run.id, run.attempt.number)
     seen = RolloutSeen(
@@ -189,14 +198,17 @@ def _rollout(app: App, run: Run) -> RolloutSeen:
     )
     if own in there:
         return seen
+    app.cloud.endpoints.check_access(endpoint)  # what can't be asked is not worth paying for
     if not model_is_there(app, run.attempt.model):
         what = f"model {run.attempt.model}"
         return replace(seen, gone=what, fresh=_just_begun(app, run) or _first_look(run, what))
-    quota = app.cloud.quota.for_serving(app.settings.serving.size, app.settings.serving.instances)
+    instances = instances_of(app, run)
+    quota = app.cloud.quota.for_serving(instances.size, instances.count)
     shortage = slots.shortage(app, run)
     # Who has the line has made room already, or brings back what served: the instances are those of its own line.
     ahead = "" if line.rollout == run.id else shortage.ahead
-    return replace(seen, quota=quota, queued=shortage.queued, ahead=ahead)
+    resized = kept_by_hand(app, run, line) != run.attempt.kept
+    return replace(seen, resized=resized, quota=quota, queued=shortage.queued, ahead=ahead)
 
 
 def _deployment(app: App, run: Run) -> DeploymentSeen:
@@ -241,7 +253,9 @@ def _check(app: App, run: Run) -> CheckSeen:
         unanswered=ask and len(approval.asked) >= app.settings.rollout.max_approval_days,
         overdue=overdue,
         busy=endpoint.busy,
-        traffic=endpoint.traffic.get(deployed.name, 0),
+        hands=split(run, line, endpoint, deployed.name) if line else "",
+        # What an update that went wrong was to give is given once more: nobody knows who has it.
+        traffic=0 if endpoint.state in BROKEN else endpoint.traffic.get(deployed.name, 0),
     )
 
 

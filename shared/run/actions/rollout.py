@@ -15,6 +15,8 @@ from shared.records.line import Empty, Line, Removed, Retiring, Serving, Standin
 from shared.records.run import Approval, Deployed, Run
 from shared.records.tags import tags_of, tags_of_line
 from shared.run.actions.gate import held_out
+from shared.run.hands import by_settings, instances_of, kept_by_hand
+from shared.serving.instances import Instances
 from shared.serving.payload import answer_of, conversation_of, expected_of, opening_of, scoring_payload
 from shared.serving.smoke import SILENCE, Answered, Silence, Verdict, judge, unanswered
 
@@ -57,6 +59,29 @@ def _take_line(app: App, run: Run) -> tuple[Line, str]:
     return line, etag
 
 
+def keep_size(app: App, run: Run) -> Run:
+    """Takes for the run's deployment what a person made of what serves, and says so before that is paid for."""
+    line, _ = line_of(app, run)
+    kept, wanted = kept_by_hand(app, run, line), by_settings(app)
+    settings = f"{wanted} (SERVING_INSTANCES, SERVING_SIZE)"
+    if kept is None or line.serving is None:
+        return run.keep(None, app.cloud.blobs.now(), f"its deployment gets {settings} after all")
+    serving = line.serving.deployment
+    why = (
+        f"somebody gave deployment {serving} {kept}: the next one gets that too instead of {settings}, and "
+        f"{_costs(app, kept)}. Scale {serving} to {wanted} before that, and it gets that; or scale the new one"
+    )
+    log.warning("run %s: %s", run.id, why)
+    return run.keep(kept, app.cloud.blobs.now(), why)
+
+
+def _costs(app: App, instances: Instances) -> str:
+    """What a deployment costs, in words. The price is that of an instance of SERVING_SIZE."""
+    settings = app.settings.serving
+    known = settings.hourly_price and instances.size.lower() == settings.size.lower()
+    return f"costs {settings.hourly_price * instances.count * 24:.2f} a day" if known else "costs its instances"
+
+
 def end_grace(app: App, run: Run) -> Run:
     """Ends the grace of what served before: its instances may be needed, and its place is."""
     line, etag = _take_line(app, run)
@@ -79,27 +104,41 @@ def deploy_model(app: App, run: Run) -> Run:
     """Asks for the run's own deployment; where its very model still stands from before, that one is taken."""
     line, _ = _take_line(app, run)
     if there := adoptable(line, run):  # it is among what retires until it serves: a crash must not lose sight of it
-        return run.in_attempt(deployed=_deployed(run, line, there.deployment))
+        return _taken_up(app, run, line, there.deployment)
     name, _, version = run.attempt.model.rpartition(":")
     model = app.cloud.models.get(name, version)
     if model is None:  # it was there a moment ago: the next look finds out
         raise Transient(f"model {run.attempt.model} is not to be seen")
-    deployment = naming.deployment_name(run.id, run.attempt.number)
-    app.cloud.endpoints.deploy(
-        line.endpoint,
-        deployment,
-        model.id,
-        app.settings.serving.size,
-        app.settings.serving.instances,
-        tags_of(run),
+    deployment, instances = naming.deployment_name(run.id, run.attempt.number), instances_of(app, run)
+    app.cloud.endpoints.deploy(line.endpoint, deployment, model.id, instances.size, instances.count, tags_of(run))
+    return run.in_attempt(deployed=_deployed(run, line, deployment, instances, by_settings(app)))
+
+
+def _taken_up(app: App, run: Run, line: Line, name: str) -> Run:
+    """The run with a deployment that stands from before, as it stands: it is wanted at once, and costs already.
+
+    Where it has other instances than what serves, people are told: their callers may need as many.
+    """
+    asked = next((each.asked for each in (line.previous, line.latest) if each and each.deployment == name), None)
+    found = app.cloud.endpoints.deployment(line.endpoint, name)
+    has = Instances(count=found.instances, size=found.instance_type) if found and found.instances else None
+    taken = run.in_attempt(deployed=_deployed(run, line, name, has, asked))
+    serving = app.cloud.endpoints.deployment(line.endpoint, line.serving.deployment) if line.serving else None
+    if not has or not serving or (serving.instances, serving.instance_type) == (has.count, has.size):
+        return taken
+    why = (
+        f"takes up deployment {name} as it stands, with {has}; what serves has {serving.instances} x "
+        f"{serving.instance_type}. Scale {name} if its callers need more"
     )
-    return run.in_attempt(deployed=_deployed(run, line, deployment))
+    log.warning("run %s: %s", run.id, why)
+    return taken.noted(app.cloud.blobs.now(), why)
 
 
-def _deployed(run: Run, line: Line, name: str) -> Deployed:
+def _deployed(run: Run, line: Line, name: str, instances: Instances | None, asked: Instances | None) -> Deployed:
     """The deployment as the run's own; that it needs an approval, as a record says that was lost, stays with it."""
     before = run.attempt.deployed
-    return Deployed(endpoint=line.endpoint, name=name, approval=before.approval if before else Approval())
+    approval = before.approval if before else Approval()
+    return Deployed(endpoint=line.endpoint, name=name, instances=instances, asked=asked, approval=approval)
 
 
 def smoke_test(app: App, run: Run) -> Run:
@@ -113,6 +152,8 @@ def smoke_test(app: App, run: Run) -> Run:
         answer = answer_of(response)
         verdict = judge(question, answer)
     except (Transient, NotFound) as error:
+        if isinstance(error, Transient) and error.refused:  # who is not let in hears nothing of how it answers
+            raise
         now = app.cloud.blobs.now()
         before = run.deployed.smoke
         silence = unanswered(before if isinstance(before, Silence) else None, now)
@@ -143,8 +184,7 @@ def ask_approval(app: App, run: Run) -> Run:
     settings, now = app.settings, app.cloud.blobs.now()
     asked = run.deployed.approval.asked
     first, days = (*asked, now)[0], settings.rollout.max_approval_days - len(asked)
-    a_day = settings.serving.hourly_price * settings.serving.instances * 24
-    costs = f"costs {a_day:.2f} a day" if a_day else "costs its instances"
+    costs = _costs(app, run.deployed.instances or by_settings(app))
     why = (
         f"it passed its checks, and waits for an approval since {first:%Y-%m-%d %H:%M} UTC: droptune approve {run.id} "
         f"lets it serve, droptune cancel {run.id} takes it back. Its deployment {costs}; without an answer it is "
@@ -155,8 +195,10 @@ def ask_approval(app: App, run: Run) -> Run:
 
 
 def give_traffic(app: App, run: Run) -> Run:
-    own(app, run)
-    app.cloud.endpoints.set_traffic(run.deployed.endpoint, {run.deployed.name: 100})
+    """Gives it what has served until now; what a person gave to anybody else stays there."""
+    line, _ = own(app, run)
+    serving = [line.serving.deployment] if line.serving else []
+    app.cloud.endpoints.move_traffic(run.deployed.endpoint, serving, run.deployed.name)
     return run
 
 
@@ -177,6 +219,7 @@ def start_serving(app: App, run: Run) -> Run:
         fingerprint=run.attempt.fingerprint,
         since=now,
         order=run.order,
+        asked=run.deployed.asked,
     )
     changed = replace(
         line,
@@ -186,7 +229,7 @@ def start_serving(app: App, run: Run) -> Run:
         displaced=None,
         retiring=retiring,
         state=Standing(),
-        instances=app.settings.serving.instances,
+        instances=(run.deployed.instances or by_settings(app)).count,
     )
     save_line(app, changed, etag)
     return run
