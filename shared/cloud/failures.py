@@ -32,7 +32,7 @@ _BUSY = re.compile(
 _QUOTA = re.compile(
     r"out\s?of\s?quota|not enough (\w+ )*quota|quota (\w+ )*exceeded|exceeds? (\w+ )*quota", re.IGNORECASE
 )
-_SDKS = ("azure.", "msrest.", "isodate.")
+_SDKS, _APP = ("azure.", "msrest."), "shared."
 _TRIPS = (AttributeError, TypeError, KeyError, IndexError)
 """What an SDK raises that trips over an answer: of another class, or without something that it takes for granted."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")  # azure-ai-ml colours some of its messages
@@ -85,17 +85,19 @@ def _outcome(error: Exception, what: str, role: str, credential: str) -> Excepti
     # Validation inside azure-ai-ml raises marshmallow's errors in places.
     if type(error).__module__.startswith("marshmallow"):
         return Permanent(f"{what}: {_first_line(error)}")
-    if isinstance(error, _TRIPS) and _raised_in(error).startswith(_SDKS):
+    if isinstance(error, _TRIPS) and _in_sdk(error):
         return Transient(f"{what}: the SDK can't read the answer: {type(error).__name__}: {_first_line(error)}")
     return None
 
 
-def _raised_in(error: Exception) -> str:
-    """The module whose code raised it; "" for none."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
+def _in_sdk(error: Exception) -> bool:
+    """Whether it was raised in an SDK, or in what that has called, and not in the app's own code."""
+    sdk, trace = False, error.__traceback__
+    while trace:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        sdk = module.startswith(_SDKS) or (sdk and not module.startswith(_APP))
         trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace else ""
+    return sdk
 
 
 def _of_ml(error: Exception, what: str) -> Exception:

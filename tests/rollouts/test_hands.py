@@ -260,6 +260,7 @@ def test_a_split_in_mid_check_is_kept_until_it_is_taken_back(stage: Stage) -> No
 
 
 def test_a_split_that_stays_ends_the_rollout_and_not_the_split(stage: Stage) -> None:
+    stage.world.change(MAX_CHECKING_HOURS=1)
     live = stage.live()
     run = stage.until(stage.version(promotion=MANUAL), lambda run: run.hold == "approval")
     split = {live.deployed.name: 50, theirs(stage, live): 30, run.deployed.name: 20}
