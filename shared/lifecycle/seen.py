@@ -153,7 +153,7 @@ class CheckSeen:
     hands: str = ""
     """Whom a person gave traffic that is not the rollout's to take, and what ends the wait for that."""
     traffic: int = 0
-    """Percent of the endpoint's traffic that the deployment has."""
+    """Percent that the deployment has of what it may have of the endpoint's traffic."""
     newer: str | None = None
     """A run that is newer and serves."""
     serves: bool = False

@@ -12,7 +12,7 @@ from shared.cloud.endpoints import Endpoint
 from shared.records.line import Line, adoptable
 from shared.records.run import Run
 from shared.serving.instances import Instances, kept
-from shared.serving.traffic import others, told
+from shared.serving.traffic import WHOLE, others, told
 
 BROKEN = ("Failed", "Canceled")
 
@@ -61,16 +61,30 @@ def in_the_way(app: App, run: Run, line: Line, endpoint: Endpoint) -> str:
 
 
 def split(run: Run, line: Line, endpoint: Endpoint, own: str) -> str:
-    """Who has traffic that is not this rollout's to take, and what ends the wait for that; "" where nobody has."""
+    """Who has traffic that is not this rollout's to take, and what ends the wait for that; "" where nothing does.
+
+    What serves has a part of it then, and who gave the rest away may not want that part to be answered by another
+    version: what comes by itself waits. A rollback is asked for, and takes that part at once.
+    """
     serving = line.serving.deployment if line.serving else ""
     shares = others(endpoint.traffic, serving, own)
-    if not shares:
+    if not shares or (run.restores and sum(shares.values()) < WHOLE):
         return ""
     how = f"give {serving} all of it" if serving else "set it to 0"
     return (
         f"the traffic of endpoint {line.endpoint}, of which somebody gave {told(shares)}. That stays so: the run goes "
         f"on once they have none ({how}); droptune cancel {run.id} ends it"
     )
+
+
+def share_of(run: Run, line: Line | None, endpoint: Endpoint, own: str) -> int:
+    """Percent that the run's deployment has of what it may have: of the traffic, less what others keep."""
+    percent = endpoint.traffic.get(own, 0)
+    if endpoint.state in BROKEN:  # what an update that went wrong was to give: nobody knows who has it
+        return 0
+    serving = line.serving.deployment if line and line.serving else ""
+    kept_by_others = sum(others(endpoint.traffic, serving, own).values()) if run.restores else 0
+    return WHOLE if percent and percent == WHOLE - kept_by_others else percent
 
 
 def _broken(app: App, run: Run, line: Line, endpoint: Endpoint) -> str:

@@ -25,8 +25,9 @@ from shared.records.line import Line, adoptable, newer_that_serves, serves_same
 from shared.records.run import Run
 from shared.records.store import readable
 from shared.run import slots
-from shared.run.hands import BROKEN, in_the_way, instances_of, kept_by_hand, split
+from shared.run.hands import in_the_way, instances_of, kept_by_hand, share_of, split
 from shared.serving.smoke import Answered
+from shared.serving.traffic import others, told
 from shared.training.compute import Site, absent, unusable
 
 READY = "Succeeded"
@@ -223,7 +224,7 @@ def _deployment(app: App, run: Run) -> DeploymentSeen:
 def _check(app: App, run: Run) -> CheckSeen:
     line, deployed = _line(app, run), run.deployed
     if line and line.serving and line.serving.run == run.id:
-        return CheckSeen(serves=True, why=f"{run.attempt.model} got all of the traffic of endpoint {deployed.endpoint}")
+        return CheckSeen(serves=True, why=f"{run.attempt.model} got {_what_it_got(app, run)}")
     if line and (newer := newer_that_serves(line, run)):
         return CheckSeen(newer=newer)
     endpoint = app.cloud.endpoints.get(deployed.endpoint)
@@ -254,9 +255,16 @@ def _check(app: App, run: Run) -> CheckSeen:
         overdue=overdue,
         busy=endpoint.busy,
         hands=split(run, line, endpoint, deployed.name) if line else "",
-        # What an update that went wrong was to give is given once more: nobody knows who has it.
-        traffic=0 if endpoint.state in BROKEN else endpoint.traffic.get(deployed.name, 0),
+        traffic=share_of(run, line, endpoint, deployed.name),
     )
+
+
+def _what_it_got(app: App, run: Run) -> str:
+    """The traffic that the run was given, in words; only one that a person asked for leaves others theirs."""
+    endpoint = app.cloud.endpoints.get(run.deployed.endpoint) if run.restores else None
+    stay = others(endpoint.traffic, run.deployed.name) if endpoint else {}
+    rest = f" but what somebody gave to others: {told(stay)}" if stay else ""
+    return f"all of the traffic of endpoint {run.deployed.endpoint}{rest}"
 
 
 def _just_begun(app: App, run: Run) -> bool:

@@ -233,6 +233,24 @@ def test_so_does_one_of_an_older_version(stage: Stage) -> None:
     assert stage.until(run).phase is Phase.LIVE
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_rollback_takes_what_serves_has_and_leaves_others_theirs(stage: Stage, anew: bool) -> None:
+    """Somebody has asked for it, and may be in a hurry."""
+    live = stage.live()
+    second = stage.until(stage.version())
+    if anew:
+        stage.at_rest()  # the grace is over: it has to be deployed again
+    change(stage, traffic={second.deployed.name: 70, theirs(stage, live): 30})
+    answer = line_commands.rollback(stage.app, stage.line_id, by="ada")
+    back = stage.until(stage.world.run(next(word for word in answer.split() if word in stage.world.known)))
+    assert back.phase is Phase.LIVE, back.why
+    assert back.why.endswith("but what somebody gave to others: 30 % to theirs")
+    assert stage.traffic() == {back.deployed.name: 70, THEIRS: 30}
+    assert back.attempt.model == live.attempt.model
+    stage.at_rest()
+    assert stage.traffic() == {back.deployed.name: 70, THEIRS: 30}
+
+
 def test_one_on_an_endpoint_where_nothing_serves_is_kept_too(stage: Stage) -> None:
     live = stage.live()
     name = theirs(stage, live)
