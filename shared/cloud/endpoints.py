@@ -243,6 +243,17 @@ class Endpoints:
             # Just after its creation an endpoint is not found by all of the service.
             raise Transient(str(error)) from error
 
+    def resize(self, endpoint: str, name: str, instance_type: str, instances: int) -> None:
+        """Asks for other instances of a deployment, which serves on. Raises NotFound; Transient as `deploy`."""
+        what = f"changing the instances of deployment {endpoint}/{name} in {self._where}"
+        with translated(what, role=_ROLE):
+            found = self._clients.ml.online_deployments.get(name, endpoint)
+        if (found.instance_count, str(found.instance_type).lower()) == (instances, instance_type.lower()):
+            return
+        found.instance_count, found.instance_type = instances, instance_type
+        with translated(what, role=_ROLE):
+            self._clients.ml.online_deployments.begin_create_or_update(found)
+
     def remove_deployment(self, endpoint: str, name: str) -> None:
         """Asks for the deployment's end. It must have no traffic left. One that is gone is fine."""
         try:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from shared import naming
 from shared.app import App
-from shared.cloud.endpoints import Endpoint
+from shared.cloud.endpoints import BUSY, Endpoint
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
 from shared.lifecycle.rules import unseen
@@ -231,9 +231,10 @@ def _check(app: App, run: Run) -> CheckSeen:
     gone = ""
     if endpoint is None:
         gone = f"endpoint {deployed.endpoint}"
-    elif app.cloud.endpoints.deployment(deployed.endpoint, deployed.name) is None:
+    deployment = app.cloud.endpoints.deployment(deployed.endpoint, deployed.name) if endpoint else None
+    if endpoint and deployment is None:
         gone = f"deployment {deployed.name}"
-    if endpoint is None or gone:
+    if endpoint is None or deployment is None:
         return CheckSeen(gone=gone, fresh=_first_look(run, gone))
     now = app.cloud.blobs.now()
     # What waits for nothing yet was not even tried.
@@ -253,7 +254,7 @@ def _check(app: App, run: Run) -> CheckSeen:
         ask=ask,
         unanswered=ask and len(approval.asked) >= app.settings.rollout.max_approval_days,
         overdue=overdue,
-        busy=endpoint.busy,
+        busy=endpoint.busy or deployment.state in BUSY,
         hands=split(run, line, endpoint, deployed.name) if line else "",
         traffic=share_of(run, line, endpoint, deployed.name),
     )

@@ -176,6 +176,25 @@ def test_in_place_too_and_for_what_comes_back(stage: Stage, outcome: str) -> Non
     assert instances(stage, line.serving.deployment)[0] == 3
 
 
+def test_what_is_scaled_while_a_version_waits_for_an_approval_counts_too(stage: Stage) -> None:
+    live = stage.live()
+    run = stage.until(stage.version(promotion=MANUAL), lambda run: run.hold == "approval")
+    scale(stage, live.deployed.name, 3)
+    scale(stage, run.deployed.name, 2)  # the person's own try of it
+    run_commands.approve(stage.app, run.id, by="ada")
+    done = stage.until(run)
+    assert done.phase is Phase.LIVE, done.why
+    said = next(each for each in told(done) if "somebody gave" in each)
+    assert told(done).index(said) < told(done).index(Action.GIVE_TRAFFIC.done)
+    happened = [each for each in stage.history("deployments") if each["name"].endswith(run.deployed.name)]
+    given = next(each["at"] for each in stage.history("traffic") if run.deployed.name in each["traffic"])
+    assert [each["state"] for each in happened] == ["Creating", "Succeeded", *["Updating", "Succeeded"] * 2]
+    assert happened[-1]["at"] < given, "it has them before it has callers"
+    assert instances(stage, run.deployed.name)[0] == 3
+    assert [each.what for each in done.history].count(Action.SMOKE_TEST.done) == 2, "nothing else is done again"
+    assert stage.line.instances == 3
+
+
 def test_a_rollback_says_that_what_stands_has_fewer(stage: Stage) -> None:
     first = stage.live()
     second = stage.until(stage.version())
@@ -452,8 +471,10 @@ def test_so_is_one_whose_address_callers_have(stage: Stage) -> None:
 
 
 def test_one_that_never_served_may_be_deleted(stage: Stage) -> None:
-    run = stage.until(stage.version(), lambda _: stage.app.cloud.endpoints.get(stage.endpoint))
+    stage.app.cloud.endpoints.create(stage.endpoint)
+    ready(stage)
     turn(stage, "Failed")
+    run = stage.version()
     ended = stage.until(run)
     assert ended.phase is Phase.FAILED
     assert "has no deployment and never served: delete it, then droptune retry" in ended.why

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 from shared import naming
 from shared.app import App
@@ -23,12 +25,12 @@ from shared.serving.smoke import SILENCE, Answered, Silence, Verdict, judge, una
 log = logging.getLogger("droptune.run.actions.rollout")
 
 
-class Unanswered(Transient):
-    """The new deployment does not answer now: to be tried again, and `silence` to be kept in the record."""
+class Postponed(Transient):
+    """To be tried again later; `keep` changes the record by then."""
 
-    def __init__(self, error: Transient | NotFound, silence: Silence) -> None:
-        super().__init__(str(error), *([error.after] if isinstance(error, Transient) else []))
-        self.silence = silence
+    def __init__(self, reason: str, keep: Callable[[Run], Run], after: timedelta = timedelta(seconds=30)) -> None:
+        super().__init__(reason, after)
+        self.keep = keep
 
 
 def make_endpoint(app: App, run: Run) -> Run:
@@ -158,7 +160,8 @@ def smoke_test(app: App, run: Run) -> Run:
         before = run.deployed.smoke
         silence = unanswered(before if isinstance(before, Silence) else None, now)
         if not silence.failed(now):
-            raise Unanswered(error, silence) from error
+            after = [error.after] if isinstance(error, Transient) else []
+            raise Postponed(str(error), lambda run: run.in_deployed(smoke=silence), *after) from error
         verdict = Verdict(passed=False, why=f"no answer in {SILENCE}: {error}")
     except (Permanent, ValueError) as error:
         verdict = Verdict(passed=False, why=str(error))
@@ -197,9 +200,32 @@ def ask_approval(app: App, run: Run) -> Run:
 def give_traffic(app: App, run: Run) -> Run:
     """Gives it what has served until now; what a person gave to anybody else stays there."""
     line, _ = own(app, run)
+    _resize(app, run, line)
     serving = [line.serving.deployment] if line.serving else []
     app.cloud.endpoints.move_traffic(run.deployed.endpoint, serving, run.deployed.name)
     return run
+
+
+def _resize(app: App, run: Run, line: Line) -> None:
+    """Gives the run's deployment what a person has made of what serves meanwhile, before it has callers.
+
+    Raises Postponed, first to say so, then until it has that. A rollback is wanted at once, as `_taken_up` says.
+    """
+    deployed = run.deployed
+    if run.restores or deployed.instances is None:
+        return
+    if kept_by_hand(app, run, line) != run.attempt.kept:
+        noted = keep_size(app, run)
+        raise Postponed(
+            noted.history[-1].what,
+            lambda run: replace(run, attempt=noted.attempt, history=noted.history, outbox=noted.outbox),
+        )
+    wanted = run.attempt.kept or deployed.asked or by_settings(app)
+    if deployed.instances != wanted:
+        app.cloud.endpoints.resize(deployed.endpoint, deployed.name, wanted.size, wanted.count)
+        raise Postponed(
+            f"deployment {deployed.name}, which gets {wanted}", lambda run: run.in_deployed(instances=wanted)
+        )
 
 
 def start_serving(app: App, run: Run) -> Run:
