@@ -814,9 +814,7 @@ def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_
             assert seen.gate
             assert (seen.busy, seen.approval, seen.gone) == (False, False, None)
         if step == Do(Action.START_SERVING, Phase.CHECKING):
-            rest = dataclasses.replace(
-                seen, why="", fresh=False, ask=False, unanswered=False, overdue="", hands="", instances="right"
-            )
+            rest = dataclasses.replace(seen, why="", fresh=False, ask=False, unanswered=False, overdue="", hands="")
             assert rest == CheckSeen(passed=True, gate=True, traffic=100)
         assert (target(step) is Phase.LIVE) == seen.serves
 
