@@ -15,11 +15,15 @@ class Permanent(Exception):
 
 
 class Transient(Exception):
-    """Azure is not ready, busy or out of reach: the run is woken again after `after`."""
+    """Azure is not ready, busy or out of reach: the run is woken again after `after`.
 
-    def __init__(self, reason: str, after: timedelta = timedelta(seconds=30)) -> None:
+    `refused`: the app is not let in (any more, or yet), which says nothing of what it asks for.
+    """
+
+    def __init__(self, reason: str, after: timedelta = timedelta(seconds=30), *, refused: bool = False) -> None:
         super().__init__(reason)
         self.after = after
+        self.refused = refused
 
 
 class Refused(Transient):

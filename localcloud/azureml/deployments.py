@@ -157,6 +157,8 @@ async def _delete(cloud: Cloud, request: Request) -> Response:
     endpoints.idle(document, "deleting it")
     if percent := endpoint["properties"]["traffic"].get(document["name"].lower()):
         raise user_error(f"Deployment {name} has {percent} % of the traffic: set that to 0 before deleting it.")
+    if percent := endpoint["properties"]["mirrorTraffic"].get(document["name"].lower()):
+        raise user_error(f"Deployment {name} has {percent} % of mirrored traffic: set that to 0 before deleting it.")
     fleet.set_state(cloud, name, "Deleting")
     operation = begin(cloud)
     cloud.background(fleet.remove(cloud, name, operation), f"delete deployment {name}")

@@ -1,4 +1,4 @@
-"""Managed online endpoints: the stable address, its keys and its traffic rules.
+"""Managed online endpoints: the stable address, its keys or tokens, and its traffic rules.
 
 An endpoint costs nothing and runs nothing; fleet.py has the processes behind it and scoring.py its front. The
 rules are those of Azure ML: an operation at a time, traffic that totals 0 or 100 and never at creation, names.
@@ -8,6 +8,7 @@ import asyncio
 import re
 import secrets
 import uuid
+from datetime import timedelta
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -31,6 +32,13 @@ from localcloud.azureml.store import Json
 
 KIND = "onlineEndpoints"
 KEYS = "endpointKeys"
+TOKENS = "endpointTokens"
+"""The tokens that an endpoint has given out, each good for `TOKEN_LIVES`: `/token` makes one, scoring.py takes it."""
+TOKEN_LIVES = timedelta(hours=8)
+AUTH_MODES = {"key": "Key", "amltoken": "AMLToken", "aadtoken": "AADToken"}
+STATES = ("Failed", "Succeeded")
+MOST_MIRRORED = 50
+"""Percent of the traffic that may be mirrored, to one deployment that has none itself."""
 ENDPOINT_PATH = f"{WORKSPACE_ID}/onlineEndpoints/{{endpoint}}"
 BUSY = ("Creating", "Updating", "Deleting")
 TAKES = 0.3
@@ -39,7 +47,7 @@ _NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{1,30}[a-zA-Z0-9]")
 
 
 def routes(cloud: Cloud) -> list[Route]:
-    """Endpoints and their keys."""
+    """Endpoints, their keys and tokens; `/_local/endpoints/NAME {"state": "Failed"}` fails one that goes on serving."""
     return [
         route(cloud, "GET", f"{WORKSPACE_ID}/onlineEndpoints", _list),
         route(cloud, "GET", ENDPOINT_PATH, _get),
@@ -47,6 +55,8 @@ def routes(cloud: Cloud) -> list[Route]:
         route(cloud, "DELETE", ENDPOINT_PATH, _delete),
         route(cloud, "POST", f"{ENDPOINT_PATH}/listKeys", _list_keys),
         route(cloud, "POST", f"{ENDPOINT_PATH}/regenerateKeys", _regenerate_keys),
+        route(cloud, "POST", f"{ENDPOINT_PATH}/token", _token),
+        route(cloud, "POST", "/_local/endpoints/{endpoint}", _turn),
     ]
 
 
@@ -103,19 +113,19 @@ async def _put(cloud: Cloud, request: Request) -> Response:
     if old:
         idle(old, "a change")
     wanted = given.get("properties") or {}
-    if str(wanted.get("authMode", "")).lower() != "key":
-        raise user_error(f"authMode {wanted.get('authMode')!r}: the local cloud has endpoints with keys only.")
-    if wanted.get("mirrorTraffic"):
-        raise ArmError(501, "NotImplemented", "The local cloud does not mirror traffic.")
+    mode = AUTH_MODES.get(str(wanted.get("authMode", "")).lower())
+    if mode is None:
+        raise user_error(f"authMode {wanted.get('authMode')!r} is none of {', '.join(AUTH_MODES.values())}.")
     traffic = _traffic(cloud, key, wanted.get("traffic") or {}, old)
+    mirrored = _mirrored(cloud, key, wanted.get("mirrorTraffic") or {}, traffic)
     operation = begin(cloud)
     properties = {
-        "authMode": "Key",
+        "authMode": mode,
         "description": wanted.get("description"),
         "properties": (wanted.get("properties") or {}) | operation_property(cloud, operation),
         "publicNetworkAccess": wanted.get("publicNetworkAccess") or "Enabled",
         "traffic": traffic,
-        "mirrorTraffic": {},
+        "mirrorTraffic": mirrored,
         "scoringUri": f"{cloud.management_url}/inference/{key}/score",
         "swaggerUri": f"{cloud.management_url}/inference/{key}/swagger.json",
         "provisioningState": "Updating" if old else "Creating",
@@ -156,6 +166,22 @@ def _traffic(cloud: Cloud, key: str, wanted: Json, old: Json | None) -> dict[str
     return traffic
 
 
+def _mirrored(cloud: Cloud, key: str, wanted: Json, traffic: dict[str, int]) -> dict[str, int]:
+    """The rule for mirrored traffic, checked. It is kept and shown; no request is copied."""
+    try:
+        mirrored = {name.lower(): int(percent) for name, percent in wanted.items() if int(percent)}
+    except (ValueError, TypeError) as error:
+        raise user_error(f"mirror traffic must be whole percentages by deployment: {wanted}") from error
+    if len(mirrored) > 1 or any(not 0 < percent <= MOST_MIRRORED for percent in mirrored.values()):
+        raise user_error(f"mirror traffic goes to one deployment, {MOST_MIRRORED} percent of it at most: {wanted}")
+    for name in mirrored:
+        if cloud.store.get(fleet.KIND, f"{key}/{name}") is None:
+            raise user_error(f"mirror traffic names deployment {name}, which endpoint {key} does not have.")
+        if traffic.get(name):
+            raise user_error(f"Deployment {name} has live traffic: it can't have mirrored traffic, too.")
+    return mirrored
+
+
 async def _settle(cloud: Cloud, key: str, operation: str) -> None:
     await asyncio.sleep(TAKES)
     _set_state(cloud, key, "Succeeded")
@@ -184,13 +210,49 @@ async def _delete(cloud: Cloud, request: Request) -> Response:
 async def _remove(cloud: Cloud, key: str, operation: str) -> None:
     await asyncio.gather(*(fleet.remove(cloud, name) for name in fleet.names(cloud, key)))
     cloud.store.delete(KEYS, key)
+    cloud.store.delete(TOKENS, key)
     cloud.store.delete(KIND, key)
     finish(cloud, operation)
 
 
 async def _list_keys(cloud: Cloud, request: Request) -> Response:
-    name = find(cloud, request.path_params["endpoint"])["name"]
-    return JSONResponse(cloud.store.get(KEYS, name.lower()))
+    return JSONResponse(cloud.store.get(KEYS, _of_mode(cloud, request, "Key")))
+
+
+async def _token(cloud: Cloud, request: Request) -> Response:
+    """A token of the endpoint's own, as one in mode AMLToken gives it out."""
+    key = _of_mode(cloud, request, "AMLToken")
+    now = cloud.clock.now()
+    token, expires = secrets.token_urlsafe(32), (now + TOKEN_LIVES).timestamp()
+    known = cloud.store.get(TOKENS, key) or {}
+    good = {old: until for old, until in known.items() if until > now.timestamp()}
+    cloud.store.put(TOKENS, key, good | {token: expires})
+    refresh = (now + TOKEN_LIVES / 2).timestamp()
+    return JSONResponse(
+        {
+            "accessToken": token,
+            "tokenType": "Bearer",
+            "expiryTimeUtc": int(expires),
+            "refreshAfterTimeUtc": int(refresh),
+        }
+    )
+
+
+def _of_mode(cloud: Cloud, request: Request, mode: str) -> str:
+    """The endpoint's name in the store. Raises ArmError 400 where it lets in by something else."""
+    document = find(cloud, request.path_params["endpoint"])
+    if document["properties"]["authMode"] != mode:
+        raise user_error(f"Endpoint {document['name']} is in mode {document['properties']['authMode']}, not {mode}.")
+    return str(document["name"].lower())
+
+
+async def _turn(cloud: Cloud, request: Request) -> Response:
+    """The endpoint's provisioning state as it is told: as after an update that went wrong, what serves goes on."""
+    name, state = find(cloud, request.path_params["endpoint"])["name"].lower(), (await body(request)).get("state")
+    if state not in STATES:
+        raise user_error(f"state must be one of {', '.join(STATES)}, not {state!r}.")
+    _set_state(cloud, name, state)
+    return JSONResponse(find(cloud, name))
 
 
 async def _regenerate_keys(cloud: Cloud, request: Request) -> Response:

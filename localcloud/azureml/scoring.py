@@ -1,9 +1,9 @@
-"""The front of every endpoint: `POST /inference/ENDPOINT/score`, with the endpoint's key.
+"""The front of every endpoint: `POST /inference/ENDPOINT/score`, with a key or token, as its auth mode wants.
 
-It checks the key, picks a deployment (the header `azureml-model-deployment`, else the traffic rules), counts the
+It checks that, picks a deployment (the header `azureml-model-deployment`, else the traffic rules), counts the
 request for Azure Monitor (monitor.py) and passes it on (inference.py). The status codes are those that Azure ML
-documents for online endpoints: 401 key, 404 no deployment with traffic, 408 too slow, 424 the model's own failure,
-429 too many at once.
+documents for online endpoints: 401 key or token, 404 no deployment with traffic, 408 too slow, 424 the model's own
+failure, 429 too many at once.
 """
 
 import hmac
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import httpx
+import jwt
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -27,6 +28,14 @@ DEPLOYMENT_HEADER = "azureml-model-deployment"
 _STEP = 37
 """Without a common factor with 100: a hundred requests in a row meet each percent once, well mixed."""
 
+AUDIENCE = "https://ml.azure.com"
+"""Whom a token of Microsoft Entra has to be for."""
+_WANTED = {
+    "Key": "a key of the endpoint",
+    "AMLToken": "a token of the endpoint, which is not over",
+    "AADToken": f"a token of Microsoft Entra for {AUDIENCE}, of somebody who may score",
+}
+
 _requests: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 
 
@@ -40,8 +49,9 @@ async def _score(cloud: Cloud, request: Request) -> Response:
     endpoint = cloud.store.get(endpoints.KIND, name)
     if endpoint is None:
         return _refuse(404, f"There is no endpoint {name}.")
-    if not _authorized(cloud, name, request.headers.get("Authorization", "")):
-        return _refuse(401, "The Authorization header must be 'Bearer' and a key of the endpoint.")
+    mode = endpoint["properties"]["authMode"]
+    if not _authorized(cloud, name, mode, request.headers.get("Authorization", "")):
+        return _refuse(401, f"The Authorization header must be 'Bearer' and {_WANTED[mode]}.")
     deployment = request.headers.get(DEPLOYMENT_HEADER, "").lower() or pick(name, endpoint["properties"]["traffic"])
     if deployment is None or cloud.store.get(fleet.KIND, f"{name}/{deployment}") is None:
         missing = f"deployment {deployment}" if deployment else "deployment with traffic"
@@ -63,11 +73,29 @@ def pick(endpoint: str, traffic: Json) -> str | None:
     return None
 
 
-def _authorized(cloud: Cloud, name: str, header: str) -> bool:
-    kind, _, key = header.partition(" ")
-    keys = cloud.store.get(endpoints.KEYS, name) or {}
-    matches = [hmac.compare_digest(key.strip().encode(), known.encode()) for known in keys.values()]
-    return kind.lower() == "bearer" and any(matches)
+def _authorized(cloud: Cloud, name: str, mode: str, header: str) -> bool:
+    kind, _, given = header.partition(" ")
+    if kind.lower() != "bearer":
+        return False
+    given = given.strip()
+    match mode:
+        case "AADToken":
+            return _audience(given).rstrip("/") == AUDIENCE
+        case "AMLToken":
+            tokens = cloud.store.get(endpoints.TOKENS, name) or {}
+            known = [token for token, until in tokens.items() if until > cloud.clock.now().timestamp()]
+        case _:
+            known = list((cloud.store.get(endpoints.KEYS, name) or {}).values())
+    matches = [hmac.compare_digest(given.encode(), each.encode()) for each in known]
+    return any(matches)
+
+
+def _audience(token: str) -> str:
+    """Whom a token is for; "" for what is none. Nobody here forges one: its signature is not looked at."""
+    try:
+        return str(jwt.decode(token, options={"verify_signature": False}).get("aud", ""))
+    except jwt.InvalidTokenError:
+        return ""
 
 
 async def _forward(cloud: Cloud, request: Request, name: str, deployment: str) -> Response:

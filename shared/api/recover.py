@@ -38,6 +38,8 @@ from shared.records.owner import is_derived, is_of_run, is_on_line
 from shared.records.run import Approval, Data, Deployed, Ending, Plan, Run
 from shared.records.store import Unreadable, readable
 from shared.run import slots
+from shared.run.hands import by_settings
+from shared.serving.instances import Instances
 
 log = logging.getLogger("droptune.api.recover")
 
@@ -266,6 +268,7 @@ def _with_deployments(work: _Work, line: Line, endpoint: Endpoint, deployments: 
             fingerprint=run.attempt.fingerprint,
             since=work.now,
             order=run.order,
+            asked=by_settings(work.app),
         )
     rollout = ""
     if ours and not ours[0][0].phase.ended and (serving is None or ours[0][0].order > serving.order):
@@ -355,7 +358,7 @@ def _as_found(work: _Work, trace: _Trace) -> Run:
     """The run in the phase that what is left of it shows."""
     run, line = trace.run, work.lines.get(trace.run.line)
     if trace.deployment:
-        run = run.in_attempt(deployed=Deployed(endpoint=trace.deployment.endpoint, name=trace.deployment.name))
+        run = run.in_attempt(deployed=_deployed(work, trace.deployment))
         return _with_deployment(work, run, line)
     if line and (served := next((each for each in _served(line) if each.run == run.id), None)):
         data = run.attempt.data or Data(fingerprint="")
@@ -368,6 +371,13 @@ def _as_found(work: _Work, trace: _Trace) -> Run:
             work, run, Phase.CANCELLED, f"nothing shows whether {model} was to serve: droptune retry {run.id} does it"
         )
     return _with_job(work, run, trace.job, line)
+
+
+def _deployed(work: _Work, deployment: Deployment) -> Deployed:
+    """The deployment as it is; what was asked for is taken for what the settings say."""
+    has = Instances(count=deployment.instances, size=deployment.instance_type) if deployment.instances else None
+    asked = by_settings(work.app)
+    return Deployed(endpoint=deployment.endpoint, name=deployment.name, instances=has, asked=asked)
 
 
 def _model(run: Run) -> str:

@@ -25,7 +25,7 @@ class RunSummary(Shape, frozen=True, kw_only=True):
     """A run in a list. `status`: in a sentence, what it waits for or why it ended; "" while it works.
 
     `phase`: where it is; `outcome`: what it came to, "" as long as it has not ended. Both tell of the run: what its
-    line serves now is in LineView. `hold`: `slot`, `quota`, `approval` or `pin`, where it waits for that.
+    line serves now is in LineView. `hold`: `slot`, `quota`, `approval`, `pin` or `endpoint`, where it waits for that.
     """
 
     id: str
@@ -110,10 +110,15 @@ class GateView(Shape, frozen=True, kw_only=True):
 
 
 class DeploymentView(Shape, frozen=True, kw_only=True):
-    """The run's deployment and its checks. `approved_by`: who let it have traffic; `asked`: when people were asked."""
+    """The run's deployment and its checks. `approved_by`: who let it have traffic; `asked`: when people were asked.
+
+    `instances` of `size`: what it was made with, 0 and "" where that is not known.
+    """
 
     endpoint: str
     name: str
+    instances: int = 0
+    size: str = ""
     smoke: SmokeView | None = None
     gate: GateView | None = None
     asked: list[datetime] = []

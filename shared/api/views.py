@@ -131,6 +131,8 @@ def _deployment(deployed: Deployed) -> schema.DeploymentView:
     return schema.DeploymentView(
         endpoint=deployed.endpoint,
         name=deployed.name,
+        instances=deployed.instances.count if deployed.instances else 0,
+        size=deployed.instances.size if deployed.instances else "",
         smoke=_like(deployed.smoke, schema.SmokeView) if isinstance(deployed.smoke, Answered) else None,
         gate=_gate(scores) if scores else None,
         asked=list(approval.asked),

@@ -8,36 +8,52 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from shared import naming
-from shared.cloud.clients import Clients, state
+from shared.cloud.clients import Clients, plain, state
 from shared.cloud.failures import asked, judged, translated, unless_foreign
 from shared.errors import NotFound, Permanent, Transient
+from shared.serving.traffic import moved
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import OnlineDeployment, OnlineEndpoint
 
 _ROLE = "AzureML Data Scientist on the workspace"
+_SCORE = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action"
 LIVENESS_DELAY_SECONDS = 600
 REQUEST_TIMEOUT_MS = 90_000
 BUSY = ("Creating", "Updating", "Deleting")
+_SHUT = (401, 403)
+_SHUT_WAIT = timedelta(minutes=5)
+_NOBODY = "nobody"
+"""A deployment that no endpoint of Droptune's has."""
 _SCORE_SECONDS = REQUEST_TIMEOUT_MS / 1000 + 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """`state`: Creating, Updating, Succeeded, Failed, Deleting. `traffic`: percent by deployment, without zeros."""
+    """`state`: Creating, Updating, Succeeded, Failed, Deleting. `traffic`: percent by deployment, without zeros.
+
+    `mirrored`: percent of it that is copied to a deployment. `auth_mode`: key, aml_token or aad_token.
+    """
 
     name: str
     id: str
     state: str
     scoring_uri: str
+    auth_mode: str = ""
     traffic: dict[str, int] = field(default_factory=dict)
+    mirrored: dict[str, int] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+
+    def uses(self, deployment: str) -> bool:
+        """Whether the deployment has live or mirrored traffic, so that Azure does not delete it."""
+        return bool(self.traffic.get(deployment) or self.mirrored.get(deployment))
 
     @property
     def busy(self) -> bool:
@@ -47,7 +63,10 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """`state` as for an endpoint, and Canceled; `why` is Azure's reason for a failure; `model` is the model's id."""
+    """`state` as for an endpoint, and Canceled; `why` is Azure's reason for a failure; `model` is the model's id.
+
+    `instances`: how many it has, or is to have; 0 where Azure does not say.
+    """
 
     name: str
     id: str
@@ -56,7 +75,39 @@ class Deployment:
     why: str = ""
     model: str = ""
     instance_type: str = ""
+    instances: int = 0
     tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Door:
+    """Where an endpoint is asked, and with what. `mode`: its auth mode. `secret` is in no message and no record."""
+
+    endpoint: str
+    uri: str
+    mode: str
+    secret: str = field(repr=False)
+
+    @property
+    def refused(self) -> str:
+        """What to do where it lets nobody in with that."""
+        again = "that was fetched just before. Each try fetches it anew"
+        match self.mode:
+            case "aad_token":
+                return (
+                    f"Endpoint {self.endpoint} takes tokens of Microsoft Entra (auth mode aad_token), and refused the "
+                    f"app's: give the app's identity a role with {_SCORE} on the workspace, as AzureML Data Scientist "
+                    "is; it takes up to a day to show."
+                )
+            case "aml_token":
+                return (
+                    f"Endpoint {self.endpoint} takes tokens of its own (auth mode aml_token), and refused one {again}."
+                )
+            case _:
+                return (
+                    f"Endpoint {self.endpoint} takes keys, and refused the primary one {again}; keys that somebody has "
+                    "regenerated are known to all of the service after a while."
+                )
 
 
 class Endpoints:
@@ -91,8 +142,29 @@ class Endpoints:
         with translated(f"creating endpoint {name} in {self._where}", role=_ROLE):
             self._clients.ml.online_endpoints.begin_create_or_update(endpoint)
 
+    def move_traffic(self, name: str, sources: Collection[str], to: str = "") -> None:
+        """Gives `to` the shares of `sources`; everybody else keeps theirs (`moved` has the rule). Raises as below.
+
+        The mirrored traffic of the named ends too: Azure takes no deployment that has both, and deletes none with some.
+        """
+
+        def change(found: OnlineEndpoint) -> None:
+            found.traffic = moved(_percent(found.traffic), sources, to)
+            mirrored = _percent(found.mirror_traffic)
+            found.mirror_traffic = {each: percent for each, percent in mirrored.items() if each not in (*sources, to)}
+
+        self._change(name, change)
+
     def set_traffic(self, name: str, traffic: Mapping[str, int]) -> None:
-        """Gives the deployments these percentages, and all others none. Raises NotFound; Transient while it is updated.
+        """Gives the deployments these percentages, and all others none. Raises as below."""
+
+        def change(found: OnlineEndpoint) -> None:
+            found.traffic = {deployment: percent for deployment, percent in traffic.items() if percent}
+
+        self._change(name, change)
+
+    def _change(self, name: str, change: Callable[[OnlineEndpoint], None]) -> None:
+        """Changes the endpoint. Raises NotFound; Transient while it is updated.
 
         The service takes an endpoint only as a whole, so that it is read here, just before, and sent back with all else
         unchanged; callers serialise changes of one endpoint through its line's record.
@@ -103,7 +175,7 @@ class Endpoints:
         if state(endpoint.provisioning_state) in BUSY:
             raise Transient(f"endpoint {name} in {self._where} is {state(endpoint.provisioning_state)}")
         endpoint.tags = self._clients.tagged(endpoint.tags)  # one that was made before a policy wanted them
-        endpoint.traffic = {deployment: percent for deployment, percent in traffic.items() if percent}
+        change(endpoint)
         with translated(f"setting the traffic of endpoint {name} in {self._where}", role=_ROLE):
             self._clients.ml.online_endpoints.begin_create_or_update(endpoint)
 
@@ -173,6 +245,17 @@ class Endpoints:
             # Just after its creation an endpoint is not found by all of the service.
             raise Transient(str(error)) from error
 
+    def resize(self, endpoint: str, name: str, instance_type: str, instances: int) -> None:
+        """Asks for other instances of a deployment, which serves on. Raises NotFound; Transient as `deploy`."""
+        what = f"changing the instances of deployment {endpoint}/{name} in {self._where}"
+        with translated(what, role=_ROLE):
+            found = self._clients.ml.online_deployments.get(name, endpoint)
+        if (found.instance_count, str(found.instance_type).lower()) == (instances, instance_type.lower()):
+            return
+        found.instance_count, found.instance_type = instances, instance_type
+        with translated(what, role=_ROLE):
+            self._clients.ml.online_deployments.begin_create_or_update(found)
+
     def remove_deployment(self, endpoint: str, name: str) -> None:
         """Asks for the deployment's end. It must have no traffic left. One that is gone is fine."""
         try:
@@ -194,38 +277,69 @@ class Endpoints:
         return next(self.score_each(endpoint, [payload], deployment))
 
     def score_each(self, endpoint: str, payloads: Iterable[Any], deployment: str | None = None) -> Iterator[Any]:
-        """The answers to `payloads`, one after the other as they are asked for. The key is fetched once, and not kept.
+        """The answers to `payloads`, one after the other as they are asked for.
 
-        Raises NotFound; Transient for a busy or silent endpoint; Permanent with what the model answered.
+        The key, or the token where the endpoint wants one, is fetched once, again when it is refused, and not kept.
+        Raises NotFound; Transient for a busy or silent endpoint, `refused` where that is of no use; Permanent with what
+        the model answered.
         """
         what = f"scoring {endpoint}{'/' + deployment if deployment else ''} in {self._where}"
+        door = self._door(endpoint)
+        for payload in payloads:
+            answer = self._ask(what, door, payload, deployment)
+            if answer.status_code in _SHUT:  # its keys may be others by now, the token over, or the mode another one
+                door = self._door(endpoint)
+                answer = self._ask(what, door, payload, deployment)
+            yield _read(what, door, answer)
+
+    def check_access(self, endpoint: Endpoint) -> None:
+        """Raises Transient, in words, where the app may not ask the endpoint; no model is asked. Other errors as above.
+
+        A key, or a token of the endpoint's own, says that by being given out. One of Entra is good for all, and says
+        nothing: the endpoint is asked for a deployment that it does not have.
+        """
+        if not endpoint.scoring_uri:
+            return
+        door = self._opened(endpoint.name, endpoint.scoring_uri, endpoint.auth_mode)
+        if door.mode != "aad_token":
+            return
+        what = f"access to endpoint {endpoint.name} in {self._where}"
+        answer = self._ask(what, door, {}, _NOBODY)
+        if answer.status_code in _SHUT:
+            _read(what, door, answer)
+
+    def _door(self, endpoint: str) -> _Door:
+        """Where and with what the endpoint can be asked now."""
         found = self._endpoint(endpoint)
         if found is None:
             raise NotFound(f"endpoint {endpoint} in {self._where}")
         if not found.scoring_uri:
-            raise Transient(f"{what}: the endpoint has no scoring URI yet")
-        with translated(f"key of endpoint {endpoint} in {self._where}", role=_ROLE):
-            key = self._clients.ml.online_endpoints.get_keys(endpoint).primary_key
-        headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
-        if deployment:
-            headers["azureml-model-deployment"] = deployment
-        for payload in payloads:
-            yield self._ask(what, found.scoring_uri, payload, headers)
+            raise Transient(f"scoring {endpoint} in {self._where}: the endpoint has no scoring URI yet")
+        return self._opened(endpoint, found.scoring_uri, _mode(found.auth_mode))
 
-    def _ask(self, what: str, uri: str, payload: Any, headers: Mapping[str, str]) -> Any:
+    def _opened(self, endpoint: str, uri: str, mode: str) -> _Door:
+        what = f"key or token of endpoint {endpoint} in {self._where}"
+        with translated(what, role=_ROLE):
+            given = self._clients.ml.online_endpoints.get_keys(endpoint)
+        # Which class it is goes by the mode; what is asked for here any of them may lack.
+        for name in ("primary_key", "access_token", "secondary_key"):
+            if secret := getattr(given, name, None):
+                return _Door(endpoint=endpoint, uri=uri, mode=mode, secret=str(secret))
+        none = f"{what}: none was given out (auth mode {mode or 'unknown'}); it is asked for again"
+        raise Transient(none, _SHUT_WAIT, refused=True)
+
+    def _ask(self, what: str, door: _Door, payload: Any, deployment: str | None) -> Any:
         # Not the SDK's `invoke`: it wants a file, and keeps the deployment's header for all later calls of the process.
         from azure.core.rest import HttpRequest
 
-        request = HttpRequest("POST", uri, json=payload, headers=dict(headers))
+        headers = {"Authorization": f"Bearer {door.secret}", "Accept": "application/json"}
+        if deployment:
+            headers["azureml-model-deployment"] = deployment
+        request = HttpRequest("POST", door.uri, json=payload, headers=headers)
         with translated(what):
             answer = self._clients.http.send_request(request, read_timeout=_SCORE_SECONDS)
-            body = answer.text()
-        if answer.status_code >= 400:
-            raise judged(what, answer.status_code, *_refusal(body, answer.reason), answer.headers)
-        try:
-            return json.loads(body)
-        except ValueError as error:
-            raise Permanent(f"{what}: the answer is no JSON: {body[:200]!r}") from error
+            answer.read()
+        return answer
 
     def _endpoint(self, name: str) -> OnlineEndpoint | None:
         try:
@@ -255,6 +369,21 @@ def _place(endpoint: str, deployment: str) -> tuple[str, str]:
     return asked(naming.DEPLOYMENT, deployment), asked(naming.ENDPOINT, endpoint)
 
 
+def _read(what: str, door: _Door, answer: Any) -> Any:
+    """What a model answered. Raises as `score_each`."""
+    body = answer.text()
+    if answer.status_code in _SHUT:
+        code, message = _refusal(body, answer.reason)
+        said = f"{what}: {message or 'no message'} ({' '.join(filter(None, (str(answer.status_code), code)))})"
+        raise Transient(f"{said}. {door.refused}", _SHUT_WAIT, refused=True)
+    if answer.status_code >= 400:
+        raise judged(what, answer.status_code, *_refusal(body, answer.reason), answer.headers)
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise Permanent(f"{what}: the answer is no JSON: {body[:200]!r}") from error
+
+
 def _refusal(body: str, reason: str | None) -> tuple[str, str]:
     """Code and message of an answer that is an error; what a model's own code raised may be any text."""
     try:
@@ -270,7 +399,9 @@ def _endpoint(found: Any) -> Endpoint:
         id=found.id,
         state=state(found.provisioning_state),
         scoring_uri=found.scoring_uri or "",
-        traffic={name: int(percent) for name, percent in (found.traffic or {}).items() if int(percent)},
+        auth_mode=_mode(found.auth_mode),
+        traffic=_percent(found.traffic),
+        mirrored=_percent(found.mirror_traffic),
         tags=dict(found.tags or {}),
     )
 
@@ -284,5 +415,17 @@ def _deployment(found: Any, endpoint: str, why: str = "") -> Deployment:
         why=why,
         model=str(found.model or ""),
         instance_type=found.instance_type or "",
+        instances=int(found.instance_count or 0),
         tags=dict(found.tags or {}),
     )
+
+
+def _mode(value: object) -> str:
+    """The auth mode as the SDK spells it; the service's own spelling is another one, in any case."""
+    mode = plain(value).lower()
+    return {"aadtoken": "aad_token", "amltoken": "aml_token"}.get(mode, mode)
+
+
+def _percent(shares: Mapping[str, Any] | None) -> dict[str, int]:
+    """Percent by deployment, without zeros."""
+    return {name: int(percent) for name, percent in (shares or {}).items() if percent and int(percent)}

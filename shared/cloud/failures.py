@@ -35,6 +35,9 @@ _BUSY = re.compile(
 _QUOTA = re.compile(
     r"out\s?of\s?quota|not enough (\w+ )*quota|quota (\w+ )*exceeded|exceeds? (\w+ )*quota", re.IGNORECASE
 )
+_SDKS, _APP = ("azure.", "msrest."), "shared."
+_TRIPS = (AttributeError, TypeError, KeyError, IndexError)
+"""What an SDK raises that trips over an answer: of another class, or without something that it takes for granted."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")  # azure-ai-ml colours some of its messages
 # ARM's AuthorizationFailed names what the caller may not do, and where.
 _DENIED = re.compile(r"perform action '(?P<action>[^']+)' over scope '(?P<scope>[^']+)'", re.IGNORECASE)
@@ -43,18 +46,19 @@ _NO_METADATA = re.compile(r"unknown cloud environment", re.IGNORECASE)
 
 
 @contextmanager
-def translated(what: str, *, role: str = "") -> Iterator[None]:
+def translated(what: str, *, role: str = "", credential: str = "") -> Iterator[None]:
     """Runs a block (or, as a decorator, a function) whose SDK errors become the app's.
 
     `what` names the thing and its place, as in `job 'a1' in workspace 'w'`; `role` names the Azure role and the scope
-    that the block needs, for a 403. Raises NotFound, Conflict, Transient or Permanent; what is no SDK error passes.
+    that the block needs, for a 403; `credential` says what to do about a 401, where that is not the app's identity
+    alone. Raises NotFound, Conflict, Transient or Permanent; what is no SDK error passes.
     """
     try:
         yield
     except (NotFound, Conflict, Transient, Permanent):
         raise
     except Exception as error:
-        outcome = _outcome(error, what, role)
+        outcome = _outcome(error, what, role, credential)
         if outcome is None:
             raise
         raise outcome from error
@@ -76,7 +80,7 @@ def asked(kind: naming.Kind, name: str) -> str:
     return name
 
 
-def _outcome(error: Exception, what: str, role: str) -> Exception | None:
+def _outcome(error: Exception, what: str, role: str, credential: str) -> Exception | None:
     from azure.core import exceptions as core
 
     match error:
@@ -85,8 +89,8 @@ def _outcome(error: Exception, what: str, role: str) -> Exception | None:
         case core.HttpResponseError() if error.response is not None:
             headers = getattr(error.response, "headers", None) or {}
             code, message = _words(error)
-            more = rules.violations(error.response)
-            return judged(what, int(error.status_code or 0), code, message, headers, role=role, violations=more)
+            status, more = int(error.status_code or 0), rules.violations(error.response)
+            return judged(what, status, code, message, headers, role=role, credential=credential, violations=more)
         case core.ServiceRequestError() | core.ServiceResponseError():
             return Transient(f"{what}: no answer: {_first_line(error)}")
         case core.ClientAuthenticationError():
@@ -94,13 +98,26 @@ def _outcome(error: Exception, what: str, role: str) -> Exception | None:
                 f"{what}: no token for the app's identity: {_first_line(error)}. Check AZURE_CLIENT_ID and that the"
                 " identity is assigned to the app.",
                 _IDENTITY_WAIT,
+                refused=True,
             )
         case core.AzureError():
             return _of_ml(error, what)
     # Validation inside azure-ai-ml raises marshmallow's errors in places.
     if type(error).__module__.startswith("marshmallow"):
         return Permanent(f"{what}: {_first_line(error)}")
+    if isinstance(error, _TRIPS) and _in_sdk(error):
+        return Transient(f"{what}: the SDK can't read the answer: {type(error).__name__}: {_first_line(error)}")
     return None
+
+
+def _in_sdk(error: Exception) -> bool:
+    """Whether it was raised in an SDK, or in what that has called, and not in the app's own code."""
+    sdk, trace = False, error.__traceback__
+    while trace:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        sdk = module.startswith(_SDKS) or (sdk and not module.startswith(_APP))
+        trace = trace.tb_next
+    return sdk
 
 
 def _of_ml(error: Exception, what: str) -> Exception:
@@ -120,9 +137,13 @@ def judged(
     headers: Mapping[str, str],
     *,
     role: str = "",
+    credential: str = "",
     violations: tuple[rules.Violation, ...] = (),
 ) -> NotFound | Conflict | Transient | Permanent:
-    """The error for an HTTP answer of `status` with the service's `code` and `message`, and the policies it names."""
+    """The error for an HTTP answer of `status` with the service's `code` and `message`; else as for `translated`.
+
+    `violations`: the policies that the answer names.
+    """
     said = f"{what}: {message or 'no message'} ({' '.join(filter(None, (str(status), code)))})"
     after = _retry_after(headers)
     if way_out := rules.way_out(status, code, message, violations):
@@ -138,10 +159,13 @@ def judged(
     if status in (408, 409, 429) or status >= 500 or _BUSY.search(f"{code} {message}"):
         return Transient(said, after or _SOON)
     if status == 401:
-        return Transient(f"{said}. The token was refused: check AZURE_CLIENT_ID and the tenant.", _IDENTITY_WAIT)
+        wrong = credential or "The token of the app's identity was refused: check AZURE_CLIENT_ID and the tenant."
+        return Transient(f"{said}. {wrong}", _IDENTITY_WAIT, refused=True)
     if status == 403 and (refused := _DENIED.search(message)):
         wanted = f"a role with {refused['action']} on {refused['scope']}{f' ({role})' if role else ''}"
-        return Transient(f"{said}. Give the app's identity {wanted}; it takes up to a day to show.", _IDENTITY_WAIT)
+        return Transient(
+            f"{said}. Give the app's identity {wanted}; it takes up to a day to show.", _IDENTITY_WAIT, refused=True
+        )
     if status == 403:
         wanted = role or "the role that infra/ gives it for this"
         # Storage says AuthorizationPermissionMismatch for a missing role, and this for its firewall too.
@@ -149,6 +173,7 @@ def judged(
         return Transient(
             f"{said}. Check that the app's identity has {wanted}{network}; a new role takes up to a day to show.",
             _IDENTITY_WAIT,
+            refused=True,
         )
     return Permanent(said)
 

@@ -55,13 +55,19 @@ class Metrics:
             found[id_] = len(points)
         return found
 
+    @property
+    def _wrong_token(self) -> str:
+        """What to do where Azure Monitor refuses the token."""
+        audience = self._clients.settings.metrics.audience
+        return f"The app's token for {audience} was refused: check METRICS_AUDIENCE, AZURE_CLIENT_ID and the tenant."
+
     def _points(
         self, ids: Sequence[str], namespace: str, metric: str, start: datetime, end: datetime, grain: timedelta
     ) -> Iterator[tuple[str, list[float]]]:
         for batch in batched(ids, BATCH, strict=False):
             what = f"metric {metric} of {len(batch)} resources in {self._clients.settings.workspace.location}"
             try:
-                with translated(what, role=_ROLE):
+                with translated(what, role=_ROLE, credential=self._wrong_token):
                     answers = self._clients.metrics.query_resources(
                         resource_ids=list(batch),
                         metric_namespace=namespace,

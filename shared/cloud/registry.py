@@ -20,6 +20,8 @@ from shared.training.parameters import ComponentInput
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
+_ROLE = "AzureML Registry User on the registry, which the public one does without"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
@@ -48,7 +50,7 @@ class Registry:
             return known
         what = f"model {name}{':' + version if version else ''} in {self._where}"
         try:
-            with translated(what):
+            with translated(what, role=_ROLE):
                 asked(naming.BASE_MODEL, name)
                 version = version and asked(naming.VERSION, version)
                 version = version or str(self._client.models.get(name, label="latest").version)
@@ -81,7 +83,7 @@ class Registry:
         what = f"component {name}{':' + version if version else ''} in {self._where}"
         chosen: dict[str, str] = {"version": version} if version else {"label": "latest"}
         try:
-            with translated(what):
+            with translated(what, role=_ROLE):
                 asked(naming.COMPONENT, name)
                 asked(naming.VERSION, version or "1")
                 return self._client.components.get(name, **chosen)

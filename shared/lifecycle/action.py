@@ -36,6 +36,7 @@ class Action(StrEnum):
     TAKE_REPORT = "take_report", "reading the report on the data", "read the report on the data"
     REGISTER_MODEL = "register_model", "registering the model", "registered the model"
     MAKE_ENDPOINT = "make_endpoint", "making the endpoint", "made the endpoint"
+    KEEP_SIZE = "keep_size", "noting how it is to be deployed", "noted how it is to be deployed"
     END_GRACE = "end_grace", "deleting what retires", "asked to delete what retires"
     MAKE_ROOM = "make_room", "taking away what serves, to make room", "took away what served, to make room"
     DEPLOY_MODEL = "deploy_model", "deploying the model", "asked for the deployment"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-type Hold = Literal["", "slot", "quota", "approval", "pin"]
+type Hold = Literal["", "slot", "quota", "approval", "pin", "endpoint"]
 
 
 class Phase(StrEnum):

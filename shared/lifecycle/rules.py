@@ -42,8 +42,9 @@ class Wait:
     """Nothing to do now. `seconds`: look again after so long; None: an event or the sweep will wake the run.
 
     `hold`: what is not worth a look before somebody did something: `slot` (a run that trains ends), `quota` (which
-    nothing tells of), `approval`, `pin`. `wakes`: the run that is waited for, which may not know that it is its turn.
-    `refused`: a rule of somebody's in Azure is what stands in the way, which people are told of.
+    nothing tells of), `approval`, `pin`, `endpoint` (what a person did to it in Azure, which nothing tells of either).
+    `wakes`: the run that is waited for, which may not know that it is its turn. `refused`: a rule of somebody's in
+    Azure is what stands in the way, which people are told of.
     """
 
     seconds: float | None
@@ -79,10 +80,10 @@ class Stop:
 
 type Step = Do | Go | Wait | Poll | Stop
 
+HANDS_WAIT = 5 * 60.0
+"""Seconds: what people do in Azure nothing tells of."""
 QUOTA_WAIT = 15 * 60.0
 """Seconds: quota comes when somebody deletes something or is granted more; nothing tells of it."""
-FOREIGN_WAIT = 5 * 60.0
-"""Seconds: nothing tells of a tag that somebody sets."""
 UNANSWERED = "nobody has approved it in MAX_APPROVAL_DAYS days: droptune retry deploys it again, and asks again"
 OVERDUE = (
     "it did not serve within MAX_CHECKING_HOURS: see to what it waited for, then droptune retry, which does not train "
@@ -212,16 +213,22 @@ def _registered(seen: RolloutSeen) -> Step:
             return Poll(unseen("the endpoint"))
         case RolloutSeen(endpoint=None):
             return Do(Action.MAKE_ENDPOINT, Phase.REGISTERED)
-        case RolloutSeen(foreign=why) if why:
-            return _not_ours(why)
+        case RolloutSeen(hands=why) if why:
+            return Wait(HANDS_WAIT, why, hold="endpoint")
         case RolloutSeen(endpoint="Failed" | "Canceled"):
-            return Stop(Phase.FAILED, f"the endpoint is in state {seen.endpoint}: delete it, then droptune retry")
+            return Stop(
+                Phase.FAILED,
+                f"the endpoint is in state {seen.endpoint}, has no deployment and never served: delete it, then "
+                "droptune retry",
+            )
         case RolloutSeen(endpoint=state) if state != "Succeeded":
             return Poll(f"the endpoint, which is {state}")
         case RolloutSeen(gone=str(what), fresh=True):
             return Poll(unseen(what))
         case RolloutSeen(gone=str(what)):
             return Stop(Phase.FAILED, f"{what} is gone: somebody deleted it; upload the dataset again")
+        case RolloutSeen(resized=True):
+            return Do(Action.KEEP_SIZE, Phase.REGISTERED)
         case RolloutSeen(retiring=True):
             return Do(Action.END_GRACE, Phase.REGISTERED)
         case RolloutSeen(in_place=(_, *_)):
@@ -234,10 +241,6 @@ def _registered(seen: RolloutSeen) -> Step:
             return _give_way(other)
         case _:
             return Do(Action.DEPLOY_MODEL, Phase.DEPLOYING)
-
-
-def _not_ours(why: str) -> Step:
-    return Wait(FOREIGN_WAIT, f"{why}: give it these, and this goes on")
 
 
 def _deploying(seen: DeploymentSeen) -> Step:
@@ -284,9 +287,9 @@ def _checking(seen: CheckSeen) -> Step:
             return Do(Action.SMOKE_TEST, Phase.CHECKING)
         case CheckSeen(gate=None):
             return Do(Action.COMPARE_ANSWERS, Phase.CHECKING)
-        case CheckSeen(foreign=why) if why:
-            return _not_ours(why)
         case CheckSeen(busy=True):
             return Poll("the endpoint, which is being updated")
+        case CheckSeen(hands=why) if why:
+            return Wait(HANDS_WAIT, why, hold="endpoint")
         case _:
             return Do(Action.GIVE_TRAFFIC, Phase.CHECKING)

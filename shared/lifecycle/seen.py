@@ -92,18 +92,20 @@ class RolloutSeen:
     """What else the line is being changed for."""
     endpoint: str | None = "Succeeded"
     """Its provisioning state; None: there is none."""
-    foreign: str = ""
-    """Why the endpoint is not the line's to change."""
     gone: str | None = None
     """The model, where it is not there."""
     fresh: bool = False
     """It may be too early to say that the endpoint, or the model, is not there."""
+    hands: str = ""
+    """What a person has done to the endpoint, or has to, and what ends the wait for that."""
     pinned_by: str = ""
     """Who keeps the line at what it serves."""
     retiring: bool = False
     """What served before is still there."""
     in_place: tuple[str, ...] = ()
     """Deployments that have to go first, since the run is to do without spare instances."""
+    resized: bool = False
+    """A person gave what serves another size, or took that back, and the run does not know it yet."""
     quota: str = ""
     """Why there is none."""
     queued: bool = False
@@ -148,10 +150,10 @@ class CheckSeen:
     """It may be too early to say so."""
     busy: bool = False
     """The endpoint is being changed."""
-    foreign: str = ""
-    """Why the endpoint is not the line's to change."""
+    hands: str = ""
+    """Whom a person gave traffic that is not the rollout's to take, and what ends the wait for that."""
     traffic: int = 0
-    """Percent of the endpoint's traffic that the deployment has."""
+    """Percent that the deployment has of what it may have of the endpoint's traffic."""
     newer: str | None = None
     """A run that is newer and serves."""
     serves: bool = False

@@ -190,7 +190,7 @@ def _with_orphans(app: App, line: Line, endpoint: Endpoint, ours: Mapping[str, D
     for each in _orphans(app, line, ours):
         name = each.name
         orphan = known.get(name, Orphan(deployment=name, since=now))
-        stays = "it has traffic" if endpoint.traffic.get(name) else f"it is {each.state}" if each.state in BUSY else ""
+        stays = "it has traffic" if endpoint.uses(name) else f"it is {each.state}" if each.state in BUSY else ""
         if tag(each.tags, KEEP_TAG) is not None:
             stays = f"it has the tag {KEEP_TAG}"
         if app.settings.cleanup.mode == "report":

@@ -21,12 +21,11 @@ from shared.line import cap
 from shared.line.access import is_active, ours, save_and_send, send_and_save
 from shared.records.line import TEARDOWN, TRAFFIC, TRIED_AGAIN, Empty, Line, Retiring, Standing, TearingDown
 from shared.records.owner import is_endpoint_of, is_on_line, not_ours
+from shared.serving.traffic import WHOLE
 
 log = logging.getLogger("droptune.line.teardown")
 AGAIN = timedelta(seconds=5)
 LATER = timedelta(minutes=15)
-WHOLE = 100
-"""Percent of an endpoint's traffic."""
 
 
 class Undeletable(Refused):
@@ -133,7 +132,7 @@ def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
 def _foreign(line: Line, endpoint: Endpoint, there: Sequence[Deployment]) -> list[str]:
     """Those of the deployments that are somebody else's. Raises Transient where nothing can be done but to them."""
     if why := not_ours(line, endpoint.name, endpoint.tags):
-        raise _held(f"{why}: give it these, and the teardown goes on")
+        raise _held(why)
     foreign = [each.name for each in there if not is_on_line(line, each.name, each.tags)]
     if used := [each for each in foreign if endpoint.traffic.get(each)]:
         raise _held(f"{told(used)}, has traffic: give it none, and the teardown goes on")
@@ -172,8 +171,8 @@ def _step_of_teardown(
     if whole:
         endpoints.delete(name)
         return False, {}
-    if endpoint.traffic:
-        endpoints.set_traffic(name, {})
+    if any(endpoint.uses(each.name) for each in going):
+        endpoints.move_traffic(name, {each.name for each in going})
         return False, {}
     refused = dict[str, str]()
     for deployment in sorted(going, key=lambda each: each.name not in line.taken):
@@ -272,13 +271,11 @@ def remove_deployments(app: App, line: Line, names: Collection[str], *, used: bo
         return ()
     if not used:
         for each in going:
-            if found.traffic.get(each.name):
+            if found.uses(each.name):
                 log.warning("deployment %s/%s stays: somebody gave it traffic", endpoint, each.name)
-        going = [each for each in going if not found.traffic.get(each.name)]
-    left = {name: percent for name, percent in found.traffic.items() if name not in {each.name for each in going}}
-    if left != found.traffic:
-        # The service takes all of the traffic or none: what stays without the rest gets nothing, as long as it is so.
-        app.cloud.endpoints.set_traffic(endpoint, left if sum(left.values()) == WHOLE else {})
+        going = [each for each in going if not found.uses(each.name)]
+    if any(found.uses(each.name) for each in going):
+        app.cloud.endpoints.move_traffic(endpoint, {each.name for each in going})
         return [each.name for each in going]
     refused = dict[str, str]()
     for deployment in going:

@@ -13,6 +13,7 @@ import msgspec
 
 from shared.records.base import VERSION, Notice, Order, Refusal, Wake
 from shared.records.run import Run
+from shared.serving.instances import Instances
 
 # Its endpoint's state ------------------------------------------------------------------------------------------------
 
@@ -69,7 +70,10 @@ _BELIEVED = timedelta(minutes=10)
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """What a line's endpoint serves; `order` is that of its run."""
+    """What a line's endpoint serves; `order` is that of its run.
+
+    `asked`: the instances that the settings wanted when it was deployed, None where that is not known.
+    """
 
     run: str
     deployment: str
@@ -77,6 +81,7 @@ class Serving:
     fingerprint: str
     since: datetime
     order: Order
+    asked: Instances | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,10 @@ def not_ours(line: Line, name: str, tags: Mapping[str, str]) -> str:
     if is_endpoint_of(line, name, tags):
         return ""
     wanted = ", ".join(f"{key}={value}" for key, value in _missing(line, tags).items())
-    return f"endpoint {name}, which is somebody else's as long as it has not the tags {wanted}"
+    return (
+        f"endpoint {name}, which is somebody else's as long as it has not the tags {wanted}: give it these, and this "
+        "goes on"
+    )
 
 
 def line_of_endpoint(settings: Settings, name: str, tags: Mapping[str, str]) -> Line | None:

@@ -17,6 +17,7 @@ from shared.lifecycle.phase import Hold, Phase
 from shared.records import layout
 from shared.records.base import CLOCKS, FRESH, VERSION, Notice, Order, Refusal, Wake
 from shared.serving.gate import Promotion, Scores
+from shared.serving.instances import Instances
 from shared.serving.smoke import Answered, Silence
 
 log = logging.getLogger("droptune.records.run")
@@ -137,10 +138,13 @@ class Deployed:
     """The deployment `name` of `endpoint`, and what its checks showed.
 
     `smoke`: None until it was asked, a Silence while it does not answer. `scores`: what the gate was shown and said.
+    `instances`: what it has; `asked`: what the settings wanted when it was made. None where that is not known.
     """
 
     endpoint: str
     name: str
+    instances: Instances | None = None
+    asked: Instances | None = None
     smoke: Silence | Answered | None = None
     scores: Scores | None = None
     approval: Approval = field(default_factory=Approval)
@@ -151,7 +155,8 @@ class Attempt:
     """One try to come from the data to an endpoint; a retry begins another one.
 
     `data_of`: see Run.prepared. `in_job`: the data are too big for a function, and the first step of the job prepares
-    them. `data`: None until they were checked. `resumed`: see Run.begun.
+    them. `data`: None until they were checked. `kept`: what a person made of what serves, where its deployment gets
+    that instead of what the settings say. `resumed`: see Run.begun.
     """
 
     number: int = 1
@@ -161,6 +166,7 @@ class Attempt:
     plan: Plan | None = None
     job: str = ""
     model: str = ""
+    kept: Instances | None = None
     deployed: Deployed | None = None
     resumed: datetime | None = None
 
@@ -349,12 +355,18 @@ class Run:
         asked = self.in_deployed(approval=replace(approval, asked=(*approval.asked, at)))
         return replace(asked, outbox=(*self.outbox, notice))
 
+    def keep(self, instances: Instances | None, at: datetime, why: str) -> Run:
+        """The run whose deployment gets these instances, or what the settings say; people are told `why` in words."""
+        changed = self.in_attempt(kept=instances).noted(at, why)
+        notice = self._notice("Run.InstancesKept", at, why)
+        return replace(changed, outbox=(*self.outbox, notice)) if instances else changed
+
     def _notice(self, kind: str, at: datetime, why: str) -> Notice:
         if kind == "Endpoint.Live" and self.restores:
             kind = "Endpoint.RolledBack" if self.restores.rollback else "Endpoint.Revived"
         scores = self.attempt.deployed.scores if self.attempt.deployed else None
         if kind == "Endpoint.RolledBack" and scores and not scores.passed:
             kind = "Gate.Failed"
-        often = kind in ("Run.Parked", "Run.ApprovalNeeded", "Run.Refused")
+        often = kind in ("Run.Parked", "Run.ApprovalNeeded", "Run.Refused", "Run.InstancesKept")
         which = f"{at:%Y%m%dT%H%M%S}" if often else str(self.attempt.number)
         return Notice(id=f"{self.id}-{kind}-{which}", type=f"Droptune.{kind}", at=at, why=why)

@@ -103,6 +103,7 @@ def _brought_back(app: App, line: Line, run: Run) -> Run | None:
     if line.displaced != latest or latest.model == run.attempt.model:
         return None  # it was torn down before, for other reasons; or it is the one that could not be brought back
     back = again(app, line, latest, latest, f"brought back, since run {run.id} did not go live")
+    back = back.in_attempt(kept=run.attempt.kept)  # as what went away was; nothing serves any more that says it
     known = app.runs.load(back.id)
     if known and known.record.phase.ended:
         before, etag = known
@@ -151,11 +152,11 @@ def _remove_own(app: App, run: Run, line: Line) -> str:
         return ""
     if not is_on_line(line, name, deployment.tags):
         return ""
-    if endpoint.traffic.get(name):
+    if endpoint.uses(name):
         before = endpoints.deployment(line.endpoint, line.serving.deployment) if line.serving else None
         if before and before.state in ("Creating", "Updating"):  # no traffic for anybody would be an outage
             return f"deployment {before.name}, which served before and is {before.state}"
-        _give_back(app, line.endpoint, before)
+        _give_back(app, line.endpoint, name, before)
         return "the deployment, which is being taken out of the traffic"
     if deployment.state == "Creating":
         return "the deployment, which can't be deleted before it is made"
@@ -176,16 +177,19 @@ def _own(run: Run) -> str:
     return naming.deployment_name(run.id, run.attempt.number)
 
 
-def _give_back(app: App, endpoint: str, before: Deployment | None) -> None:
-    """All of the traffic to what served before; nobody gets any where that is gone, or Azure takes it for broken."""
+def _give_back(app: App, endpoint: str, name: str, before: Deployment | None) -> None:
+    """The traffic of `name` to what served before; where that is gone, or Azure takes it for broken, to who else has.
+
+    Nobody gets any where there is none.
+    """
     if before and before.state != "Deleting":
         try:
-            app.cloud.endpoints.set_traffic(endpoint, {before.name: 100})
+            app.cloud.endpoints.move_traffic(endpoint, [name], before.name)
         except Permanent:
             log.exception("deployment %s/%s served before, and gets no traffic any more", endpoint, before.name)
         else:
             return
-    app.cloud.endpoints.set_traffic(endpoint, {})
+    app.cloud.endpoints.move_traffic(endpoint, [name])
 
 
 def _keep_log(app: App, endpoint: str, deployment: str) -> None:

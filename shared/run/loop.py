@@ -23,7 +23,7 @@ from shared.records.base import CLOCKS, Wake
 from shared.records.run import Ending, Run, Waiting
 from shared.records.store import readable
 from shared.run.actions import ACTIONS
-from shared.run.actions.rollout import Unanswered
+from shared.run.actions.rollout import Postponed
 from shared.run.ending import release
 from shared.run.observe import OBSERVE
 from shared.run.turn import Turn
@@ -134,8 +134,8 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
         with turn.claimed(step.action):
             changed = ACTIONS[step.action](app, turn.run)
     except Transient as error:
-        if isinstance(error, Unanswered):
-            turn.run = turn.run.in_deployed(smoke=error.silence)
+        if isinstance(error, Postponed):
+            turn.run = error.keep(turn.run)
         _sleep(app, turn, error.after, f"{step.action.doing}: {error}", refused=isinstance(error, Refused))
         return False
     except (Permanent, NotFound) as error:

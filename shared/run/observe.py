@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from shared import naming
 from shared.app import App
+from shared.cloud.endpoints import BUSY, Endpoint
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
 from shared.lifecycle.rules import unseen
@@ -25,7 +26,9 @@ from shared.records.owner import not_ours
 from shared.records.run import Run
 from shared.records.store import readable
 from shared.run import slots
+from shared.run.hands import in_the_way, instances_of, kept_by_hand, share_of, split
 from shared.serving.smoke import Answered
+from shared.serving.traffic import others, told
 from shared.training.compute import Site, absent, unusable
 
 READY = "Succeeded"
@@ -179,11 +182,18 @@ def _rollout(app: App, run: Run) -> RolloutSeen:
         early = _first_look(run, "the endpoint") or (run.wake is not None and run.wake.due > app.cloud.blobs.now())
         return RolloutSeen(endpoint=None, fresh=line.serving is not None and early)
     if foreign := not_ours(line, endpoint.name, endpoint.tags):
-        return RolloutSeen(foreign=foreign)
+        return RolloutSeen(endpoint=endpoint.state, hands=foreign)
+    if hands := in_the_way(app, run, line, endpoint):
+        return RolloutSeen(endpoint=endpoint.state, hands=hands)
     if endpoint.state != READY:
         return RolloutSeen(endpoint=endpoint.state)
     if adoptable(line, run):
         return RolloutSeen()
+    return _room(app, run, line, endpoint)
+
+
+def _room(app: App, run: Run, line: Line, endpoint: Endpoint) -> RolloutSeen:
+    """Whether there is room for a deployment of the run's own, on an endpoint that takes one."""
     there = ours(app, line).keys()
     own = naming.deployment_name(run.id, run.attempt.number)
     now = app.cloud.blobs.now()
@@ -195,16 +205,19 @@ def _rollout(app: App, run: Run) -> RolloutSeen:
     )
     if own in there:
         return seen
+    app.cloud.endpoints.check_access(endpoint)  # what can't be asked is not worth paying for
     if not model_is_there(app, run.attempt.model):
         what = f"model {run.attempt.model}"
         return replace(seen, gone=what, fresh=_just_begun(app, run) or _first_look(run, what))
-    quota = app.cloud.quota.for_serving(app.settings.serving.size, app.settings.serving.instances)
+    instances = instances_of(app, run)
+    quota = app.cloud.quota.for_serving(instances.size, instances.count)
     if quota and stuck:
         quota += f"; {', '.join(sorted(stuck))} can't be deleted: {line.refused[min(stuck)].why}"
     shortage = slots.shortage(app, run)
     # Who has the line has made room already, or brings back what served: the instances are those of its own line.
     ahead = "" if line.rollout == run.id else shortage.ahead
-    return replace(seen, quota=quota, queued=shortage.queued, ahead=ahead)
+    resized = kept_by_hand(app, run, line) != run.attempt.kept
+    return replace(seen, resized=resized, quota=quota, queued=shortage.queued, ahead=ahead)
 
 
 def _deployment(app: App, run: Run) -> DeploymentSeen:
@@ -219,16 +232,17 @@ def _deployment(app: App, run: Run) -> DeploymentSeen:
 def _check(app: App, run: Run) -> CheckSeen:
     line, deployed = _line(app, run), run.deployed
     if line and line.serving and line.serving.run == run.id:
-        return CheckSeen(serves=True, why=f"{run.attempt.model} got all of the traffic of endpoint {deployed.endpoint}")
+        return CheckSeen(serves=True, why=f"{run.attempt.model} got {_what_it_got(app, run)}")
     if line and (newer := newer_that_serves(line, run)):
         return CheckSeen(newer=newer)
     endpoint = app.cloud.endpoints.get(deployed.endpoint)
     gone = ""
     if endpoint is None:
         gone = f"endpoint {deployed.endpoint}"
-    elif app.cloud.endpoints.deployment(deployed.endpoint, deployed.name) is None:
+    deployment = app.cloud.endpoints.deployment(deployed.endpoint, deployed.name) if endpoint else None
+    if endpoint and deployment is None:
         gone = f"deployment {deployed.name}"
-    if endpoint is None or gone:
+    if endpoint is None or deployment is None:
         return CheckSeen(gone=gone, fresh=_first_look(run, gone))
     now = app.cloud.blobs.now()
     # What waits for nothing yet was not even tried.
@@ -237,7 +251,7 @@ def _check(app: App, run: Run) -> CheckSeen:
     foreign = not_ours(line, endpoint.name, endpoint.tags) if line else ""
     smoke, scores, approval = deployed.smoke, deployed.scores, deployed.approval
     if not isinstance(smoke, Answered):
-        return CheckSeen(overdue=overdue, foreign=foreign)
+        return CheckSeen(overdue=overdue)
     if not smoke.passed:
         return CheckSeen(passed=False, why=f"the smoke test failed: {smoke.why}", overdue=overdue)
     ask = not approval.asked or now - approval.asked[-1] >= DAY
@@ -249,10 +263,18 @@ def _check(app: App, run: Run) -> CheckSeen:
         ask=ask,
         unanswered=ask and len(approval.asked) >= app.settings.rollout.max_approval_days,
         overdue=overdue,
-        busy=endpoint.busy,
-        foreign=foreign,
-        traffic=endpoint.traffic.get(deployed.name, 0),
+        busy=endpoint.busy or deployment.state in BUSY,
+        hands=foreign or (split(run, line, endpoint, deployed.name) if line else ""),
+        traffic=share_of(run, line, endpoint, deployed.name),
     )
+
+
+def _what_it_got(app: App, run: Run) -> str:
+    """The traffic that the run was given, in words; only one that a person asked for leaves others theirs."""
+    endpoint = app.cloud.endpoints.get(run.deployed.endpoint) if run.restores else None
+    stay = others(endpoint.traffic, run.deployed.name) if endpoint else {}
+    rest = f" but what somebody gave to others: {told(stay)}" if stay else ""
+    return f"all of the traffic of endpoint {run.deployed.endpoint}{rest}"
 
 
 def _just_begun(app: App, run: Run) -> bool:

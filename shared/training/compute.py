@@ -127,8 +127,8 @@ def unusable(compute: Cluster, allowed: SizeRule | None, site: Site) -> str | No
     if compute.provisioning_state.lower() == "failed":
         why = f" ({compute.why})" if compute.why else ""
         return (
-            f"the provisioning of compute {compute.name} failed{why}: delete it, so that it is made again, or name "
-            "another one in the settings"
+            f"the provisioning of compute {compute.name} failed{why}: delete it if nobody's jobs run on it, or name "
+            "another one in the settings, then droptune retry"
         )
     if allowed and not allowed.allows(compute.size):
         return (

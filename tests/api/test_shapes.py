@@ -56,6 +56,8 @@ RUN_VIEW: dict[str, Any] = {
     "deployment": {
         "endpoint": "faq-1",
         "name": "rfull-4",
+        "instances": 3,
+        "size": "A100",
         "smoke": {"question": [], "expected": "a", "answer": "b", "passed": True, "why": "c"},
         "gate": {
             "score": "chrf",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -178,6 +180,108 @@ def test_a_deployment_that_fails_says_why(azure: Cloud, unique: str) -> None:
     eventually(lambda: azure.endpoints.deployments(unique) == [])
     azure.endpoints.delete(unique)
     gone(azure, unique)
+
+
+@pytest.fixture
+def answering(azure: Cloud, cloud: Stack, unique: str) -> Iterator[str]:
+    """An endpoint whose deployment `dep-1` pretends to answer."""
+    rule = {"match": unique, "answer": "An answer."}
+    cloud.control("POST", "/_local/pretend", {"deployments": rule})
+    azure.endpoints.create(unique)
+    ready(azure, unique)
+    azure.endpoints.deploy(unique, "dep-1", MODEL, SIZE, 1)
+    eventually(lambda: (found := azure.endpoints.deployment(unique, "dep-1")) and found.state == "Succeeded")
+    yield unique
+    cloud.control("DELETE", "/_local/faults")
+    azure.endpoints.delete(unique)
+    gone(azure, unique)
+
+
+def switch(azure: Cloud, endpoint: str, mode: str) -> None:
+    """As somebody does in the portal."""
+    found = azure.clients.ml.online_endpoints.get(endpoint)
+    found.auth_mode = mode
+    azure.clients.ml.online_endpoints.begin_create_or_update(found)
+    ready(azure, endpoint)
+
+
+def test_keys_and_the_auth_mode_may_change_between_two_questions(azure: Cloud, answering: str) -> None:
+    answers = azure.endpoints.score_each(answering, [QUESTION] * 5, "dep-1")
+    assert next(answers)
+    azure.clients.ml.online_endpoints.begin_regenerate_keys(answering)
+    assert next(answers)
+    for mode in ("aml_token", "aad_token", "key"):
+        switch(azure, answering, mode)
+        assert next(answers), mode
+    found = azure.endpoints.get(answering)
+    assert found
+    assert found.auth_mode == "key"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("key", "takes keys, and refused the primary one"),
+        ("aml_token", "takes tokens of its own"),
+        ("aad_token", "a role with Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action"),
+    ],
+)
+def test_who_is_not_let_in_hears_by_what(azure: Cloud, cloud: Stack, answering: str, mode: str, said: str) -> None:
+    switch(azure, answering, mode)
+    found = azure.endpoints.get(answering)
+    assert found
+    azure.endpoints.check_access(found)
+    refused = {"method": "POST", "path": f"/inference/{answering}/score$", "status": 401, "count": None}
+    cloud.control("POST", "/_local/faults", refused)
+    with pytest.raises(Transient, match=said) as caught:
+        azure.endpoints.score(answering, QUESTION, "dep-1")
+    assert caught.value.refused
+    assert "AZURE_CLIENT_ID" not in str(caught.value)
+    if mode == "aad_token":
+        with pytest.raises(Transient, match=said):
+            azure.endpoints.check_access(found)
+    cloud.control("DELETE", "/_local/faults")
+    assert azure.endpoints.score(answering, QUESTION, "dep-1")
+
+
+@pytest.mark.thorough
+def test_an_answer_without_this_or_that_is_no_bug(azure: Cloud, cloud: Stack, answering: str) -> None:
+    """Each field of an endpoint, a deployment and the keys once null and once not there: read, or said in words."""
+    paths: dict[tuple[str, str], Callable[[], Any]] = {
+        ("GET", f"/onlineEndpoints/{answering}"): lambda: azure.endpoints.get(answering),
+        ("GET", f"/onlineEndpoints/{answering}/deployments/dep-1"): lambda: azure.endpoints.deployment(
+            answering, "dep-1"
+        ),
+        ("POST", f"/onlineEndpoints/{answering}/listKeys"): lambda: azure.endpoints.score(answering, QUESTION, "dep-1"),
+    }
+    for (method, path), ask in paths.items():
+        for body in without_one(whole(azure, method, path)):
+            fault = {"method": method, "path": f"{path}$", "status": 200, "body": body, "count": None}
+            cloud.control("POST", "/_local/faults", fault)
+            with suppress(NotFound, Permanent, Transient):
+                ask()
+            cloud.control("DELETE", "/_local/faults")
+
+
+def whole(azure: Cloud, method: str, path: str) -> dict[str, Any]:
+    """What the service answers."""
+    from azure.core.rest import HttpRequest
+
+    scope = "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.MachineLearningServices/workspaces/{}"
+    url = azure.clients.arm_url + scope.format(*azure.clients.settings.workspace.scope) + path
+    answer: dict[str, Any] = azure.clients.arm.send_request(HttpRequest(method, url)).json()
+    return answer
+
+
+def without_one(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The document with each of its fields, however deep, once null and once not there."""
+    for name, value in document.items():
+        yield document | {name: None}
+        yield {each: document[each] for each in document if each != name}
+        if isinstance(value, dict):
+            for inner in without_one(value):
+                yield document | {name: inner}
 
 
 def test_no_quota_is_worth_waiting_for(azure: Cloud, unique: str) -> None:

@@ -119,3 +119,29 @@ def test_quota_is_waited_for_as_long_as_azure_says(headers: dict[str, str], afte
     error = judged("x", 429, "QuotaExceeded", "Not enough quota available", headers)
     assert isinstance(error, Transient)
     assert error.after == timedelta(seconds=after)
+
+
+def test_who_is_not_let_in_hears_which_credential_was_refused() -> None:
+    """That says nothing of what was asked for, so that nobody takes it for its silence."""
+    own = judged("queue run-steps", 401, "InvalidAuthenticationInfo", "no", {})
+    assert "The token of the app's identity was refused: check AZURE_CLIENT_ID and the tenant" in str(own)
+    other = judged("metric m", 401, "", "no", {}, credential="The token for audience a was refused.")
+    assert str(other) == "metric m: no (401). The token for audience a was refused."
+    for error in (own, other, judged("blob b", 403, "", "no", {})):
+        assert isinstance(error, Transient)
+        assert error.refused
+    busy = judged("blob b", 503, "", "no", {})
+    assert isinstance(busy, Transient)
+    assert not busy.refused
+
+
+def test_an_sdk_that_trips_over_an_answer_is_no_bug_of_ours() -> None:
+    from azure.core.pipeline.policies import RetryPolicy
+
+    with (
+        pytest.raises(Transient, match=r"endpoint e: the SDK can't read the answer: AttributeError: "),
+        translated("endpoint e"),
+    ):
+        RetryPolicy().get_retry_after(None)  # type: ignore[arg-type]  # it looks for the answer's headers
+    with pytest.raises(AttributeError), translated("endpoint e"):
+        _ = None.headers  # type: ignore[attr-defined]

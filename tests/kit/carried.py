@@ -27,6 +27,7 @@ from shared.records.run import (
     Waiting,
 )
 from shared.serving.gate import Gate, Promotion, Scores
+from shared.serving.instances import Instances
 from shared.serving.smoke import Answered
 
 AT = datetime(2026, 11, 1, 10, tzinfo=UTC)
@@ -69,9 +70,12 @@ RUN = Run(
         ),
         job="rfull-4",
         model="Phi-4-faq:1",
+        kept=Instances(count=3, size="A100"),
         deployed=Deployed(
             endpoint="faq-1",
             name="rfull-4",
+            instances=Instances(count=3, size="A100"),
+            asked=Instances(count=1, size="A100"),
             smoke=Answered(question=[], expected="a", answer="b", passed=True, why="c"),
             scores=Scores(rows=9, score="chrf", new=50.0, compared=None, metrics={"loss": 1.0}, passed=True, why="d"),
             approval=Approval(needed=True, asked=(AT,), by="ada"),
@@ -89,7 +93,15 @@ RUN = Run(
     history=(Entry(at=AT, phase=Phase.RECEIVED, what="received"),),
 )
 """A run in which every field has a value of its own. No run is ever like that."""
-_SERVED = Serving(run="r1", deployment="r1-1", model="m:1", fingerprint="f1", since=AT, order=Order(uploaded=AT))
+_SERVED = Serving(
+    run="r1",
+    deployment="r1-1",
+    model="m:1",
+    fingerprint="f1",
+    since=AT,
+    order=Order(uploaded=AT),
+    asked=Instances(count=1, size="A100"),
+)
 LINE = Line(
     id="lfull",
     folder="faq",

@@ -49,6 +49,7 @@ class Rule:
 NEWER_TRAINS = Stop(Phase.SUPERSEDED, "run r9 is newer and ready to train")
 NO_QUOTA = "no vCPUs are left of family A100"
 SHORT_OF_IT = Wait(900, NO_QUOTA, hold="quota")
+BY_HAND = Wait(300, "30 % to blue", hold="endpoint")
 BEHIND = Wait(60, "quota, for which run r2 has waited longer", hold="quota", wakes="r2")
 QUEUE = "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken"
 JOB_GONE = Stop(Phase.FAILED, "the job is gone: somebody deleted it")
@@ -57,9 +58,6 @@ TOO_LONG = Stop(
     "it did not serve within MAX_CHECKING_HOURS: see to what it waited for, then droptune retry, which does not train "
     "again; that was an answer",
 )
-THEIRS = "endpoint e, which is somebody else's as long as it has not the tags a=b"
-NOT_OURS = Wait(300, f"{THEIRS}: give it these, and this goes on")
-
 RECEIVED = (
     Rule(
         words="A folder that has changed, or is gone, yields this run no more.",
@@ -365,16 +363,21 @@ REGISTERED = (
         apart="what is not there is nobody's",
     ),
     Rule(
-        words="One that is somebody else's is left as it is.",
-        looks={RolloutSeen(foreign=THEIRS): NOT_OURS, RolloutSeen(foreign=THEIRS, retiring=True): NOT_OURS},
-        both=RolloutSeen(foreign=THEIRS, endpoint="Failed"),
-        without={"foreign": ""},
+        words="What a person did there is kept, or a person mends it: until then nothing is paid for.",
+        looks={
+            RolloutSeen(hands="30 % to blue"): BY_HAND,
+            RolloutSeen(hands="30 % to blue", endpoint="Failed"): BY_HAND,
+            RolloutSeen(hands="30 % to blue", resized=True, retiring=True, in_place=("r1-1",)): BY_HAND,
+        },
+        both=RolloutSeen(hands="30 % to blue", endpoint="Failed"),
+        without={"hands": ""},
     ),
     Rule(
         words="On one that Azure could not make nothing can be deployed.",
         looks={
             RolloutSeen(endpoint=state): Stop(
-                Phase.FAILED, f"the endpoint is in state {state}: delete it, then droptune retry"
+                Phase.FAILED,
+                f"the endpoint is in state {state}, has no deployment and never served: delete it, then droptune retry",
             )
             for state in ("Failed", "Canceled")
         },
@@ -403,8 +406,17 @@ REGISTERED = (
                 Phase.FAILED, "model m:1 is gone: somebody deleted it; upload the dataset again"
             )
         },
-        both=RolloutSeen(gone="model m:1", retiring=True),
+        both=RolloutSeen(gone="model m:1", resized=True),
         without={"gone": None},
+    ),
+    Rule(
+        words="What a person made of what serves is noted, and told, before it goes, and before it is paid for again.",
+        looks={
+            RolloutSeen(resized=True): Do(Action.KEEP_SIZE, Phase.REGISTERED),
+            RolloutSeen(resized=True, quota=NO_QUOTA): Do(Action.KEEP_SIZE, Phase.REGISTERED),
+        },
+        both=RolloutSeen(resized=True, retiring=True),
+        without={"resized": False},
     ),
     Rule(
         words="What served before goes.",
@@ -616,14 +628,8 @@ CHECKING = (
                 Action.COMPARE_ANSWERS, Phase.CHECKING
             ),
         },
-        both=CheckSeen(passed=True, gate=None, foreign=THEIRS),
+        both=CheckSeen(passed=True, gate=None, busy=True),
         without={"gate": True},
-    ),
-    Rule(
-        words="The traffic of an endpoint that became somebody else's is left as it is.",
-        looks={CheckSeen(passed=True, gate=True, foreign=THEIRS): NOT_OURS},
-        both=CheckSeen(passed=True, gate=True, foreign=THEIRS, busy=True),
-        without={"foreign": ""},
     ),
     Rule(
         words="An endpoint that is being updated takes no other traffic, and may not have taken what it was given.",
@@ -631,8 +637,17 @@ CHECKING = (
             CheckSeen(passed=True, gate=True, busy=True): Poll("the endpoint, which is being updated"),
             CheckSeen(passed=True, gate=True, busy=True, traffic=100): Poll("the endpoint, which is being updated"),
         },
-        both=CheckSeen(passed=True, gate=True, busy=True),
+        both=CheckSeen(passed=True, gate=True, busy=True, hands="30 % to blue"),
         without={"busy": False},
+    ),
+    Rule(
+        words="What a person gave to somebody else is not the rollout's to take.",
+        looks={
+            CheckSeen(passed=True, gate=True, hands="30 % to blue"): BY_HAND,
+            CheckSeen(passed=True, gate=True, hands="30 % to blue", traffic=70): BY_HAND,
+        },
+        both=CheckSeen(passed=True, gate=True, hands="30 % to blue"),
+        without={"hands": ""},
     ),
     Rule(
         words="What has passed, and was approved where it has to be, gets all of the traffic.",
@@ -722,7 +737,7 @@ def test_whoever_waits_or_stops_says_what_for() -> None:
         match next_step(phase, seen):
             case Wait(seconds, why, hold):
                 assert why
-                assert not hold or seconds is None or hold in ("slot", "quota")
+                assert not hold or seconds is None or hold in ("slot", "quota", "endpoint")
                 assert seconds is None or seconds > 0
             case Poll(why) | Stop(_, why):
                 assert why or (isinstance(seen, CheckSeen) and not seen.why)
@@ -796,9 +811,9 @@ def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_
         if step == Do(Action.GIVE_TRAFFIC, Phase.CHECKING):
             assert seen.passed
             assert seen.gate
-            assert (seen.busy, seen.approval, seen.gone, seen.foreign) == (False, False, None, "")
+            assert (seen.busy, seen.approval, seen.gone, seen.hands) == (False, False, None, "")
         if step == Do(Action.START_SERVING, Phase.CHECKING):
-            rest = dataclasses.replace(seen, why="", fresh=False, ask=False, unanswered=False, overdue="", foreign="")
+            rest = dataclasses.replace(seen, why="", fresh=False, ask=False, unanswered=False, overdue="", hands="")
             assert rest == CheckSeen(passed=True, gate=True, traffic=100)
         assert (target(step) is Phase.LIVE) == seen.serves
 

@@ -27,7 +27,7 @@ _STANDS = {
 }
 _DEPLOYMENT = {
     f"attempt.deployed.{field}": "another deployment is made, and checked anew"
-    for field in ("endpoint", "name", "smoke", "scores", "approval")
+    for field in ("endpoint", "name", "instances", "asked", "smoke", "scores", "approval")
 }
 _RESUMED = {"attempt.resumed": "its phase's time begins anew"}
 _HISTORY = {"history": "Azure does not know it", "outbox": "what was not sent can't be known any more"}
@@ -49,6 +49,7 @@ DROPPED: dict[str, dict[str, str]] = {
         "restores.instead_of": "what it replaces",
         "restores.rollback": "whether it replaces something newer",
         "attempt.number": "its first",
+        "attempt.kept": "what serves now says it",
     },
 }
 """By what is made of a run: the fields that it does not take along, and why."""

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared import naming
-from shared.api.run_commands import cancel
+from shared.api.run_commands import cancel, retry
 from shared.app import App
 from shared.cloud import blobs
 from shared.intake.arrivals import look_into
@@ -120,6 +120,11 @@ def test_a_compute_in_state_failed_ends_the_run(quick: App, folder: str, cloud: 
     assert ended.phase is Phase.FAILED
     assert "provisioning" in ended.why
     assert jobs(cloud) == before
+    assert "delete it if nobody's jobs run on it" in ended.why
+    quick.cloud.clients.ml.compute.begin_delete(settings.gpu_compute)
+    assert "then droptune retry" in ended.why
+    retry(quick, ended.id)
+    ended_by_hand(quick, driven(quick, ended, lambda r: r.phase is Phase.TRAINING))
 
 
 def test_a_cluster_that_is_missing_is_asked_for_and_not_made(quick: App, folder: str, cloud: Stack) -> None:

@@ -25,6 +25,7 @@ ACTIONS: dict[Action, Callable[[App, Run], Run]] = {
     Action.TAKE_REPORT: data.take_report,
     Action.REGISTER_MODEL: train.register_model,
     Action.MAKE_ENDPOINT: rollout.make_endpoint,
+    Action.KEEP_SIZE: rollout.keep_size,
     Action.END_GRACE: rollout.end_grace,
     Action.MAKE_ROOM: rollout.make_room,
     Action.DEPLOY_MODEL: rollout.deploy_model,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 from shared import naming
 from shared.app import App
@@ -16,19 +18,21 @@ from shared.records.line import TEARDOWN, Empty, Line, Removed, Retiring, Servin
 from shared.records.run import Approval, Deployed, Run
 from shared.records.tags import tags_of, tags_of_line
 from shared.run.actions.gate import held_out
+from shared.run.hands import by_settings, instances_of, kept_by_hand
 from shared.serving.idle import running_costs
+from shared.serving.instances import Instances
 from shared.serving.payload import answer_of, conversation_of, expected_of, opening_of, scoring_payload
 from shared.serving.smoke import SILENCE, Answered, Silence, Verdict, judge, unanswered
 
 log = logging.getLogger("droptune.run.actions.rollout")
 
 
-class Unanswered(Transient):
-    """The new deployment does not answer now: to be tried again, and `silence` to be kept in the record."""
+class Postponed(Transient):
+    """To be tried again later; `keep` changes the record by then."""
 
-    def __init__(self, error: Transient | NotFound, silence: Silence) -> None:
-        super().__init__(str(error), *([error.after] if isinstance(error, Transient) else []))
-        self.silence = silence
+    def __init__(self, reason: str, keep: Callable[[Run], Run], after: timedelta = timedelta(seconds=30)) -> None:
+        super().__init__(reason, after)
+        self.keep = keep
 
 
 def make_endpoint(app: App, run: Run) -> Run:
@@ -57,6 +61,29 @@ def _take_line(app: App, run: Run) -> tuple[Line, str]:
         save_line(app, replace(line, rollout=run.id), etag)
         line, etag = line_of(app, run)
     return line, etag
+
+
+def keep_size(app: App, run: Run) -> Run:
+    """Takes for the run's deployment what a person made of what serves, and says so before that is paid for."""
+    line, _ = line_of(app, run)
+    kept, wanted = kept_by_hand(app, run, line), by_settings(app)
+    settings = f"{wanted} (SERVING_INSTANCES, SERVING_SIZE)"
+    if kept is None or line.serving is None:
+        return run.keep(None, app.cloud.blobs.now(), f"its deployment gets {settings} after all")
+    serving = line.serving.deployment
+    why = (
+        f"somebody gave deployment {serving} {kept}: the next one gets that too instead of {settings}, and "
+        f"{_costs(app, kept)}. Scale {serving} to {wanted} before that, and it gets that; or scale the new one"
+    )
+    log.warning("run %s: %s", run.id, why)
+    return run.keep(kept, app.cloud.blobs.now(), why)
+
+
+def _costs(app: App, instances: Instances) -> str:
+    """What a deployment costs, in words. The price is that of an instance of SERVING_SIZE."""
+    settings = app.settings.serving
+    price = settings.hourly_price if instances.size.lower() == settings.size.lower() else 0.0
+    return f"costs {running_costs(instances=instances.count, price_per_hour=price)}"
 
 
 def end_grace(app: App, run: Run) -> Run:
@@ -133,27 +160,41 @@ def deploy_model(app: App, run: Run) -> Run:
     """Asks for the run's own deployment; where its very model still stands from before, that one is taken."""
     line, _ = _take_line(app, run)
     if there := adoptable(line, run):  # it is among what retires until it serves: a crash must not lose sight of it
-        return run.in_attempt(deployed=_deployed(run, line, there.deployment))
+        return _taken_up(app, run, line, there.deployment)
     name, _, version = run.attempt.model.rpartition(":")
     model = app.cloud.models.get(name, version)
     if model is None:  # it was there a moment ago: the next look finds out
         raise Transient(f"model {run.attempt.model} is not to be seen")
-    deployment = naming.deployment_name(run.id, run.attempt.number)
-    app.cloud.endpoints.deploy(
-        line.endpoint,
-        deployment,
-        model.id,
-        app.settings.serving.size,
-        app.settings.serving.instances,
-        tags_of(run),
+    deployment, instances = naming.deployment_name(run.id, run.attempt.number), instances_of(app, run)
+    app.cloud.endpoints.deploy(line.endpoint, deployment, model.id, instances.size, instances.count, tags_of(run))
+    return run.in_attempt(deployed=_deployed(run, line, deployment, instances, by_settings(app)))
+
+
+def _taken_up(app: App, run: Run, line: Line, name: str) -> Run:
+    """The run with a deployment that stands from before, as it stands: it is wanted at once, and costs already.
+
+    Where it has other instances than what serves, people are told: their callers may need as many.
+    """
+    asked = next((each.asked for each in (line.previous, line.latest) if each and each.deployment == name), None)
+    found = app.cloud.endpoints.deployment(line.endpoint, name)
+    has = Instances(count=found.instances, size=found.instance_type) if found and found.instances else None
+    taken = run.in_attempt(deployed=_deployed(run, line, name, has, asked))
+    serving = app.cloud.endpoints.deployment(line.endpoint, line.serving.deployment) if line.serving else None
+    if not has or not serving or (serving.instances, serving.instance_type) == (has.count, has.size):
+        return taken
+    why = (
+        f"takes up deployment {name} as it stands, with {has}; what serves has {serving.instances} x "
+        f"{serving.instance_type}. Scale {name} if its callers need more"
     )
-    return run.in_attempt(deployed=_deployed(run, line, deployment))
+    log.warning("run %s: %s", run.id, why)
+    return taken.noted(app.cloud.blobs.now(), why)
 
 
-def _deployed(run: Run, line: Line, name: str) -> Deployed:
+def _deployed(run: Run, line: Line, name: str, instances: Instances | None, asked: Instances | None) -> Deployed:
     """The deployment as the run's own; that it needs an approval, as a record says that was lost, stays with it."""
     before = run.attempt.deployed
-    return Deployed(endpoint=line.endpoint, name=name, approval=before.approval if before else Approval())
+    approval = before.approval if before else Approval()
+    return Deployed(endpoint=line.endpoint, name=name, instances=instances, asked=asked, approval=approval)
 
 
 def smoke_test(app: App, run: Run) -> Run:
@@ -169,11 +210,14 @@ def smoke_test(app: App, run: Run) -> Run:
     except Refused:
         raise  # nobody asked the model: that is no silence of its
     except (Transient, NotFound) as error:
+        if isinstance(error, Transient) and error.refused:  # who is not let in hears nothing of how it answers
+            raise
         now = app.cloud.blobs.now()
         before = run.deployed.smoke
         silence = unanswered(before if isinstance(before, Silence) else None, now)
         if not silence.failed(now):
-            raise Unanswered(error, silence) from error
+            after = [error.after] if isinstance(error, Transient) else []
+            raise Postponed(str(error), lambda run: run.in_deployed(smoke=silence), *after) from error
         verdict = Verdict(passed=False, why=f"no answer in {SILENCE}: {error}")
     except (Permanent, ValueError) as error:
         verdict = Verdict(passed=False, why=str(error))
@@ -199,10 +243,10 @@ def ask_approval(app: App, run: Run) -> Run:
     settings, now = app.settings, app.cloud.blobs.now()
     asked = run.deployed.approval.asked
     first, days = (*asked, now)[0], settings.rollout.max_approval_days - len(asked)
-    costs = running_costs(instances=settings.serving.instances, price_per_hour=settings.serving.hourly_price)
+    costs = _costs(app, run.deployed.instances or by_settings(app))
     why = (
         f"it passed its checks, and waits for an approval since {first:%Y-%m-%d %H:%M} UTC: droptune approve {run.id} "
-        f"lets it serve, droptune cancel {run.id} takes it back. Its deployment costs {costs}; without an answer it is "
+        f"lets it serve, droptune cancel {run.id} takes it back. Its deployment {costs}; without an answer it is "
         f"rolled back in {days} {'day' if days == 1 else 'days'}"
     )
     log.warning("run %s: %s", run.id, why)
@@ -210,9 +254,34 @@ def ask_approval(app: App, run: Run) -> Run:
 
 
 def give_traffic(app: App, run: Run) -> Run:
-    own(app, run)
-    app.cloud.endpoints.set_traffic(run.deployed.endpoint, {run.deployed.name: 100})
+    """Gives it what has served until now; what a person gave to anybody else stays there."""
+    line, _ = own(app, run)
+    _resize(app, run, line)
+    serving = [line.serving.deployment] if line.serving else []
+    app.cloud.endpoints.move_traffic(run.deployed.endpoint, serving, run.deployed.name)
     return run
+
+
+def _resize(app: App, run: Run, line: Line) -> None:
+    """Gives the run's deployment what a person has made of what serves meanwhile, before it has callers.
+
+    Raises Postponed, first to say so, then until it has that. A rollback is wanted at once, as `_taken_up` says.
+    """
+    deployed = run.deployed
+    if run.restores or deployed.instances is None:
+        return
+    if kept_by_hand(app, run, line) != run.attempt.kept:
+        noted = keep_size(app, run)
+        raise Postponed(
+            noted.history[-1].what,
+            lambda run: replace(run, attempt=noted.attempt, history=noted.history, outbox=noted.outbox),
+        )
+    wanted = run.attempt.kept or deployed.asked or by_settings(app)
+    if deployed.instances != wanted:
+        app.cloud.endpoints.resize(deployed.endpoint, deployed.name, wanted.size, wanted.count)
+        raise Postponed(
+            f"deployment {deployed.name}, which gets {wanted}", lambda run: run.in_deployed(instances=wanted)
+        )
 
 
 def start_serving(app: App, run: Run) -> Run:
@@ -232,6 +301,7 @@ def start_serving(app: App, run: Run) -> Run:
         fingerprint=run.attempt.fingerprint,
         since=now,
         order=run.order,
+        asked=run.deployed.asked,
     )
     changed = replace(
         line,
@@ -241,7 +311,7 @@ def start_serving(app: App, run: Run) -> Run:
         displaced=None,
         retiring=retiring,
         state=Standing(),
-        instances=app.settings.serving.instances,
+        instances=(run.deployed.instances or by_settings(app)).count,
         taken={},
     )
     save_line(app, changed.allow([TEARDOWN, serving.deployment]), etag)

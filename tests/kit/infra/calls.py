@@ -64,6 +64,7 @@ _MANAGEMENT: tuple[tuple[str, str, tuple[Need, ...]], ...] = (
     ("PUT", _WORKSPACE + r"/onlineEndpoints/[^/]+", _in_workspace("onlineEndpoints/write")),
     ("DELETE", _WORKSPACE + r"/onlineEndpoints/[^/]+", _in_workspace("onlineEndpoints/delete")),
     ("POST", _WORKSPACE + r"/onlineEndpoints/[^/]+/listKeys", _in_workspace("onlineEndpoints/listKeys/action")),
+    ("POST", _WORKSPACE + r"/onlineEndpoints/[^/]+/token", _in_workspace("onlineEndpoints/token/action")),
     (
         "POST",
         _WORKSPACE + r"/onlineEndpoints/[^/]+/regenerateKeys",
@@ -98,8 +99,9 @@ _MANAGEMENT: tuple[tuple[str, str, tuple[Need, ...]], ...] = (
     ),
     ("POST", r"/subscriptions/[^/]+/metrics:getBatch", _in_subscription("Microsoft.Insights/metrics/read")),
     ("POST", r"/eventgrid/topics/[^/]+/api/events", (_SEND,)),
-    # The key of the endpoint opens it; the public registry takes any token of Entra; the rest is open or signed.
-    ("POST", r"/inference/[^/]+/score", _NOTHING),
+    # A key opens an endpoint; one that takes tokens of Entra looks at the role, too.
+    ("POST", r"/inference/[^/]+/score", _in_workspace("onlineEndpoints/score/action")),
+    # The public registry takes any token of Entra; the rest is open or signed.
     ("GET", _REGISTRY + r"/(models|components)/[^/]+/versions(/[^/]+)?", _NOTHING),
     ("GET", r"/registrymanagement/v1\.0/registries/[^/]+/discovery", _NOTHING),
     ("GET", r"/metadata/endpoints|/discovery", _NOTHING),

@@ -73,6 +73,7 @@ def _played(stage: Stage) -> None:
     assert _ends(stage, "big", Phase.LIVE).attempt.in_job
     world.change(INLINE_LIMIT_MB=2048)
     stage.app.cloud.blobs.write(DEAD_LETTERS, "letter.json", b"[]")
+    _switched_to_tokens(stage)
     # Nobody calls it: its owner is told, and then the endpoint goes.
     stage.at_rest()
     world.change(CLEANUP_TARGET="endpoint", IDLE_GRACE=timedelta(0))
@@ -85,3 +86,15 @@ def _played(stage: Stage) -> None:
     eventually(judged)  # the metrics follow the clock within a moment
     stage.quiet()
     assert stage.app.cloud.endpoints.get(stage.endpoint) is None
+
+
+def _switched_to_tokens(stage: Stage) -> None:
+    """Somebody gives the endpoint another auth mode, and the app looks whether it may ask it."""
+    endpoints = stage.app.cloud.clients.ml.online_endpoints
+    found = endpoints.get(stage.endpoint)
+    found.auth_mode = "aml_token"
+    endpoints.begin_create_or_update(found)
+    eventually(lambda: (seen := stage.app.cloud.endpoints.get(stage.endpoint)) and not seen.busy)
+    settled = stage.app.cloud.endpoints.get(stage.endpoint)
+    assert settled
+    stage.app.cloud.endpoints.check_access(settled)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from azure.ai.ml.entities import ManagedOnlineEndpoint
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.identity import ManagedIdentityCredential
 
 from localcloud.stack import Stack
 from tests.kit.azureml.endpoints import DEPLOYED, make_endpoint
@@ -88,7 +90,46 @@ def test_names_are_checked_by_the_service_too(ml: Any, name: str, monkeypatch: p
         ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=name, auth_mode="key"))
 
 
-def test_keys_only(ml: Any) -> None:
-    endpoint = ManagedOnlineEndpoint(name=f"e-{uuid4().hex[:12]}", auth_mode="aad_token")
-    with pytest.raises(HttpResponseError, match="keys only"):
+def test_it_lets_in_by_its_auth_mode_which_may_change(ml: Any, http: httpx.Client) -> None:
+    name = make_endpoint(ml)
+    endpoint = ml.online_endpoints.get(name)
+    key = ml.online_endpoints.get_keys(name).primary_key
+    uri = endpoint.scoring_uri
+
+    def lets_in(secret: str) -> bool:  # there is no deployment to answer
+        answer = http.post(uri, json={}, headers={"Authorization": f"Bearer {secret}"})
+        return answer.status_code == 404
+
+    assert lets_in(key)
+    given = {"key": key}
+    for mode in ("aml_token", "aad_token"):
+        endpoint.auth_mode = mode
+        assert ml.online_endpoints.begin_create_or_update(endpoint).result().auth_mode == mode
+        given[mode] = ml.online_endpoints.get_keys(name).access_token
+        assert [each for each, secret in given.items() if lets_in(secret)] == [mode]
+    with pytest.raises(HttpResponseError, match="in mode AADToken, not Key"):
+        ml.online_endpoints._online_operation.list_keys("local", "local", name)
+    for_others = ManagedIdentityCredential().get_token("https://storage.azure.com/.default").token
+    assert not lets_in(for_others), "it is for somebody else"
+    endpoint.auth_mode = "password"
+    with pytest.raises(HttpResponseError, match="authMode 'password' is none of Key, AMLToken, AADToken"):
         ml.online_endpoints.begin_create_or_update(endpoint)
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "said"),
+    [({DEPLOYED: 10}, "has live traffic"), ({"ghost": 10}, "ghost"), ({DEPLOYED: 51}, "50 percent")],
+)
+def test_rules_for_mirrored_traffic(ml: Any, served: str, mirrored: dict[str, int], said: str) -> None:
+    endpoint = ml.online_endpoints.get(served)
+    endpoint.mirror_traffic = mirrored
+    with pytest.raises(HttpResponseError, match=said):
+        ml.online_endpoints.begin_create_or_update(endpoint)
+
+
+def test_one_that_was_made_to_fail_is_healed_by_an_update(ml: Any, cloud_env: Stack) -> None:
+    name = make_endpoint(ml)
+    cloud_env.control("POST", f"/_local/endpoints/{name}", {"state": "Failed"})
+    endpoint = ml.online_endpoints.get(name)
+    assert endpoint.provisioning_state == "Failed"
+    assert ml.online_endpoints.begin_create_or_update(endpoint).result().provisioning_state == "Succeeded"
