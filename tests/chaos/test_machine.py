@@ -23,14 +23,17 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from localcloud.stack import Stack
+from shared import naming
 from shared.api import line_commands, run_commands
+from shared.api.recover import recover
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records.layout import DATASETS
+from shared.records.layout import DATASETS, STATE
 from shared.records.line import Line
 from shared.records.run import Run
 from tests.kit.rows import chats
 from tests.kit.worlds.scene import emptied, pretend
 from tests.kit.worlds.stage import waits_for
+from tests.kit.worlds.strangers import WHOSE, Other, Strangers, Whose
 from tests.kit.worlds.wire import Call, HostDied
 from tests.kit.worlds.world import World
 
@@ -86,7 +89,7 @@ folders = st.integers(0, 2)
 
 
 class Machine(RuleBasedStateMachine):
-    """One example: a world, three folders, and an endpoint that is not Droptune's."""
+    """One example: a world, three folders, what strangers have there, and another installation of the same folders."""
 
     def __init__(self, stack: Stack, told: Counter[str]) -> None:
         super().__init__()
@@ -97,6 +100,20 @@ class Machine(RuleBasedStateMachine):
         self.prefix = f"chaos{next(_examples)}-{uuid4().hex[:6]}"
         self.foreign = f"foreign-{uuid4().hex[:8]}"
         self.world.app.cloud.endpoints.create(self.foreign)
+        self.strangers = Strangers(world=self.world)
+        self.other = Other(
+            world=World(
+                stack,
+                own="-other",
+                sweeps=False,
+                MAX_ACTIVE_JOBS=ACTIVE,
+                IDLE_WINDOW=timedelta(hours=3),
+                INSTALLATION="another",
+            )
+        )
+        emptied(self.other.world)
+        self.lost: set[str] = set()
+        """Endpoints of lines whose records somebody deleted."""
         self.world.control("DELETE", "/_local/history")
         self.training: dict[str, str] = {}
         self.followed = 0
@@ -136,8 +153,10 @@ class Machine(RuleBasedStateMachine):
             case "job" if run.attempt.job:
                 self._by_hand(lambda: cloud.jobs.cancel(run.attempt.job))
             case "endpoint" if line:
+                self.strangers.forget_endpoint(line.record.endpoint)
                 self._by_hand(lambda: cloud.endpoints.delete(line.record.endpoint))
             case "traffic" if line:
+                self.strangers.forget_shares(line.record.endpoint)
                 self._by_hand(lambda: cloud.endpoints.set_traffic(line.record.endpoint, {}))
             case "deployment" if run.attempt.deployed:
                 self._by_hand(lambda: cloud.endpoints.remove_deployment(run.deployed.endpoint, run.deployed.name))
@@ -155,6 +174,70 @@ class Machine(RuleBasedStateMachine):
         self._step()
         if line := self._any(self._lines(), which):
             self._by_hand(lambda: command(self.world.app, line.id, by="a test"))
+
+    # What is somebody else's -----------------------------------------------------------------------------------------
+
+    @rule(which=st.integers(0, 50), whose=st.sampled_from(WHOSE))
+    def deploy_beside(self, which: int, whose: Whose) -> None:
+        """A person deploys on an endpoint of ours."""
+        self._step()
+        run = self._any([run for run in self._runs() if run.attempt.deployed], which)
+        if run and (line := self._line(run)):
+            self._by_hand(lambda: self.strangers.deploy(line, run, whose))
+
+    @rule(which=st.integers(0, 50))
+    def share_traffic(self, which: int) -> None:
+        """A person gives some of the traffic to what is theirs."""
+        self._step()
+        if line := self._any([line for line in self._lines() if self.strangers.on(line.endpoint)], which):
+            self._by_hand(lambda: self.strangers.share(line))
+
+    @rule(which=st.integers(0, 50), what=st.sampled_from(("job", "endpoint", "model")))
+    def copy_with_tags(self, which: int, what: str) -> None:
+        """A person copies something of ours, tags and all."""
+        self._step()
+        run = self._any([run for run in self._runs() if run.attempt.job], which)
+        line = self._line(run) if run else None
+        match what:
+            case "job" if run:
+                self._by_hand(lambda: self.strangers.copy_job(run))
+            case "endpoint" if line:
+                self._by_hand(lambda: self.strangers.copy_endpoint(line))
+            case "model" if run and run.attempt.model:
+                self._by_hand(lambda: self.strangers.copy_model(run))
+
+    @rule(which=st.integers(0, 50), case=st.sampled_from((str.upper, str.title)))
+    def retag(self, which: int, case: Callable[[str], str]) -> None:
+        """A policy, or a person, writes the names of our endpoint's tags in another case."""
+        self._step()
+        if line := self._any(self._lines(), which):
+            self._by_hand(lambda: self._retagged(line.endpoint, case))
+
+    @rule(
+        folder=folders, version=st.integers(0, 3), what=st.sampled_from(("upload", "work", "work", "lose", "recover"))
+    )
+    def another_installation(self, folder: int, version: int, what: str) -> None:
+        """The other one goes its own way, loses its state, and recovers it."""
+        self._step()
+        other = self.other
+        self._by_hand(
+            {
+                "upload": lambda: other.upload(f"{self.prefix}-{folder}", version),
+                "work": other.work,
+                "lose": other.lose_its_state,
+                "recover": lambda: recover(other.world.app),
+            }[what]
+        )
+
+    @rule(which=st.integers(0, 50))
+    def lose_a_line(self, which: int) -> None:
+        """Somebody deletes its record."""
+        self._step()
+        blobs, line = self.world.app.cloud.blobs, self._any(self._lines(), which)
+        if line and not line.rollout:
+            self._by_hand(lambda: blobs.delete(STATE, f"lines/{line.id}.json"))
+            self._by_hand(lambda: blobs.delete(STATE, f"standing/{line.id}"))
+            self.lost.add(line.endpoint)
 
     # What goes wrong -------------------------------------------------------------------------------------------------
 
@@ -229,11 +312,33 @@ class Machine(RuleBasedStateMachine):
         for entry in past[self.followed :]:
             self._follow(entry)
         self.followed = len(past)
-        self.wrong += [f"raised: {error!r}" for error in self.world.errors]
-        for host in self.world.hosts:
-            self.wrong += [f"{call.method} {call.path}" for call in host.wire.calls if self.foreign in call.path]
-            host.wire.calls.clear()
+        self.wrong += [f"raised: {error!r}" for error in (*self.world.errors, *self.other.world.errors)]
+        theirs = (self.foreign, *self.strangers.places())
+        for world, others in ((self.world, self.other.world), (self.other.world, self.world)):
+            for host in world.hosts:
+                changes = [call for call in host.wire.calls if call.method not in ("GET", "HEAD")]
+                self.wrong += [
+                    f"{call.method} {call.path}"
+                    for call in changes
+                    if not call.path.startswith("/droptune/")
+                    and (any(each in call.path for each in (*theirs, *others.known)) or self._is_of(others, call.path))
+                ]
+                host.wire.calls.clear()
         assert not self.wrong, self.wrong
+
+    def _is_of(self, world: World, path: str) -> bool:
+        """Whether it is the path of an endpoint of this installation, of one of the folders."""
+        settings = world.settings
+        names = (
+            naming.endpoint_name(
+                f"{self.prefix}-{folder}",
+                settings.training.base_model,
+                *settings.workspace.scope,
+                installation=settings.storage.installation,
+            )
+            for folder in range(3)
+        )
+        return any(f"/onlineEndpoints/{name}" in path for name in names)
 
     def teardown(self) -> None:
         """Everything stops but time, and all comes to rest."""
@@ -248,8 +353,11 @@ class Machine(RuleBasedStateMachine):
             world.until(self._at_rest, patience=timedelta(days=2), minutes=6)
             self.holds()
             self._nothing_forgotten()
+            assert not (wrong := self.strangers.touched()), wrong
+            self._lost_are_told_of()
             log.info("%d steps", self.told["chaos: steps"])
         finally:
+            self.other.world.close()
             world.close()
 
     def _at_rest(self) -> bool:
@@ -265,7 +373,7 @@ class Machine(RuleBasedStateMachine):
 
     @staticmethod
     def _held(run: Run) -> bool:
-        return bool(run.parked) or run.hold in ("approval", "pin")
+        return bool(run.parked) or run.hold in ("approval", "pin", "endpoint")
 
     def _behind(self, run: Run) -> bool:
         """Whether a run waits for the rollout of one that waits for a person, which it says."""
@@ -277,25 +385,51 @@ class Machine(RuleBasedStateMachine):
         """No job runs that no run knows, and every deployment is one that serves or that a run holds."""
         cloud = self.world.app.cloud
         holding = set(self.world.app.runs.active())
-        assert not [job.name for job in cloud.jobs.active() if job.name.rpartition("-")[0] not in holding]
+        own = [job.name.rpartition("-")[0] for job in cloud.jobs.active() if job.name not in self.strangers.jobs]
+        assert not set(own) & set(self.world.known) - holding
         for line in self._lines():
             if cloud.endpoints.get(line.endpoint) is None:
                 continue
             there = {each.name for each in cloud.endpoints.deployments(line.endpoint)}
+            there -= self.strangers.on(line.endpoint)
             serving = {line.serving.deployment} if line.serving else set()
             orphans = {name for name in there - serving if name.rpartition("-")[0] not in holding}
             assert not orphans, f"{line.endpoint} has {orphans} besides {serving}: {line}"
 
+    def _lost_are_told_of(self) -> None:
+        """What is ours and nobody's, within a day."""
+        world, endpoints = self.world, self.world.app.cloud.endpoints
+        kept = {line.endpoint for line in self._lines() if line.id in set(world.app.lines.standing())}
+        left = {name for name in self.lost - kept if endpoints.get(name)}
+        if not left:
+            return
+        until = world.clock.now() + timedelta(hours=26)
+        world.until(lambda: world.clock.now() >= until, patience=timedelta(days=2))
+        told = [each["event"].get("subject") for each in world.control("GET", "/_local/eventgrid")["events"]]
+        assert not (untold := {name for name in left if f"endpoints/{name}" not in told}), untold
+
+    def _retagged(self, endpoint: str, case: Callable[[str], str]) -> None:
+        endpoints = self.world.app.cloud.clients.ml.online_endpoints
+        found = endpoints.get(endpoint)
+        found.tags = {case(name): value for name, value in found.tags.items()}
+        endpoints.begin_create_or_update(found)
+
+    def _line(self, run: Run) -> Line | None:
+        loaded = self._read(partial(self.world.app.lines.load, run.line))
+        return loaded.record if loaded else None
+
     def _follow(self, entry: dict[str, Any]) -> None:
         match entry:
-            case {"kind": "jobs", "name": name, "state": state}:
+            case {"kind": "jobs", "name": name, "state": state} if name.rpartition("-")[0] in self.world.known:
                 if state in OVER:
                     self.training.pop(name, None)
                 else:
                     self.training[name] = state
                 if len(self.training) > ACTIVE:
                     self.wrong.append(f"{len(self.training)} jobs at once at {entry['at']}: {self.training}")
-            case {"kind": "traffic", "name": name, "traffic": traffic} if len(traffic) > 1:
+            case {"kind": "traffic", "name": name, "traffic": traffic} if len(traffic) > 1 and not any(
+                each.startswith("theirs-") for each in traffic
+            ):
                 self.wrong.append(f"endpoint {name} has traffic {traffic}")
 
     def _one_timer_each(self, runs: list[Run]) -> None:

@@ -119,6 +119,10 @@ class Clock:
             self._take(self._control("POST", "/_local/clock", {"advance": delta.total_seconds()}))
             self._moved()
 
+    def look(self) -> None:
+        """Somebody else may have moved it."""
+        self._take(self._control("GET", "/_local/clock"))
+
     def _take(self, answer: Mapping[str, Any]) -> None:
         self._local, self._rate = datetime.fromisoformat(answer["now"]), float(answer["rate"])
         self._at = time.monotonic()
@@ -200,6 +204,11 @@ class World:
         """Nobody is to reckon on from an older answer of the storage service, as all do for a second."""
         for host in (*self.hosts, self.person):
             host.app.cloud.blobs._seen = None
+
+    def see_the_time(self) -> None:
+        """Another world has moved the clock, perhaps."""
+        self.clock.look()
+        self._time_jumped()
 
     def change(self, **settings: Any) -> None:
         """Other settings from now on."""
