@@ -289,7 +289,7 @@ class Resources:
     tags: tuple[tuple[str, str], ...] = _setting(
         "RESOURCE_TAGS",
         "Tags for all that the app makes, as a policy may want them: `costCenter=42,owner=ml team`, or a JSON object; "
-        "35 at most. An endpoint that is there gets them when its traffic changes",
+        "34 at most. An endpoint that is there gets them when its traffic changes",
         (),
     )
 
@@ -403,7 +403,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.casefold().replace(",", " ").split())
 
 
-MOST_TAGS, OWN_TAGS = 35, "droptune."
+MOST_TAGS, OWN_TAGS = 34, "droptune."
 """Azure lets a resource have 50 tags, and Droptune's own are 15 at most; their names begin like this."""
 _NAME, _VALUE = 512, 256
 """Characters that Azure lets a tag have."""

@@ -79,6 +79,7 @@ def code_files(root: Path = _ROOT) -> dict[str, Path]:
         root / "shared" / "__init__.py",
         root / "shared" / "errors.py",
         root / "shared" / "logs.py",
+        root / "shared" / "naming.py",
         *(root / "shared" / "dataset").rglob("*.py"),
         *(root / "shared" / "serving").glob("*.py"),  # finetune.yaml speaks of the gate, too
     ]

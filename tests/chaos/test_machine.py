@@ -26,6 +26,7 @@ from localcloud.stack import Stack
 from shared import naming
 from shared.api import line_commands, run_commands
 from shared.api.recover import recover
+from shared.cloud.failures import translated
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.records.layout import DATASETS, STATE
 from shared.records.line import Line
@@ -112,6 +113,9 @@ class Machine(RuleBasedStateMachine):
             )
         )
         emptied(self.other.world)
+        for folder in (0, 1):
+            self.world.upload(self._name(folder, "train.jsonl"), chats(salt="first"))
+        self.world.until(lambda: len(self.world.known) == 2 and all(run.phase.ended for run in self._runs()))
         self.lost: set[str] = set()
         """Endpoints of lines whose records somebody deleted."""
         self.world.control("DELETE", "/_local/history")
@@ -442,7 +446,7 @@ class Machine(RuleBasedStateMachine):
         self.told["chaos: steps"] += 1
 
     def _by_hand(self, act: Callable[[], object]) -> None:
-        with suppress(Permanent, Transient, NotFound, Conflict):
+        with suppress(Permanent, Transient, NotFound, Conflict), translated("what a person does"):
             act()
 
     def _name(self, folder: int, name: str) -> str:

@@ -89,7 +89,7 @@ def test_it_loads_nothing_of_azure_or_of_the_app(step: Step) -> None:
     assert done.returncode == 0, done.stderr
     loaded = done.stdout.splitlines()[-1].split()
     assert "shared.dataset.job_step" in loaded or "shared.dataset.preparing.scan" in loaded
-    engine = {"shared", "shared.dataset", "shared.errors", "shared.logs", "shared.serving"}
+    engine = {"shared", "shared.dataset", "shared.errors", "shared.logs", "shared.naming", "shared.serving"}
     assert {".".join(name.split(".")[:2]) for name in loaded} <= engine
 
 

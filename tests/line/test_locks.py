@@ -24,6 +24,7 @@ from shared.records.line import TEARDOWN, Empty, Line, Removed, Retiring, Servin
 from tests.kit.azureml import MODEL
 from tests.kit.azureml.rules import ruled, unreadable
 from tests.kit.clouds import later
+from tests.kit.ours import HERE, made_for, of_line
 from tests.kit.records import events_of, line_of
 from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
@@ -57,10 +58,11 @@ def make_line(app: App, cloud: Stack) -> Iterator[MakeLine]:
 
     def make(traffic: dict[str, int] | None = None, **fields: Any) -> Line:
         name = f"lock-{uuid4().hex[:8]}"
-        app.cloud.endpoints.create(name, tags={"droptune.line": name})
+        line = Line(id=name, folder=name, base_model="Phi-4", endpoint=name, installation=HERE, state=Standing())
+        app.cloud.endpoints.create(name, tags=of_line(line))
         settled(app, name)
         for each in traffic or {}:
-            app.cloud.endpoints.deploy(name, each, MODEL, "Standard_DS3_v2", 1, {"droptune.run": each[:-2]})
+            app.cloud.endpoints.deploy(name, each, MODEL, "Standard_DS3_v2", 1, made_for(line, each))
             made_of(app, name, each)
             settled(app, name)
         if traffic and any(traffic.values()):
@@ -68,7 +70,6 @@ def make_line(app: App, cloud: Stack) -> Iterator[MakeLine]:
             settled(app, name)
         at = app.cloud.blobs.now()
         serving = Serving(run="r1", deployment="r1-1", model="m:1", fingerprint="f", since=at, order=Order(uploaded=at))
-        line = Line(id=name, folder=name, base_model="Phi-4", endpoint=name, state=Standing())
         line = replace(line, serving=serving if traffic and traffic.get("r1-1") else None, latest=serving)
         line = replace(line, **fields)
         app.lines.create(line)

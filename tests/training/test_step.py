@@ -78,6 +78,7 @@ def test_the_code_is_the_engine_and_nothing_of_the_app() -> None:
         "shared/__init__.py",
         "shared/errors.py",
         "shared/logs.py",
+        "shared/naming.py",
     ]
 
 

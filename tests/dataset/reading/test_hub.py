@@ -266,7 +266,7 @@ print(json.dumps([few.size, len(rows(few)), many.size, len(rows(many)), said]))
         *found, said = answer(served, code, tmp_path)
         (huge,) = errors(served, tmp_path, {"name": "acme/huge"})
     assert found == [round(stored / 2), 50, stored, 100]
-    assert "Data files don't belong to acme/points" in said
+    assert "names data outside of the dataset" in said
     assert huge == "Permanent: acme/huge: its README.md has 9 MiB; one may have 8 MiB"
 
 
