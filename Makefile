@@ -31,7 +31,7 @@ test-package: setup ## The package of `make package`, as Azure would run it (par
 	@$(RUN) pytest -m "thorough or not thorough" tests/package
 
 test-long: setup ## 100,000 mutated inputs a series, bombs in full size, 10,000 steps of chaos (hours; the inputs go on where they were)
-	@DROPTUNE_LONG=1 $(RUN) pytest -m "" tests/dataset/test_properties.py tests/dataset/reading/test_bombs.py tests/dataset/test_real_files.py
+	@DROPTUNE_LONG=1 $(RUN) pytest -m "" tests/dataset/test_properties.py tests/dataset/reading/test_bombs.py tests/dataset/reading/test_hostile.py tests/dataset/test_real_files.py
 	@$(RUN) tests.kit.dataset.fuzz --inputs $(or $(INPUTS),100000) --processes 2
 	@DROPTUNE_LONG=1 $(RUN) pytest -n 2 --dist load -m thorough tests/chaos/test_machine.py
 

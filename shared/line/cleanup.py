@@ -74,11 +74,11 @@ def _judge(app: App, line_id: str) -> None:
         app.lines.retire(line.id)  # whoever removed it died before that; while it has something to tell it stays open
         return
     rolling_out = is_active(app, line.rollout)
-    if isinstance(line.state, NotMade) and (rolling_out or is_active(app, _newest(line))):
-        return  # its first run is on its way
+    # Its first run is on its way: what else stands there is of a record that was lost.
+    first = isinstance(line.state, NotMade) and (rolling_out or is_active(app, _newest(line)))
     endpoint = app.cloud.endpoints.get(line.endpoint)
     if endpoint is None:
-        if not rolling_out:  # else the rollout finds out
+        if not (first or rolling_out):  # else the rollout finds out
             _gone_by_hand(app, line, etag, now)
         return
     if why := not_ours(line, endpoint.name, endpoint.tags):
@@ -88,14 +88,15 @@ def _judge(app: App, line_id: str) -> None:
     ours = {each.name: each for each in there if is_on_line(line, each.name, each.tags)}
     others = [each.name for each in there if each.name not in ours]
     seen = line
-    if not rolling_out and not endpoint.busy:
-        seen = _with_changes_to_send(line, _seen(app, line, endpoint, now), now)
-        seen = _with_orphans(app, seen, endpoint, ours, now)
+    if not endpoint.busy:
+        if not (first or rolling_out):
+            seen = _with_changes_to_send(line, _seen(app, line, endpoint, now), now)
+        seen = _with_orphans(app, seen, endpoint, ours, now, rolling_out=rolling_out)
     seen = _with_others(seen, [f"{told([each])}: it stays, and the endpoint with it" for each in others], now)
     kept = _kept(seen, endpoint, ours, others)
-    seen = _with_costs(app, seen, kept, now)
+    seen = _with_costs(app, seen, endpoint, kept, now)
     seen, etag = _save_seen(app, line, seen, etag)
-    if seen.missing:
+    if first or seen.missing:
         return
     usage = _usage(app, seen, endpoint, now, kept=kept, rolling_out=rolling_out)
     _carry_out(app, seen, etag, endpoint, verdict(usage, policy_of(app.settings.cleanup), now), others, now)
@@ -129,14 +130,17 @@ def _kept(line: Line, endpoint: Endpoint, ours: Mapping[str, Deployment], others
         return f"deployment {serves.name} has the tag {KEEP_TAG}: to remove it ends that"
     if used := [each for each in others if endpoint.traffic.get(each)]:
         return f"{told(used)}, has traffic: to give it none ends that"
+    if line.serving is None and endpoint.traffic:
+        names = ", ".join(endpoint.traffic)
+        return f"{names} has traffic, though no record says that it serves: to give it none ends that"
     if line.serving and not serves and endpoint.traffic.get(line.serving.deployment):
         return f"deployment {line.serving.deployment}, which serves, has not the tags that it was made with any more"
     return ""
 
 
-def _with_costs(app: App, line: Line, kept: str, now: datetime) -> Line:
+def _with_costs(app: App, line: Line, endpoint: Endpoint, kept: str, now: datetime) -> Line:
     """The line after people heard, once a day, what it costs that somebody keeps it."""
-    if not (kept and line.serving):
+    if not (kept and (line.serving or endpoint.traffic)):
         return replace(line, cost_told=None)
     if line.cost_told and now - line.cost_told < DAY:
         return line
@@ -179,7 +183,9 @@ def _with_changes_to_send(before: Line, after: Line, now: datetime) -> Line:
     return after
 
 
-def _with_orphans(app: App, line: Line, endpoint: Endpoint, ours: Mapping[str, Deployment], now: datetime) -> Line:
+def _with_orphans(
+    app: App, line: Line, endpoint: Endpoint, ours: Mapping[str, Deployment], now: datetime, *, rolling_out: bool
+) -> Line:
     """The line with the deployments that no run owns: they retire; of those that can't, people hear once.
 
     Believed once they were seen for FRESH: what a run is about to own, or Azure about to forget, is none by then. What
@@ -193,6 +199,8 @@ def _with_orphans(app: App, line: Line, endpoint: Endpoint, ours: Mapping[str, D
         stays = "it has traffic" if endpoint.uses(name) else f"it is {each.state}" if each.state in BUSY else ""
         if tag(each.tags, KEEP_TAG) is not None:
             stays = f"it has the tag {KEEP_TAG}"
+        if rolling_out:
+            stays = "a rollout is under way"
         if app.settings.cleanup.mode == "report":
             stays = "CLEANUP_MODE=report"
         if now - orphan.since < FRESH:

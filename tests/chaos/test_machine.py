@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -28,9 +29,10 @@ from shared.api import line_commands, run_commands
 from shared.api.recover import recover
 from shared.cloud.failures import translated
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records.layout import DATASETS, STATE
+from shared.records.layout import DATASETS, STATE, WATERMARK
 from shared.records.line import Line
 from shared.records.run import Run
+from shared.sweep import Watermark
 from tests.kit.rows import chats
 from tests.kit.worlds.scene import emptied, pretend
 from tests.kit.worlds.stage import waits_for
@@ -97,6 +99,7 @@ class Machine(RuleBasedStateMachine):
         self.told = told
         self.world = World(stack, hosts=2, MAX_ACTIVE_JOBS=ACTIVE, IDLE_WINDOW=timedelta(hours=3))
         emptied(self.world)
+        self.world.known.clear()
         pretend(self.world, job=300, deployment=60)
         self.prefix = f"chaos{next(_examples)}-{uuid4().hex[:6]}"
         self.foreign = f"foreign-{uuid4().hex[:8]}"
@@ -113,6 +116,7 @@ class Machine(RuleBasedStateMachine):
             )
         )
         emptied(self.other.world)
+        self.other.world.known.clear()
         for folder in (0, 1):
             self.world.upload(self._name(folder, "train.jsonl"), chats(salt="first"))
         self.world.until(lambda: len(self.world.known) == 2 and all(run.phase.ended for run in self._runs()))
@@ -392,7 +396,7 @@ class Machine(RuleBasedStateMachine):
         own = [job.name.rpartition("-")[0] for job in cloud.jobs.active() if job.name not in self.strangers.jobs]
         assert not set(own) & set(self.world.known) - holding
         for line in self._lines():
-            if cloud.endpoints.get(line.endpoint) is None:
+            if line.endpoint in self.lost or cloud.endpoints.get(line.endpoint) is None:
                 continue
             there = {each.name for each in cloud.endpoints.deployments(line.endpoint)}
             there -= self.strangers.on(line.endpoint)
@@ -401,16 +405,31 @@ class Machine(RuleBasedStateMachine):
             assert not orphans, f"{line.endpoint} has {orphans} besides {serving}: {line}"
 
     def _lost_are_told_of(self) -> None:
-        """What is ours and nobody's, within a day."""
+        """What is ours and nobody's, within a day: by an event, of which the record or the sweep keeps that it was."""
         world, endpoints = self.world, self.world.app.cloud.endpoints
-        kept = {line.endpoint for line in self._lines() if line.id in set(world.app.lines.standing())}
-        left = {name for name in self.lost - kept if endpoints.get(name)}
+        left = {name for name in self.lost if endpoints.get(name)}
         if not left:
             return
-        until = world.clock.now() + timedelta(hours=26)
-        world.until(lambda: world.clock.now() >= until, patience=timedelta(days=2))
-        told = [each["event"].get("subject") for each in world.control("GET", "/_local/eventgrid")["events"]]
-        assert not (untold := {name for name in left if f"endpoints/{name}" not in told}), untold
+        for _ in range(26):
+            world.clock.jump(timedelta(hours=1))
+            world.sweep()
+            world.cleanup()
+            while world.turn() or world.look(everything=True):
+                pass
+        told = msgspec.json.decode(world.app.cloud.blobs.read(STATE, WATERMARK)[0], type=Watermark).told
+        lines = {line.endpoint: line for line in self._lines() if line.id in set(world.app.lines.standing())}
+        for name in left:
+            if name not in lines:
+                assert f"endpoint {name}" in told or endpoints.get(name) is None, f"nobody heard of endpoint {name}"
+                continue
+            line = lines[name]
+            known = {run.deployed.name for run in self._runs() if run.attempt.deployed and not run.phase.ended}
+            known |= {
+                each.deployment for each in (*line.retiring, *(orphan for orphan in line.orphans if orphan.reported))
+            }
+            known |= {line.serving.deployment} if line.serving else set()
+            there = {each.name for each in endpoints.deployments(name)} - known - self.strangers.on(name)
+            assert not there, f"nobody heard of {there} on endpoint {name}: {line}"
 
     def _retagged(self, endpoint: str, case: Callable[[str], str]) -> None:
         endpoints = self.world.app.cloud.clients.ml.online_endpoints

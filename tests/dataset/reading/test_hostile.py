@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import resource
 from collections.abc import Iterator
 from typing import Any
@@ -27,6 +28,8 @@ QUICK = (
     "jsonl.gz: members of nothing, zeros between",
 )
 """Families that took a time with the square of their size."""
+LONG = "DROPTUNE_LONG" in os.environ
+"""All families take about an hour."""
 
 
 def chunks(data: bytes, size: int = MIB // 2) -> Iterator[bytes]:
@@ -59,7 +62,7 @@ def test_what_was_quadratic_is_linear(name: str) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FAMILIES if LONG else QUICK)
 def test_a_mb_takes_as_much_in_a_large_file_as_in_a_small_one(name: str) -> None:
     took = hostile_readers.measure(name, hostile_readers.SIZES)
     told = [(each.size, round(each.a_mb * 1000, 1), each.mib, each.said) for each in took]
