@@ -293,7 +293,8 @@ def test_a_run_that_lost_its_marker_is_found_by_the_sweep_again(quick: App, fold
 def test_what_can_not_be_made_again_is_told(quick: App, folder: str) -> None:
     run = received(quick, folder)
     lose(quick, run)
-    quick.cloud.endpoints.create(folder, tags={"droptune.line": f"l{folder}"})
+    tags = {"droptune.line": f"l{folder}", "droptune.installation": quick.settings.storage.installation}
+    quick.cloud.endpoints.create(folder, tags=tags)
     eventually(lambda: (found := quick.cloud.endpoints.get(folder)) and found.state == "Succeeded")
     said = of(recover(quick), folder)
     assert any("train.jsonl has no run: upload it again" in each for each in said)

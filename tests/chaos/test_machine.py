@@ -120,6 +120,10 @@ class Machine(RuleBasedStateMachine):
         for folder in (0, 1):
             self.world.upload(self._name(folder, "train.jsonl"), chats(salt="first"))
         self.world.until(lambda: len(self.world.known) == 2 and all(run.phase.ended for run in self._runs()))
+        for run, whose in zip(self._runs(), ("a copy", "nobody's"), strict=True):
+            if line := self._line(run):
+                self.strangers.deploy(line, run, whose)  # type: ignore[arg-type]
+        self.world.clock.jump(timedelta(minutes=2))
         self.lost: set[str] = set()
         """Endpoints of lines whose records somebody deleted."""
         self.world.control("DELETE", "/_local/history")
@@ -424,9 +428,8 @@ class Machine(RuleBasedStateMachine):
                 continue
             line = lines[name]
             known = {run.deployed.name for run in self._runs() if run.attempt.deployed and not run.phase.ended}
-            known |= {
-                each.deployment for each in (*line.retiring, *(orphan for orphan in line.orphans if orphan.reported))
-            }
+            known |= {each.deployment for each in line.retiring}
+            known |= {each.deployment for each in line.orphans if each.reported}
             known |= {line.serving.deployment} if line.serving else set()
             there = {each.name for each in endpoints.deployments(name)} - known - self.strangers.on(name)
             assert not there, f"nobody heard of {there} on endpoint {name}: {line}"
