@@ -33,6 +33,7 @@ from shared.run.loop import advance
 from shared.sweep import Watermark, sweep
 from tests.kit.clouds import forget
 from tests.kit.jobs import submitted
+from tests.kit.ours import HERE, of_line
 from tests.kit.records import run_of
 from tests.kit.rows import ROW
 from tests.kit.settings import with_settings
@@ -286,9 +287,9 @@ def test_nothing_is_trained_on_a_doubt_and_the_doubt_is_told(app: App, note: byt
 @pytest.mark.parametrize("deletions", [b"{", b'{"x":"2026-11-01T10:00:00"}', BROKEN["nested"]])
 def test_the_cleanup_goes_on_though_its_count_is_broken(app: App, deletions: bytes) -> None:
     name = f"many-{uuid4().hex[:8]}"
-    line = Line(id=name, folder=name, base_model="Phi-4", endpoint=name)
+    line = Line(id=name, folder=name, base_model="Phi-4", endpoint=name, installation=HERE)
     line = replace(line, state=Empty(since=app.cloud.blobs.now() - timedelta(days=40)))
-    app.cloud.endpoints.create(name, tags={"droptune.line": name})
+    app.cloud.endpoints.create(name, tags=of_line(line))
     try:
         eventually(lambda: (found := app.cloud.endpoints.get(name)) and found.state == "Succeeded")
         app.cloud.blobs.write(STATE, "lines/lbroken.json", b'{"id":"\xff"}')

@@ -12,6 +12,7 @@ import msgspec
 
 from shared.app import App
 from shared.errors import Conflict, NotFound
+from shared.records.base import from_json
 from shared.records.layout import DELETIONS, STATE
 from shared.records.line import Line
 
@@ -50,4 +51,8 @@ def _read(app: App) -> tuple[dict[str, datetime], str | None]:
         data, etag = app.cloud.blobs.read(STATE, DELETIONS)
     except NotFound:
         return {}, None
-    return msgspec.json.decode(data, type=dict[str, datetime]), etag
+    try:
+        return from_json(data, dict[str, datetime]), etag
+    except ValueError:
+        log.exception("%s/%s can't be read, and is made anew: the cap counts from now", STATE, DELETIONS)
+        return {}, etag

@@ -260,6 +260,12 @@ def _carry_out(
             if line.noticed or (wanted and TEARDOWN in line.refused):
                 kept = (_noticed(line, None) if line.noticed else line).allow([TEARDOWN])
                 save_and_send(app, kept.to_send(now, "Endpoint.NoticeWithdrawn", why), etag)
+            elif refusal := line.refused.get(
+                TEARDOWN
+            ):  # in doubt it is not tried again, and people hear of it all the same
+                again = line.refuse({TEARDOWN: refusal.why}, now)
+                if again.outbox != line.outbox:
+                    save_and_send(app, again, etag)
         case Notice(why):
             why = f"{why}; {told(others)}, stays" if others else why
             save_and_send(app, _noticed(line, now).to_send(now, "Endpoint.IdleNotice", why), etag)

@@ -148,6 +148,7 @@ def refuse(cloud: Stack, stack: ExitStack, line: Line, which: str) -> str:
 def test_a_refused_teardown_is_told_daily_and_goes_on_by_itself_without_touching_the_traffic_again(
     app: App, cloud: Stack, make_line: MakeLine, which: str, blind: bool
 ) -> None:
+    app = with_settings(app, IDLE_WINDOW=9 * DAY)  # as young as it is nobody asks for its metrics
     line = make_line({"r1-1": 100})
     goes(app, line)
     before = len(traffic_was(cloud, line))
@@ -265,7 +266,7 @@ def test_whoever_wants_it_after_all_keeps_it(app: App, cloud: Stack, make_line: 
         settled(app, line.endpoint)
         cleanup(app)
     assert line_of(app, line).refused == {}
-    assert [kind for kind, _ in told(cloud, line)] == ["DeleteRefused", "NoticeWithdrawn"]
+    assert [kind for kind, _ in told(cloud, line)] == ["DeleteRefused", "Kept", "NoticeWithdrawn"]
     cleanup(app)
     assert not line_of(app, line).is_going
     assert traffic(app, line) == {"r1-1": 100}

@@ -472,7 +472,8 @@ def test_so_is_one_whose_address_callers_have(stage: Stage) -> None:
 
 
 def test_one_that_never_served_may_be_deleted(stage: Stage) -> None:
-    stage.app.cloud.endpoints.create(stage.endpoint)
+    tags = {"droptune.line": stage.line_id, "droptune.installation": stage.installation}
+    stage.app.cloud.endpoints.create(stage.endpoint, tags=tags)
     ready(stage)
     turn(stage, "Failed")
     run = stage.version()

@@ -125,7 +125,7 @@ def test_a_replacement_that_may_not_move_the_traffic_leaves_the_line_as_it_is(st
         stage.until(run, lambda run: run.refused)
         line = stage.line
         assert line.serving
-        assert (line.serving.run, line.displaced, line.rollout) == (old.id, None, run.id)
+        assert (line.serving.run, line.displaced) == (old.id, None)
         assert stage.traffic() == {old.deployed.name: 100}
         assert told(stage, "Run.Refused") == [waits_for(stage.run(run))]
     live = stage.until(run)
@@ -138,7 +138,9 @@ def test_without_quota_beside_it_a_replacement_waits_for_the_lock_and_says_so(st
     old = stage.live()
     with ruled(stage.world.control, "lock"):
         endpoints = stage.app.cloud.endpoints
-        used = VCPUS * sum(len(endpoints.deployments(each.name)) for each in endpoints.list())
+        size = stage.world.settings.serving.size
+        there = [each for at in endpoints.list() for each in endpoints.deployments(at.name)]
+        used = VCPUS * sum(each.instances for each in there if each.instance_type == size)
         stage.world.control("POST", "/_local/quota", dict.fromkeys(QUOTA, used))
         try:
             run = stage.until(stage.version(promotion=REPLACE), lambda run: run.hold == "quota")
