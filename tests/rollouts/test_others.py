@@ -26,7 +26,7 @@ from tests.kit.worlds.world import World
 pytestmark = pytest.mark.thorough
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-DELETE: dict[str, Any] = {"CLEANUP_MODE": "delete", "IDLE_WINDOW": timedelta(hours=2), "IDLE_GRACE": timedelta(hours=1)}
+DELETE: dict[str, Any] = {"CLEANUP_MODE": "delete", "IDLE_WINDOW": timedelta(hours=6), "IDLE_GRACE": timedelta(hours=1)}
 BY_HAND = "theirs"
 
 
@@ -64,7 +64,7 @@ def said(stage: Stage, kind: str) -> list[str]:
     return [why for what, why in stage.events() if what == kind]
 
 
-def idle(stage: Stage, done: Callable[[], object] = lambda: None, *, ticks: int = 100) -> None:
+def idle(stage: Stage, done: Callable[[], object] = lambda: None, *, ticks: int = 4 * 20) -> None:
     """Nobody calls, and the cleanup sees that: until it is done, or for so many ticks.
 
     The local cloud measures in real time, and gives each minute that was jumped over what it has measured.
@@ -78,7 +78,7 @@ def idle(stage: Stage, done: Callable[[], object] = lambda: None, *, ticks: int 
         stage.quiet()
         return done() or not next(left)
 
-    eventually(tick, 60)
+    eventually(tick, 60, every=0.2)  # the halves of the window have points of their own then
 
 
 def pass_by(stage: Stage, time: timedelta) -> None:
