@@ -41,6 +41,7 @@ class Strangers:
     endpoints: dict[str, dict[str, str]] = field(default_factory=dict)
     jobs: set[str] = field(default_factory=set)
     models: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    _made: set[tuple[str, str]] = field(default_factory=set)
     _number: Iterator[int] = field(default_factory=count)
 
     @property
@@ -64,6 +65,7 @@ class Strangers:
             instance_count=1,
             tags=tags,
         )
+        self._made.add(key)
         self._ml.online_deployments.begin_create_or_update(made)
         self.deployments[key] = tags
 
@@ -108,8 +110,8 @@ class Strangers:
         self.deployments = {key: tags for key, tags in self.deployments.items() if key[0] != endpoint}
 
     def on(self, endpoint: str) -> set[str]:
-        """Deployments of somebody else's on it."""
-        return {name for at, name in self.deployments if at == endpoint}
+        """Deployments of somebody else's on it, those that a person may have deleted too."""
+        return {name for at, name in self._made if at == endpoint}
 
     def places(self) -> list[str]:
         """Ends of the paths under which Azure has what is theirs."""
