@@ -51,7 +51,7 @@ QUICK = ("a lock of the deployment", False)
 
 @pytest.fixture
 def app(app: App) -> App:
-    """What serves is too young for its metrics to be asked: the local cloud measures in real time, and these tests jump."""
+    """What serves is too young for its metrics to be asked: they are measured in real time, and these tests jump."""
     return with_settings(app, IDLE_WINDOW=timedelta(days=30))
 
 
