@@ -17,13 +17,13 @@ class Permanent(Exception):
 class Transient(Exception):
     """Azure is not ready, busy or out of reach: the run is woken again after `after`.
 
-    `refused`: the app is not let in (any more, or yet), which says nothing of what it asks for.
+    `shut_out`: the app is not let in (any more, or yet), which says nothing of what it asks for.
     """
 
-    def __init__(self, reason: str, after: timedelta = timedelta(seconds=30), *, refused: bool = False) -> None:
+    def __init__(self, reason: str, after: timedelta = timedelta(seconds=30), *, shut_out: bool = False) -> None:
         super().__init__(reason)
         self.after = after
-        self.refused = refused
+        self.shut_out = shut_out
 
 
 class Refused(Transient):

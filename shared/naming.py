@@ -211,7 +211,7 @@ RUN_TAG = "droptune.run"
 ATTEMPT_TAG = "droptune.attempt"
 LINE_TAG = "droptune.line"
 INSTALLATION_TAG = "droptune.installation"
-_OWNER_TAGS = (RUN_TAG, ATTEMPT_TAG, LINE_TAG, INSTALLATION_TAG)
+OWNER_TAGS = (RUN_TAG, ATTEMPT_TAG, LINE_TAG, INSTALLATION_TAG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +237,7 @@ def made_for(name: str, tags: Mapping[str, str]) -> Made | None:
 
     A copy carries the tags of what it was copied from, but not the name that they make.
     """
-    run, attempt, line, installation = (tag(tags, each) for each in _OWNER_TAGS)
+    run, attempt, line, installation = (tag(tags, each) for each in OWNER_TAGS)
     if not (run and attempt and line and installation) or name != f"{run}-{attempt}":
         return None
     return Made(run=run, attempt=attempt, line=line, installation=installation)
@@ -245,7 +245,7 @@ def made_for(name: str, tags: Mapping[str, str]) -> Made | None:
 
 def same_owner(tags: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     """Whether what has `tags` was made for the same as what is about to be made with `wanted`."""
-    return all(tag(tags, each) == tag(wanted, each) for each in _OWNER_TAGS)
+    return all(tag(tags, each) == tag(wanted, each) for each in OWNER_TAGS)
 
 
 def _attempt(run: str, attempt: int) -> str:

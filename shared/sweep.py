@@ -24,10 +24,11 @@ from shared.cloud.queues import PEEKED
 from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 from shared.intake.arrivals import look_into, undelivered
 from shared.intake.events import folder_of
+from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import WORK
 from shared.line.lost import Lost, lost_endpoints, tell_of_lost
 from shared.logs import ignored
-from shared.naming import made_for
+from shared.naming import made_for, tag
 from shared.records import layout
 from shared.records.base import from_json
 from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
@@ -59,10 +60,10 @@ class Watermark:
     `told`: what is there without a record, and when people heard of it last.
     """
 
-    installed: datetime
-    swept: datetime
-    reviewed: datetime | None = None
-    told: dict[str, datetime] = field(default_factory=dict)
+    installed: Moment
+    swept: Moment
+    reviewed: Moment | None = None
+    told: dict[str, Moment] = field(default_factory=dict)
 
 
 def sweep(app: App) -> None:
@@ -180,7 +181,7 @@ def _cancel_orphans(app: App, now: datetime) -> list[Lost]:
     try:
         for job in app.cloud.jobs.active(overdue - REMEMBERED):
             if _cancel_if_orphan(app, job, overdue):
-                lost.append(Lost(kind="job", name=job.name, dataset=job.tags.get("droptune.dataset", "")))
+                lost.append(Lost(kind="job", name=job.name, dataset=tag(job.tags, "droptune.dataset") or ""))
     except (Transient, Permanent) as error:
         log.warning("the jobs can't be looked through now: %s", error)
     except Exception:  # what else the sweep is there for is not to wait for that

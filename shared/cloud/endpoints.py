@@ -280,8 +280,8 @@ class Endpoints:
         """The answers to `payloads`, one after the other as they are asked for.
 
         The key, or the token where the endpoint wants one, is fetched once, again when it is refused, and not kept.
-        Raises NotFound; Transient for a busy or silent endpoint, `refused` where that is of no use; Permanent with what
-        the model answered.
+        Raises NotFound; Transient for a busy or silent endpoint, `shut_out` where that is of no use; Permanent with
+        what the model answered.
         """
         what = f"scoring {endpoint}{'/' + deployment if deployment else ''} in {self._where}"
         door = self._door(endpoint)
@@ -326,7 +326,7 @@ class Endpoints:
             if secret := getattr(given, name, None):
                 return _Door(endpoint=endpoint, uri=uri, mode=mode, secret=str(secret))
         none = f"{what}: none was given out (auth mode {mode or 'unknown'}); it is asked for again"
-        raise Transient(none, _SHUT_WAIT, refused=True)
+        raise Transient(none, _SHUT_WAIT, shut_out=True)
 
     def _ask(self, what: str, door: _Door, payload: Any, deployment: str | None) -> Any:
         # Not the SDK's `invoke`: it wants a file, and keeps the deployment's header for all later calls of the process.
@@ -375,7 +375,7 @@ def _read(what: str, door: _Door, answer: Any) -> Any:
     if answer.status_code in _SHUT:
         code, message = _refusal(body, answer.reason)
         said = f"{what}: {message or 'no message'} ({' '.join(filter(None, (str(answer.status_code), code)))})"
-        raise Transient(f"{said}. {door.refused}", _SHUT_WAIT, refused=True)
+        raise Transient(f"{said}. {door.refused}", _SHUT_WAIT, shut_out=True)
     if answer.status_code >= 400:
         raise judged(what, answer.status_code, *_refusal(body, answer.reason), answer.headers)
     try:

@@ -98,7 +98,7 @@ def _outcome(error: Exception, what: str, role: str, credential: str) -> Excepti
                 f"{what}: no token for the app's identity: {_first_line(error)}. Check AZURE_CLIENT_ID and that the"
                 " identity is assigned to the app.",
                 _IDENTITY_WAIT,
-                refused=True,
+                shut_out=True,
             )
         case core.AzureError():
             return _of_ml(error, what)
@@ -160,11 +160,11 @@ def judged(
         return Transient(said, after or _SOON)
     if status == 401:
         wrong = credential or "The token of the app's identity was refused: check AZURE_CLIENT_ID and the tenant."
-        return Transient(f"{said}. {wrong}", _IDENTITY_WAIT, refused=True)
+        return Transient(f"{said}. {wrong}", _IDENTITY_WAIT, shut_out=True)
     if status == 403 and (refused := _DENIED.search(message)):
         wanted = f"a role with {refused['action']} on {refused['scope']}{f' ({role})' if role else ''}"
         return Transient(
-            f"{said}. Give the app's identity {wanted}; it takes up to a day to show.", _IDENTITY_WAIT, refused=True
+            f"{said}. Give the app's identity {wanted}; it takes up to a day to show.", _IDENTITY_WAIT, shut_out=True
         )
     if status == 403:
         wanted = role or "the role that infra/ gives it for this"
@@ -173,7 +173,7 @@ def judged(
         return Transient(
             f"{said}. Check that the app's identity has {wanted}{network}; a new role takes up to a day to show.",
             _IDENTITY_WAIT,
-            refused=True,
+            shut_out=True,
         )
     return Permanent(said)
 

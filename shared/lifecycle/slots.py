@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from shared.lifecycle.moment import Moment
+
 DAY = timedelta(hours=24)
 TICK = timedelta(microseconds=1)
 """The service tells its time in whole seconds, so those who come in the same second are told apart by this."""
@@ -34,10 +36,10 @@ class Slots:
     """
 
     version: int = 1
-    holding: Mapping[str, datetime] = field(default_factory=dict)
-    waiting: Mapping[str, datetime] = field(default_factory=dict)
-    started: tuple[datetime, ...] = ()
-    short: Mapping[str, datetime] = field(default_factory=dict)
+    holding: Mapping[str, Moment] = field(default_factory=dict)
+    waiting: Mapping[str, Moment] = field(default_factory=dict)
+    started: tuple[Moment, ...] = ()
+    short: Mapping[str, Moment] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

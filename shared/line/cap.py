@@ -12,6 +12,7 @@ import msgspec
 
 from shared.app import App
 from shared.errors import Conflict, NotFound
+from shared.lifecycle.moment import Moment
 from shared.records.base import from_json
 from shared.records.layout import DELETIONS, STATE
 from shared.records.line import Line
@@ -52,7 +53,7 @@ def _read(app: App) -> tuple[dict[str, datetime], str | None]:
     except NotFound:
         return {}, None
     try:
-        return from_json(data, dict[str, datetime]), etag
+        return from_json(data, dict[str, Moment]), etag
     except ValueError:
         log.exception("%s/%s can't be read, and is made anew: the cap counts from now", STATE, DELETIONS)
         return {}, etag

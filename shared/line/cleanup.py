@@ -20,7 +20,7 @@ from shared.errors import Conflict, Permanent, Transient
 from shared.line import cap
 from shared.line.access import is_active, save_and_send, send_and_save
 from shared.line.teardown import lock_on, told
-from shared.naming import made_for, tag
+from shared.naming import OWNER_TAGS, made_for, tag
 from shared.records.base import FRESH
 from shared.records.line import TEARDOWN, Line, NotMade, Orphan, Retiring, Standing, TearingDown
 from shared.records.owner import is_on_line, not_ours
@@ -134,7 +134,8 @@ def _kept(line: Line, endpoint: Endpoint, ours: Mapping[str, Deployment], others
         names = ", ".join(endpoint.traffic)
         return f"{names} has traffic, though no record says that it serves: to give it none ends that"
     if line.serving and not serves and endpoint.traffic.get(line.serving.deployment):
-        return f"deployment {line.serving.deployment}, which serves, has not the tags that it was made with any more"
+        lacks = f"deployment {line.serving.deployment}, which serves, lacks tags that it was made with"
+        return f"{lacks}: to give it {', '.join(OWNER_TAGS)} again ends that"
     return ""
 
 
@@ -260,12 +261,8 @@ def _carry_out(
             if line.noticed or (wanted and TEARDOWN in line.refused):
                 kept = (_noticed(line, None) if line.noticed else line).allow([TEARDOWN])
                 save_and_send(app, kept.to_send(now, "Endpoint.NoticeWithdrawn", why), etag)
-            elif refusal := line.refused.get(
-                TEARDOWN
-            ):  # in doubt it is not tried again, and people hear of it all the same
-                again = line.refuse({TEARDOWN: refusal.why}, now)
-                if again.outbox != line.outbox:
-                    save_and_send(app, again, etag)
+            elif (reminded := line.remind(now)) != line:  # in doubt it is not tried again
+                save_and_send(app, reminded, etag)
         case Notice(why):
             why = f"{why}; {told(others)}, stays" if others else why
             save_and_send(app, _noticed(line, now).to_send(now, "Endpoint.IdleNotice", why), etag)

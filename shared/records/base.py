@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import msgspec
+
+from shared.lifecycle.moment import Moment
 
 VERSION = 1
 """Of the records that this code writes. One that says a higher number is a newer app's: shown, never rewritten."""
@@ -18,36 +19,18 @@ CLOCKS = timedelta(seconds=5)
 
 
 def from_json[R](data: bytes, kind: type[R]) -> R:
-    """What JSON holds that anybody may have written or broken. Raises ValueError, and nothing else, if it is no `kind`.
-
-    A time without a zone makes it none: it can't be compared with others, and one such record would end every list.
-    """
+    """What JSON holds that anybody may have written or broken. Raises ValueError alone, where it is no `kind`."""
     try:
-        return timed(msgspec.json.decode(data, type=kind))
+        return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(str(error)) from None
-
-
-def timed[R](record: R) -> R:
-    """The same. Raises ValueError where a time in it has no zone."""
-    if _naive(msgspec.to_builtins(record, builtin_types=(datetime,))):
-        raise ValueError("a time in it has no zone")
-    return record
-
-
-def _naive(value: Any) -> bool:
-    if isinstance(value, datetime):
-        return value.tzinfo is None
-    if isinstance(value, dict):
-        return any(map(_naive, value.values()))
-    return isinstance(value, list) and any(map(_naive, value))
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Order:
     """Which of a line's runs is newer: it compares greater. Two uploads of one moment are told apart by `ordinal`."""
 
-    uploaded: datetime
+    uploaded: Moment
     ordinal: int = 0
 
 
@@ -56,7 +39,7 @@ class Wake:
     """The one live self-wake: the queue message with this token is the run's timer, any other token is stale."""
 
     token: str
-    due: datetime
+    due: Moment
 
     @classmethod
     def at(cls, due: datetime) -> Wake:
@@ -75,9 +58,9 @@ class Refusal:
     `unclear`: no rule that is known. Whether it holds can only be found out by trying all of it again.
     """
 
-    since: datetime
-    at: datetime
-    told: datetime
+    since: Moment
+    at: Moment
+    told: Moment
     why: str
     unclear: bool = False
 
@@ -101,5 +84,5 @@ class Notice:
 
     id: str
     type: str
-    at: datetime
+    at: Moment
     why: str = ""

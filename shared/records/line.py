@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.records.base import VERSION, Notice, Order, Refusal, Wake
+from shared.lifecycle.moment import Moment
+from shared.records.base import TOLD_AGAIN, VERSION, Notice, Order, Refusal, Wake
 from shared.records.run import Run
 from shared.serving.instances import Instances
 
@@ -21,7 +22,7 @@ from shared.serving.instances import Instances
 class NotMade(msgspec.Struct, frozen=True, kw_only=True, tag="not_made"):
     """Nothing has served yet. `missing`, here and below: since when Azure does not show what ought to be there."""
 
-    missing: datetime | None = None
+    missing: Moment | None = None
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
@@ -30,30 +31,30 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, tag="standing"):
     `no_traffic`: since when what should serve has none, which somebody took away.
     """
 
-    missing: datetime | None = None
-    no_traffic: datetime | None = None
-    noticed: datetime | None = None
+    missing: Moment | None = None
+    no_traffic: Moment | None = None
+    noticed: Moment | None = None
 
 
 class Empty(msgspec.Struct, frozen=True, kw_only=True, tag="empty"):
     """The endpoint has no deployment that should serve since then."""
 
-    since: datetime
-    missing: datetime | None = None
+    since: Moment
+    missing: Moment | None = None
 
 
 class TearingDown(msgspec.Struct, frozen=True, kw_only=True, tag="tearing_down"):
     """Its deployments are being deleted, `whole`: the endpoint with them. `emptied`: since when it was empty before."""
 
     whole: bool
-    emptied: datetime | None = None
+    emptied: Moment | None = None
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True, tag="removed"):
     """The endpoint is gone since then. `emptied`: since when nothing cost any more, if something had."""
 
-    since: datetime
-    emptied: datetime | None = None
+    since: Moment
+    emptied: Moment | None = None
 
 
 type State = NotMade | Standing | Empty | TearingDown | Removed
@@ -79,7 +80,7 @@ class Serving:
     deployment: str
     model: str
     fingerprint: str
-    since: datetime
+    since: Moment
     order: Order
     asked: Instances | None = None
 
@@ -101,7 +102,7 @@ class Retiring:
 
     deployment: str
     model: str
-    until: datetime
+    until: Moment
     going: bool = False
 
 
@@ -110,7 +111,7 @@ class Orphan:
     """A deployment of Droptune's that no run owns, since when it is seen, and whether people know that it stays."""
 
     deployment: str
-    since: datetime
+    since: Moment
     reported: bool = False
 
 
@@ -118,7 +119,7 @@ class Orphan:
 class Keep:
     """Somebody wants the line kept as it is until then."""
 
-    until: datetime
+    until: Moment
     who: str
     why: str
 
@@ -155,7 +156,7 @@ class Line:
     others: tuple[str, ...] = ()
     pinned_by: str = ""
     keep: Keep | None = None
-    cost_told: datetime | None = None
+    cost_told: Moment | None = None
     instances: int = 0
     refused: dict[str, Refusal] = field(default_factory=dict)
     taken: dict[str, int] = field(default_factory=dict)
@@ -221,6 +222,14 @@ class Line:
         if traffic := told.pop(TRAFFIC, ""):
             line = line.to_send(now, "Endpoint.TrafficRefused", traffic)
         return line.to_send(now, "Endpoint.DeleteRefused", "; ".join(told.values())) if told else line
+
+    def remind(self, now: datetime) -> Line:
+        """The line after people were told once more, if a day is over, of a teardown that is refused and not tried."""
+        before = self.refused.get(TEARDOWN)
+        if before is None or now - before.told < TOLD_AGAIN:
+            return self
+        line = replace(self, refused=self.refused | {TEARDOWN: replace(before, told=now)})
+        return line.to_send(now, "Endpoint.DeleteRefused", f"{_stands(TEARDOWN)}: {before.why}")
 
     def allow(self, names: Collection[str]) -> Line:
         """The line without the refusals of these."""

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import Hold
 from shared.records.base import VERSION, from_json
 from shared.records.run import Run
@@ -43,11 +44,11 @@ class Mark:
     base_model: str
     attempt: int
     phase: str
-    since: datetime
+    since: Moment
     status: str = ""
     hold: Hold = ""
     parked: bool = False
-    due: datetime | None = None
+    due: Moment | None = None
 
     def is_sooner(self, other: Mark) -> bool:
         """Whether the sweep has to look sooner than by the other mark."""

@@ -38,10 +38,7 @@ def not_ours(line: Line, name: str, tags: Mapping[str, str]) -> str:
     if is_endpoint_of(line, name, tags):
         return ""
     wanted = ", ".join(f"{key}={value}" for key, value in _missing(line, tags).items())
-    return (
-        f"endpoint {name}, which is somebody else's as long as it has not the tags {wanted}: give it these, and this "
-        "goes on"
-    )
+    return f"endpoint {name} lacks the tags {wanted}, and counts as somebody else's: with them, what waits goes on"
 
 
 def line_of_endpoint(settings: Settings, name: str, tags: Mapping[str, str]) -> Line | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.dataset.spec.choices import Hub, Policy
 from shared.dataset.split import PARTS, Part
+from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import Hold, Phase
 from shared.records import layout
 from shared.records.base import CLOCKS, FRESH, VERSION, Notice, Order, Refusal, Wake
@@ -129,7 +130,7 @@ class Approval:
     """
 
     needed: bool = False
-    asked: tuple[datetime, ...] = ()
+    asked: tuple[Moment, ...] = ()
     by: str = ""
 
 
@@ -168,7 +169,7 @@ class Attempt:
     model: str = ""
     kept: Instances | None = None
     deployed: Deployed | None = None
-    resumed: datetime | None = None
+    resumed: Moment | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -187,7 +188,7 @@ class Claim:
     """
 
     action: str
-    until: datetime
+    until: Moment
     holder: str = ""
 
 
@@ -195,7 +196,7 @@ class Claim:
 class Entry:
     """A line of a run's history."""
 
-    at: datetime
+    at: Moment
     phase: Phase
     what: str
 
@@ -212,7 +213,7 @@ class Waiting:
 class Parked:
     """It failed again and again: left alone until the sweep, or a person, tries it again."""
 
-    at: datetime
+    at: Moment
     why: str
 
 
@@ -250,7 +251,7 @@ class Run:
     source: Source
     restores: Restores | None = None
     phase: Phase = Phase.RECEIVED
-    since: datetime
+    since: Moment
     attempt: Attempt = field(default_factory=Attempt)
     ending: Ending | None = None
     waiting: Waiting | None = None

@@ -21,7 +21,7 @@ import msgspec
 
 from shared import naming
 from shared.naming import ATTEMPT_TAG, INSTALLATION_TAG, LINE_TAG, RUN_TAG, tag
-from shared.records.base import VERSION, Order, from_json, timed
+from shared.records.base import VERSION, Order, from_json
 from shared.records.line import Line
 from shared.records.run import Run, Source
 
@@ -96,7 +96,7 @@ def tags_of_line(line: Line) -> dict[str, str]:
 def run_of(tags: Mapping[str, str], *, since: datetime) -> Run | None:
     """The run whose job, model or deployment has these tags; None where they don't tell. `since`: its phase's time."""
     try:
-        run = timed(msgspec.convert(_unpacked(tags) | {"since": since}, Run))
+        run = msgspec.convert(_unpacked(tags) | {"since": since}, Run)
     except (ValueError, zlib.error):  # msgspec's and binascii's are ValueErrors
         return None
     return run if naming.is_id(run.id) and naming.is_id(run.line) else None
@@ -105,7 +105,7 @@ def run_of(tags: Mapping[str, str], *, since: datetime) -> Run | None:
 def line_of(tags: Mapping[str, str]) -> Line | None:
     """The line whose endpoint has these tags; None where they don't tell. It serves nothing."""
     try:
-        line = timed(msgspec.convert(_unpacked(tags), Line))
+        line = msgspec.convert(_unpacked(tags), Line)
     except (ValueError, zlib.error):
         return None
     return line if naming.is_id(line.id) else None

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from shared.lifecycle.moment import Moment
 from shared.serving.payload import normal
 
 SILENCE = timedelta(minutes=15)
@@ -33,8 +34,8 @@ class Verdict:
 class Silence(msgspec.Struct, frozen=True, kw_only=True, tag="silent"):
     """Since when what was asked has not answered, less what of that does not count; and when it was asked last."""
 
-    since: datetime
-    asked: datetime | None = None
+    since: Moment
+    asked: Moment | None = None
 
     def failed(self, now: datetime) -> bool:
         """Whether that is to be taken for good."""

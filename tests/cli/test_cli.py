@@ -8,10 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from cli.demo import data
 from cli.demo.show import _progress
 from cli.errors import CliError
 from shared.api.schema import PlanView, RunView
+from tests.kit.answering import answering
 from tests.kit.paths import ROOT
 
 KEY = "the-key"
@@ -186,12 +186,8 @@ class _Api(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Api) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(_Api) as url:
+        yield url
 
 
 # Commands ------------------------------------------------------------------------------------------------------------

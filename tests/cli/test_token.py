@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from cli.__main__ import main
 from cli.client import AppClient
 from cli.errors import CliError
+from tests.kit.answering import answering
 
 ERROR = b'{"error": "do this"}'
 
@@ -42,12 +42,8 @@ class _App(BaseHTTPRequestHandler):
 @pytest.fixture
 def url() -> Iterator[str]:
     _App.got = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), _App) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(_App) as url:
+        yield url
 
 
 def client(url: str, **environ: str) -> AppClient:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import json
 import re
-import threading
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -26,6 +25,7 @@ from cli.__main__ import main
 from cli.screen import Screen
 from shared.api.schema import FolderList, LineList, Recovered, Refused, RunList, RunView, Told
 from shared.dataset.report import Report
+from tests.kit.answering import answering
 from tests.kit.hostile import LONE, WORST, harm, texts
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -92,12 +92,8 @@ class _App(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _App) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(_App) as url:
+        yield url
 
 
 def said(*arguments: str) -> tuple[int, str, str]:

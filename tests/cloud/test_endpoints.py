@@ -236,7 +236,7 @@ def test_who_is_not_let_in_hears_by_what(azure: Cloud, cloud: Stack, answering: 
     cloud.control("POST", "/_local/faults", refused)
     with pytest.raises(Transient, match=said) as caught:
         azure.endpoints.score(answering, QUESTION, "dep-1")
-    assert caught.value.refused
+    assert caught.value.shut_out
     assert "AZURE_CLIENT_ID" not in str(caught.value)
     if mode == "aad_token":
         with pytest.raises(Transient, match=said):

@@ -129,10 +129,10 @@ def test_who_is_not_let_in_hears_which_credential_was_refused() -> None:
     assert str(other) == "metric m: no (401). The token for audience a was refused."
     for error in (own, other, judged("blob b", 403, "", "no", {})):
         assert isinstance(error, Transient)
-        assert error.refused
+        assert error.shut_out
     busy = judged("blob b", 503, "", "no", {})
     assert isinstance(busy, Transient)
-    assert not busy.refused
+    assert not busy.shut_out
 
 
 def test_an_sdk_that_trips_over_an_answer_is_no_bug_of_ours() -> None:

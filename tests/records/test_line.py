@@ -9,6 +9,7 @@ import pytest
 
 from shared.records.base import Order
 from shared.records.line import (
+    TEARDOWN,
     TRAFFIC,
     TRIED_AGAIN,
     Empty,
@@ -116,3 +117,16 @@ def test_what_is_missed_is_so_until_it_is_seen_again(state: State) -> None:
     assert missed.missing == (AT if watched else None)
     assert missed.with_missing(None) == line
     assert (missed.emptied, missed.removed, missed.noticed) == (line.emptied, line.removed, line.noticed)
+
+
+def test_people_are_told_again_of_a_teardown_that_is_not_tried_and_nothing_else_changes() -> None:
+    """Whether it is worth another try is as it was: one that nobody knows the rule of costs callers a minute."""
+    day = timedelta(days=1)
+    line = LINE.refuse({TEARDOWN: "odd"}, AT, unclear=True)
+    assert line.remind(AT + day - MINUTE) == line
+    told = line.remind(AT + day)
+    assert [each.type for each in told.outbox[len(line.outbox) :]] == ["Droptune.Endpoint.DeleteRefused"]
+    assert "odd" in told.outbox[-1].why
+    assert told.refused[TEARDOWN] == replace(line.refused[TEARDOWN], told=AT + day)
+    assert told.remind(AT + day + MINUTE) == told
+    assert LINE.remind(AT) == LINE

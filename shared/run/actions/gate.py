@@ -243,7 +243,7 @@ class _Sheet:
 
     def patience(self, error: Transient | NotFound, what: str) -> Transient | _Unanswered:
         """What to raise for `error`: it is to be tried again, until nothing has been answered for SILENCE."""
-        if isinstance(error, Transient) and error.refused:  # who is not let in hears nothing of how it answers
+        if isinstance(error, Transient) and error.shut_out:  # who is not let in hears nothing of how it answers
             self.save()
             return error
         now = self._app.cloud.blobs.now()

@@ -210,7 +210,7 @@ def smoke_test(app: App, run: Run) -> Run:
     except Refused:
         raise  # nobody asked the model: that is no silence of its
     except (Transient, NotFound) as error:
-        if isinstance(error, Transient) and error.refused:  # who is not let in hears nothing of how it answers
+        if isinstance(error, Transient) and error.shut_out:  # who is not let in hears nothing of how it answers
             raise
         now = app.cloud.blobs.now()
         before = run.deployed.smoke
