@@ -165,7 +165,7 @@ def _step_of_teardown(
         raise Refused(str(lock))
     if (whole or endpoint.traffic) and TEARDOWN in line.refused:
         if not whole:
-            try_deleting(app, endpoint)
+            try_deleting(app, endpoint, [each.name for each in going])
         if not cap.take(app, line, app.cloud.blobs.now()):
             raise Refused("CLEANUP_MAX_DELETIONS are used up: it goes on by itself once that window is over")
     if whole:
@@ -226,14 +226,14 @@ def lock_on(app: App, endpoint: Endpoint, *, whole: bool, names: Collection[str]
     return next((lock for each in ids if (lock := lock_that_holds(locks, each))), None)
 
 
-def try_deleting(app: App, endpoint: Endpoint, names: Collection[str] | None = None) -> None:
-    """Tries to delete what has traffic, and is to go, without taking that away. Raises Refused as long as it is.
+def try_deleting(app: App, endpoint: Endpoint, names: Collection[str]) -> None:
+    """Tries to delete those that have traffic, and are to go, without taking that away. Raises Refused as long as it is.
 
     Only where it was refused before, for a rule that no list of locks shows. Once the rule is gone, Azure ML itself
     answers that it has traffic; and deletes nothing.
     """
     for name in endpoint.traffic:
-        if names is None or name in names:
+        if name in names:
             try:
                 app.cloud.endpoints.remove_deployment(endpoint.name, name)
             except Refused:
