@@ -227,7 +227,7 @@ def lock_on(app: App, endpoint: Endpoint, *, whole: bool, names: Collection[str]
 
 
 def try_deleting(app: App, endpoint: Endpoint, names: Collection[str]) -> None:
-    """Tries to delete those that have traffic, and are to go, without taking that away. Raises Refused as long as it is.
+    """Tries to delete those that have traffic and are to go; they keep it. Raises Refused as long as that is refused.
 
     Only where it was refused before, for a rule that no list of locks shows. Once the rule is gone, Azure ML itself
     answers that it has traffic; and deletes nothing.
