@@ -101,8 +101,8 @@ def held_by(app: App, line: Line, run: Run) -> str:
     what = f"the rollout of run {line.rollout}"
     try:
         other = app.runs.load(line.rollout)
-    except Unreadable:
-        return f"{what}, whose record can't be read"
+    except Unreadable as error:
+        return f"{what}, whose record {error}"
     if other is None or other.record.phase.ended:
         return ""
     waits = _waits_for(other.record)

@@ -75,7 +75,7 @@ def decoded[R](data: bytes, kind: type[R], what: str) -> R:
             return record
         problem = ""
     except ValueError as error:
-        problem = str(error)
+        problem = f"{error}: mend that blob, or delete it and recover"
         try:
             version = from_json(data, _Versioned).version
         except ValueError:

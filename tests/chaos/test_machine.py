@@ -21,7 +21,7 @@ import hypothesis.strategies as st
 import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from localcloud.stack import Stack
 from shared import naming
@@ -98,6 +98,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.told = told
         self.world = World(stack, hosts=2, MAX_ACTIVE_JOBS=ACTIVE, IDLE_WINDOW=timedelta(hours=3))
+        self.world.clock.jump(timedelta(minutes=5))  # what an example before this one began ends, so that it can go
         emptied(self.world)
         self.world.known.clear()
         pretend(self.world, job=300, deployment=60)
@@ -131,6 +132,12 @@ class Machine(RuleBasedStateMachine):
         self.followed = 0
         """Entries of the history that were looked at. To delete them instead would lose what comes just then."""
         self.wrong: list[str] = []
+
+    @initialize(lines=st.integers(0, 2))
+    def shares(self, lines: int) -> None:
+        """On so many of the lines somebody else's deployment has some of the traffic from the start."""
+        for line in self._lines()[:lines]:
+            self.strangers.share(line)
 
     # What people do --------------------------------------------------------------------------------------------------
 

@@ -53,7 +53,9 @@ def test_nobody_holds_a_line_that_is_free_or_whose_run_is_gone(app: App, key: st
 
 def test_a_run_that_can_not_be_read_holds_its_line(app: App, key: str) -> None:
     app.cloud.blobs.write(STATE, layout.record(layout.RUNS, f"r{key}"), b"{")
-    assert "can't be read" in held_by(app, replace(LINE, rollout=f"r{key}"), EMPTY)
+    held = held_by(app, replace(LINE, rollout=f"r{key}"), EMPTY)
+    assert f"state/runs/r{key}.json can't be read" in held
+    assert held.endswith("mend that blob, or delete it and recover")
 
 
 def test_nobody_moves_the_traffic_of_a_line_that_another_run_has(app: App, key: str) -> None:

@@ -16,9 +16,12 @@ from uuid import uuid4
 import pytest
 
 from shared.api import run_commands
+from shared.api.recover import recover
 from shared.app import wake
 from shared.lifecycle.phase import Phase
 from shared.line.access import held_by
+from shared.records import layout
+from shared.records.layout import STATE
 from shared.records.line import TEARDOWN, Line, TearingDown
 from shared.records.run import Run
 from shared.serving.gate import Bounds, Gate, Promotion
@@ -286,6 +289,21 @@ def test_who_is_refused_and_holds_the_line_is_named_to_others_with_a_way_out(sta
         stage.until(other, lambda run: run.refused)
     assert stage.until(other).phase is Phase.LIVE
     stage.at_rest()
+
+
+def test_a_record_that_somebody_broke_holds_the_line_until_it_is_deleted(stage: Stage) -> None:
+    stage.live()
+    with ruled(stage.world.control, "policy", types="onlineEndpoints/deployments", tags=["owner"]):
+        first = stage.until(stage.version(), lambda run: run.refused)
+    blobs, broken = stage.app.cloud.blobs, layout.record(layout.RUNS, first.id)
+    data, _ = blobs.read(STATE, broken)
+    blobs.write(STATE, broken, data.replace(b'"uploaded"', b'"up"'))
+    other = stage.until(stage.version(), lambda run: "can't be read" in waits_for(run))
+    assert f"{STATE}/{broken} can't be read" in waits_for(other)
+    assert "mend that blob, or delete it and recover" in waits_for(other)
+    blobs.delete(STATE, broken)
+    recover(stage.app)
+    assert stage.until(other).phase is Phase.LIVE
 
 
 # Hosts that die -------------------------------------------------------------------------------------------------------

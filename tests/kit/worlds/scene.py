@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from uuid import uuid4
 
+from shared.app import App
+from shared.errors import Transient
 from shared.lifecycle.phase import Phase
 from shared.records.line import Line
 from shared.records.run import Run
 from shared.sweep import MARGIN
 from tests.kit.rows import chats
+from tests.kit.waiting import eventually
 from tests.kit.worlds import truth
 from tests.kit.worlds.breaks import Break, broken
 from tests.kit.worlds.wire import Call
@@ -97,13 +101,22 @@ class Scene:
         return truth.replaced(self.world, run, before, self.world.control("GET", "/_local/ledger"), clean)
 
 
+def _deleted(app: App, endpoint: str) -> bool:
+    """Whether it could be: not while an update goes on there."""
+    try:
+        app.cloud.endpoints.delete(endpoint)
+    except Transient:
+        return False
+    return True
+
+
 def emptied(world: World) -> None:
     """Forgets what an earlier world left in the queues, among the active, and on endpoints, which takes up quota."""
     app = world.app
     for line_id in list(app.lines.standing()):
         if found := app.lines.load(line_id):
             line, etag = found
-            app.cloud.endpoints.delete(line.endpoint)
+            eventually(partial(_deleted, app, line.endpoint))
             gone = replace(line.without_endpoint(world.clock.now()), rollout="", outbox=())
             app.lines.save(gone, etag)
     for queue in HANDLERS:
