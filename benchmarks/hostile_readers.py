@@ -1,10 +1,11 @@
 """What the worst files take: CPU per MB at 4, 8, 16 and 32 MB, and memory, for families of files made to hurt a reader.
 
 `make bench-readers` (ARGS=). Each file goes the whole way of `droptune check` with an output folder (read, judged,
-split, written) in a process of its own, which has done a small file of the kind before. CPU is the process's user
-time, the best of ROUNDS; memory is the most that it ever held. `growth` is how many times more a MB of a larger file
-takes than one of a smaller file, at most; it is below 1 where what is over a limit is passed over, or where a file is
-refused at a limit. Exit code 1 where a family grows by more than LIMIT, or takes more than MEMORY.
+split, written) in a process of its own, which has done a small file of the kind before. Under `hub: ...` the same file
+comes from a hub, and goes through the hub's readers alone: what follows is the same. CPU is the process's user time,
+the best of ROUNDS; memory is the most that it ever held. `growth` is how many times more a MB of a larger file takes
+than one of a smaller file, at most; it is below 1 where what is over a limit is passed over, or where a file is refused
+at a limit. Exit code 1 where a family grows by more than LIMIT, or takes more than MEMORY.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from pathlib import Path
 from benchmarks.hostile_inputs import FAMILIES
 
 REPO = Path(__file__).parents[1]
+HUB = "hub: "
+NAMES = (*FAMILIES, *(HUB + name for name in FAMILIES))
 SIZES = (4, 8, 16, 32)
 LIMIT = 1.5
 MEMORY = {".parquet": 1024}
@@ -39,13 +42,28 @@ CHILD = """
 import json, resource, sys, tempfile, time
 from pathlib import Path
 from shared.dataset.preparing.parallel import prepare_files
-from shared.dataset.reading.files import LocalFile
+import fsspec
+from shared.dataset.reading.files import FileFault, Limits, LocalFile
+from shared.dataset.reading.hub_files import HubFile, batches
 from shared.dataset.spec.choices import Policy
+
+def checked(path, out):
+    report = prepare_files(files={"train": LocalFile(path)}, out=out, policy=Policy(min_rows=1))
+    return ", ".join(sorted(report.by_rule)) or f"{report.rows:,} rows"
+
+def of_a_hub(path, out):
+    rows = 0
+    try:
+        for batch in batches([HubFile(fsspec.filesystem("file"), str(path), path.name)], Limits()):
+            rows += len(batch.numbers)
+    except FileFault as fault:
+        return fault.rule
+    return f"{rows:,} rows"
 
 def once(path, out):
     began = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-    report = prepare_files(files={"train": LocalFile(path)}, out=out, policy=Policy(min_rows=1))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_utime - began, report
+    said = (of_a_hub if from_hub else checked)(path, out)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_utime - began, said
 
 def peak():
     status = Path("/proc/self/status")
@@ -55,17 +73,18 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 * (1024 if sys.platform == "darwin" else 1))
 
 path, small, rounds, patience = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+from_hub = "hub" in sys.argv[5:]
 resource.setrlimit(resource.RLIMIT_CPU, (patience * rounds, patience * rounds))
 with tempfile.TemporaryDirectory() as out:
     once(small, Path(out))
     least = None
     began = time.monotonic()
     for _ in range(rounds):
-        cpu, report = once(path, Path(out))
+        cpu, said = once(path, Path(out))
         least = cpu if least is None else min(least, cpu)
         if time.monotonic() - began > 20:
             break
-print(json.dumps({"cpu": least, "mib": peak(), "rules": dict(report.by_rule), "rows": report.rows}))
+print(json.dumps({"cpu": least, "mib": peak(), "said": said}))
 """
 
 
@@ -87,7 +106,7 @@ class Took:
 
 def measure(name: str, sizes: Iterable[int], rounds: int = ROUNDS, patience: int = PATIENCE) -> list[Took]:
     """What the files of a family take, at sizes in MB."""
-    family = FAMILIES[name]
+    family = FAMILIES[name.removeprefix(HUB)]
     found = []
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / f"small{family.kind}"
@@ -97,14 +116,14 @@ def measure(name: str, sizes: Iterable[int], rounds: int = ROUNDS, patience: int
             path = Path(folder) / f"data{family.kind}"
             with path.open("wb") as file:
                 family.make(file, size * _MB)
-            found.append(_took(path, small, size, rounds, patience))
+            found.append(_took(path, small, size, rounds, patience, *(["hub"] if name.startswith(HUB) else [])))
             if found[-1].cpu >= patience:
                 break
     return found
 
 
-def _took(path: Path, small: Path, size: int, rounds: int, patience: int) -> Took:
-    command = [sys.executable, "-c", CHILD, str(path), str(small), str(rounds), str(patience)]
+def _took(path: Path, small: Path, size: int, rounds: int, patience: int, *words: str) -> Took:
+    command = [sys.executable, "-c", CHILD, str(path), str(small), str(rounds), str(patience), *words]
     stored = path.stat().st_size
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
     if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
@@ -113,8 +132,7 @@ def _took(path: Path, small: Path, size: int, rounds: int, patience: int) -> Too
         last = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
         return Took(size=size, stored=stored, cpu=patience, mib=0, said=f"ended with {done.returncode}: {last[:200]}")
     told = json.loads(done.stdout)
-    said = ", ".join(sorted(told["rules"])) or f"{told['rows']:,} rows"
-    return Took(size=size, stored=stored, cpu=told["cpu"], mib=told["mib"], said=said)
+    return Took(size=size, stored=stored, cpu=told["cpu"], mib=told["mib"], said=told["said"])
 
 
 def growth(took: list[Took]) -> float:
@@ -127,7 +145,7 @@ def growth(took: list[Took]) -> float:
 
 def allowed(name: str) -> int:
     """MiB that a file of the family may take."""
-    return MEMORY.get(FAMILIES[name].kind, MEMORY_USUAL)
+    return MEMORY.get(FAMILIES[name.removeprefix(HUB)].kind, MEMORY_USUAL)
 
 
 def main() -> int:
@@ -143,7 +161,7 @@ def main() -> int:
     if not options.json:
         print(f"{'family':50}" + "".join(f"{size:>6} MB" for size in options.sizes) + "  growth    MiB  what is said")
         print(f"{'':50}{'CPU in ms a MB':>{9 * len(options.sizes)}}")
-    for name in FAMILIES:
+    for name in NAMES:
         if options.only and not any(word in name for word in options.only):
             continue
         took = measure(name, options.sizes, options.rounds, options.patience)

@@ -62,7 +62,7 @@ def test_what_was_quadratic_is_linear(name: str) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", FAMILIES if LONG else QUICK)
+@pytest.mark.parametrize("name", hostile_readers.NAMES if LONG else QUICK)
 def test_a_mb_takes_as_much_in_a_large_file_as_in_a_small_one(name: str) -> None:
     took = hostile_readers.measure(name, hostile_readers.SIZES)
     told = [(each.size, round(each.a_mb * 1000, 1), each.mib, each.said) for each in took]
