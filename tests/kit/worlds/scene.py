@@ -101,7 +101,7 @@ class Scene:
         return truth.replaced(self.world, run, before, self.world.control("GET", "/_local/ledger"), clean)
 
 
-def _deleted(app: App, endpoint: str) -> bool:
+def deleted(app: App, endpoint: str) -> bool:
     """Whether it could be: not while an update goes on there."""
     try:
         app.cloud.endpoints.delete(endpoint)
@@ -116,7 +116,7 @@ def emptied(world: World) -> None:
     for line_id in list(app.lines.standing()):
         if found := app.lines.load(line_id):
             line, etag = found
-            eventually(partial(_deleted, app, line.endpoint))
+            eventually(partial(deleted, app, line.endpoint))
             gone = replace(line.without_endpoint(world.clock.now()), rollout="", outbox=())
             app.lines.save(gone, etag)
     for queue in HANDLERS:
