@@ -15,13 +15,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
 from cli.errors import CliError
 from shared import naming
-from shared.api.schema import VERSION, FolderList, LineList, Recovered, RunList, RunView, Told
+from shared.api.schema import (
+    VERSION,
+    About,
+    AnswersView,
+    FolderList,
+    LineList,
+    LineView,
+    LogsView,
+    QuestionView,
+    Recovered,
+    RunList,
+    RunView,
+    StatusView,
+    Told,
+)
 
 TIMEOUT = 30.0
 LONG = 600.0
@@ -53,13 +67,33 @@ class AppClient:
             raise CliError(f"no app is running in {state}: start one with `droptune local up`, or name one with --url")
         return cls(url=local.host_url, key=local.function_key)
 
-    def runs(self) -> RunList:
-        """The runs that changed last, newest first."""
-        return self._get("runs", RunList)
+    def about(self) -> About:
+        """Whether the app is well, and where uploads go."""
+        return self._get("about", About)
 
-    def run(self, run_id: str) -> RunView:
-        """One run, with the report on its data and its job's metrics. Raises CliError when there is none."""
-        return self._get(f"runs/{part(naming.ID, run_id)}", RunView)
+    def status(self) -> StatusView:
+        """What serves, what needs a person, and what goes on by itself."""
+        return self._get("status", StatusView)
+
+    def runs(self, **wanted: str) -> RunList:
+        """The runs that changed last, newest first; `folder`, `phase` and `limit` choose among them."""
+        query = urlencode({name: value for name, value in wanted.items() if value})
+        return self._get(f"runs?{query}" if query else "runs", RunList)
+
+    def run(self, name: str) -> RunView:
+        """One run, with the report on its data and its job's metrics: by its id, the beginning of it, or its folder.
+
+        Raises CliError when there is none, or more than one.
+        """
+        return self._get(f"runs/{part(naming.FOLDER, name)}", RunView)
+
+    def answers(self, name: str) -> AnswersView:
+        """What the gate asked a run's deployment. Raises CliError where nothing was asked."""
+        return self._get(f"runs/{part(naming.FOLDER, name)}/answers", AnswersView)
+
+    def logs(self, name: str) -> LogsView:
+        """The log of a run's deployment. Raises CliError where it has none."""
+        return self._get(f"runs/{part(naming.FOLDER, name)}/logs", LogsView)
 
     def folders(self) -> FolderList:
         """Folders that are no run yet, and the files that each waits for."""
@@ -68,6 +102,19 @@ class AppClient:
     def lines(self) -> LineList:
         """The model lines: what serves, what is idle."""
         return self._get("lines", LineList)
+
+    def line(self, name: str) -> LineView:
+        """One line: by its id, its endpoint, or its folder. Raises CliError when there is none."""
+        return self._get(f"lines/{part(naming.FOLDER, name)}", LineView)
+
+    def question(self, name: str, row: str = "") -> QuestionView:
+        """A held-out row of what a line served last: number `row`, or any. Raises CliError when there is none."""
+        query = f"?{urlencode({'row': row})}" if row else ""
+        return self._get(f"lines/{part(naming.FOLDER, name)}/question{query}", QuestionView)
+
+    def start(self, folder: str, by: str) -> Told:
+        """Has the app look into a dataset's folder. Raises CliError where that yields no run."""
+        return self._get(f"folders/{part(naming.FOLDER, folder)}/start", Told, _asked(by))
 
     def ask(self, path: str, by: str) -> Told:
         """Has a command carried out: `runs/ID/COMMAND` or `lines/ID/COMMAND`; `by`: who asks.
@@ -97,7 +144,7 @@ class AppClient:
             why = _reason(error)
             if error.code == 401:
                 raise CliError(self._unknown(why)) from None
-            if why and (body is not None or error.code in (403, 409, 503)):
+            if why and (body is not None or error.code in (403, 404, 409, 503)):
                 raise CliError(why) from None
             if error.code == 404:
                 raise CliError(

@@ -25,6 +25,15 @@ def command_line(request: func.HttpRequest) -> func.HttpResponse:
     return respond(request, lambda app, caller: requests.on_line(app, to["command"], to["id"], body, caller))
 
 
+@blueprint.route("folders/{id}/start", methods=["POST"], trigger_arg_name="request")
+def start_folder(request: func.HttpRequest) -> func.HttpResponse:
+    """Looks into a dataset's folder, and makes the runs that it yields."""
+    from shared.api import requests
+
+    to, body = request.route_params, request.get_body()
+    return respond(request, lambda app, caller: requests.on_folder(app, "start", to["id"], body, caller))
+
+
 @blueprint.route("recover", methods=["POST"], trigger_arg_name="request")
 def recover(request: func.HttpRequest) -> func.HttpResponse:
     """Makes lost records again from what Azure shows."""

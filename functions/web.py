@@ -25,18 +25,34 @@ def about(request: func.HttpRequest) -> func.HttpResponse:
 
 @blueprint.route("runs", trigger_arg_name="request", methods=["GET"])
 def runs(request: func.HttpRequest) -> func.HttpResponse:
-    """The runs that work, then those that ended last, newest first."""
+    """The runs that work, then those that ended last, newest first; `folder`, `phase` and `limit` choose among them."""
     from shared.api import views
 
-    return respond(request, lambda app, _: views.runs(app))
+    return respond(request, lambda app, _: views.runs(app, request.params))
 
 
 @blueprint.route("runs/{id}", trigger_arg_name="request", methods=["GET"])
 def run(request: func.HttpRequest) -> func.HttpResponse:
-    """One run: its record, the report on its data, the metrics of its job."""
+    """One run, by its id, the beginning of it, or its folder: its record, the report on its data, its job's metrics."""
     from shared.api import views
 
     return respond(request, lambda app, _: views.run(app, request.route_params["id"]))
+
+
+@blueprint.route("runs/{id}/answers", trigger_arg_name="request", methods=["GET"])
+def answers(request: func.HttpRequest) -> func.HttpResponse:
+    """What the gate asked the run's deployment and the one that served, with their answers."""
+    from shared.api import views
+
+    return respond(request, lambda app, _: views.answers(app, request.route_params["id"]))
+
+
+@blueprint.route("runs/{id}/logs", trigger_arg_name="request", methods=["GET"])
+def logs(request: func.HttpRequest) -> func.HttpResponse:
+    """The log of the run's deployment."""
+    from shared.api import views
+
+    return respond(request, lambda app, _: views.logs(app, request.route_params["id"]))
 
 
 @blueprint.route("folders", methods=["GET"], trigger_arg_name="request")
@@ -53,3 +69,28 @@ def lines(request: func.HttpRequest) -> func.HttpResponse:
     from shared.api import views
 
     return respond(request, lambda app, _: views.lines(app))
+
+
+@blueprint.route("lines/{id}", trigger_arg_name="request", methods=["GET"])
+def line(request: func.HttpRequest) -> func.HttpResponse:
+    """One line, by its id, its endpoint or its folder."""
+    from shared.api import views
+
+    return respond(request, lambda app, _: views.line(app, request.route_params["id"]))
+
+
+@blueprint.route("lines/{id}/question", trigger_arg_name="request", methods=["GET"])
+def question(request: func.HttpRequest) -> func.HttpResponse:
+    """A held-out row to ask the line's endpoint: `row`, or any."""
+    from shared.api import views
+
+    wanted = request.params.get("row", "")
+    return respond(request, lambda app, _: views.question(app, request.route_params["id"], wanted))
+
+
+@blueprint.route("status", trigger_arg_name="request", methods=["GET"])
+def status(request: func.HttpRequest) -> func.HttpResponse:
+    """What serves, what needs a person, and what goes on by itself."""
+    from shared.api import views
+
+    return respond(request, lambda app, _: views.status(app))

@@ -23,6 +23,7 @@ from shared.api.answers import Answer, answered
 from shared.app import App, app
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.logs import ignored_so_far
+from shared.records.layout import DATASETS
 from shared.settings import SettingError
 
 log = logging.getLogger("droptune.api.health")
@@ -68,12 +69,12 @@ def health() -> Answer:
     return status, msgspec.json.encode(schema.Health(status=what))
 
 
-def about(app: App) -> Answer:  # noqa: ARG001 - the look asks for it
-    """The same for who may call: what is wrong, and what this process is and has seen."""
-    return answered(_about)
+def about(app: App) -> Answer:
+    """The same for who may call: what is wrong, what this process is and has seen, and where uploads go."""
+    return answered(lambda: _about(app))
 
 
-def _about() -> schema.About:
+def _about(app: App) -> schema.About:
     seconds, found = _looks.latest()
     return schema.About(
         ok=not found.problem,
@@ -83,6 +84,8 @@ def _about() -> schema.About:
         ignored=dict(ignored_so_far),
         pid=os.getpid(),
         python=platform.python_version(),
+        datasets=f"{app.settings.storage.blob_uri.rstrip('/')}/{DATASETS}",
+        base_model=app.settings.training.base_model,
     )
 
 

@@ -9,17 +9,17 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from shared import naming
-from shared.api.asked import kept, may_name_line, such
+from shared.api.asked import kept
+from shared.api.named import line_named
 from shared.api.run_commands import another_attempt
 from shared.app import App, wake
-from shared.errors import NotFound, Permanent
+from shared.errors import Permanent
 from shared.line.access import held_by
 from shared.line.trained import model_is_there
 from shared.records.line import Line, Serving
 from shared.records.mark import mark_in
 from shared.records.run import Run
-from shared.records.store import Loaded, Unreadable, compare_and_swap, readable
+from shared.records.store import compare_and_swap, readable
 from shared.run.restore import again
 
 log = logging.getLogger("droptune.api.line_commands")
@@ -29,7 +29,7 @@ def rollback(app: App, line_id: str, *, by: str = "") -> str:
     """Serves again what the line served before, by a run of its own that begins with the deployment."""
 
     def attempt() -> str:
-        line, _ = _line(app, line_id)
+        line, _ = line_named(app, line_id)
         if line.previous is None or line.latest is None:
             raise Permanent(f"line {line.id} has served nothing before that: there is nothing to roll back to")
         return _serve_again(app, line, line.previous, line.latest, f"a rollback by {kept(by)}")
@@ -41,7 +41,7 @@ def revive(app: App, line_id: str, *, by: str = "") -> str:
     """Serves again what a line that was torn down served last."""
 
     def attempt() -> str:
-        line, _ = _line(app, line_id)
+        line, _ = line_named(app, line_id)
         if line.serving and not line.is_going:
             raise Permanent(f"line {line.id} serves {line.serving.model} at endpoint {line.endpoint}")
         if line.latest is None:
@@ -55,7 +55,7 @@ def pin(app: App, line_id: str, *, by: str = "") -> str:
     """Keeps a line at what it serves: newer versions are trained, and wait. Rolling back is still possible."""
 
     def attempt() -> str:
-        line, etag = _line(app, line_id)
+        line, etag = line_named(app, line_id)
         if line.serving is None:
             raise Permanent(f"line {line.id} serves nothing: there is nothing to keep it at")
         if line.pinned_by:
@@ -76,7 +76,7 @@ def unpin(app: App, line_id: str, *, by: str = "") -> str:
     """Lets newer versions of a line go live again, and wakes those that waited for that."""
 
     def attempt() -> str:
-        line, etag = _line(app, line_id)
+        line, etag = line_named(app, line_id)
         if line.pinned_by:
             app.lines.save(replace(line, pinned_by=""), etag)
             log.info("line %s: unpinned by %s", line.id, kept(by))
@@ -106,32 +106,6 @@ def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: 
     app.runs.create(run)  # False: somebody asked for the same just now
     wake(app, run)
     return f"run {run.id} serves {what.model} again at endpoint {line.endpoint}{waits}"
-
-
-def _line(app: App, name: str) -> tuple[Line, str]:
-    """The line by its id, its endpoint's name, or its folder where that has one line only."""
-    unknown = f"there is no {such('line', name)}"
-    how = "name one by its id, its endpoint or its dataset's folder"
-    if not may_name_line(name):
-        raise NotFound(f"{unknown}: {how}")
-    if loaded := app.lines.load(name):
-        return loaded
-    found, broken = list[Loaded[Line]](), list[str]()
-    own = naming.line_id(name, app.settings.training.base_model, installation=app.settings.storage.installation)
-    for key in dict.fromkeys((own, *app.lines.standing())):
-        try:
-            loaded = app.lines.load(key)
-        except Unreadable as error:
-            broken.append(str(error))
-        else:
-            found += [loaded] if loaded and name in (loaded.record.endpoint, loaded.record.folder) else []
-    if not found:
-        read = f" among those that can be read ({'; '.join(broken)})" if broken else ""
-        raise NotFound(f"{unknown}{read}: {how}")
-    if len(found) > 1:
-        each = ", ".join(f"{line.id} ({line.base_model})" for line, _ in found)
-        raise Permanent(f"{name} has several lines: name one of {each}")
-    return found[0]
 
 
 def _working_on(app: App, line: Line) -> Iterator[Run]:

@@ -13,6 +13,7 @@ import msgspec
 from shared.api.access import Caller
 from shared.api.answers import Answer, answered, refused
 from shared.api.asked import such, who
+from shared.api.folder_commands import ON_FOLDERS
 from shared.api.line_commands import ON_LINES
 from shared.api.recover import recover
 from shared.api.run_commands import ON_RUNS
@@ -39,6 +40,11 @@ def on_run(app: App, command: str, run: str, body: bytes, caller: Caller) -> Ans
 def on_line(app: App, command: str, line: str, body: bytes, caller: Caller) -> Answer:
     """Status and body of the answer to a command on a line."""
     return _carried_out(app, ON_LINES, command, line, body, caller)
+
+
+def on_folder(app: App, command: str, folder: str, body: bytes, caller: Caller) -> Answer:
+    """Status and body of the answer to a command on a dataset's folder."""
+    return _carried_out(app, ON_FOLDERS, command, folder, body, caller)
 
 
 def recovered(app: App, body: bytes, caller: Caller) -> Answer:

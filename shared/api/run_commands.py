@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from shared.api.asked import kept, such
+from shared.api.asked import kept
+from shared.api.named import run_named
 from shared.app import App, wake
-from shared.errors import Conflict, NotFound, Permanent
+from shared.errors import Conflict, Permanent
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
 from shared.line.trained import model_is_there, trained
@@ -36,7 +37,7 @@ def retry(app: App, run_id: str, *, by: str = "") -> str:
     """
 
     def attempt() -> str:
-        run, etag = _run(app, run_id)
+        run, etag = run_named(app, run_id)
         if run.phase.ended:
             return another_attempt(app, run, etag, kept(by))
         if not run.parked:
@@ -55,7 +56,7 @@ def cancel(app: App, run_id: str, *, by: str = "") -> str:
     """Ends a run that has not ended. What it holds, its job or deployment, is let go by the loop."""
 
     def attempt() -> str:
-        run, etag = _run(app, run_id)
+        run, etag = run_named(app, run_id)
         if run.phase.ended:
             raise Permanent(f"run {run.id} has ended as {run.phase} already: there is nothing to cancel")
         if run.ending:
@@ -82,7 +83,7 @@ def approve(app: App, run_id: str, *, by: str = "") -> str:
     """
 
     def attempt() -> str:
-        run, etag = _run(app, run_id)
+        run, etag = run_named(app, run_id)
         if run.phase.ended or run.ending:
             raise Permanent(f"run {run.id} {_ended(run)}: there is nothing to approve")
         if not run.needs_approval:
@@ -199,13 +200,6 @@ def _make_way(app: App, run: Run) -> None:
 
 
 # Records -------------------------------------------------------------------------------------------------------------
-
-
-def _run(app: App, run_id: str) -> tuple[Run, str]:
-    loaded = app.runs.load(run_id)
-    if loaded is None:
-        raise NotFound(f"there is no {such('run', run_id)}: droptune runs lists them")
-    return loaded
 
 
 def _save(app: App, run: Run, etag: str, before: Run) -> None:

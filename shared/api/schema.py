@@ -24,8 +24,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 class RunSummary(Shape, frozen=True, kw_only=True):
     """A run in a list. `status`: in a sentence, what it waits for or why it ended; "" while it works.
 
-    `phase`: where it is; `outcome`: what it came to, "" as long as it has not ended. Both tell of the run: what its
-    line serves now is in LineView. `hold`: `slot`, `quota`, `approval`, `pin` or `endpoint`, where it waits for that.
+    `phase`: where it is; `outcome`: what it came to, "" as long as it has not ended. Both tell of the run, and stay;
+    `serves`: whether its model is what its line serves now, as Azure shows it. `hold`: `slot`, `quota`, `approval`,
+    `pin` or `endpoint`, where it waits for that.
     """
 
     id: str
@@ -39,6 +40,7 @@ class RunSummary(Shape, frozen=True, kw_only=True):
     status: str = ""
     hold: str = ""
     parked: bool = False
+    serves: bool = False
 
 
 class UnreadableView(Shape, frozen=True, kw_only=True):
@@ -50,11 +52,15 @@ class UnreadableView(Shape, frozen=True, kw_only=True):
 
 
 class RunList(Shape, frozen=True, kw_only=True):
-    """The runs that work, then those that ended last, newest first."""
+    """The runs that work, then those that ended last, newest first.
+
+    `unseen`: why Azure could not be asked what serves; then that is told as the records have it.
+    """
 
     version: int = VERSION
     runs: list[RunSummary] = []
     unreadable: list[UnreadableView] = []
+    unseen: str = ""
 
 
 class RestoresView(Shape, frozen=True, kw_only=True):
@@ -78,7 +84,7 @@ class DataView(Shape, frozen=True, kw_only=True):
 
 
 class PlanView(Shape, frozen=True, kw_only=True):
-    """What the job is made of. `gpus`: of a node; `notes`: what people should know of it."""
+    """What the job is made of. `gpus`: of a node; `notes`: what people should know of it, and what overrode which."""
 
     model_version: str
     component_version: str
@@ -165,6 +171,48 @@ class RunView(Shape, frozen=True, kw_only=True):
     metrics_problem: str = ""
 
 
+class AnswerView(Shape, frozen=True, kw_only=True):
+    """What one version answered to a held-out row (an excerpt), and its score from 0 to 1; or the error instead."""
+
+    answer: str = ""
+    score: float = 0.0
+    error: str = ""
+
+
+class ComparedView(Shape, frozen=True, kw_only=True):
+    """A held-out row, by its line in the test file from 1, as the gate asked it. `question`: its last turn."""
+
+    line: int
+    question: str
+    expected: str
+    new: AnswerView | None = None
+    live: AnswerView | None = None
+
+
+class AnswersView(Shape, frozen=True, kw_only=True):
+    """What the gate asked a run's deployment and the one that served, the worst rows for the new one first.
+
+    `new`, `live`: names of the deployments, "" for none; `score`: what rows are scored by.
+    """
+
+    version: int = VERSION
+    run: str
+    score: str = ""
+    new: str = ""
+    live: str = ""
+    rows: list[ComparedView] = []
+
+
+class LogsView(Shape, frozen=True, kw_only=True):
+    """The last lines of a run's deployment: its container's log. `gone`: kept from before it was taken away."""
+
+    version: int = VERSION
+    run: str
+    deployment: str
+    gone: bool
+    text: str
+
+
 class FolderList(Shape, frozen=True, kw_only=True):
     """Folders that are no run yet: name to the files that each waits for."""
 
@@ -210,6 +258,8 @@ class LineView(Shape, frozen=True, kw_only=True):
     `missing_since`: Azure does not show what ought to be there. `rollout`: the run that it is being changed for.
     `refused`: what a lock, a policy or another rule of somebody's keeps there, which still costs.
     `saved`: what its deployments would have cost since they are gone, in the currency of SERVING_PRICE_PER_HOUR.
+    `seen`: what Azure shows other than was recorded, in a sentence; nothing is in `serving` then. `address`: where the
+    endpoint is asked, "" where there is none; `endpoint_id`: its id in Resource Manager.
     """
 
     id: str
@@ -232,14 +282,56 @@ class LineView(Shape, frozen=True, kw_only=True):
     missing_since: datetime | None = None
     refused: list[RefusalView] = []
     saved: float = 0.0
+    seen: str = ""
+    address: str = ""
+    endpoint_id: str = ""
 
 
 class LineList(Shape, frozen=True, kw_only=True):
-    """The lines whose endpoint may stand, then those that were removed last."""
+    """The lines whose endpoint may stand, then those that were removed last. `unseen`: as in RunList."""
 
     version: int = VERSION
     lines: list[LineView] = []
     unreadable: list[UnreadableView] = []
+    unseen: str = ""
+
+
+class QuestionView(Shape, frozen=True, kw_only=True):
+    """A held-out row of the data of what a line serves, to ask its endpoint: row `number` of `count`, from 1.
+
+    `question`: its turns up to the last answer, as {"role", "content"}; `expected`: that answer.
+    """
+
+    version: int = VERSION
+    run: str
+    number: int
+    count: int
+    question: list[dict[str, str]]
+    expected: str
+
+
+# What needs a person -------------------------------------------------------------------------------------------------
+
+
+class NeedView(Shape, frozen=True, kw_only=True):
+    """What goes on when somebody does something. `command`: to paste, "" where none helps; `folder`: of the dataset."""
+
+    what: str
+    folder: str
+    run: str = ""
+    since: datetime | None = None
+    command: str = ""
+
+
+class StatusView(Shape, frozen=True, kw_only=True):
+    """What serves, what needs a person, and what goes on by itself. `unseen`: as in RunList."""
+
+    version: int = VERSION
+    serving: list[LineView] = []
+    needs: list[NeedView] = []
+    working: list[RunSummary] = []
+    waiting: dict[str, list[str]] = {}
+    unseen: str = ""
 
 
 # The rest ------------------------------------------------------------------------------------------------------------
@@ -267,7 +359,8 @@ class Health(Shape, frozen=True, kw_only=True):
 class About(Shape, frozen=True, kw_only=True):
     """Whether this process could work; `problem`: why not. `ignored`: what it let go, by reason; `pid`: its number.
 
-    `time`: storage's, when it was asked, `age` seconds ago.
+    `time`: storage's, when it was asked, `age` seconds ago. `datasets`: the address of the container that takes
+    uploads; `base_model`: what is fine-tuned where finetune.yaml names nothing else.
     """
 
     version: int = VERSION
@@ -278,6 +371,8 @@ class About(Shape, frozen=True, kw_only=True):
     ignored: dict[str, int] = {}
     pid: int
     python: str
+    datasets: str = ""
+    base_model: str = ""
 
 
 class Refused(Shape, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,9 +11,15 @@ import msgspec
 
 from shared.api import schema
 from shared.api.answers import Answer, answered
+from shared.api.curves import job_curves
+from shared.api.named import SEARCHED, line_named, run_named
+from shared.api.needs import is_up_to_people, needs_of_lines, needs_of_records, needs_of_runs
+from shared.api.questions import held_out_row
+from shared.api.seen import Seen, seen
 from shared.app import App
-from shared.errors import NotFound, Permanent, Transient
-from shared.lifecycle.phase import Phase
+from shared.errors import NotFound, Permanent
+from shared.lifecycle.phase import WORK, Phase
+from shared.logs import visible
 from shared.records import layout
 from shared.records.base import VERSION, from_json
 from shared.records.layout import PREPARED, STATE, WAITING
@@ -39,14 +45,24 @@ _OUTCOMES: dict[str, str] = {
 }
 
 
-def runs(app: App) -> Answer:
-    """The runs that work, and those that ended last, newest first."""
-    return answered(lambda: _runs(app))
+def runs(app: App, wanted: Mapping[str, str]) -> Answer:
+    """The runs that work, and those that ended last, newest first; `wanted`: `folder`, `phase`, `limit` (RECENT)."""
+    return answered(lambda: _runs(app, wanted))
 
 
 def run(app: App, run_id: str) -> Answer:
-    """One run, with the report on its data, the metrics of its job, and what its line serves now."""
+    """The run that is named so (named.py), with the report on its data, its job's metrics, and what its line serves."""
     return answered(lambda: _run(app, run_id))
+
+
+def answers(app: App, run_id: str) -> Answer:
+    """What the gate asked the run's deployment and the one that served, with their answers, the worst first."""
+    return answered(lambda: _answers(app, run_named(app, run_id).record))
+
+
+def logs(app: App, run_id: str) -> Answer:
+    """The last lines of the log of the run's deployment, or those that were kept when it was taken away."""
+    return answered(lambda: _logs(app, run_named(app, run_id).record))
 
 
 def folders(app: App) -> Answer:
@@ -59,13 +75,58 @@ def lines(app: App) -> Answer:
     return answered(lambda: _lines(app))
 
 
+def line(app: App, name: str) -> Answer:
+    """One line: by its id, its endpoint, or its folder."""
+    return answered(lambda: _line(app, line_named(app, name).record, seen(app)))
+
+
+def question(app: App, name: str, row: str) -> Answer:
+    """A held-out row of what the line served last: number `row` from 1, or any where that is ""."""
+    return answered(lambda: held_out_row(app, line_named(app, name).record, row))
+
+
+def status(app: App) -> Answer:
+    """What serves, what needs a person, and what goes on by itself."""
+    return answered(lambda: _status(app))
+
+
 # Runs ----------------------------------------------------------------------------------------------------------------
 
 
-def _runs(app: App) -> schema.RunList:
-    found, broken = app.runs.summaries(RECENT)
+def _runs(app: App, wanted: Mapping[str, str]) -> schema.RunList:
+    limit = _limit(wanted.get("limit", ""))
+    folder, phase = wanted.get("folder", ""), wanted.get("phase", "")
+    if phase and phase not in list(Phase):
+        raise Permanent(f"there is no phase {visible(phase, 40)!r}: there are {', '.join(Phase)}")
+    found, broken = app.runs.summaries(SEARCHED if folder or phase else limit)
+    found = [mark for mark in found if folder in ("", mark.folder) and phase in ("", mark.phase)]
     unreadable = [schema.UnreadableView(id=key, version=version, why=_why(version)) for key, version in broken]
-    return schema.RunList(runs=[_summary(mark) for mark in found], unreadable=unreadable)
+    shown = seen(app)
+    return schema.RunList(runs=_summaries(app, found[:limit], shown), unreadable=unreadable, unseen=shown.why)
+
+
+def _limit(text: str) -> int:
+    if not text:
+        return RECENT
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= SEARCHED):
+        raise Permanent(f"limit is {visible(text, 40)!r}: it must be a number from 1 to {SEARCHED}")
+    return int(text)
+
+
+def _summaries(app: App, marks: Iterable[Mark], shown: Seen) -> list[schema.RunSummary]:
+    """Runs as a list shows them, each with whether its line serves what it made."""
+    serving: dict[str, Serving | None] = {}
+    found = []
+    for mark in marks:
+        if mark.line not in serving:
+            line = readable(app.lines, mark.line) if mark.phase == Phase.LIVE else None
+            if line is None:
+                found.append(_summary(mark))
+                continue
+            serving[mark.line] = shown.serving(line.record)
+        now = serving[mark.line]
+        found.append(msgspec.structs.replace(_summary(mark), serves=now is not None and now.run == mark.id))
+    return found
 
 
 def _why(version: int) -> str:
@@ -92,16 +153,14 @@ def _summary(mark: Mark) -> schema.RunSummary:
 
 
 def _run(app: App, run_id: str) -> schema.RunView:
-    loaded = app.runs.load(run_id)
-    if loaded is None:
-        raise NotFound("there is no such run")
-    run, attempt = loaded.record, loaded.record.attempt
-    line = readable(app.lines, run.line)
-    serving = line.record.serving if line else None
-    metrics, problem = _metrics(app, attempt.job)
+    run = run_named(app, run_id).record
+    attempt, line = run.attempt, readable(app.lines, run.line)
+    serving = seen(app).serving(line.record) if line else None
+    serves = serving is not None and (serving.run == run.id or serving.model == attempt.model)
+    metrics, problem = job_curves(app, attempt.job)
     return schema.RunView(
-        run=msgspec.structs.replace(_summary(mark_of(run)), status=status_of(run)),
-        serves=serving is not None and (serving.run == run.id or serving.model == attempt.model),
+        run=msgspec.structs.replace(_summary(mark_of(run)), status=status_of(run), serves=serves),
+        serves=serves,
         line_serves=_serving(serving),
         restores=_like(run.restores, schema.RestoresView),
         data=_data(run),
@@ -164,13 +223,32 @@ def _report(app: App, run: Run) -> dict[str, Any] | None:
         return None
 
 
-def _metrics(app: App, job: str) -> tuple[dict[str, list[tuple[int, float | None]]], str]:
-    """The metrics of a job, and why they can't be read."""
+def _answers(app: App, run: Run) -> schema.AnswersView:
     try:
-        found = app.cloud.metrics.job_metrics(job) if job else {}
-    except (NotFound, Transient, Permanent) as error:
-        return {}, str(error)
-    return {name: list(points) for name, points in found.items()}, ""
+        data, _ = app.cloud.blobs.read(PREPARED, layout.answers(run.prepared))
+    except NotFound:
+        raise NotFound(f"run {run.id} has asked nothing yet: its answers come when it is {Phase.CHECKING}") from None
+    view = msgspec.convert(from_json(data, dict[str, Any]) | {"run": run.id}, schema.AnswersView)
+    return msgspec.structs.replace(view, rows=sorted(view.rows, key=_worst_first))
+
+
+def _worst_first(row: schema.ComparedView) -> tuple[float, float]:
+    """By how much worse the new answer is than the live one, then by its own score."""
+    new = row.new.score if row.new else 0.0
+    return (new - row.live.score if row.live else 0.0), new
+
+
+def _logs(app: App, run: Run) -> schema.LogsView:
+    deployed = run.attempt.deployed
+    if deployed is None:
+        raise NotFound(f"run {run.id} has no deployment (yet): it is {run.phase}")
+    if text := app.cloud.endpoints.logs(deployed.endpoint, deployed.name):
+        return schema.LogsView(run=run.id, deployment=deployed.name, gone=False, text=text)
+    try:
+        kept, _ = app.cloud.blobs.read(STATE, layout.log_of(deployed.name))
+    except NotFound:
+        raise NotFound(f"deployment {deployed.name} is gone, and nothing was kept of its log") from None
+    return schema.LogsView(run=run.id, deployment=deployed.name, gone=True, text=kept.decode(errors="replace"))
 
 
 def _waiting(app: App) -> Iterator[tuple[str, list[str]]]:
@@ -187,10 +265,13 @@ def _waiting(app: App) -> Iterator[tuple[str, list[str]]]:
 def _lines(app: App) -> schema.LineList:
     found, broken = app.lines.recent(RECENT)
     unreadable = [schema.UnreadableView(id=key, version=error.version, why=str(error)) for key, error in broken]
-    return schema.LineList(lines=[_line(app, line) for line in found], unreadable=unreadable)
+    shown = seen(app)
+    views = [_line(app, line, shown) for line in found]
+    return schema.LineList(lines=views, unreadable=unreadable, unseen=shown.why)
 
 
-def _line(app: App, line: Line) -> schema.LineView:
+def _line(app: App, line: Line, shown: Seen) -> schema.LineView:
+    endpoint = shown.of(line)
     saved, state = 0.0, line.state
     if line.emptied and not line.refused:  # else something on it still costs
         price, now = app.settings.serving.hourly_price, app.cloud.blobs.now()
@@ -202,7 +283,7 @@ def _line(app: App, line: Line) -> schema.LineView:
         endpoint=line.endpoint,
         state=str(type(state).__struct_config__.tag),
         since=line.removed if isinstance(state, Removed) else line.serving.since if line.serving else line.emptied,
-        serving=_serving(line.serving),
+        serving=_serving(shown.serving(line)),
         latest=_serving(line.latest),
         previous=_serving(line.previous),
         newest=line.newest.run if line.newest else "",
@@ -222,6 +303,9 @@ def _line(app: App, line: Line) -> schema.LineView:
             for name, each in sorted(line.refused.items())
         ],
         saved=round(saved, 2),
+        seen=shown.differs(line),
+        address=endpoint.scoring_uri if endpoint else "",
+        endpoint_id=endpoint.id if endpoint else "",
     )
 
 
@@ -229,6 +313,24 @@ def _serving(serving: Serving | None) -> schema.ServingView | None:
     if serving is None:
         return None
     return schema.ServingView(run=serving.run, deployment=serving.deployment, model=serving.model, since=serving.since)
+
+
+# What needs a person -------------------------------------------------------------------------------------------------
+
+
+def _status(app: App) -> schema.StatusView:
+    shown = seen(app)
+    marks, broken = app.runs.summaries(RECENT)
+    found, unread = app.lines.recent(RECENT)
+    views = [_line(app, line, shown) for line in found]
+    needs = [*needs_of_runs(marks), *needs_of_lines(views), *needs_of_records([*broken, *unread])]
+    return schema.StatusView(
+        serving=[view for view in views if view.serving],
+        needs=needs,
+        working=[_summary(mark) for mark in marks if mark.phase in WORK and not is_up_to_people(mark)],
+        waiting=dict(_waiting(app)),
+        unseen=shown.why,
+    )
 
 
 # Both ----------------------------------------------------------------------------------------------------------------

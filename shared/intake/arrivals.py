@@ -18,7 +18,7 @@ from shared.dataset.folder import Contents, Dataset
 from shared.dataset.spec.choices import FILE_NAME, Policy
 from shared.errors import Conflict, Permanent, Transient
 from shared.intake import events
-from shared.intake.folder import Folder, datasets_of, read_folder, taken
+from shared.intake.folder import Folder, datasets_of, read_folder, rejected_run, taken
 from shared.lifecycle.phase import Phase
 from shared.logs import ignored, visible
 from shared.records import layout
@@ -148,7 +148,7 @@ def _reject(app: App, folder: Folder) -> None:
     path = layout.dataset_file(folder.name, FILE_NAME)
     file = File(name=path, etag=spec.etag, size=spec.size)
     run = Run(
-        id=naming.run_id(path, {}, spec.etag, 0, installation=folder.installation),
+        id=rejected_run(folder),
         line=naming.line_id(folder.name, app.settings.training.base_model, installation=folder.installation),
         installation=folder.installation,
         order=Order(uploaded=spec.modified),

@@ -91,6 +91,17 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
     return found
 
 
+def runs_of(folder: Folder) -> list[str]:
+    """Ids of the runs that it yields now; of the one that is rejected, where its finetune.yaml can't be followed."""
+    return [rejected_run(folder)] if folder.problem else list(datasets_of(folder))
+
+
+def rejected_run(folder: Folder) -> str:
+    """Id of the run that says why the folder's finetune.yaml can't be followed."""
+    path = dataset_file(folder.name, FILE_NAME)
+    return naming.run_id(path, {}, folder.files[FILE_NAME].etag, 0, installation=folder.installation)
+
+
 def taken(folder: str, dataset: Dataset) -> dict[str, Any]:
     """The fields of a run's Source that say which blobs it takes."""
 

@@ -68,6 +68,11 @@ def trained(line: str, fingerprint: str) -> str:
     return f"trained/{line}/{fingerprint}.json"
 
 
+def curves(job: str) -> str:
+    """Blob in `state` that keeps a job's metrics for a while, as people saw them last."""
+    return f"curves/{job}.json"
+
+
 def log_of(deployment: str) -> str:
     """Blob in `state` with the last log of a deployment that was taken away."""
     return f"logs/{deployment}.txt"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import getpass
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from cli.client_options import OF_LINE, OF_RUN, add_client_options, client_of
 from cli.say import say, say_json
 
 if TYPE_CHECKING:
@@ -29,32 +29,31 @@ OF_LINES = {
 RECOVER = "makes lost records again from what Azure shows"
 
 
-def add(
-    commands: argparse._SubParsersAction[Any],
-    client: Callable[[argparse.Namespace], AppClient],
-) -> list[argparse.ArgumentParser]:
-    """Adds the commands, which get the app from `client`. Returns their parsers."""
+def add(commands: argparse._SubParsersAction[Any]) -> None:
+    """Adds these commands to the parser."""
     made = []
     for kind, what, verbs in (("runs", "RUN", OF_RUNS), ("lines", "LINE", OF_LINES)):
         for verb, help_ in verbs.items():
             command = commands.add_parser(verb, help=help_)
-            of = "its id" if what == "RUN" else "its id, its endpoint, or its dataset's folder"
+            of = OF_RUN if what == "RUN" else OF_LINE
             command.add_argument("name", metavar=what, help=of)
-            command.set_defaults(run=lambda options, kind=kind, verb=verb: _ask(client(options), kind, verb, options))
+            command.set_defaults(
+                run=lambda options, kind=kind, verb=verb: _ask(client_of(options), kind, verb, options)
+            )
             made.append(command)
     command = commands.add_parser("recover", help=RECOVER)
-    command.set_defaults(run=lambda options: _recover(client(options), options))
+    command.set_defaults(run=lambda options: _recover(client_of(options), options))
     made.append(command)
     for command in made:
         command.add_argument("--by", help="who asks, for the history, as a claim (default: your login name)")
-    return made
+        add_client_options(command)
 
 
 def _ask(client: AppClient, kind: str, verb: str, options: argparse.Namespace) -> int:
     from cli.client import as_json, part
     from shared import naming
 
-    name = part(naming.ID if kind == "runs" else naming.FOLDER, options.name)
+    name = part(naming.FOLDER, options.name)
     answer = client.ask(f"{kind}/{name}/{verb}", _who(options))
     if options.json:
         say_json(as_json(answer))

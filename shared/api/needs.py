@@ -1,0 +1,67 @@
+"""What goes on only when a person does something, each with the command for that. Pure; `droptune status` shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from shared.api.schema import LineView, NeedView
+from shared.lifecycle.phase import Phase
+from shared.records.mark import Mark
+
+type Broken = tuple[str, object]
+"""The id of a record that can't be read, and what is known of it."""
+
+_ENDED_BADLY: dict[str, str] = {
+    Phase.REJECTED: "was rejected",
+    Phase.FAILED: "failed",
+    Phase.ROLLED_BACK: "was rolled back",
+}
+
+
+def is_up_to_people(mark: Mark) -> bool:
+    """Whether the run goes on only when somebody does something."""
+    return mark.parked or mark.hold in ("approval", "pin")
+
+
+def needs_of_runs(marks: Iterable[Mark]) -> Iterator[NeedView]:
+    """Of each run that waits for somebody, and of each folder whose latest run ended badly."""
+    latest: dict[str, Mark] = {}
+    for mark in marks:
+        known = latest.get(mark.folder)
+        latest[mark.folder] = mark if known is None or mark.since > known.since else known
+        if is_up_to_people(mark):
+            yield _need(mark, mark.status, _command(mark))
+    for mark in latest.values():
+        if ended := _ENDED_BADLY.get(mark.phase):
+            again = "" if mark.phase == Phase.REJECTED else f"droptune retry {mark.id}"
+            yield _need(mark, f"{ended}: {mark.status}", again)
+
+
+def needs_of_lines(lines: Iterable[LineView]) -> Iterator[NeedView]:
+    """Of what Azure refuses, and of what it shows other than was recorded."""
+    for line in lines:
+        for refusal in line.refused:
+            yield NeedView(what=refusal.why, folder=line.folder, since=refusal.since)
+        if line.seen:
+            yield NeedView(what=line.seen, folder=line.folder, command=f"droptune revive {line.id}")
+
+
+def needs_of_records(broken: Iterable[Broken]) -> Iterator[NeedView]:
+    """Of records that can't be read."""
+    for key, _ in broken:
+        yield NeedView(
+            what=f"the record of {key} can't be read: update the app, or mend or delete the blob and recover",
+            folder="",
+            run=key,
+            command="droptune recover",
+        )
+
+
+def _need(mark: Mark, what: str, command: str) -> NeedView:
+    return NeedView(what=what, folder=mark.folder, run=mark.id, since=mark.since, command=command)
+
+
+def _command(mark: Mark) -> str:
+    if mark.parked:
+        return f"droptune retry {mark.id}"
+    return f"droptune unpin {mark.line}" if mark.hold == "pin" else f"droptune approve {mark.id}"

@@ -1,0 +1,55 @@
+"""Held-out rows of a line's data, for people who want to ask its endpoint something that it was not trained on."""
+
+from __future__ import annotations
+
+import random
+
+from shared.api import schema
+from shared.app import App
+from shared.errors import NotFound, Permanent
+from shared.logs import visible
+from shared.records.line import Line
+from shared.records.store import readable
+from shared.run.actions.gate import held_out
+from shared.serving.payload import conversation_of, expected_of
+
+
+def held_out_row(app: App, line: Line, row: str) -> schema.QuestionView:
+    """Row number `row`, from 1, of those that can be asked; any of them where it is "".
+
+    Raises NotFound and Permanent, in words.
+    """
+    last = line.serving or line.latest
+    loaded = readable(app.runs, last.run) if last else None
+    if loaded is None:
+        raise NotFound(f"line {line.id} has served nothing yet, so that there is no held-out row to ask")
+    try:
+        rows = [
+            each for each in sorted(held_out(app, loaded.record), key=lambda each: each[0]) if _can_be_asked(each[1])
+        ]
+    except NotFound:
+        rows = []
+    if not rows:
+        raise NotFound(f"run {loaded.record.id} has no held-out row of text alone: ask with a text of your own")
+    number = random.randint(1, len(rows)) if not row else _number(row, len(rows))  # noqa: S311 - nothing depends on it
+    _, found = rows[number - 1]
+    return schema.QuestionView(
+        run=loaded.record.id,
+        number=number,
+        count=len(rows),
+        question=conversation_of(found),
+        expected=expected_of(found),
+    )
+
+
+def _number(text: str, most: int) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= most):
+        raise Permanent(f"row is {visible(text, 40)!r}: it must be a number from 1 to {most}")
+    return int(text)
+
+
+def _can_be_asked(row: dict[str, object]) -> bool:
+    try:
+        return bool(conversation_of(row))
+    except (ValueError, KeyError):
+        return False
