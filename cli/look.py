@@ -6,7 +6,7 @@ import argparse
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cli.client_options import add_client_options, client_of
+from cli.client_options import OF_RUN, add_client_options, client_of
 from cli.say import NAME, SENTENCE, escaped, say, say_json
 
 if TYPE_CHECKING:

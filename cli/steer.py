@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 import getpass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from cli.client_options import OF_LINE, OF_RUN, add_client_options, client_of
 from cli.say import say, say_json
-
-if TYPE_CHECKING:
-    from cli.client import AppClient
 
 OF_RUNS = {
     "retry": "takes up a run that is parked, or makes another attempt of one that failed",
@@ -37,24 +35,22 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
             command = commands.add_parser(verb, help=help_)
             of = OF_RUN if what == "RUN" else OF_LINE
             command.add_argument("name", metavar=what, help=of)
-            command.set_defaults(
-                run=lambda options, kind=kind, verb=verb: _ask(client_of(options), kind, verb, options)
-            )
+            command.set_defaults(run=partial(_ask, kind, verb))
             made.append(command)
     command = commands.add_parser("recover", help=RECOVER)
-    command.set_defaults(run=lambda options: _recover(client_of(options), options))
+    command.set_defaults(run=_recover)
     made.append(command)
     for command in made:
         command.add_argument("--by", help="who asks, for the history, as a claim (default: your login name)")
         add_client_options(command)
 
 
-def _ask(client: AppClient, kind: str, verb: str, options: argparse.Namespace) -> int:
+def _ask(kind: str, verb: str, options: argparse.Namespace) -> int:
     from cli.client import as_json, part
     from shared import naming
 
     name = part(naming.FOLDER, options.name)
-    answer = client.ask(f"{kind}/{name}/{verb}", _who(options))
+    answer = client_of(options).ask(f"{kind}/{name}/{verb}", _who(options))
     if options.json:
         say_json(as_json(answer))
     else:
@@ -62,10 +58,10 @@ def _ask(client: AppClient, kind: str, verb: str, options: argparse.Namespace) -
     return 0
 
 
-def _recover(client: AppClient, options: argparse.Namespace) -> int:
+def _recover(options: argparse.Namespace) -> int:
     from cli.client import as_json
 
-    answer = client.recover(_who(options))
+    answer = client_of(options).recover(_who(options))
     if options.json:
         say_json(as_json(answer))
         return 0

@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 from cli.__main__ import main
-from cli.commands import OF_LINES, OF_RUNS
+from cli.steer import OF_LINES, OF_RUNS
 from shared.api.line_commands import ON_LINES
 from shared.api.run_commands import ON_RUNS
 from shared.lifecycle.action import Action
