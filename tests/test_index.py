@@ -32,6 +32,7 @@ print(json.dumps({"functions": found, "modules": sorted(sys.modules)}))
 FUNCTIONS = [
     "about",
     "advance_run",
+    "answers",
     "cleanup",
     "command_line",
     "command_run",
@@ -39,15 +40,20 @@ FUNCTIONS = [
     "folders",
     "health",
     "job_finished",
+    "line",
     "lines",
+    "logs",
     "poisoned_dataset_event",
     "poisoned_job_event",
     "poisoned_prepare",
     "poisoned_run_step",
     "prepare_dataset",
+    "question",
     "recover",
     "run",
     "runs",
+    "start_folder",
+    "status",
     "sweep",
 ]
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shared import naming
-from shared.api.asked import such
+from shared.api.asked import may_name_line, such
 from shared.app import App
 from shared.errors import NotFound, Permanent
 from shared.intake.arrivals import look_into
@@ -19,7 +18,7 @@ from shared.records.store import readable
 
 def start(app: App, name: str, *, by: str = "") -> str:  # noqa: ARG001 - what it makes is what an upload would make
     """Makes the runs that the folder yields now. What it has yielded before, and runs or ended, is only named."""
-    if naming.refused(naming.FOLDER, name):
+    if not may_name_line(name):
         raise NotFound(f"there is no {such('folder', name)}")
     folder = read_folder(app, name)
     if not folder.files:

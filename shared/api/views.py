@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from shared import naming
 from shared.api import schema
 from shared.api.answers import Answer, answered
 from shared.api.curves import job_curves
@@ -125,8 +126,15 @@ def _summaries(app: App, marks: Iterable[Mark], shown: Seen) -> list[schema.RunS
                 continue
             serving[mark.line] = shown.serving(line.record)
         now = serving[mark.line]
-        found.append(msgspec.structs.replace(_summary(mark), serves=now is not None and now.run == mark.id))
+        found.append(
+            msgspec.structs.replace(_summary(mark), serves=now is not None and _made_what_serves(mark.id, now))
+        )
     return found
+
+
+def _made_what_serves(run: str, serving: Serving) -> bool:
+    """Whether the run serves, or has trained what a rollback or a revival of it serves."""
+    return run in (serving.run, naming.run_of_job(serving.model.rpartition(":")[2]))
 
 
 def _why(version: int) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import msgspec
+import pytest
 
+from localcloud.stack import Stack
 from shared.api import schema, views
 from shared.app import App
 from shared.lifecycle.phase import Phase
@@ -34,6 +37,7 @@ RUN_VIEW: dict[str, Any] = {
         "status": "parked: again and again",
         "hold": "quota",
         "parked": True,
+        "serves": False,
     },
     "serves": False,
     "line_serves": {"run": "rother", "deployment": "rother-1", "model": "m:1", "since": "2026-11-01T00:00:00Z"},
@@ -99,7 +103,34 @@ LINE_VIEW: dict[str, Any] = {
         {"what": "rolder-1", "since": "2026-11-01T10:00:00Z", "why": "a lock"},
     ],
     "saved": 0.0,
+    "seen": "",
+    "address": "https://faq-1.local/score",
+    "endpoint_id": "/onlineEndpoints/faq-1",
 }
+
+
+@pytest.fixture(autouse=True)
+def shown(cloud: Stack, key: str) -> Iterator[None]:
+    """Azure shows endpoints, on each of which one deployment has all of the traffic."""
+    traffic = {"faq-1": "rother-1", "mine": f"r{key}-1", "others": "rother-1", "back": "rback-1"}
+    found = [
+        {
+            "name": name,
+            "id": f"/onlineEndpoints/{name}",
+            "location": "local",
+            "properties": {
+                "authMode": "Key",
+                "provisioningState": "Succeeded",
+                "scoringUri": f"https://{name}.local/score",
+                "traffic": {deployment: 100},
+            },
+        }
+        for name, deployment in traffic.items()
+    ]
+    listing = {"method": "GET", "path": "/onlineEndpoints$", "status": 200, "body": {"value": found}}
+    cloud.control("POST", "/_local/faults", listing | {"count": None})
+    yield
+    cloud.control("DELETE", "/_local/faults")
 
 
 def body(answer: tuple[int, bytes]) -> Any:
@@ -148,7 +179,7 @@ def test_a_run(app: App, key: str) -> None:
 
 def test_a_run_in_the_list_is_as_it_is_by_itself(app: App, key: str) -> None:
     run, _ = made(app, key)
-    found = [each for each in body(views.runs(app))["runs"] if each["id"] == run]
+    found = [each for each in body(views.runs(app, {}))["runs"] if each["id"] == run]
     assert found == [body(views.run(app, run))["run"]]
 
 
@@ -166,14 +197,14 @@ def test_what_a_run_did_is_not_what_its_line_serves(app: App, key: str) -> None:
     app.runs.create(run)
     mine, other = serving(run.id), serving("rother")
     line = Line(
-        id=run.line, folder="faq", base_model="Phi-4", endpoint="e", state=Standing(), serving=mine, latest=mine
+        id=run.line, folder="faq", base_model="Phi-4", endpoint="mine", state=Standing(), serving=mine, latest=mine
     )
     app.lines.create(line)
     found = body(views.run(app, run.id))
     assert (found["run"]["outcome"], found["serves"]) == ("went live", True)
     loaded = app.lines.load(line.id)
     assert loaded
-    app.lines.save(replace(line, serving=other), loaded.etag)
+    app.lines.save(replace(line, endpoint="others", serving=other), loaded.etag)
     found = body(views.run(app, run.id))
     assert (found["run"]["outcome"], found["serves"], found["line_serves"]["run"]) == ("went live", False, "rother")
 
@@ -182,7 +213,7 @@ def test_no_token_claim_or_etag_leaves(app: App, key: str) -> None:
     run, _ = made(app, key)
     loaded = app.runs.load(run)
     assert loaded
-    text = b"".join(answer[1] for answer in (views.run(app, run), views.runs(app), views.lines(app))).decode()
+    text = b"".join(answer[1] for answer in (views.run(app, run), views.runs(app, {}), views.lines(app))).decode()
     assert "token" not in text
     assert "deploy_model" not in text
     assert loaded.etag not in text
@@ -192,7 +223,7 @@ def test_clients_can_decode_what_is_answered(app: App, key: str) -> None:
     run, _ = made(app, key)
     for answer, kind in (
         (views.run(app, run), schema.RunView),
-        (views.runs(app), schema.RunList),
+        (views.runs(app, {}), schema.RunList),
         (views.lines(app), schema.LineList),
         (views.folders(app), schema.FolderList),
         (views.run(app, "rnone"), schema.Refused),
@@ -222,7 +253,9 @@ def test_what_serves_by_a_rollback_is_what_the_run_made_that_trained_it(app: App
     app.runs.create(run)
     back = serving("rback", model="m:7")
     app.lines.create(
-        Line(id=run.line, folder="faq", base_model="Phi-4", endpoint="e", state=Standing(), serving=back, latest=back)
+        Line(
+            id=run.line, folder="faq", base_model="Phi-4", endpoint="back", state=Standing(), serving=back, latest=back
+        )
     )
     assert body(views.run(app, run.id))["serves"]
 

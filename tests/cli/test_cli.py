@@ -77,11 +77,13 @@ SUMMARY: dict[str, Any] = {
     "status": "1 of 2 rows is bad",
     "hold": "",
     "parked": False,
+    "serves": False,
 }
 RUNS = {
     "version": 1,
     "runs": [SUMMARY],
     "unreadable": [{"id": "r0", "version": 9, "why": "a newer app wrote its record: update this one"}],
+    "unseen": "",
 }
 RUN: dict[str, Any] = {
     "version": 1,
@@ -340,9 +342,9 @@ def test_a_run_of_the_hub_is_shown_with_its_source(url: str, capsys: pytest.Capt
         (["runs", "--url", "http://127.0.0.1:1", "--key", KEY], "can't be read"),
         (["runs", "--url", "file:///etc/passwd"], "must start with https://"),
         (["runs", "--state", "{tmp}/none"], "start one with `droptune local up`"),
-        (["show", "..", "--url", "{url}", "--key", KEY], "'..' is not an id: it must be 1 to 64 letters"),
-        (["cancel", "../lines", "--url", "{url}"], "'../lines' is not an id: it must be"),
-        (["retry", "\udcff", "--url", "{url}"], "is not an id: it must be"),
+        (["show", "..", "--url", "{url}", "--key", KEY], "'..' is not a dataset folder's name: it must be"),
+        (["cancel", "../lines", "--url", "{url}"], "'../lines' is not a dataset folder's name: it must be"),
+        (["retry", "\udcff", "--url", "{url}"], "is not a dataset folder's name: it must be"),
         (["pin", "..", "--url", "{url}"], "'..' is not a dataset folder's name: it must be"),
         (["pin", "a b#?", "--url", "{url}"], "there is no line"),
         (["demo", "--data", "{tmp}/none", "--state", "{tmp}/state"], "DATA must be a folder"),
