@@ -103,7 +103,7 @@ def _runs(app: App, wanted: Mapping[str, str]) -> schema.RunList:
     found = [mark for mark in found if folder in ("", mark.folder) and phase in ("", mark.phase)]
     unreadable = [schema.UnreadableView(id=key, version=version, why=_why(version)) for key, version in broken]
     shown = seen(app)
-    return schema.RunList(runs=_summaries(app, found[:limit], shown), unreadable=unreadable, unseen=shown.why)
+    return schema.RunList(runs=list(_summaries(app, found[:limit], shown)), unreadable=unreadable, unseen=shown.why)
 
 
 def _limit(text: str) -> int:
@@ -114,22 +114,16 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _summaries(app: App, marks: Iterable[Mark], shown: Seen) -> list[schema.RunSummary]:
+def _summaries(app: App, marks: Iterable[Mark], shown: Seen) -> Iterator[schema.RunSummary]:
     """Runs as a list shows them, each with whether its line serves what it made."""
     serving: dict[str, Serving | None] = {}
-    found = []
     for mark in marks:
-        if mark.line not in serving:
-            line = readable(app.lines, mark.line) if mark.phase == Phase.LIVE else None
-            if line is None:
-                found.append(_summary(mark))
-                continue
-            serving[mark.line] = shown.serving(line.record)
-        now = serving[mark.line]
-        found.append(
-            msgspec.structs.replace(_summary(mark), serves=now is not None and _made_what_serves(mark.id, now))
-        )
-    return found
+        if mark.phase == Phase.LIVE and mark.line not in serving:
+            line = readable(app.lines, mark.line)
+            serving[mark.line] = shown.serving(line.record) if line else None
+        now = serving.get(mark.line) if mark.phase == Phase.LIVE else None
+        serves = now is not None and _made_what_serves(mark.id, now)
+        yield msgspec.structs.replace(_summary(mark), serves=serves)
 
 
 def _made_what_serves(run: str, serving: Serving) -> bool:
