@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from shared.api.schema import LineView, NeedView
+from shared.intake.without_run import Upload
 from shared.lifecycle.phase import Phase
 from shared.records.mark import Mark
 
 type Broken = tuple[str, object]
 """The id of a record that can't be read, and what is known of it."""
 
+SHOWN = 20
+"""Uploads."""
 _ENDED_BADLY: dict[str, str] = {
     Phase.REJECTED: "was rejected",
     Phase.FAILED: "failed",
@@ -44,6 +48,15 @@ def needs_of_lines(lines: Iterable[LineView]) -> Iterator[NeedView]:
             yield NeedView(what=refusal.why, folder=line.folder, since=refusal.since)
         if line.seen:
             yield NeedView(what=line.seen, folder=line.folder, command=f"droptune revive {line.id}")
+
+
+def needs_of_uploads(uploads: Iterable[Upload]) -> Iterator[NeedView]:
+    """Of uploads that yield no run; the first SHOWN of them one by one."""
+    found = iter(uploads)
+    for upload in islice(found, SHOWN):
+        yield NeedView(what=f"{upload.path} yields no run: {upload.why}", folder=upload.folder, since=upload.at)
+    if more := sum(1 for _ in found):
+        yield NeedView(what=f"{more} more uploads yield no run", folder="")
 
 
 def needs_of_records(broken: Iterable[Broken]) -> Iterator[NeedView]:

@@ -14,11 +14,12 @@ from shared.api import schema
 from shared.api.answers import Answer, answered
 from shared.api.curves import job_curves
 from shared.api.named import SEARCHED, line_named, run_named
-from shared.api.needs import is_up_to_people, needs_of_lines, needs_of_records, needs_of_runs
+from shared.api.needs import is_up_to_people, needs_of_lines, needs_of_records, needs_of_runs, needs_of_uploads
 from shared.api.questions import held_out_row
 from shared.api.seen import Seen, seen
 from shared.app import App
 from shared.errors import NotFound, Permanent
+from shared.intake.without_run import uploads_without_run
 from shared.lifecycle.phase import WORK, Phase
 from shared.logs import visible
 from shared.records import layout
@@ -325,7 +326,12 @@ def _status(app: App) -> schema.StatusView:
     marks, broken = app.runs.summaries(RECENT)
     found, unread = app.lines.recent(RECENT)
     views = [_line(app, line, shown) for line in found]
-    needs = [*needs_of_runs(marks), *needs_of_lines(views), *needs_of_records([*broken, *unread])]
+    needs = [
+        *needs_of_runs(marks),
+        *needs_of_lines(views),
+        *needs_of_records([*broken, *unread]),
+        *needs_of_uploads(uploads_without_run(app)),
+    ]
     return schema.StatusView(
         serving=[view for view in views if view.serving],
         needs=needs,
