@@ -45,7 +45,8 @@ def uploads_without_run(app: App) -> Iterator[Upload]:
         if any(file.name == FILE_NAME for file in files):
             continue
         found = contents(folder, files, None)
-        if not found.datasets:
-            for file in files:
-                if why := found.ignored.get(file.name):
-                    yield Upload(path=dataset_file(folder, file.name), folder=folder, why=why, at=file.modified)
+        if found.datasets:
+            continue
+        for file in files:
+            if reason := found.ignored.get(file.name):
+                yield Upload(path=dataset_file(folder, file.name), folder=folder, why=reason, at=file.modified)
