@@ -58,6 +58,10 @@ def pin(app: App, line_id: str, *, by: str = "") -> str:
         line, etag = line_named(app, line_id)
         if line.serving is None:
             raise Permanent(f"line {line.id} serves nothing: there is nothing to keep it at")
+        if line.is_going:
+            raise Permanent(
+                f"line {line.id} is being torn down: droptune revive {line.id} serves it again, then pin it"
+            )
         if line.pinned_by:
             return f"line {line.id} is pinned to {line.serving.model} already, by {line.pinned_by}"
         app.lines.save(replace(line, pinned_by=kept(by)), etag)

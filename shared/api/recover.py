@@ -34,7 +34,7 @@ from shared.records import tags
 from shared.records.base import Wake
 from shared.records.layout import DATASETS
 from shared.records.line import Empty, Line, Newest, NotMade, Retiring, Serving, Standing, newer_that_serves
-from shared.records.owner import is_derived, is_of_run, is_on_line
+from shared.records.owner import is_at_home, is_derived, is_of_run, is_on_line
 from shared.records.run import Approval, Data, Deployed, Ending, Plan, Run
 from shared.records.store import Unreadable, readable
 from shared.run import slots
@@ -149,13 +149,14 @@ def _trace_endpoint(work: _Work, endpoint: Endpoint, found: list[tuple[Endpoint,
 
 def _trace_deployment(work: _Work, deployment: Deployment) -> None:
     if not _made_here(work, deployment.name, deployment.tags):
-        work.told.append(
-            f"deployment {deployment.name} of endpoint {deployment.endpoint} is somebody else's: it is left alone"
-        )
+        work.told.append(_left_alone(deployment))
         return
     run = _run_in(deployment.tags, work.now)
     if run is None or not is_of_run(run, deployment.name, deployment.tags):
         _untold(work, deployment.tags, f"deployment {deployment.name} of endpoint {deployment.endpoint}")
+        return
+    if not is_at_home(work.app.settings, run, deployment.endpoint):
+        work.told.append(_left_alone(deployment))
         return
     trace = work.traces.setdefault(run.id, _Trace(run=run))
     if trace.deployment and trace.run.attempt.number >= run.attempt.number:
@@ -163,6 +164,10 @@ def _trace_deployment(work: _Work, deployment: Deployment) -> None:
     if trace.run.attempt.number <= run.attempt.number:
         trace.run = run.in_attempt(job=trace.run.attempt.job, plan=trace.run.attempt.plan)
         trace.deployment = deployment
+
+
+def _left_alone(deployment: Deployment) -> str:
+    return f"deployment {deployment.name} of endpoint {deployment.endpoint} is somebody else's: it is left alone"
 
 
 def _run_in(found: Mapping[str, str], since: datetime) -> Run | None:

@@ -25,7 +25,6 @@ from shared.serving.traffic import WHOLE
 
 log = logging.getLogger("droptune.line.teardown")
 AGAIN = timedelta(seconds=5)
-LATER = timedelta(minutes=15)
 
 
 class Undeletable(Refused):
@@ -93,7 +92,11 @@ def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
     try:
         endpoint = app.cloud.endpoints.get(line.endpoint)
         there = app.cloud.endpoints.deployments(line.endpoint) if endpoint else []
-        foreign = _foreign(line, endpoint, there) if endpoint else ()
+        foreign = [each.name for each in there if not is_on_line(line, each.name, each.tags)]
+        if why := _in_the_way(line, endpoint, foreign) if endpoint else "":
+            log.warning("endpoint %s is not torn down: %s", line.endpoint, why)
+            _stand_again(app, line, state, etag)
+            return
         whole = state.whole and not foreign
         if endpoint and not (endpoint.busy or whole) and endpoint.traffic and endpoint.traffic != line.taken:
             line = replace(line, taken=endpoint.traffic)  # whose it was, should it have to go back
@@ -129,19 +132,10 @@ def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
         save_and_send(app, done, etag)
 
 
-def _foreign(line: Line, endpoint: Endpoint, there: Sequence[Deployment]) -> list[str]:
-    """Those of the deployments that are somebody else's. Raises Transient where nothing can be done but to them."""
-    if why := not_ours(line, endpoint.name, endpoint.tags):
-        raise _held(why)
-    foreign = [each.name for each in there if not is_on_line(line, each.name, each.tags)]
-    if used := [each for each in foreign if endpoint.traffic.get(each)]:
-        raise _held(f"{told(used)}, has traffic: give it none, and the teardown goes on")
-    return foreign
-
-
-def _held(why: str) -> Transient:
-    log.warning("a teardown waits: %s", why)
-    return Transient(why, after=LATER)
+def _in_the_way(line: Line, endpoint: Endpoint, foreign: Sequence[str]) -> str:
+    """Why nothing can be torn down but at somebody else's cost, since the cleanup looked; "" where it can."""
+    used = [each for each in foreign if endpoint.traffic.get(each)]
+    return not_ours(line, endpoint.name, endpoint.tags) or (f"{told(used)}, has traffic" if used else "")
 
 
 def told(foreign: Sequence[str]) -> str:
@@ -195,6 +189,12 @@ def _postpone(app: App, line: Line, state: TearingDown, etag: str, refusal: Refu
     now, unclear = app.cloud.blobs.now(), isinstance(refusal, Permanent)
     why = words(refusal, endpoint=line.endpoint)
     line, etag = save_and_send(app, line.refuse({TEARDOWN: why}, now, unclear=unclear), etag)
+    _stand_again(app, line, state, etag)
+
+
+def _stand_again(app: App, line: Line, state: TearingDown, etag: str) -> None:
+    """What had traffic has it again, and the line stands: the cleanup judges it anew, and says daily what it costs."""
+    now = app.cloud.blobs.now()
     try:
         give_back_traffic(app, line)
     except Refused as error:
@@ -249,6 +249,8 @@ def give_back_traffic(app: App, line: Line) -> None:
     """
     endpoint = app.cloud.endpoints.get(line.endpoint)
     if endpoint is None or not line.taken or (endpoint.traffic and not endpoint.busy):
+        return
+    if not is_endpoint_of(line, endpoint.name, endpoint.tags):
         return
     there = {each.name for each in app.cloud.endpoints.deployments(line.endpoint) if each.state != "Deleting"}
     shares = {name: percent for name, percent in line.taken.items() if name in there}

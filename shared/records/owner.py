@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from shared import naming
-from shared.naming import INSTALLATION_TAG, LINE_TAG, Made, made_for, tag
+from shared.naming import INSTALLATION_TAG, LINE_TAG, OWNER_TAGS, Made, made_for, tag
 from shared.records.line import Line
 from shared.records.run import Run
 from shared.records.tags import line_of
@@ -39,6 +39,28 @@ def not_ours(line: Line, name: str, tags: Mapping[str, str]) -> str:
         return ""
     wanted = ", ".join(f"{key}={value}" for key, value in _missing(line, tags).items())
     return f"endpoint {name} lacks the tags {wanted}, and counts as somebody else's: with them, what waits goes on"
+
+
+def not_on_line(line: Line, name: str, tags: Mapping[str, str]) -> str:
+    """Why the deployment of this name, on the line's endpoint, is not changed, and what ends that; "" for ours.
+
+    Somebody took its tags off, or made another one in its place.
+    """
+    if is_on_line(line, name, tags):
+        return ""
+    run, _, attempt = name.rpartition("-")
+    wanted = dict(zip(OWNER_TAGS, (run, attempt, line.id, line.installation), strict=True))
+    lacks = ", ".join(f"{key}={value}" for key, value in wanted.items() if tag(tags, key) != value)
+    return f"deployment {name} lacks the tags {lacks}, and counts as somebody else's: with them, what waits goes on"
+
+
+def is_at_home(settings: Settings, run: Run, endpoint: str) -> bool:
+    """Whether the endpoint of this name is the one on which this installation deploys the run.
+
+    Who copies an endpoint copies what is on it under its own name, which is unique on an endpoint only.
+    """
+    what = (run.source.folder, run.source.base_model)
+    return endpoint == naming.endpoint_name(*what, *settings.workspace.scope, installation=run.installation)
 
 
 def line_of_endpoint(settings: Settings, name: str, tags: Mapping[str, str]) -> Line | None:

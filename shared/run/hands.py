@@ -10,6 +10,7 @@ from shared import naming
 from shared.app import App
 from shared.cloud.endpoints import Endpoint
 from shared.records.line import Line, adoptable
+from shared.records.owner import not_on_line
 from shared.records.run import Run
 from shared.serving.instances import Instances, kept
 from shared.serving.traffic import WHOLE, others, told
@@ -55,7 +56,7 @@ def in_the_way(app: App, run: Run, line: Line, endpoint: Endpoint) -> str:
     if endpoint.state in BROKEN:
         return _broken(app, run, line, endpoint)
     own = own_name(run, line)
-    hands = split(run, line, endpoint, own)
+    hands = split(run, line, endpoint, own) or replaced(app, line, endpoint)
     there = {each.name for each in app.cloud.endpoints.deployments(line.endpoint)} if hands else set[str]()
     return "" if own in there and not adoptable(line, run) else hands
 
@@ -64,17 +65,26 @@ def split(run: Run, line: Line, endpoint: Endpoint, own: str) -> str:
     """Who has traffic that is not this rollout's to take, and what ends the wait for that; "" where nothing does.
 
     What serves has a part of it then, and who gave the rest away may not want that part to be answered by another
-    version: what comes by itself waits. A rollback is asked for, and takes that part at once.
+    version: what comes by itself waits. A rollback is asked for, and takes that part at once. One that has to make room
+    first waits too: others would get that part meanwhile.
     """
     serving = line.serving.deployment if line.serving else ""
     shares = others(endpoint.traffic, serving, own)
-    if not shares or (run.restores and sum(shares.values()) < WHOLE):
+    beside = run.restores and run.source.promotion.strategy != "replace"  # else all that what serves has would go first
+    if not shares or (beside and sum(shares.values()) < WHOLE):
         return ""
     how = f"give {serving} all of it" if serving else "set it to 0"
     return (
         f"the traffic of endpoint {line.endpoint}, of which somebody gave {told(shares)}. That stays so: the run goes "
         f"on once they have none ({how}); droptune cancel {run.id} ends it"
     )
+
+
+def replaced(app: App, line: Line, endpoint: Endpoint) -> str:
+    """That what serves is not ours any more, and what ends the wait for that; "" where it is, or has no traffic."""
+    name = line.serving.deployment if line.serving else ""
+    found = app.cloud.endpoints.deployment(line.endpoint, name) if endpoint.traffic.get(name) else None
+    return not_on_line(line, name, found.tags) if found else ""
 
 
 def share_of(run: Run, line: Line | None, endpoint: Endpoint, own: str) -> int:

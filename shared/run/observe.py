@@ -22,11 +22,11 @@ from shared.line.trained import model_is_there, trained
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED
 from shared.records.line import Line, adoptable, newer_that_serves, serves_same
-from shared.records.owner import not_ours
+from shared.records.owner import not_on_line, not_ours
 from shared.records.run import Run
 from shared.records.store import readable
 from shared.run import slots
-from shared.run.hands import in_the_way, instances_of, kept_by_hand, share_of, split
+from shared.run.hands import in_the_way, instances_of, kept_by_hand, replaced, share_of, split
 from shared.serving.smoke import Answered
 from shared.serving.traffic import others, told
 from shared.training.compute import Site, absent, unusable
@@ -248,7 +248,7 @@ def _check(app: App, run: Run) -> CheckSeen:
     # What waits for nothing yet was not even tried.
     late = now - run.begun > timedelta(hours=app.settings.rollout.max_checking_hours)
     overdue = run.waiting.why if late and run.waiting else ""
-    foreign = not_ours(line, endpoint.name, endpoint.tags) if line else ""
+    foreign = not_on_line(line, deployed.name, deployment.tags) if line else ""
     smoke, scores, approval = deployed.smoke, deployed.scores, deployed.approval
     if not isinstance(smoke, Answered):
         return CheckSeen(overdue=overdue)
@@ -264,9 +264,15 @@ def _check(app: App, run: Run) -> CheckSeen:
         unanswered=ask and len(approval.asked) >= app.settings.rollout.max_approval_days,
         overdue=overdue,
         busy=endpoint.busy or deployment.state in BUSY,
-        hands=foreign or (split(run, line, endpoint, deployed.name) if line else ""),
-        traffic=share_of(run, line, endpoint, deployed.name),
+        hands=foreign or (_hands(app, run, line, endpoint) if line else ""),
+        traffic=0 if foreign else share_of(run, line, endpoint, deployed.name),
     )
+
+
+def _hands(app: App, run: Run, line: Line, endpoint: Endpoint) -> str:
+    """What a person did to the endpoint, or to who has its traffic, and what ends the wait for that."""
+    foreign = not_ours(line, endpoint.name, endpoint.tags)
+    return foreign or split(run, line, endpoint, run.deployed.name) or replaced(app, line, endpoint)
 
 
 def _what_it_got(app: App, run: Run) -> str:
