@@ -84,7 +84,7 @@ def work(azurite: int) -> None:
         "activate": lambda number: activate(app, number),
         "finish": lambda number: finish(app, number, azurite),
         "tick": lambda _: sweep(app),
-        "page": lambda _: views.runs(app),
+        "page": lambda _: views.runs(app, {}),
         "listing": lambda _: sweep(listing),
     }
     for line in sys.stdin:

@@ -236,7 +236,7 @@ def test_lists_show_the_others_and_name_what_is_broken(app: App, folder: str) ->
     for number, version in enumerate(("1", "9" * 5_000)):
         marked = {"run": base64.urlsafe_b64encode(naive).decode(), "version": version}
         blobs.write(STATE, layout.marker("active", f"m{number}"), b"", metadata=marked)
-    status, body = views.runs(app)
+    status, body = views.runs(app, {})
     assert status == 200
     assert good.id in [each["id"] for each in json.loads(body)["runs"]]
     assert set(broken.values()) <= {each["id"] for each in json.loads(body)["unreadable"]}

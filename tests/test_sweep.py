@@ -396,7 +396,7 @@ def test_a_tick_and_the_page_cost_the_same_however_many_runs_are_open(app: App, 
     assert woken(app) == [run.id for run in working[:2]], "their jobs' events may be lost"
     assert tick.requests <= 10
     with requests_of(app) as page:
-        status, body = views.runs(app)
+        status, body = views.runs(app, {})
     assert (status, len(msgspec.json.decode(body, type=RunList).runs)) == (200, min(many, 50))
     assert page.requests <= 5
 

@@ -25,7 +25,7 @@ class RunSummary(Shape, frozen=True, kw_only=True):
     """A run in a list. `status`: in a sentence, what it waits for or why it ended; "" while it works.
 
     `phase`: where it is; `outcome`: what it came to, "" as long as it has not ended. Both tell of the run, and stay;
-    `serves`: whether its model is what its line serves now, as Azure shows it. `hold`: `slot`, `quota`, `approval`,
+    `serves`: whether what it deployed has traffic now, as Azure shows it. `hold`: `slot`, `quota`, `approval`,
     `pin` or `endpoint`, where it waits for that.
     """
 
@@ -54,7 +54,7 @@ class UnreadableView(Shape, frozen=True, kw_only=True):
 class RunList(Shape, frozen=True, kw_only=True):
     """The runs that work, then those that ended last, newest first.
 
-    `unseen`: why Azure could not be asked what serves; then that is told as the records have it.
+    `unseen`: why Azure could not be asked what serves; then no run has `serves`, and lines are told as recorded.
     """
 
     version: int = VERSION

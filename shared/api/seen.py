@@ -50,4 +50,4 @@ def seen(app: App) -> Seen:
         return Seen(endpoints={each.name: each for each in app.cloud.endpoints.list()})
     except (NotFound, Transient, Permanent) as error:
         log.warning("what serves is told as it was recorded: %s", error)
-        return Seen(endpoints=None, why=f"what serves is shown as it was recorded; Azure can't be asked: {error}")
+        return Seen(endpoints=None, why=f"what serves now can't be told, since Azure can't be asked: {error}")

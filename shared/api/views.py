@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -104,7 +104,9 @@ def _runs(app: App, wanted: Mapping[str, str]) -> schema.RunList:
     found = [mark for mark in found if folder in ("", mark.folder) and phase in ("", mark.phase)]
     unreadable = [schema.UnreadableView(id=key, version=version, why=_why(version)) for key, version in broken]
     shown = seen(app)
-    return schema.RunList(runs=list(_summaries(app, found[:limit], shown)), unreadable=unreadable, unseen=shown.why)
+    return schema.RunList(
+        runs=[_listed(app, mark, shown) for mark in found[:limit]], unreadable=unreadable, unseen=shown.why
+    )
 
 
 def _limit(text: str) -> int:
@@ -115,21 +117,17 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _summaries(app: App, marks: Iterable[Mark], shown: Seen) -> Iterator[schema.RunSummary]:
-    """Runs as a list shows them, each with whether its line serves what it made."""
-    serving: dict[str, Serving | None] = {}
-    for mark in marks:
-        if mark.phase == Phase.LIVE and mark.line not in serving:
-            line = readable(app.lines, mark.line)
-            serving[mark.line] = shown.serving(line.record) if line else None
-        now = serving.get(mark.line) if mark.phase == Phase.LIVE else None
-        serves = now is not None and _made_what_serves(mark.id, now)
-        yield msgspec.structs.replace(_summary(mark), serves=serves)
-
-
-def _made_what_serves(run: str, serving: Serving) -> bool:
-    """Whether the run serves, or has trained what a rollback or a revival of it serves."""
-    return run in (serving.run, naming.run_of_job(serving.model.rpartition(":")[2]))
+def _listed(app: App, mark: Mark, shown: Seen) -> schema.RunSummary:
+    """A run as a list shows it. What serves has a name that is made of its run's, so that no record is read for it."""
+    if mark.phase != Phase.LIVE or shown.endpoints is None:
+        return _summary(mark)
+    settings = app.settings
+    name = naming.endpoint_name(
+        mark.folder, mark.base_model, *settings.workspace.scope, installation=settings.storage.installation
+    )
+    endpoint = shown.endpoints.get(name)
+    serves = endpoint is not None and endpoint.traffic.get(naming.deployment_name(mark.id, mark.attempt), 0) > 0
+    return msgspec.structs.replace(_summary(mark), serves=serves)
 
 
 def _why(version: int) -> str:
@@ -158,11 +156,12 @@ def _summary(mark: Mark) -> schema.RunSummary:
 def _run(app: App, run_id: str) -> schema.RunView:
     run = run_named(app, run_id).record
     attempt, line = run.attempt, readable(app.lines, run.line)
-    serving = seen(app).serving(line.record) if line else None
+    shown = seen(app)
+    serving = shown.serving(line.record) if line else None
     serves = serving is not None and (serving.run == run.id or serving.model == attempt.model)
     metrics, problem = job_curves(app, attempt.job)
     return schema.RunView(
-        run=msgspec.structs.replace(_summary(mark_of(run)), status=status_of(run), serves=serves),
+        run=msgspec.structs.replace(_listed(app, mark_of(run), shown), status=status_of(run)),
         serves=serves,
         line_serves=_serving(serving),
         restores=_like(run.restores, schema.RestoresView),

@@ -240,6 +240,14 @@ class Machine(RuleBasedStateMachine):
         if line := self._any(self._lines(), which):
             self._by_hand(lambda: self._retagged(line.endpoint, case))
 
+    @rule(which=st.integers(0, 50))
+    def take_the_tags_off(self, which: int) -> None:
+        """A person takes the tags off a deployment of ours, which counts as theirs from then on."""
+        self._step()
+        run = self._any([run for run in self._runs() if run.attempt.deployed], which)
+        if run:
+            self._by_hand(lambda: self.strangers.take_over(run))
+
     @rule(
         folder=folders, version=st.integers(0, 3), what=st.sampled_from(("upload", "work", "work", "lose", "recover"))
     )

@@ -54,14 +54,14 @@ def test_a_whole_life_is_told_in_words(stage: Stage, caplog: pytest.LogCaptureFi
     assert stage.until(third, lambda run: run.hold == "pin")
     park(app, STEPS_QUEUE, "m1", json.dumps({"run": third.id, "token": None}).encode())
     assert world.run(third.id).parked
-    pages = [views.runs(app), views.run(app, third.id)]
+    pages = [views.runs(app, {}), views.run(app, third.id)]
     said.append(run_commands.retry(app, third.id, by="ada"))
     said.append(line_commands.unpin(app, stage.line_id, by="ada"))
     assert stage.until(third).phase is Phase.LIVE
     stage.tear_down()
     said.append(line_commands.revive(app, stage.folder, by="ada"))
     assert stage.until(world.run(named_in(said[-1]))).phase is Phase.LIVE
-    pages += [views.runs(app), views.lines(app), *(views.run(app, run_id) for run_id in world.known)]
+    pages += [views.runs(app, {}), views.lines(app), *(views.run(app, run_id) for run_id in world.known)]
 
     logged = [each.getMessage() for each in caplog.records if each.name.startswith("droptune")]
     texts = [*said, *logged]

@@ -78,6 +78,15 @@ class Strangers:
             )
             self.shares[line.endpoint, theirs[0]] = SHARE
 
+    def take_over(self, run: Run) -> None:
+        """The run's deployment without its tags: only Droptune's name is left."""
+        key = run.deployed.endpoint, run.deployed.name
+        found = self._ml.online_deployments.get(key[1], key[0])
+        found.tags = {}
+        self._ml.online_deployments.begin_create_or_update(found)
+        self._made.add(key)
+        self.deployments[key] = {}
+
     def copy_job(self, run: Run) -> None:
         """As the SDK makes it: loaded, given another name, and submitted."""
         theirs = copy.copy(self._ml.jobs.get(run.attempt.job))
