@@ -11,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.client_options import OF_LINE, add_client_options, client_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _INDENT = 10
 """Columns before a text: its title."""
 _NARROW = 40
+LOCAL_STATE = Path(".droptune")
 EXAMPLE = [{"role": "user", "content": "Hello! What can you tell me?"}]
 """What snippets ask."""
 
@@ -310,6 +312,9 @@ def _tell_of_key(options: argparse.Namespace) -> None:
     """How the key comes into the variable that snippets take it from: on standard error, away from what is pasted."""
     from cli.snippets import VARIABLE
 
-    if options.curl or options.python:
-        name = shlex.quote(options.name)
-        complain(f'its key: export {VARIABLE}="$(droptune url {name} --show-key | tail -n 1)"')
+    if not (options.curl or options.python):
+        return
+    words = ["droptune", "url", options.name, "--show-key"]
+    words += ["--url", options.url] if options.url else []
+    words += ["--state", str(options.state)] if options.state != LOCAL_STATE else []
+    complain(f'its key: export {VARIABLE}="$({shlex.join(words)} | tail -n 1)"')

@@ -54,7 +54,7 @@ def test_rows_are_those_of_the_test_file_that_can_be_asked(
     assert first.question == [*messages("a", "b"), {"role": "user", "content": "c"}]
     assert first.expected == "d"
     assert (second.question, second.expected) == ([SYSTEM, {"role": "user", "content": "e"}], "f")
-    assert {question(app, line).number for _ in range(12)} == {1, 2}
+    assert question(app, line) in (first, second)
 
 
 @pytest.mark.parametrize("rows", [NO_ROWS[:3], pytest.param(NO_ROWS[3:], marks=pytest.mark.thorough)])
