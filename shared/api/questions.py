@@ -13,6 +13,10 @@ from shared.records.store import readable
 from shared.run.actions.gate import held_out
 from shared.serving.payload import conversation_of, expected_of
 
+_OWN = "ask with a text of your own"
+_DIGITS = 9
+"""Of a row's number: no file has more rows."""
+
 
 def held_out_row(app: App, line: Line, row: str) -> schema.QuestionView:
     """Row number `row`, from 1, of those that can be asked; any of them where it is "".
@@ -20,9 +24,12 @@ def held_out_row(app: App, line: Line, row: str) -> schema.QuestionView:
     Raises NotFound and Permanent, in words.
     """
     last = line.serving or line.latest
-    loaded = readable(app.runs, last.run) if last else None
-    if loaded is None:
+    run = last.run if last else line.rollout  # the first version is asked before it serves, too
+    if not run:
         raise NotFound(f"line {line.id} has served nothing yet, so that there is no held-out row to ask")
+    loaded = readable(app.runs, run)
+    if loaded is None:
+        raise NotFound(f"the record of run {run} is lost or can't be read, and so its held-out rows: {_OWN}")
     try:
         rows = [
             each for each in sorted(held_out(app, loaded.record), key=lambda each: each[0]) if _can_be_asked(each[1])
@@ -30,7 +37,7 @@ def held_out_row(app: App, line: Line, row: str) -> schema.QuestionView:
     except NotFound:
         rows = []
     if not rows:
-        raise NotFound(f"run {loaded.record.id} has no held-out row of text alone: ask with a text of your own")
+        raise NotFound(f"run {loaded.record.id} has no held-out row of text alone: {_OWN}")
     number = random.randint(1, len(rows)) if not row else _number(row, len(rows))  # noqa: S311 - nothing depends on it
     _, found = rows[number - 1]
     return schema.QuestionView(
@@ -43,9 +50,10 @@ def held_out_row(app: App, line: Line, row: str) -> schema.QuestionView:
 
 
 def _number(text: str, most: int) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= most):
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else 0
+    if not 1 <= number <= most:
         raise Permanent(f"row is {visible(text, 40)!r}: it must be a number from 1 to {most}")
-    return int(text)
+    return number
 
 
 def _can_be_asked(row: dict[str, object]) -> bool:
