@@ -6,6 +6,7 @@ that `--help` and mistakes answer at once. cli/frame.py lists the exit codes.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cli.frame import Top
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -67,34 +69,38 @@ def _carried_out(given: list[str]) -> int:
         finally:
             if sys.stdout:  # there is none after `>&-`
                 sys.stdout.flush()  # here, for at Python's end nobody could answer for it
-    except BrokenPipeError as error:  # `droptune runs | head`
-        return _nobody_reads(error)
-    except OSError as error:
-        if not _unwritable(error):
-            raise
-        complain(f"the output can't be written: {error.strerror}")
-        return 2
-
-
-def _nobody_reads(error: BrokenPipeError) -> int:
-    """All is well where it is the output that nobody reads on; a connection to somebody else is not."""
-    from cli.say import complain
-
-    if not _unwritable(error):
+    except BrokenPipeError:  # `droptune runs | head`
+        if _nobody_reads():
+            return 0
         complain("the connection was broken off: try again")
         return 2
-    return 0
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _give_up_output()
+        complain(f"nothing more can be written: {error.strerror}")
+        return 2
 
 
-def _unwritable(error: OSError) -> bool:
-    """Whether it is the output that takes no more; what is left of it goes nowhere then."""
+def _nobody_reads() -> bool:
+    """Whether it is the output's reader that is gone, and not a connection; what is left of it goes nowhere then."""
+    import select
+
     try:
-        if sys.stdout:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        number = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # it is closed, or no file
+        return False
+    poll = select.poll()
+    poll.register(number, select.POLLERR)
+    gone = any(what & select.POLLERR for _, what in poll.poll(0))
+    if gone:
+        _give_up_output()
+    return gone
+
+
+def _give_up_output() -> None:
+    """Python writes what is left at its end, and would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class Apps(msgspec.Struct, kw_only=True):
 
     version: int = VERSION
     current: str = ""
-    apps: dict[str, AppAddress] = {}  # noqa: RUF012 - msgspec copies it
+    apps: dict[str, AppAddress] = {}
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -48,11 +48,11 @@ def _site(subscription: str, group: str, function_app: str) -> str:
 
 def _asked(method: str, path: str, what: str) -> dict[str, Any]:
     """What ARM answers. Raises CliError, which says what to do."""
-    from shared.cloud.caller import caller_token
+    from shared.cloud.caller import token_of_caller
     from shared.errors import Permanent
 
     try:
-        token = caller_token(f"{ARM}/.default")
+        token = token_of_caller(f"{ARM}/.default")
     except Permanent as error:
         raise CliError(str(error)) from None
     request = urllib.request.Request(f"{ARM}{path}?api-version={API_VERSION}", method=method)  # noqa: S310

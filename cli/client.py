@@ -47,11 +47,15 @@ READ = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class AppClient:
-    """The app's API. `url` has no slash at the end; `key` is a function or host key, never shown, like the token."""
+    """The app's API. `url` has no slash at the end; `key` is a function or host key, never shown, like the token.
+
+    `state`: the state folder of the local cloud whose app it is; None for one that has an address.
+    """
 
     url: str
     key: str = field(repr=False)
     token: str = field(default="", repr=False)
+    state: Path | None = None
 
     @classmethod
     def of(
@@ -116,7 +120,7 @@ class AppClient:
                 f"{which}no app is running in {state}: start one with `droptune local up`, "
                 "or name one with `droptune login`, --app or --url"
             )
-        return cls(url=local.host_url, key=local.function_key)
+        return cls(url=local.host_url, key=local.function_key, state=state)
 
     def about(self) -> About:
         """Whether the app is well, and where uploads go."""

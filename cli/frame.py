@@ -11,9 +11,9 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from cli.say import escaped
+from cli.say import escaped, say
 
 if TYPE_CHECKING:
     _SubParsersAction = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -130,7 +130,7 @@ class Commands(_SubParsersAction):
         self.sentences: dict[str, str] = {}
         super().__init__(*given, **options)
 
-    def add_parser(self, name: str, **options: Any) -> Parser:  # type: ignore[override]  # its options are argparse's
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
         """Adds a command."""
         self.sentences[name] = sentence = options.get("help") or ""
         options.setdefault("description", f"{sentence[:1].upper()}{sentence[1:]}." if sentence else None)
@@ -156,7 +156,8 @@ class _Version(argparse.Action):
         super().__init__(nargs=0, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        parser.exit(0, f"droptune {version()}\n")
+        say(f"droptune {version()}")
+        parser.exit()
 
 
 def version() -> str:
@@ -179,9 +180,8 @@ class Top(Parser):
             epilog=_epilog(),
         )
         self.add_argument("--version", action=_Version, help="show the version and exit")
-        self.commands: Commands = self.add_subparsers(
-            action=Commands, parser_class=Parser, metavar="COMMAND", prog="droptune"
-        )
+        made = self.add_subparsers(action=Commands, parser_class=Parser, metavar="COMMAND", prog="droptune")
+        self.commands = cast("Commands", made)
         self.set_defaults(run=self._which)
 
     def format_help(self) -> str:
@@ -199,7 +199,7 @@ class Top(Parser):
         return made.format_help()
 
     def _which(self, _: argparse.Namespace) -> NoReturn:
-        self.error(f"which command?{_LIST}")
+        self.error(f"no command is named{_LIST}")
 
     def _row(self, name: str) -> str:
         from textwrap import wrap  # argparse has loaded it by now

@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the parser: every command with its help and exit codes, as a terminal of 80 columns shows them.
+"""Writes docs/cli.md from the parser: every command with its help, as 80 columns show it, and its exit codes.
 
 `.venv/bin/python -m scripts.cli_page`; tests/cli/test_frame.py fails when the page is stale.
 """
@@ -46,20 +46,20 @@ local cloud is found from any folder once `droptune login --local` has told wher
 `droptune login` keeps addresses alone in `$XDG_CONFIG_HOME/droptune/apps.json` (else `~/.config/droptune/apps.json`),
 which only you can read. Keys and tokens are in none of our files:
 
-- `DROPTUNE_KEY`, or `--key -`, which reads one line of standard input; `--key KEY` warns, for the process list shows it.
-  With `DROPTUNE_URL` set, the key and the token of the environment go to that address alone, or to `--url`.
+- `DROPTUNE_KEY`, or `--key -`, which reads one line of standard input; `--key KEY` warns, for the process list shows
+  it. With `DROPTUNE_URL` set, the key and the token of the environment go to that address alone, or to `--url`.
 - `DROPTUNE_TOKEN` for an app that wants people of Entra ([api.md](api.md#what-a-caller-sends)).
-- For an app that is known by subscription, group and function app, the command asks Azure for its function key with your
-  own login, and forgets it. That takes the right `Microsoft.Web/sites/host/listkeys/action`, which the role Website
-  Contributor has. `az login` in a terminal, azd's login and the variables of azure-identity are what it uses.
+- For an app that is known by subscription, group and function app, the command asks Azure for its function key with
+  your own login, and forgets it. That takes the right `Microsoft.Web/sites/host/listkeys/action`, which the role
+  Website Contributor has. `az login` in a terminal, azd's login and the variables of azure-identity are what it uses.
 
-Of this, the tests have a stand-in for `az` and for Azure. The browser's way (`az login` opens one) is untried, and so is
-the real Azure.
+Of this, the tests have a stand-in for `az` and for Azure. The browser's way (`az login` opens one) is untried, and so
+is the real Azure.
 
 ## Completion
 
-For {", ".join(SHELLS[:-1])} and {SHELLS[-1]}: `droptune completion --help` says how. The script for bash is run by the tests, the others
-have not met their shells there.
+For {", ".join(SHELLS[:-1])} and {SHELLS[-1]}: `droptune completion --help` says how. The tests run the script for bash;
+those for zsh and fish have not met their shells there.
 """
 GROUP = """
 ## {group}
