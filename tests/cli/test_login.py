@@ -16,12 +16,16 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cli import azure
 from cli.__main__ import main
 from localcloud.environment import LISTENERS, Description, ProcessId
+from localcloud.stack import Stack
+from shared.api.schema import RunList
 from tests.kit.answering import answering
+from tests.kit.clouds import SETTINGS
 from tests.kit.paths import ROOT
 
 AZURE = ["login", "--subscription", "sub", "--group", "rg", "--function-app", "func-1"]
@@ -377,3 +381,29 @@ def test_nobody_who_is_logged_in_is_told_to(
     assert "`az login`" in error
     assert error.count("\n") == 1
     assert _Arm.got == []
+
+
+# The real local cloud ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.thorough
+def test_the_app_of_a_real_local_cloud_is_found_and_logged_in_to(
+    elsewhere: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = Stack(elsewhere.parent / ".droptune", settings=SETTINGS)
+    cloud.start()
+    try:
+        assert main(["runs", "--json"]) == 0
+        assert msgspec.json.decode(capsys.readouterr().out, type=RunList).runs == []
+        assert main(["login", "--local"]) == 0
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("cli.apps.REPO", tmp_path)
+        capsys.readouterr()
+        assert main(["runs", "--json"]) == 0
+        assert msgspec.json.decode(capsys.readouterr().out, type=RunList).runs == []
+        assert main(["pin", "none"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    finally:
+        cloud.stop()
+    assert main(["runs"]) == 2
+    assert "start one with `droptune local up`" in capsys.readouterr().err
