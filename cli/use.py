@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _INDENT = 10
 """Columns before a text: its title."""
 _NARROW = 40
-LOCAL_STATE = Path(".droptune")
 EXAMPLE = [{"role": "user", "content": "Hello! What can you tell me?"}]
 """What snippets ask."""
 
@@ -87,7 +86,7 @@ def _ask(options: argparse.Namespace) -> int:
     question = _own(text) if text is not None else client.question(options.name, options.row or "")
     _told_address(line)
     try:
-        door = door_of(manager_of(line.address, options.state), line.endpoint_id)
+        door = door_of(manager_of(line.address, _state(client)), line.endpoint_id)
     except Gone as gone:
         complain(f"{gone}: droptune revive {shlex.quote(options.name)} serves again what it served")
         return 1
@@ -112,6 +111,13 @@ def _ask(options: argparse.Namespace) -> int:
         if each.error:
             complain(each.error)
     return 1 if any(each.error for each in given) else 0
+
+
+def _state(client: AppClient) -> Path:
+    """The state folder of the local cloud, if it is one whose app was asked."""
+    from cli.apps import STATE, local_state
+
+    return client.state or local_state(Path.cwd()) or Path(STATE)
 
 
 def _text(given: str | None) -> str | None:
@@ -271,13 +277,14 @@ def _url(options: argparse.Namespace) -> int:
 
     if options.json and (options.show_key or options.curl or options.python):
         raise CliError("--json goes with none of --curl, --python and --show-key: a key is never in it")
-    line = client_of(options).line(options.name)
+    client = client_of(options)
+    line = client.line(options.name)
     if options.json:
         say_json(as_json(line))
     elif line.serving or line.address:
         _told_address(line)
         try:
-            lines = _shown_url(options, line)
+            lines = _shown_url(options, line, _state(client))
         except Gone as gone:
             complain(f"{gone}: droptune revive {shlex.quote(options.name)} serves again what it served")
             return 1
@@ -291,7 +298,7 @@ def _url(options: argparse.Namespace) -> int:
     return 0
 
 
-def _shown_url(options: argparse.Namespace, line: LineView) -> list[str]:
+def _shown_url(options: argparse.Namespace, line: LineView, state: Path) -> list[str]:
     """The lines on standard output. Raises CliError and Gone."""
     from cli import snippets
     from cli.endpoint_key import door_of, local_cloud_of, manager_of
@@ -299,11 +306,11 @@ def _shown_url(options: argparse.Namespace, line: LineView) -> list[str]:
 
     key, address = "", line.address
     if options.show_key:
-        door = door_of(manager_of(address, options.state), line.endpoint_id)
+        door = door_of(manager_of(address, state), line.endpoint_id)
         key, address = door.secret, door.address
     if not (options.curl or options.python):
         return [address, key] if key else [address]
-    local = local_cloud_of(address, options.state)
+    local = local_cloud_of(address, state)
     snippet = snippets.curl if options.curl else snippets.python
     return snippet(address, scoring_payload(EXAMPLE), key=key, ca=local.ca.resolve() if local else None)
 
@@ -316,5 +323,6 @@ def _tell_of_key(options: argparse.Namespace) -> None:
         return
     words = ["droptune", "url", options.name, "--show-key"]
     words += ["--url", options.url] if options.url else []
-    words += ["--state", str(options.state)] if options.state != LOCAL_STATE else []
+    words += ["--app", options.app] if options.app else []
+    words += ["--state", str(options.state)] if options.state else []
     complain(f'its key: export {VARIABLE}="$({shlex.join(words)} | tail -n 1)"')
