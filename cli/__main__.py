@@ -1,94 +1,106 @@
-"""The command `droptune`: the local cloud, the runs of an app, datasets, the demo.
+"""The command `droptune`: datasets, runs and lines of an app, its endpoints, the local cloud, the demo.
 
-Started by the script `droptune` in the repository's root. What a subcommand needs is imported when it is chosen, so
-that `--help` and mistakes answer at once. Exit code 2 and one line on stderr when a command can't be carried out.
+Started by the script `droptune` in the repository's root. What a command needs is imported when it is chosen, so
+that `--help` and mistakes answer at once. cli/frame.py lists the exit codes.
 """
 
 from __future__ import annotations
 
-import argparse
-import io
+import errno
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from cli import check, fetch, look, steer
-from cli.errors import CliError
-from cli.say import complain, escaped
+if TYPE_CHECKING:
+    from cli.frame import Top
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given)
+    try:  # around the imports too, which are most of what a small command does
+        return _carried_out(given)
+    except KeyboardInterrupt:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends what still ends, without a traceback
+        from cli.say import complain
+
+        complain("stopped")
+        return INTERRUPTED
+
+
+def parser() -> Top:
+    """All commands with their arguments: of them are the help, docs/cli.md and the completion made."""
+    from cli import completion, login, look, offline, steer
+    from cli.frame import Top
+
+    top = Top()
+    for part in (offline, look, steer, login, completion):
+        part.add(top.commands)
+    return top
+
+
+def _carried_out(given: list[str]) -> int:
+    import io
+
+    from cli.errors import CliError
+    from cli.say import complain
+
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # rows and names hold what the terminal's encoding may lack
     try:
-        code: int = options.run(options)
-    except CliError as error:
-        complain(str(error))
-        return 2
+        try:
+            # `local` has a parser of its own, and argparse leaves it no options at its beginning.
+            if given[:1] == ["local"]:
+                from cli.offline import local
+
+                return local(given[1:])
+            options = parser().parse_args(given)
+            return int(options.run(options))
+        except CliError as error:
+            complain(str(error))
+            return 2
+        finally:
+            if sys.stdout:  # there is none after `>&-`
+                sys.stdout.flush()  # here, for at Python's end nobody could answer for it
     except BrokenPipeError:  # `droptune runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code
+        if _nobody_reads():
+            return 0
+        complain("the connection was broken off: try again")
+        return 2
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _give_up_output()
+        complain(f"nothing more can be written: {error.strerror}")
+        return 2
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments, which may be names of files: other people's text."""
+def _nobody_reads() -> bool:
+    """Whether it is the output's reader that is gone, and not a connection; what is left of it goes nowhere then."""
+    import select
 
-    def error(self, message: str) -> NoReturn:
-        """Ends the command with exit code 2."""
-        super().error(escaped(message))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="droptune", description="Datasets in, answering endpoints out.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    local = commands.add_parser("local", help="the local cloud: up, down, env, fault, pretend", add_help=False)
-    local.add_argument("rest", nargs=argparse.REMAINDER)
-    local.set_defaults(run=_local)
-
-    for part in (look, steer):
-        part.add(commands)
-
-    demo = commands.add_parser("demo", help="the whole way, on this machine")
-    demo.add_argument("--model", help="base model (default: the local Phi-3-mini-4k-instruct)")
-    demo.add_argument("--data", type=Path, help="folder with a dataset (default: facts made by examples/make_facts.py)")
-    demo.add_argument("--state", type=Path, default=Path(".droptune/demo"), help="state folder, emptied first")
-    demo.set_defaults(run=_demo)
-
-    fetching = commands.add_parser("fetch", help="a dataset of the Hugging Face Hub, as .jsonl files")
-    fetch.add_arguments(fetching)
-    fetching.set_defaults(run=_fetch)
-
-    checking = commands.add_parser("check", help="whether a dataset may be trained on, before it is uploaded")
-    check.add_arguments(checking)
-    checking.set_defaults(run=_check)
-    return parser
+    try:
+        number = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # it is closed, or no file
+        return False
+    poll = select.poll()
+    poll.register(number, select.POLLERR)
+    gone = any(what & select.POLLERR for _, what in poll.poll(0))
+    if gone:
+        _give_up_output()
+    return gone
 
 
-def _local(options: argparse.Namespace) -> int:
-    from localcloud.__main__ import main as local
-
-    return local(options.rest)
-
-
-def _demo(options: argparse.Namespace) -> int:
-    from cli.demo.show import demo
-
-    return demo(model=options.model, data=options.data, state=options.state)
-
-
-def _check(options: argparse.Namespace) -> int:
-    return check.check(check.wanted(options))
-
-
-def _fetch(options: argparse.Namespace) -> int:
-    return fetch.fetch(fetch.wanted(options))
+def _give_up_output() -> None:
+    """Python writes what is left at its end, and would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -71,29 +71,6 @@ class _Plan:
     ignored: Mapping[str, str]
 
 
-def add_arguments(command: argparse.ArgumentParser) -> None:
-    """The options."""
-    command.add_argument("path", type=Path, metavar="FILE|DIR", help="a file of rows, or a dataset's folder")
-    command.add_argument(
-        "--spec", type=Path, metavar="FILE", help="a finetune.yaml (default: the one in DIR, if there is one)"
-    )
-    command.add_argument(
-        "--context",
-        type=_tokens,
-        metavar="TOKENS",
-        help="tokens that the base model's context holds; rows over it warn",
-    )
-    command.add_argument("--tools", action="store_true", help="the base model's chat template takes tool turns")
-    command.add_argument("--all", action="store_true", dest="everything", help="show up to 1,000 faults, not 20")
-    command.add_argument("--json", action="store_true", help="the report as JSON; a list if DIR has several datasets")
-
-
-def _tokens(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens")
-    return int(text)
-
-
 def wanted(options: argparse.Namespace) -> Wanted:
     """The options as they were meant."""
     return Wanted(

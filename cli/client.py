@@ -1,7 +1,8 @@
 """A running Droptune app over its HTTP API: how commands and the demo see runs and lines, and ask for something.
 
-The app is the one in Azure (`--url`, `--key`) or, when neither is given, the one in the local cloud's state folder. An
-app that wants people of Entra (API_AUTH) gets the token in DROPTUNE_TOKEN.
+The app is the one that `--app`, `--url` or `--state` names, or their variables, or the last `droptune login`; without
+any of them that of a local cloud that is found. An app that wants people of Entra (API_AUTH) gets the token in
+DROPTUNE_TOKEN.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from cli.apps import STATE, AppAddress, Apps, file, local_state
 from cli.errors import CliError
 from shared import naming
 from shared.api.schema import (
@@ -45,27 +47,80 @@ READ = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class AppClient:
-    """The app's API. `url` has no slash at the end; `key` is a function or host key, never shown, like the token."""
+    """The app's API. `url` has no slash at the end; `key` is a function or host key, never shown, like the token.
+
+    `state`: the state folder of the local cloud whose app it is; None for one that has an address.
+    """
 
     url: str
     key: str = field(repr=False)
     token: str = field(default="", repr=False)
+    state: Path | None = None
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], *, url: str | None, key: str | None, state: Path) -> Self:
-        """By the options, else DROPTUNE_URL and DROPTUNE_KEY, else the local cloud in `state`. Raises CliError.
+    def of(
+        cls,
+        environ: Mapping[str, str],
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        state: Path | None = None,
+        app: str | None = None,
+    ) -> Self:
+        """The app that the options name, else the environment, else the last `login`, else a local cloud that is found.
 
-        A token goes only where one of them names the app: whoever listens on this machine must not get it.
+        Raises CliError. A key or token of the environment goes only where a person has named the app (whoever listens
+        on this machine must not get it), and where DROPTUNE_URL is set, to that address alone or to `url`.
         """
-        url, key = url or environ.get("DROPTUNE_URL"), key or environ.get("DROPTUNE_KEY")
+        if not (url or app or state):
+            url, app = environ.get("DROPTUNE_URL"), environ.get("DROPTUNE_APP")
         if url:
-            return cls(url=url.rstrip("/"), key=(key or "").strip(), token=environ.get("DROPTUNE_TOKEN", "").strip())
+            return cls._with_secrets(environ, AppAddress(url=url), key)
+        if state:
+            return cls._local(state)
+        known = Apps.load(file(environ))
+        name = app or known.current
+        if not name:
+            return cls._found()
+        address = known.named(name)
+        if address.state:
+            return cls._local(Path(address.state), f"app {name!r}: ")
+        of_another = environ.get("DROPTUNE_URL", "").rstrip("/") not in ("", address.url)
+        return cls._with_secrets({} if of_another else environ, address, key)
+
+    @classmethod
+    def _with_secrets(cls, environ: Mapping[str, str], address: AppAddress, key: str | None) -> Self:
+        """With what lets in there; a function key is asked of Azure where neither key nor token is given."""
+        key = (key or environ.get("DROPTUNE_KEY", "")).strip()
+        token = environ.get("DROPTUNE_TOKEN", "").strip()
+        if address.function_app and not key and not token:
+            from cli.azure import function_key
+
+            key = function_key(address.subscription, address.group, address.function_app)
+        return cls(url=address.url.rstrip("/"), key=key, token=token)
+
+    @classmethod
+    def _found(cls) -> Self:
+        """Of the local cloud that runs in this folder, in one above it, or in the repository. Raises CliError."""
+        if state := local_state(Path.cwd()):
+            return cls._local(state)
+        raise CliError(
+            f"no app is running in {STATE} of this folder, of one above it or of the repository: "
+            "start one with `droptune local up`, or name one with `droptune login`, --app or --url"
+        )
+
+    @classmethod
+    def _local(cls, state: Path, which: str = "") -> Self:
+        """Of the local cloud in that folder. Raises CliError."""
         from localcloud.environment import Description
 
         local = Description.load(state)
         if local is None or "host" not in local.processes:
-            raise CliError(f"no app is running in {state}: start one with `droptune local up`, or name one with --url")
-        return cls(url=local.host_url, key=local.function_key)
+            raise CliError(
+                f"{which}no app is running in {state}: start one with `droptune local up`, "
+                "or name one with `droptune login`, --app or --url"
+            )
+        return cls(url=local.host_url, key=local.function_key, state=state)
 
     def about(self) -> About:
         """Whether the app is well, and where uploads go."""

@@ -48,26 +48,6 @@ class Wanted:
     force: bool = False
 
 
-def add_arguments(command: argparse.ArgumentParser) -> None:
-    """The options, those of the notebook's own download script among them."""
-    command.add_argument("dataset", nargs="?", metavar="OWNER/NAME", help="the dataset's name on the hub")
-    command.add_argument("--dataset", dest="named", metavar="OWNER/NAME", help="the same, as an option")
-    command.add_argument(
-        "--out", "--download_dir", type=Path, metavar="DIR", help="folder for the files (default: NAME_dataset)"
-    )
-    command.add_argument(
-        *("--percent", "--dataset_split_pc"),
-        type=float,
-        default=100.0,
-        metavar="P",
-        help="only the first P percent of each split (default: all)",
-    )
-    command.add_argument("--split", action="append", default=[], metavar="NAME", help="only this split; repeatable")
-    command.add_argument("--config", metavar="NAME", help="the dataset's configuration (default: its default one)")
-    command.add_argument("--revision", default="main", help="branch, tag or commit (default: main)")
-    command.add_argument("--force", action="store_true", help="overwrite files that are there")
-
-
 def wanted(options: argparse.Namespace) -> Wanted:
     """The options as they were meant. Raises CliError."""
     if bool(options.dataset) == bool(options.named):

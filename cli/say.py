@@ -6,7 +6,6 @@ escaped here, whole: whoever has something to say need not think of what is in i
 
 from __future__ import annotations
 
-import json
 import sys
 
 NAME = 40
@@ -45,4 +44,6 @@ def _in_json(line: str) -> str:
 
 
 def _escape(each: str) -> str:
+    import json
+
     return json.dumps(each)[1:-1] if not each.isascii() else f"\\u{ord(each):04x}"

@@ -6,7 +6,6 @@ The app carries it out (shared/api/run_commands.py), and answers with what happe
 from __future__ import annotations
 
 import argparse
-import getpass
 from functools import partial
 from typing import Any
 
@@ -77,6 +76,8 @@ def _recover(options: argparse.Namespace) -> int:
 def _who(options: argparse.Namespace) -> str:
     if options.by:
         return str(options.by)
+    import getpass  # here, so that --help does not load it
+
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # nobody is logged in, as in some containers

@@ -26,19 +26,22 @@ STOPS_WITHIN = 30.0
 """Seconds that `down` waits."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m localcloud", description="Azure on this machine, on loopback only."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """The commands with their arguments."""
+    made = argparse.ArgumentParser(prog="droptune local", description="Azure on this machine, on loopback only.")
+    commands = made.add_subparsers(dest="command", required=True)
     start = commands.add_parser("up", help="start the cloud and the app; Ctrl-C stops it")
     start.add_argument("--no-host", action="store_true", help="without the Functions host: only the cloud")
     stop = commands.add_parser("down", help="stop the cloud that runs in the state folder")
     variables = commands.add_parser("env", help='print the app\'s environment for a shell: eval "$(... env)"')
     for command in (start, stop, variables, *console.add(commands)):
         command.add_argument("--state", type=Path, default=STATE, help="state folder (default: %(default)s)")
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns its exit code."""
+    options = parser().parse_args(arguments)
     try:
         match options.command:
             case "up":

@@ -53,7 +53,7 @@ def add(commands: Any) -> Iterator[argparse.ArgumentParser]:
     kinds = "\n".join(f"  {name:<14}{what}" for name, (what, _) in KINDS.items())
     fault = commands.add_parser(
         "fault",
-        help="make the local cloud fail as Azure does",
+        help="have the local cloud fail as Azure does",
         description="Faults are asked for by route, count and moment, and end with `fault clear` or the cloud.",
         epilog=f"kinds of faults:\n{kinds}\n\n{_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts import architecture_page, finetune_page, lifecycle_page, roles_page, rules_page, settings_page
+from scripts import architecture_page, cli_page, finetune_page, lifecycle_page, roles_page, rules_page, settings_page
 
 PAGES: Mapping[Path, Callable[[], str]] = {
     settings_page.PAGE: settings_page.page,
@@ -17,6 +17,7 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     finetune_page.SCHEMA: finetune_page.schema,
     lifecycle_page.PAGE: lifecycle_page.page,
     architecture_page.PAGE: architecture_page.page,
+    cli_page.PAGE: cli_page.page,
     roles_page.PAGE: roles_page.page,
 }
 

@@ -257,7 +257,8 @@ def test_an_answer_of_a_newer_version_is_not_guessed_at(
     url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ANSWERS, "/api/runs", {"version": 9, "items": []})
-    assert main(["runs", "--url", url, "--key", KEY]) == 2
+    monkeypatch.setenv("DROPTUNE_KEY", KEY)
+    assert main(["runs", "--url", url]) == 2
     assert capsys.readouterr().err == f"droptune: {url} answers in version 9, and this droptune knows 1: update it\n"
 
 
@@ -353,13 +354,16 @@ def test_mistakes_are_one_line_and_exit_code_2(
 ) -> None:
     assert main([argument.format(url=url, tmp=tmp_path) for argument in arguments]) == 2
     error = capsys.readouterr().err
+    if "--key" in arguments:
+        warning, _, error = error.partition("\n")
+        assert "the process list shows --key" in warning
     assert told.format(url=url) in error
     assert error.startswith("droptune: ")
     assert error.count("\n") == 1
 
 
 def test_the_environment_names_an_app_too(url: str) -> None:
-    app = AppClient.of({"DROPTUNE_URL": url, "DROPTUNE_KEY": KEY}, url=None, key=None, state=Path("none"))
+    app = AppClient.of({"DROPTUNE_URL": url, "DROPTUNE_KEY": KEY}, url=None, key=None)
     assert app.run("r1") == msgspec.convert(RUN, RunView)
     assert KEY not in repr(app)
 
@@ -374,8 +378,8 @@ def test_the_launcher_says_what_is_missing(tmp_path: Path) -> None:
 def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:
     if not (ROOT / ".venv").exists():
         pytest.skip("set-up was not done by make")
-    done = subprocess.run([ROOT / "droptune", "runs"], cwd=tmp_path, capture_output=True, text=True)
-    assert "no app is running in .droptune" in done.stderr
+    done = subprocess.run([ROOT / "droptune", "runs", "--state", "x"], cwd=tmp_path, capture_output=True, text=True)
+    assert "no app is running in x" in done.stderr
 
 
 # The demo's datasets -------------------------------------------------------------------------------------------------

@@ -1,0 +1,94 @@
+"""`droptune check`, `fetch`, `demo` and `local`: the arguments of what needs no running app.
+
+What they do is in modules of their own, which load much: each is imported when its command is chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds these commands to the parser."""
+    command = commands.add_parser("local", help="the local cloud: up, down, env, fault, pretend", add_help=False)
+    command.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="see `droptune local --help`")
+    command.set_defaults(run=lambda options: local(options.rest))
+
+    demo = commands.add_parser("demo", help="the whole way, on this machine")
+    demo.add_argument("--model", help="base model (default: the local Phi-3-mini-4k-instruct)")
+    demo.add_argument("--data", type=Path, help="folder with a dataset (default: facts made by examples/make_facts.py)")
+    demo.add_argument("--state", type=Path, default=Path(".droptune/demo"), help="state folder, emptied first")
+    demo.set_defaults(run=_demo)
+
+    _add_fetch(commands.add_parser("fetch", help="a dataset of the Hugging Face Hub, as .jsonl files"))
+    _add_check(commands.add_parser("check", help="whether a dataset may be trained on, before it is uploaded"))
+
+
+def _add_check(command: argparse.ArgumentParser) -> None:
+    command.add_argument("path", type=Path, metavar="FILE|DIR", help="a file of rows, or a dataset's folder")
+    command.add_argument(
+        "--spec", type=Path, metavar="FILE", help="a finetune.yaml (default: the one in DIR, if there is one)"
+    )
+    command.add_argument(
+        "--context",
+        type=_tokens,
+        metavar="TOKENS",
+        help="tokens that the base model's context holds; rows over it warn",
+    )
+    command.add_argument("--tools", action="store_true", help="the base model's chat template takes tool turns")
+    command.add_argument("--all", action="store_true", dest="everything", help="show up to 1,000 faults, not 20")
+    command.add_argument("--json", action="store_true", help="the report as JSON; a list if DIR has several datasets")
+    command.set_defaults(run=_check)
+
+
+def _add_fetch(command: argparse.ArgumentParser) -> None:
+    """The options of the notebook's own download script are among them."""
+    command.add_argument("dataset", nargs="?", metavar="OWNER/NAME", help="the dataset's name on the hub")
+    command.add_argument("--dataset", dest="named", metavar="OWNER/NAME", help="the same, as an option")
+    command.add_argument(
+        "--out", "--download_dir", type=Path, metavar="DIR", help="folder for the files (default: NAME_dataset)"
+    )
+    command.add_argument(
+        *("--percent", "--dataset_split_pc"),
+        type=float,
+        default=100.0,
+        metavar="P",
+        help="only the first P percent of each split (default: all)",
+    )
+    command.add_argument("--split", action="append", default=[], metavar="NAME", help="only this split; repeatable")
+    command.add_argument("--config", metavar="NAME", help="the dataset's configuration (default: its default one)")
+    command.add_argument("--revision", default="main", help="branch, tag or commit (default: main)")
+    command.add_argument("--force", action="store_true", help="overwrite files that are there")
+    command.set_defaults(run=_fetch)
+
+
+def _tokens(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens")
+    return int(text)
+
+
+def local(rest: list[str]) -> int:
+    """The local cloud's own command. Returns its exit code."""
+    from localcloud.__main__ import main
+
+    return main(rest)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from cli.demo.show import demo
+
+    return demo(model=options.model, data=options.data, state=options.state)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from cli import check
+
+    return check.check(check.wanted(options))
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from cli import fetch
+
+    return fetch.fetch(fetch.wanted(options))
