@@ -23,7 +23,7 @@ def add_client_options(command: argparse.ArgumentParser) -> None:
     one = of.add_mutually_exclusive_group()
     one.add_argument("--app", metavar="NAME", help="an app of `droptune login` (default: DROPTUNE_APP, else the last)")
     one.add_argument("--url", help="the app's address (default: DROPTUNE_URL)")
-    one.add_argument("--state", type=Path, metavar="DIR", help="a local cloud's state folder (default: it is found)")
+    of.add_argument("--state", type=Path, metavar="DIR", help="a local cloud's state folder (default: it is found)")
     of.add_argument("--key", help="a function key, or - to read it from standard input (default: DROPTUNE_KEY)")
     command.add_argument("--json", action="store_true", help="as JSON")
 

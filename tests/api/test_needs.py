@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.__main__ import _parser
+from cli.__main__ import parser
 from shared.api.needs import needs_of_lines, needs_of_runs
 from shared.api.schema import LineView, NeedView, RefusalView
 from shared.lifecycle.phase import WORK, Phase
@@ -80,4 +80,4 @@ def _can_be_pasted(need: NeedView) -> None:
     if need.command:
         name, *arguments = need.command.split()
         assert name == "droptune"
-        _parser().parse_args(arguments)
+        parser().parse_args(arguments)
