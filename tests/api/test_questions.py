@@ -23,7 +23,7 @@ SYSTEM = {"role": "system", "content": "Be brief."}
 TOOL = [*messages("T?"), {"role": "tool", "content": "x"}, {"role": "assistant", "content": "y"}]
 CHATS: list[Any] = [[*messages("a", "b"), *messages("c", "d")], TOOL, [SYSTEM, *messages("e", "f")]]
 
-NO_ROWS = ["3", "0000000003", "0" * 5000 + "1"]
+NO_ROWS = ["3", "0000000019", "0" * 5000 + "1"]
 NO_ROWS += ["0", "-1", "1.0", "x", "²", "٣", " 1", "9" * 5000, "\x1b[2J"]
 
 

@@ -645,10 +645,13 @@ def test_with_a_real_host_from_the_upload_to_the_revival(tmp_path: Path) -> None
         first = eventually(asked, 120, every=0.5)
         assert first.answers[0].answer == f"It is {first.question[-1]['content']}"
         assert first.expected == first.question[-1]["content"].replace("Question", "Answer").replace("?", ".")
-        upload(chats(60), b"train: train.jsonl\npromote: {approve: manual}\n")
-        both = eventually(
-            lambda: (view := asked("Well?", "--both")) and len(view.answers) == 2 and view, 120, every=0.5
-        )
+        upload(chats(60), b"train: train.jsonl\napprove: manual\n")
+
+        def both_asked() -> AskedView | None:
+            view = asked("Well?", "--both")
+            return view if view and len(view.answers) == 2 else None
+
+        both = eventually(both_asked, 60, every=0.5)
         assert {each.answer for each in both.answers} == {"It is Well?"}
         assert both.answers[1].deployment == first.answers[0].deployment
         address, key = droptune("url", "faq", "--show-key").stdout.splitlines()
