@@ -40,8 +40,13 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     command.set_defaults(run=_recover)
     made.append(command)
     for command in made:
-        command.add_argument("--by", help="who asks, for the history, as a claim (default: your login name)")
+        add_by(command)
         add_client_options(command)
+
+
+def add_by(command: argparse.ArgumentParser) -> None:
+    """Adds the option that says who asks."""
+    command.add_argument("--by", help="who asks, for the history, as a claim (default: your login name)")
 
 
 def _ask(kind: str, verb: str, options: argparse.Namespace) -> int:
@@ -49,7 +54,7 @@ def _ask(kind: str, verb: str, options: argparse.Namespace) -> int:
     from shared import naming
 
     name = part(naming.FOLDER, options.name)
-    answer = client_of(options).ask(f"{kind}/{name}/{verb}", _who(options))
+    answer = client_of(options).ask(f"{kind}/{name}/{verb}", who(options))
     if options.json:
         say_json(as_json(answer))
     else:
@@ -60,7 +65,7 @@ def _ask(kind: str, verb: str, options: argparse.Namespace) -> int:
 def _recover(options: argparse.Namespace) -> int:
     from cli.client import as_json
 
-    answer = client_of(options).recover(_who(options))
+    answer = client_of(options).recover(who(options))
     if options.json:
         say_json(as_json(answer))
         return 0
@@ -73,7 +78,8 @@ def _recover(options: argparse.Namespace) -> int:
     return 0
 
 
-def _who(options: argparse.Namespace) -> str:
+def who(options: argparse.Namespace) -> str:
+    """Who asks, as a claim."""
     if options.by:
         return str(options.by)
     import getpass  # here, so that --help does not load it

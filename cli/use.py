@@ -86,7 +86,7 @@ def _ask(options: argparse.Namespace) -> int:
     question = _own(text) if text is not None else client.question(options.name, options.row or "")
     _told_address(line)
     try:
-        door = door_of(manager_of(line.address, _state(client)), line.endpoint_id)
+        door = door_of(manager_of(line.address, _state(client, options)), line.endpoint_id)
     except Gone as gone:
         complain(f"{gone}: droptune revive {shlex.quote(options.name)} serves again what it served")
         return 1
@@ -113,11 +113,11 @@ def _ask(options: argparse.Namespace) -> int:
     return 1 if any(each.error for each in given) else 0
 
 
-def _state(client: AppClient) -> Path:
+def _state(client: AppClient, options: argparse.Namespace) -> Path:
     """The state folder of the local cloud, if it is one whose app was asked."""
     from cli.apps import STATE, local_state
 
-    return client.state or local_state(Path.cwd()) or Path(STATE)
+    return client.state or options.state or local_state(Path.cwd()) or Path(STATE)
 
 
 def _text(given: str | None) -> str | None:
@@ -171,7 +171,7 @@ def _nobody(line: LineView) -> str:
         if line.newest or line.rollout:
             run = line.rollout or line.newest
             return f"line {line.id} has served nothing yet: droptune watch {run} shows how far its first version is"
-        return f"line {line.id} has served nothing yet: upload a dataset with droptune push"
+        return f"line {line.id} has served nothing yet: upload a dataset as datasets/{line.folder}/FILE.jsonl"
     again = f"droptune revive {name} serves it again"
     if line.rollout and not line.seen:
         going = f"droptune watch {line.rollout} shows how far it is"
@@ -284,7 +284,7 @@ def _url(options: argparse.Namespace) -> int:
     elif line.serving or line.address:
         _told_address(line)
         try:
-            lines = _shown_url(options, line, _state(client))
+            lines = _shown_url(options, line, _state(client, options))
         except Gone as gone:
             complain(f"{gone}: droptune revive {shlex.quote(options.name)} serves again what it served")
             return 1

@@ -112,7 +112,7 @@ def _runs(app: App, wanted: Mapping[str, str]) -> schema.RunList:
 def _limit(text: str) -> int:
     if not text:
         return RECENT
-    if not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= SEARCHED):
+    if not (text.isascii() and text.isdecimal() and len(text) < 9 and 0 < int(text) <= SEARCHED):
         raise Permanent(f"limit is {visible(text, 40)!r}: it must be a number from 1 to {SEARCHED}")
     return int(text)
 

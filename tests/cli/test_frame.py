@@ -139,7 +139,7 @@ def test_the_benchmark_measures_the_help() -> None:
         ([], "no command is named; `droptune --help` lists them"),
         (["--versoin", "runs"], "unrecognized arguments: --versoin; did you mean --version?"),
         (["runs", "--jsno"], "unrecognized arguments: --jsno; did you mean --json?"),
-        (["runs", "--ulr=x"], "unrecognized arguments: --ulr=x; did you mean --url?"),
+        (["runs", "--ulr=x"], "unrecognized arguments: --ulr=x; did you mean --url or --folder or --all?"),
         (["show", "r1", "r2"], "unrecognized arguments: r2"),
         (["show"], "the following arguments are required: RUN"),
         (["completion", "bsh"], "argument shell: it can't be 'bsh'; did you mean bash or zsh?"),

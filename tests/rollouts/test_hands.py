@@ -19,6 +19,7 @@ from shared.lifecycle.phase import Phase
 from shared.records.line import Standing
 from shared.records.run import Run
 from tests.kit.waiting import eventually
+from tests.kit.worlds.people import held, instances, ready, scale, told
 from tests.kit.worlds.stage import MANUAL, QUOTA, REPLACE, Stage, waits_for
 
 pytestmark = pytest.mark.thorough
@@ -28,22 +29,6 @@ THEIRS = "theirs"
 
 
 # What people do ------------------------------------------------------------------------------------------------------
-
-
-def ready(stage: Stage) -> None:
-    """Azure works on nothing there."""
-    eventually(lambda: (found := stage.app.cloud.endpoints.get(stage.endpoint)) and not found.busy)
-    eventually(lambda: not {"Creating", "Updating", "Deleting"} & set(stage.standing().values()))
-
-
-def scale(stage: Stage, name: str, instances: int, size: str = "") -> None:
-    """As in the portal."""
-    deployments = stage.app.cloud.clients.ml.online_deployments
-    found = deployments.get(name, stage.endpoint)
-    found.instance_count, found.instance_type = instances, size or found.instance_type
-    deployments.begin_create_or_update(found)
-    stage.world.clock.jump(timedelta(minutes=1))
-    ready(stage)
 
 
 def change(stage: Stage, **changes: Any) -> None:
@@ -64,20 +49,6 @@ def theirs(stage: Stage, run: Run) -> str:
     stage.world.clock.jump(timedelta(minutes=1))
     eventually(lambda: stage.standing()[THEIRS] == "Succeeded")
     return THEIRS
-
-
-def instances(stage: Stage, name: str) -> tuple[int, str]:
-    found = stage.app.cloud.endpoints.deployment(stage.endpoint, name)
-    assert found
-    return found.instances, found.instance_type
-
-
-def told(run: Run) -> list[str]:
-    return [each.what for each in run.history]
-
-
-def held(run: Run) -> bool:
-    return run.hold == "endpoint"
 
 
 def shown(stage: Stage, run: Run) -> schema.RunView:

@@ -7,48 +7,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
-from typing import Any
 
 import pytest
-from azure.ai.ml.entities import ManagedOnlineDeployment
 
 from localcloud.stack import Stack
 from shared.api.recover import recover
 from shared.line.cleanup import KEEP_TAG
 from shared.records.layout import STATE
 from shared.records.line import Standing
-from tests.kit.azureml import MODEL
 from tests.kit.ours import made_for
 from tests.kit.waiting import eventually
+from tests.kit.worlds.people import BY_HAND, DAY, DELETE, HOUR, deployed, given, pass_by, said
 from tests.kit.worlds.stage import Stage
 from tests.kit.worlds.world import World
 
 pytestmark = pytest.mark.thorough
-
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-DELETE: dict[str, Any] = {"CLEANUP_MODE": "delete", "IDLE_WINDOW": timedelta(hours=6), "IDLE_GRACE": timedelta(hours=1)}
-BY_HAND = "theirs"
-
-
-def deployed(stage: Stage, name: str, tags: dict[str, str] | None = None) -> None:
-    """By a person, on the line's endpoint."""
-    made = ManagedOnlineDeployment(
-        name=name,
-        endpoint_name=stage.endpoint,
-        model=MODEL,
-        instance_type="Standard_DS3_v2",
-        instance_count=1,
-        tags=tags or {},
-    )
-    stage.app.cloud.clients.ml.online_deployments.begin_create_or_update(made)
-    stage.world.clock.jump(timedelta(minutes=1))
-    eventually(lambda: stage.standing().get(name) == "Succeeded")
-
-
-def given(stage: Stage, traffic: dict[str, int]) -> None:
-    """The traffic, by a person."""
-    stage.app.cloud.endpoints.set_traffic(stage.endpoint, traffic)
-    eventually(lambda: (found := stage.app.cloud.endpoints.get(stage.endpoint)) and not found.busy)
 
 
 def tagged(stage: Stage, tags: dict[str, str]) -> None:
@@ -58,10 +31,6 @@ def tagged(stage: Stage, tags: dict[str, str]) -> None:
     found.tags = tags
     endpoints.begin_create_or_update(found)
     eventually(lambda: (seen := stage.app.cloud.endpoints.get(stage.endpoint)) and not seen.busy)
-
-
-def said(stage: Stage, kind: str) -> list[str]:
-    return [why for what, why in stage.events() if what == kind]
 
 
 def idle(stage: Stage, done: Callable[[], object] = lambda: None, *, ticks: int = 4 * 20) -> None:
@@ -79,16 +48,6 @@ def idle(stage: Stage, done: Callable[[], object] = lambda: None, *, ticks: int 
         return done() or not next(left)
 
     eventually(tick, 60, every=0.2)  # the halves of the window have points of their own then
-
-
-def pass_by(stage: Stage, time: timedelta) -> None:
-    """The same in long steps, which leave no points in the metrics: nothing is idle."""
-    world, stage.world.sweeps = stage.world, False
-    for _ in range(round(time / HOUR)):
-        world.clock.jump(HOUR)
-        world.sweep()
-        world.cleanup()
-        stage.quiet()
 
 
 @pytest.fixture

@@ -22,9 +22,21 @@ from shared.records.line import Line, Standing, TearingDown
 from shared.records.run import Run
 from shared.records.tags import tags_of, tags_of_line
 from tests.kit.waiting import eventually
+from tests.kit.worlds.people import (
+    BY_HAND,
+    DAY,
+    DELETE,
+    deployed,
+    given,
+    held,
+    instances,
+    pass_by,
+    ready,
+    said,
+    scale,
+    told,
+)
 from tests.kit.worlds.stage import BASE_MODEL, MANUAL, REPLACE, Stage, waits_for
-from tests.rollouts.test_hands import held, instances, ready, scale, told
-from tests.rollouts.test_others import BY_HAND, DAY, DELETE, deployed, given, pass_by, said
 
 pytestmark = pytest.mark.thorough
 
