@@ -56,6 +56,7 @@ _OBJECT = 64  # bytes of a value as an object of Python, at least
 _BUFFERS = 32 * MIB  # for the columns' read buffers, together
 _FOOTER = 64 * MIB
 _TAIL = 64 * 1024  # what pyarrow reads first of a file, from its end
+_NOT_THERE = "a value is not in the column's dictionary"
 
 
 def parquet(
@@ -341,6 +342,7 @@ def pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[list[dict[str, Any
 
     Also for batches that somebody else reads. Halving finds the rows that can't be had.
     """
+    batch = _spelled_out(batch)
     if batch.num_rows > 1 and batch.nbytes > min(_PIECE * 2, limits.row):
         half = batch.num_rows // 2
         yield from pieces(batch.slice(0, half), limits)
@@ -362,6 +364,24 @@ def pieces(batch: pa.RecordBatch, limits: Limits) -> Iterator[list[dict[str, Any
         yield [Broken(rule="not_utf8", reason=reason, excerpt=_excerpt(batch))]
 
 
+def _spelled_out(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch without dictionaries that have more words than it has rows.
+
+    A slice brings the whole dictionary along: to go over that for each batch takes a time with the square of the file,
+    and no row is as large as that.
+    """
+    import pyarrow as pa
+
+    for at, column in enumerate(batch.columns):
+        if pa.types.is_dictionary(column.type) and len(column.dictionary) > batch.num_rows:
+            try:
+                values = column.dictionary.take(column.indices)
+            except pa.ArrowIndexError:  # pyarrow has not looked
+                raise pa.ArrowInvalid(_NOT_THERE) from None
+            batch = batch.set_column(at, batch.schema.names[at], values)
+    return batch
+
+
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any] | Broken]:
     names = batch.schema.names
     columns = [_values(column) for column in batch.columns]
@@ -380,7 +400,7 @@ def _values(column: pa.Array) -> list[Any]:
         words = _values(column.dictionary)  # the repeated value is one object, however often it is repeated
         places = column.indices.to_pylist()
         if any(at is not None and not 0 <= at < len(words) for at in places):  # pyarrow has not looked
-            raise pa.ArrowInvalid("a value is not in the column's dictionary")
+            raise pa.ArrowInvalid(_NOT_THERE)
         return [None if at is None else words[at] for at in places]
     if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
         return _values(column.cast(pa.string()))  # Python's own types hold less: no nanoseconds, no year 10000

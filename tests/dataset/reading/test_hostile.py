@@ -28,6 +28,8 @@ QUICK = (
     "jsonl.gz: members of nothing, zeros between",
 )
 """Families that took a time with the square of their size."""
+SLOW = ("parquet: dictionaries that repeat nothing",)
+"""One more, of which only a large file did."""
 LONG = "DROPTUNE_LONG" in os.environ
 """All families take about an hour."""
 
@@ -62,7 +64,7 @@ def test_what_was_quadratic_is_linear(name: str) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", hostile_readers.NAMES if LONG else QUICK)
+@pytest.mark.parametrize("name", hostile_readers.NAMES if LONG else QUICK + SLOW)
 def test_a_mb_takes_as_much_in_a_large_file_as_in_a_small_one(name: str) -> None:
     took = hostile_readers.measure(name, hostile_readers.SIZES)
     told = [(each.size, round(each.a_mb * 1000, 1), each.mib, each.said) for each in took]

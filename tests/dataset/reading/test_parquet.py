@@ -293,6 +293,16 @@ def test_long_texts_are_fine_whatever_they_make_of_a_dictionary(file: Path, comp
     assert [row["prompt"] for row in rows(file) if isinstance(row, dict)] == texts
 
 
+def test_a_dictionary_that_is_larger_than_a_row_may_be_makes_no_row_too_large() -> None:
+    """Each slice of such a column brings all of it along; more than its rows it must not cost either."""
+    words = [f"{at:06x}" for at in range(20_000)]
+    column = pa.DictionaryArray.from_arrays(pa.array(range(20_000), pa.int32()), pa.array(words))
+    batch = pa.record_batch([column], ["prompt"])
+    found = [list(pieces(batch.slice(at, 1000), Limits(row=50_000))) for at in range(0, 20_000, 1000)]
+    assert [row for parts in found for part in parts for row in part] == [{"prompt": word} for word in words]
+    assert [len(parts) for parts in found] == [1] * 20, "no halving"
+
+
 BOMBS: dict[str, tuple[Callable[[], pa.Table], dict[str, Any], str]] = {
     "one text, a million times": (lambda: pa.table({"prompt": repeated("x" * MIB, 10**6)}), {}, "too_compressed"),
     "one text in a million messages": (
