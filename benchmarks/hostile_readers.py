@@ -62,8 +62,12 @@ def of_a_hub(path, out):
 
 def once(path, out):
     began = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-    said = (of_a_hub if from_hub else checked)(path, out)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_utime - began, said
+    for times in range(1, 51):  # the system counts in ticks, of which a small file takes one or none
+        said = (of_a_hub if from_hub else checked)(path, out)
+        spent = resource.getrusage(resource.RUSAGE_SELF).ru_utime - began
+        if spent >= 0.1:
+            break
+    return spent / times, said
 
 def peak():
     status = Path("/proc/self/status")
