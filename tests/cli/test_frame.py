@@ -179,10 +179,12 @@ class _Silent(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def silent() -> Iterator[str]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
     _Silent.asked, _Silent.free = threading.Event(), threading.Event()
     with answering(_Silent) as url:
         yield url
         _Silent.free.set()
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("arguments", [["runs"], pytest.param(["pin", "faq"], marks=pytest.mark.thorough)])

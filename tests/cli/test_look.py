@@ -94,7 +94,7 @@ def test_the_status_says_what_serves_and_what_needs_somebody(
     out = capsys.readouterr().out
     assert re.search(r"^serves\n  faq \(Phi-4\)  since \d{4}-\d\d-\d\d .*  https://faq-1/score$", out, re.M)
     assert "needs you\n  faq  r2  waits for you\n    next: droptune approve r2\n" in out
-    assert "works\n  x\\u202ey\\nz  r3  is received, 3 min ago\n" in out
+    assert re.search(r"^works\n  x\\u202ey\\nz  r3  is received, \d+ min ago$", out, re.M)
     assert out.endswith("waits for files\n  datasets/half: test.jsonl\n")
     assert ask("status", "--json", status=found) == 0
     assert msgspec.json.decode(capsys.readouterr().out, type=StatusView) == found
