@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -61,6 +62,7 @@ def point(patch: pytest.MonkeyPatch, stack: Stack) -> None:
 
 
 def _set(patch: pytest.MonkeyPatch, cloud: Stack) -> None:
+    patch.setattr(urllib.request, "_opener", None)  # the first request keeps the environment's proxies for ever
     for name in foreign():
         patch.delenv(name)
     for name, value in cloud.environment.items():
