@@ -50,13 +50,7 @@ def _status(options: argparse.Namespace) -> int:
     if found.unseen:
         say(found.unseen)
     for title, rows in (
-        (
-            "serves",
-            [
-                f"{_folder(line)}  since {local(line.serving.since if line.serving else None)}  {line.address}"
-                for line in found.serving
-            ],
-        ),
+        ("serves", [_where(line) for line in found.serving]),
         ("needs you", [row for need in found.needs for row in _need(need)]),
         ("works", [f"{run.folder}  {run.id}  {_doing(run)}" for run in found.working]),
         ("waits for files", [f"datasets/{folder}: {', '.join(files)}" for folder, files in found.waiting.items()]),
@@ -72,6 +66,11 @@ def _status(options: argparse.Namespace) -> int:
 
 def _folder(line: LineView) -> str:
     return f"{line.folder} ({line.base_model})"
+
+
+def _where(line: LineView) -> str:
+    since = local(line.serving.since) if line.serving else ""
+    return f"{_folder(line)}  since {since}  {line.address}"
 
 
 def _need(need: NeedView) -> list[str]:
@@ -137,7 +136,8 @@ def _runs(options: argparse.Namespace) -> int:
         say_json(as_json(found))
         return 0
     chosen = options.folder or options.phase
-    for folder, files in {}.items() if chosen else client.folders().waiting.items():
+    waiting = {} if chosen else client.folders().waiting
+    for folder, files in waiting.items():
         say(f"datasets/{folder} waits for {', '.join(files)}")
     if found.unseen:
         say(found.unseen)

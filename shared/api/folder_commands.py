@@ -31,7 +31,8 @@ def start(app: App, name: str, *, by: str = "") -> str:  # noqa: ARG001 - what i
     if not ids:
         ignored = "; ".join(f"{file}: {why}" for file, why in folder.contents.ignored.items())
         raise Permanent(f"{DATASETS}/{name} holds nothing to train on: {ignored}")
-    told = [f"run {run} has started" for run in ids if run not in known]
+    begun = f"is rejected: {folder.problem}" if folder.problem else "has started"
+    told = [f"run {run} {begun}" for run in ids if run not in known]
     told += [
         f"run {run} of the same files is {phase}" + (f": droptune retry {run} tries it again" if phase.ended else "")
         for run, phase in known.items()

@@ -6,6 +6,7 @@ Raises NotFound, and Permanent where several are meant, with their names. Called
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import islice
 
 from shared import naming
 from shared.api.asked import may_name_line, such
@@ -66,8 +67,8 @@ def line_named(app: App, name: str) -> Loaded[Line]:
 
 
 def _beginning_with(app: App, name: str) -> list[str]:
-    """Ids of runs."""
-    blobs = app.cloud.blobs.list(STATE, f"{RUNS}/{name}")
+    """Ids of runs, as many as are looked for elsewhere: a letter may be the beginning of all that ever were."""
+    blobs = islice(app.cloud.blobs.list(STATE, f"{RUNS}/{name}"), SEARCHED)
     return [blob.name.removeprefix(f"{RUNS}/").removesuffix(".json") for blob in blobs]
 
 

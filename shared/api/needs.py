@@ -66,8 +66,6 @@ def needs_of_records(broken: Iterable[Broken]) -> Iterator[NeedView]:
         yield NeedView(
             what=f"the record of {key} can't be read: update the app, or mend or delete the blob and recover",
             folder="",
-            run=key,
-            command="droptune recover",
         )
 
 

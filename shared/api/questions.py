@@ -5,17 +5,15 @@ from __future__ import annotations
 import random
 
 from shared.api import schema
+from shared.api.asked import number
 from shared.app import App
 from shared.errors import NotFound, Permanent
-from shared.logs import visible
 from shared.records.line import Line
 from shared.records.store import readable
 from shared.run.actions.gate import held_out
 from shared.serving.payload import conversation_of, expected_of
 
 _OWN = "ask with a text of your own"
-_DIGITS = 9
-"""Of a row's number: no file has more rows."""
 
 
 def held_out_row(app: App, line: Line, row: str) -> schema.QuestionView:
@@ -36,24 +34,19 @@ def held_out_row(app: App, line: Line, row: str) -> schema.QuestionView:
         ]
     except NotFound:
         rows = []
+    except ValueError as error:
+        raise Permanent(f"the held-out rows of run {run} can't be read: {error}; {_OWN}") from None
     if not rows:
         raise NotFound(f"run {loaded.record.id} has no held-out row of text alone: {_OWN}")
-    number = random.randint(1, len(rows)) if not row else _number(row, len(rows))  # noqa: S311 - nothing depends on it
-    _, found = rows[number - 1]
+    at = number("row", row, len(rows)) if row else random.randint(1, len(rows))  # noqa: S311 - nothing depends on it
+    _, found = rows[at - 1]
     return schema.QuestionView(
         run=loaded.record.id,
-        number=number,
+        number=at,
         count=len(rows),
         question=conversation_of(found),
         expected=expected_of(found),
     )
-
-
-def _number(text: str, most: int) -> int:
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else 0
-    if not 1 <= number <= most:
-        raise Permanent(f"row is {visible(text, 40)!r}: it must be a number from 1 to {most}")
-    return number
 
 
 def _can_be_asked(row: dict[str, object]) -> bool:

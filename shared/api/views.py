@@ -12,6 +12,7 @@ import msgspec
 from shared import naming
 from shared.api import schema
 from shared.api.answers import Answer, answered
+from shared.api.asked import number
 from shared.api.curves import job_curves
 from shared.api.named import SEARCHED, line_named, run_named
 from shared.api.needs import is_up_to_people, needs_of_lines, needs_of_records, needs_of_runs, needs_of_uploads
@@ -96,7 +97,7 @@ def status(app: App) -> Answer:
 
 
 def _runs(app: App, wanted: Mapping[str, str]) -> schema.RunList:
-    limit = _limit(wanted.get("limit", ""))
+    limit = number("limit", wanted["limit"], SEARCHED) if wanted.get("limit") else RECENT
     folder, phase = wanted.get("folder", ""), wanted.get("phase", "")
     if phase and phase not in list(Phase):
         raise Permanent(f"there is no phase {visible(phase, 40)!r}: there are {', '.join(Phase)}")
@@ -107,14 +108,6 @@ def _runs(app: App, wanted: Mapping[str, str]) -> schema.RunList:
     return schema.RunList(
         runs=[_listed(app, mark, shown) for mark in found[:limit]], unreadable=unreadable, unseen=shown.why
     )
-
-
-def _limit(text: str) -> int:
-    if not text:
-        return RECENT
-    if not (text.isascii() and text.isdecimal() and len(text) < 9 and 0 < int(text) <= SEARCHED):
-        raise Permanent(f"limit is {visible(text, 40)!r}: it must be a number from 1 to {SEARCHED}")
-    return int(text)
 
 
 def _listed(app: App, mark: Mark, shown: Seen) -> schema.RunSummary:
@@ -230,7 +223,10 @@ def _answers(app: App, run: Run) -> schema.AnswersView:
         data, _ = app.cloud.blobs.read(PREPARED, layout.answers(run.prepared))
     except NotFound:
         raise NotFound(f"run {run.id} has asked nothing yet: its answers come when it is {Phase.CHECKING}") from None
-    view = msgspec.convert(from_json(data, dict[str, Any]) | {"run": run.id}, schema.AnswersView)
+    try:
+        view = msgspec.convert(from_json(data, dict[str, Any]) | {"run": run.id}, schema.AnswersView)
+    except ValueError as error:
+        raise Permanent(f"{PREPARED}/{layout.answers(run.prepared)} can't be read: {error}") from None
     return msgspec.structs.replace(view, rows=sorted(view.rows, key=_worst_first))
 
 

@@ -16,7 +16,7 @@ from shared.app import App
 from shared.lifecycle.phase import Phase
 from shared.records import layout
 from shared.records.base import Refusal
-from shared.records.layout import STATE
+from shared.records.layout import PREPARED, STATE
 from shared.records.line import TEARDOWN, Keep, Line, Newest, Orphan, Retiring, Standing
 from shared.records.run import Ending, Waiting
 from tests.kit.carried import AT, MINUTE, RUN
@@ -274,3 +274,15 @@ def test_a_note_on_a_folder_that_somebody_broke_hides_no_other(app: App, key: st
     assert found[f"half-{key}"] == ["test.jsonl"]
     for name in (f"broken-{key}", f"half-{key}"):
         app.cloud.blobs.delete(STATE, layout.waiting(name))
+
+
+def test_answers_that_somebody_broke_are_told(app: App, key: str) -> None:
+    run, _ = made(app, key)
+    loaded = app.runs.load(run)
+    assert loaded
+    name = layout.answers(loaded.record.prepared)
+    app.cloud.blobs.write(PREPARED, name, b'{"rows": 3}')
+    status, answer = views.answers(app, run)
+    app.cloud.blobs.delete(PREPARED, name)
+    assert status == 409
+    assert f"{PREPARED}/{name} can't be read: " in json.loads(answer)["error"]

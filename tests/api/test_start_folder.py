@@ -33,8 +33,9 @@ def test_a_renamed_blob_starts_a_run_and_a_second_look_names_it(app: App, folder
 
 def test_a_spec_that_can_not_be_followed_is_a_rejected_run(app: App, folder: str) -> None:
     app.cloud.blobs.write(DATASETS, f"{folder}/finetune.yaml", b"parametres: {}\n")
-    run = start(app, folder).split()[1]
-    assert app.runs.load(run)
+    told = start(app, folder)
+    assert "is rejected: finetune.yaml" in told
+    assert app.runs.load(told.split()[1])
 
 
 def test_what_yields_no_run_is_told_with_why(app: App, folder: str) -> None:
