@@ -136,6 +136,8 @@ def sum_of(found: Sequence[ComparedView]) -> Sum | None:
 
 
 def _sum(screen: Screen, both: AnswersView, alone: int) -> None:
+    from shared.dataset.report import counted
+
     found = sum_of(both.rows)
     if found is None:
         screen.text("no row was answered by both")
@@ -143,7 +145,7 @@ def _sum(screen: Screen, both: AnswersView, alone: int) -> None:
     told = f"{found.better} better, {found.same} the same, {found.worse} worse; "
     screen.text(f"{told}{both.score or 'score'} {found.new:.1f} new, {found.live:.1f} live", style="bold")
     if alone:
-        screen.text(f"{alone} rows were answered by one alone, and are not counted")
+        screen.text(f"not counted: {counted(alone, 'row')} that one of them alone has answered")
 
 
 def _score(row: ComparedView) -> str:

@@ -260,6 +260,8 @@ def _show_status(console: Console, found: StatusView) -> None:
     if found.waiting:
         screen.title("Folders that wait for files")
         _waiting(screen, found.waiting, indent=2)
-    _unseen(screen, found.unseen)
+    if found.unseen:
+        screen.gap()
+        _unseen(screen, found.unseen)
     if not (found.serving or found.needs or found.working or found.waiting):
         say("next: droptune runs")

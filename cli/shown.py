@@ -140,12 +140,14 @@ def _timeline(screen: Screen, view: RunView) -> None:
     first = history[0].at
     screen.title(f"Timeline, {local(first)[:10]} ({zone(first)})")
     ends = [*(entry.at for entry in history[1:]), None]
-    for entry, end in zip(history, ends, strict=True):
+    times = [clock(entry.at, first) for entry in history]
+    width = max(map(len, times))
+    for entry, end, time in zip(history, ends, times, strict=True):
         if end is not None:
             took = lasted(end - entry.at)
         else:
             took = "" if view.run.outcome else lasted(datetime.now(UTC) - entry.at)
-        screen.text(f"{clock(entry.at, first)}  {took:>12}  {entry.phase:<11}  {entry.what}".rstrip(), indent=2)
+        screen.text(f"{time:>{width}}  {took:>12}  {entry.phase:<11}  {entry.what}".rstrip(), indent=2)
 
 
 def _data(view: RunView, told: int = 10) -> None:
