@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from cli.__main__ import main
-from shared.api import line_commands, schema, views
+from shared.api import line_commands, run_commands, schema, views
 from shared.app import App
 from shared.records.run import Run
 from tests.kit.answering import answering
@@ -146,6 +146,8 @@ def test_a_run_that_waits_for_approval_or_that_was_worse(stage: Stage, look: Cal
     out = look("compare", run.id)
     assert " better, " in out
     assert look("show", run.id, "--answers").count("expected  ") > 0
+    run_commands.cancel(stage.app, run.id, by="ada")
+    stage.until(run)
     stage.pretend(WRONG)
     worse = stage.until(stage.version())
     assert "next: droptune show" in look("watch", worse.id, code=1)
