@@ -36,6 +36,8 @@ WAITS, LATE, DETACHED = 3, 4, 130
 """Exit codes: a person has to do something, the time is over, Ctrl-C. 0 and 1: it ended well, or badly."""
 _WELL = ("live", "unchanged")
 _TENTHS = 10
+_STEPS = 1e12
+"""More than a training has: metrics that say so say nothing."""
 _ROOM = 48
 """Characters beside a bar, in 80 columns."""
 
@@ -144,9 +146,9 @@ def trained(view: RunView) -> Trained | None:
     steps, epochs = _number(parameters, "max_steps"), _number(parameters, "num_train_epochs") or 1.0
     at, epoch = (metrics.get("epoch") or [(0, 0.0)])[-1]
     if steps <= 0 and at > 0 and epoch and epoch > 0:
-        steps = round(at / epoch * epochs)
-    if steps > 0:
-        return Trained(fraction=min(step / steps, 1.0), step=step, steps=round(steps), losses=losses)
+        steps = at / epoch * epochs
+    if 1 <= steps < _STEPS:
+        return Trained(fraction=min(max(step / round(steps), 0.0), 1.0), step=step, steps=round(steps), losses=losses)
     return Trained(fraction=None, step=step, losses=losses)
 
 

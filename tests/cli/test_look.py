@@ -41,8 +41,8 @@ from shared.api.schema import (
     SmokeView,
     StatusView,
 )
-from tests.cli.looked_at import AT, LINE, SERVED, app, on_terminal, serving, summary, view
 from tests.kit.hostile import WORST, harm
+from tests.kit.looked_at import AT, LINE, SERVED, app, on_terminal, serving, summary, view
 from tests.kit.paths import ROOT
 
 NEED = NeedView(
@@ -340,13 +340,13 @@ def test_answers_are_compared_the_worst_first(capsys: pytest.CaptureFixture[str]
 
 
 def test_another_runs_answers_are_found_by_the_row(capsys: pytest.CaptureFixture[str]) -> None:
-    theirs = [row(1, 1.0, None), row(2, 0.0, None), row(3, 0.5, None, question="another?")]
+    theirs = [row(1, 0.6, None), row(2, 0.5, None), row(3, 0.5, None, question="another?")]
     other = AnswersView(run="rother", score="chrf", new="rother-1", rows=theirs)
     with app({"runs/rnew/answers": ANSWERS, "runs/rother/answers": other}) as url:
         assert main(["compare", "rnew", "--with", "rother", "--json", "--url", url]) == 0
     found = msgspec.json.decode(capsys.readouterr().out, type=AnswersView)
     assert (found.new, found.live) == ("rnew-1", "rother-1")
-    assert [(each.line, each.live and each.live.score) for each in found.rows] == [(1, 1.0), (2, 0.0)]
+    assert [(each.line, each.live and each.live.score) for each in found.rows] == [(2, 0.5), (1, 0.6)]
 
 
 @pytest.mark.parametrize(
@@ -421,6 +421,7 @@ def test_mistakes_are_exit_code_2(arguments: list[str], capsys: pytest.CaptureFi
         assert error.startswith("usage: ") or error.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_on_a_terminal_there_is_colour_unless_it_is_not_wanted() -> None:
     with app(dict(EVERYTHING)) as url:
         code, out = on_terminal("status", "--url", url)

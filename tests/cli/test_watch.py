@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cli import watch
@@ -21,7 +21,7 @@ from cli.errors import CliError
 from cli.watch import code_of, follow, next_of, trained
 from shared.api.schema import PlanView, RunView
 from shared.lifecycle.phase import Phase
-from tests.cli.looked_at import SERVED, app, on_terminal, serving, summary, view
+from tests.kit.looked_at import SERVED, app, on_terminal, serving, summary, view
 from tests.kit.paths import ROOT
 
 PLAN = PlanView(model_version="1", component_version="2", parameters={"num_train_epochs": "4"}, gpus=1)
@@ -251,6 +251,7 @@ curves = st.lists(st.tuples(st.integers(0, 10**6), st.none() | st.floats(allow_n
 
 
 @given(epochs=numbers, steps=numbers, loss=curves, epoch=curves)
+@example(epochs=3e73, steps=None, loss=[], epoch=[(1, 1e-235)])
 def test_how_far_a_training_is_is_a_share_whatever_the_metrics_are(
     epochs: object, steps: object, loss: list[tuple[int, float | None]], epoch: list[tuple[int, float | None]]
 ) -> None:

@@ -1,4 +1,4 @@
-"""What the commands show is what Azure serves, whatever the records say: after a way back, a teardown, a hand's doing."""
+"""What commands show is what Azure serves, whatever the records say: after a way back, a teardown, a hand's doing."""
 
 from __future__ import annotations
 
