@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +19,7 @@ from cli import look
 from cli.__main__ import main
 from cli.compare import beside, change, sum_of
 from cli.errors import CliError
-from cli.moments import ago, clock, lasted, local
+from cli.moments import ago, clock, lasted, local, zone
 from cli.shown import HEIGHT, WIDTH, curve
 from shared.api.schema import (
     AnswersView,
@@ -29,7 +29,6 @@ from shared.api.schema import (
     FolderList,
     KeepView,
     LineList,
-    LineView,
     LogsView,
     NeedView,
     PlanView,
@@ -112,8 +111,12 @@ def _server() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "UTC")
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 EVERYTHING = {
@@ -492,7 +495,14 @@ def test_a_curve_that_falls_falls() -> None:
     assert (heights[0], heights[-1]) == (HEIGHT, 1)
 
 
+def test_times_are_those_of_this_machines_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    assert local(AT) == "2026-11-22 19:00:00"
+    assert zone(AT) == "JST"
+    assert clock(AT + timedelta(hours=6), AT) == "11-23 01:00:00", "the day is that of the zone, too"
+    assert local(datetime.max.replace(tzinfo=UTC)).startswith("9999-12-31 23:"), "there is no tenth thousand"
+
+
 def test_the_state_of_a_line_that_serves_is_what_it_serves() -> None:
     assert look.state_of(LINE) == "serves m-facts:1 of run rold"
-    assert isinstance(LINE, LineView)
-    assert os.environ["TZ"] == "UTC"

@@ -48,7 +48,6 @@ def _server() -> Iterator[None]:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits between two looks, but for a moment."""
     monkeypatch.setattr(watch, "SOON", 0.01)
-    monkeypatch.setenv("TZ", "UTC")
 
 
 def at(step: int, loss: float | None = 2.5) -> RunView:
