@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -22,8 +23,12 @@ pytestmark = pytest.mark.thorough
 
 
 @pytest.fixture
-def look(stage: Stage, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+def look(
+    stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., str]]:
     """Runs a command against the stage's app, and gives what it writes."""
+    # urllib keeps the proxies of its first call for good: those of this cloud are not for the tests that follow.
+    monkeypatch.setattr(urllib.request, "_opener", None)
 
     class Door(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
