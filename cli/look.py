@@ -1,239 +1,267 @@
-"""`droptune status`, `runs`, `show`, `lines`: what an app has done, what it does, and what serves now."""
+"""`droptune status`, `runs`, `lines`: what serves, what needs a person, what was done and what is under way.
+
+What a run did and what serves now are two things, and are told apart. Called by `__main__`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from cli.client_options import OF_RUN, add_client_options, client_of
+from cli.client_options import add_client_options, client_of
 from cli.moments import ago, local
 from cli.say import NAME, SENTENCE, escaped, say, say_json
 
 if TYPE_CHECKING:
-    from shared.api.schema import AnswerView, GateView, LineView, NeedView, RunSummary, RunView
+    from rich.console import Console
+
+    from cli.client import AppClient
+    from cli.screen import Screen
+    from shared.api.schema import LineView, RunSummary, StatusView, UnreadableView
+
+EVERY = 5.0
+"""Seconds between two looks of `status --watch`."""
+_ALL = "1000"
+"""As many runs as the app lists at most."""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds these commands to the parser."""
-    status = commands.add_parser("status", help="what serves, what needs you, what goes on by itself")
+    status = commands.add_parser("status", help="what serves, what needs you, and what is under way")
+    status.add_argument("--watch", action="store_true", help="show it again whenever it changes, until Ctrl-C")
     status.set_defaults(run=_status)
-    runs = commands.add_parser("runs", help="the runs that changed last, and which of them serve now")
-    runs.add_argument("--folder", default="", help="only those of this dataset folder")
-    runs.add_argument("--phase", default="", help="only those in this phase: training, failed, ...")
-    few = runs.add_mutually_exclusive_group()
-    few.add_argument("--limit", default="", metavar="N", help="at most N of them (default: 50)")
-    few.add_argument("--all", action="store_const", dest="limit", const=MOST, help=f"the last {MOST}")
+    runs = commands.add_parser("runs", help="what the runs did that changed last, and which of them serve now")
+    runs.add_argument("--folder", default="", help="those of this dataset's folder alone")
+    runs.add_argument("--phase", default="", help="those in this phase alone: training, live, failed, ...")
+    many = runs.add_mutually_exclusive_group()
+    many.add_argument("--limit", default="", metavar="N", help="so many at most (default: 50)")
+    many.add_argument("--all", action="store_true", help=f"up to {_ALL}")
     runs.set_defaults(run=_runs)
-    show = commands.add_parser("show", help="one run: its history, its data's faults, its losses")
-    show.add_argument("id", metavar="RUN", help=OF_RUN)
-    part = show.add_mutually_exclusive_group()
-    part.add_argument("--answers", action="store_true", help="what the gate asked and was answered, the worst first")
-    part.add_argument("--logs", action="store_true", help="the log of its deployment")
-    show.set_defaults(run=_show)
-    lines = commands.add_parser("lines", help="the model lines: what each serves now, and what it costs or saved")
+    lines = commands.add_parser("lines", help="the model lines: what each serves, since when, and where it is asked")
     lines.set_defaults(run=_lines)
-    for command in (status, runs, show, lines):
+    for command in (status, runs, lines):
         add_client_options(command)
 
 
-MOST = "1000"
-"""Runs that the app lists at most."""
+# Runs ----------------------------------------------------------------------------------------------------------------
 
 
-def _status(options: argparse.Namespace) -> int:
+def _runs(options: argparse.Namespace) -> int:
     from cli.client import as_json
+    from cli.screen import Screen
 
-    found = client_of(options).status()
+    client = client_of(options)
+    limit = _ALL if options.all else options.limit
+    found = client.runs(folder=options.folder, phase=options.phase, limit=limit)
     if options.json:
         say_json(as_json(found))
         return 0
-    if found.unseen:
-        say(found.unseen)
-    for title, rows in (
-        ("serves", [_where(line) for line in found.serving]),
-        ("needs you", [row for need in found.needs for row in _need(need)]),
-        ("works", [f"{run.folder}  {run.id}  {_doing(run)}" for run in found.working]),
-        ("waits for files", [f"datasets/{folder}: {', '.join(files)}" for folder, files in found.waiting.items()]),
-    ):
-        if rows:
-            say(title)
-            for row in rows:
-                say(f"  {escaped(row, SENTENCE)}")
-    if not (found.serving or found.needs or found.working or found.waiting):
-        say("nothing serves and nothing runs: upload a dataset as datasets/NAME/FILE.jsonl")
+    screen, chosen = Screen(), bool(options.folder or options.phase)
+    if not chosen:
+        _waiting(screen, client.folders().waiting)
+    if not found.runs:
+        say("no such runs" if chosen else "no runs yet: upload a dataset as datasets/NAME/FILE.jsonl")
+    _table(screen, found.runs)
+    _unreadable(screen, found.unreadable)
+    if len(found.runs) == int(limit or 50) and not options.all:
+        say(f"these are the {len(found.runs)} that changed last; next: droptune runs --all")
+    _unseen(screen, found.unseen)
     return 0
 
 
-def _folder(line: LineView) -> str:
-    return f"{line.folder} ({line.base_model})"
+def did(run: RunSummary) -> str:
+    """What the run has come to, or where it is."""
+    return run.outcome or f"is {run.phase}"
 
 
-def _where(line: LineView) -> str:
-    since = local(line.serving.since) if line.serving else ""
-    return f"{_folder(line)}  since {since}  {line.address}"
+def _table(screen: Screen, runs: Iterable[RunSummary], indent: int = 0) -> None:
+    """A line for each run, and under it what it waits for, or why it ended."""
+    from rich.cells import cell_len
+
+    rows = [
+        (
+            *(escaped(text, NAME) for text in (run.id, did(run), ago(run.since), run.folder)),
+            "serves now" if run.serves else "",
+            escaped(run.status, SENTENCE),
+        )
+        for run in runs
+    ]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row[:-1], widths, strict=False))
+        screen.text("  ".join(cells).rstrip(), indent=indent)
+        if row[-1]:
+            screen.text(row[-1], indent=indent + 4, style="dim")
 
 
-def _need(need: NeedView) -> list[str]:
-    of = "  ".join(filter(None, (need.folder, need.run)))
-    told = [f"{of}  {need.what}" if of and need.folder not in need.what else need.what]
-    return [*told, f"  next: {need.command}"] if need.command else told
+def _waiting(screen: Screen, waiting: dict[str, list[str]], indent: int = 0) -> None:
+    for folder, files in waiting.items():
+        screen.text(f"datasets/{folder} waits for {', '.join(files)}", indent=indent)
 
 
-def _doing(run: RunSummary) -> str:
-    return f"is {run.phase}, {ago(run.since)}" + (f"; {run.status}" if run.status else "")
+def _unreadable(screen: Screen, records: Iterable[UnreadableView]) -> None:
+    for record in records:
+        screen.text(f"{escaped(record.id, NAME)}  can't be read: {record.why}")
+
+
+def _unseen(screen: Screen, why: str) -> None:
+    if why:
+        screen.text(f"note: {why}", style="yellow")
+
+
+# Lines ---------------------------------------------------------------------------------------------------------------
 
 
 def _lines(options: argparse.Namespace) -> int:
     from cli.client import as_json
+    from cli.screen import Screen
 
     found = client_of(options).lines()
     if options.json:
         say_json(as_json(found))
         return 0
-    if found.unseen:
-        say(found.unseen)
+    screen = Screen()
     if not found.lines:
-        say("no lines yet: a line begins with the first dataset of a folder")
+        say("no lines yet: the first run of a dataset makes one")
+    folders = Counter(line.folder for line in found.lines)
     for line in found.lines:
-        say(f"{_folder(line)}  {line.id}")
-        for told in _told_of_line(line):
-            say(f"  {escaped(told, SENTENCE)}")
-    for record in found.unreadable:
-        say(f"{record.id}  can't be read: {record.why}")
+        name = line.folder if folders[line.folder] == 1 else line.id
+        screen.text(f"{escaped(line.folder, NAME)}: {state_of(line)}")
+        for text in _of_line(line, name):
+            screen.text(text, indent=4)
+    _unreadable(screen, found.unreadable)
+    _unseen(screen, found.unseen)
     return 0
 
 
-def _told_of_line(line: LineView) -> list[str]:
-    """What it is, a sentence each."""
-    serving = line.serving
-    told = [f"serves {serving.model} of run {serving.run} since {local(serving.since)}" if serving else _empty(line)]
-    told += [line.address] if serving and line.address else []
-    told += [f"no calls since {local(line.idle_since)}"] if line.idle_since else []
-    told += [f"kept by {line.pinned_by}: newer versions wait (droptune unpin {line.id})"] if line.pinned_by else []
-    told += [f"run {line.rollout} is rolled out"] if line.rollout else []
-    told += [each.why for each in line.refused]
-    told += [f"saved {line.saved:,.2f} since it is empty"] if line.saved else []
-    return told
-
-
-def _empty(line: LineView) -> str:
+def state_of(line: LineView) -> str:
+    """What the line is now, in words."""
     if line.seen:
-        return (
-            f"serves nothing: {line.seen}; the cleanup finds that too, then droptune revive {line.id} serves it again"
-        )
-    if line.latest is None:
-        return "has served nothing yet"
-    going = "is being torn down" if line.state == "tearing_down" else "is torn down"
-    return f"{going}: droptune revive {line.id} serves {line.latest.model} again"
+        return f"does not serve what was recorded: {line.seen}"
+    if serving := line.serving:
+        return f"serves {serving.model} of run {serving.run}"
+    since = f" since {local(line.since)} ({ago(line.since)})" if line.since else ""
+    told = {
+        "not_made": "its endpoint is not made yet",
+        "standing": "its endpoint stands, and serves nothing",
+        "empty": f"serves nothing: its deployments are torn down{since}",
+        "tearing_down": "serves nothing: it is being torn down",
+        "removed": f"serves nothing: its endpoint is removed{since}",
+    }
+    return told.get(line.state, f"is {line.state}")
 
 
-def _runs(options: argparse.Namespace) -> int:
+def _of_line(line: LineView, name: str) -> Iterator[str]:
+    """What there is to know of it besides; `name`: what commands name it by."""
+    named = shlex.quote(name)
+    yield f"line      {line.id}, {line.base_model}"
+    if line.serving:
+        yield f"since     {local(line.serving.since)} ({ago(line.serving.since)})"
+    if line.address:
+        yield f"address   {line.address}"
+    if line.rollout:
+        yield f"changes   for run {line.rollout}: droptune watch {shlex.quote(line.rollout)}"
+    if line.previous:
+        yield f"before    {line.previous.model} of run {line.previous.run}: droptune rollback {named}"
+    if line.pinned_by:
+        yield f"pinned    by {line.pinned_by}: newer versions wait; droptune unpin {named}"
+    if keep := line.keep:
+        yield f"kept      until {local(keep.until)} by {keep.who}: {keep.why}"
+    if line.no_traffic_since:
+        yield f"traffic   somebody took it away, {ago(line.no_traffic_since)}"
+    if line.missing_since:
+        yield f"missing   Azure does not show what ought to be there since {local(line.missing_since)}"
+    if line.idle_since:
+        yield f"idle      nobody calls it; known since {local(line.idle_since)} ({ago(line.idle_since)})"
+    for gone in line.retiring:
+        whose = ", which no run owns," if gone.orphan else ""
+        yield f"retiring  {gone.deployment}{whose} is deleted at {local(gone.until)}"
+    for orphan in line.orphans:
+        yield f"orphan    deployment {orphan} is no run's: nobody deletes it"
+    for refusal in line.refused:
+        yield f"refused   {refusal.what}, {ago(refusal.since)}: {refusal.why}"
+    if line.saved:
+        yield f"saved     {line.saved:,.2f} since then, in the currency of SERVING_PRICE_PER_HOUR"
+    if line.latest and not line.serving and line.state != "tearing_down":
+        yield f"next: droptune revive {named}"
+
+
+# Status --------------------------------------------------------------------------------------------------------------
+
+
+def _status(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
     from cli.client import as_json
 
-    client = client_of(options)
-    found = client.runs(folder=options.folder, phase=options.phase, limit=options.limit)
+    client, console = client_of(options), Console(highlight=False)
+    if options.watch:
+        return _watched(client, console, as_json=options.json)
+    found = client.status()
     if options.json:
         say_json(as_json(found))
-        return 0
-    chosen = options.folder or options.phase
-    waiting = {} if chosen else client.folders().waiting
-    for folder, files in waiting.items():
-        say(f"datasets/{folder} waits for {', '.join(files)}")
+    else:
+        _show_status(console, found)
+    return 0
+
+
+def _watched(client: AppClient, console: Console, *, as_json: bool) -> int:
+    """Shows it whenever it has changed; 130 after Ctrl-C."""
+    from cli.client import as_json as written
+    from cli.say import complain
+    from cli.watch import Patient
+
+    patient, before = Patient(complain), None
+    try:
+        while True:
+            found = patient.ask(client.status)
+            if found is not None and (found != before or (console.is_terminal and not as_json)):
+                if as_json:
+                    say_json(written(found))
+                elif console.is_terminal:
+                    console.clear()  # "3 min ago" has become another one
+                elif before is not None:
+                    say()
+                if not as_json:
+                    _show_status(console, found)
+                before = found
+            time.sleep(EVERY)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _show_status(console: Console, found: StatusView) -> None:
+    from cli.screen import Screen
+
+    screen = Screen(console)
+    screen.text("What serves", style="bold")
+    for line in found.serving:
+        screen.text(f"{escaped(line.folder, NAME)}: {state_of(line)}", indent=2)
+        since = f", since {local(line.serving.since)} ({ago(line.serving.since)})" if line.serving else ""
+        screen.text(f"{line.address or f'endpoint {line.endpoint}'}{since}", indent=6)
+    if not found.serving:
+        screen.text("nothing", indent=2)
+    if found.needs:
+        screen.title("What needs you")
+    for need in found.needs:
+        since = f" ({ago(need.since)})" if need.since else ""
+        folder = f"{escaped(need.folder, NAME)}: " if need.folder else ""
+        of = f"run {escaped(need.run, NAME)}: " if need.run else ""
+        screen.text(f"{folder}{of}{escaped(need.what, SENTENCE)}{since}", indent=2)
+        if need.command:
+            screen.text(f"next: {need.command}", indent=6)
+    if found.working:
+        screen.title("What is under way")
+        _table(screen, found.working, indent=2)
+    if found.waiting:
+        screen.title("Folders that wait for files")
+        _waiting(screen, found.waiting, indent=2)
     if found.unseen:
-        say(found.unseen)
-    if not found.runs:
-        say("no such runs" if chosen else "no runs yet: upload a dataset as datasets/NAME/FILE.jsonl")
-    for run in found.runs:
-        id_, did, folder = (escaped(text, NAME) for text in (run.id, _did(run), run.folder))
-        status = escaped(run.status, SENTENCE)
-        say(f"{id_}  {did:<22}  {ago(run.since):<10}  {folder:<24}  {status}".rstrip())
-    for record in found.unreadable:
-        say(f"{record.id}  can't be read: {record.why}")
-    return 0
-
-
-def _show(options: argparse.Namespace) -> int:
-    from cli.client import as_json, as_number
-
-    if options.answers or options.logs:
-        return _show_part(options)
-    view = client_of(options).run(options.id)
-    if options.json:
-        say_json(as_json(view))
-        return 0
-    run, deployment = view.run, view.deployment
-    say(f"run       {run.id}, attempt {run.attempt}: {_did(run)} {ago(run.since)}")
-    for title, text in (
-        ("dataset", f"{run.folder} ({view.data.address})"),
-        ("model", run.base_model),
-        ("status", run.status),
-        ("job", view.job),
-        ("made", view.model),
-        ("endpoint", deployment.endpoint if deployment else ""),
-        ("gate", _scores(deployment.gate) if deployment and deployment.gate else ""),
-        ("approved", deployment.approved_by if deployment else ""),
-        ("its line", _serves(view)),
-    ):
-        if text:
-            say(f"{title:<9} {text}")
-    for entry in view.history:
-        say(f"  {local(entry.at)}  {entry.phase:<11}  {entry.what}")
-    if view.report:
-        from cli.report import lines
-
-        for line in lines(view.report):
-            say(line)
-    for name, points in view.metrics.items():
-        if "loss" in name and points:
-            (first, begun), (last, ended) = points[0], points[-1]
-            say(f"  {name}: {as_number(begun):.3f} (step {first}) -> {as_number(ended):.3f} (step {last})")
-    return 0
-
-
-def _show_part(options: argparse.Namespace) -> int:
-    """The run's answers, or its log."""
-    from cli.client import as_json
-    from shared.api.schema import LogsView
-
-    client = client_of(options)
-    found = client.answers(options.id) if options.answers else client.logs(options.id)
-    if options.json:
-        say_json(as_json(found))
-        return 0
-    if isinstance(found, LogsView):
-        for line in found.text.splitlines():
-            say(line)
-        return 0
-    for row in found.rows:
-        say(f"row {row.line}: {escaped(row.question, SENTENCE)}")
-        for title, text in (("expected", row.expected), ("new", _answer(row.new)), ("live", _answer(row.live))):
-            if text:
-                say(f"  {title:<9} {escaped(text, SENTENCE)}")
-    return 0
-
-
-def _answer(answer: AnswerView | None) -> str:
-    if answer is None:
-        return ""
-    return f"no answer: {answer.error}" if answer.error else f"{answer.score:.2f}  {answer.answer}"
-
-
-def _did(run: RunSummary) -> str:
-    """What the run has come to, or where it is."""
-    return f"{run.outcome}, serves" if run.serves else run.outcome or f"is {run.phase}"
-
-
-def _serves(view: RunView) -> str:
-    """What the run's model line serves now, which may be another one's model."""
-    if view.serves:
-        return "serves what this run made"
-    if view.line_serves is None:
-        return "serves nothing now" if view.run.outcome else ""
-    return f"serves {view.line_serves.model} of run {view.line_serves.run}"
-
-
-def _scores(gate: GateView) -> str:
-    """What the gate said: the new version's score, that of the one that serves, and the reason."""
-    live = f"{gate.live:.1f} serves" if gate.live is not None else "nothing served"
-    said = "passed" if gate.passed else "stopped"
-    return f"{said}: {gate.score} {gate.new:.1f} on {gate.rows} rows, {live}: {gate.why}"
+        screen.gap()
+        _unseen(screen, found.unseen)
+    if not (found.serving or found.needs or found.working or found.waiting):
+        say("next: droptune runs")

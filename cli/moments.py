@@ -1,28 +1,53 @@
-"""Times as people read them: where they are, and how long ago. JSON has them in UTC."""
+"""Times and lengths as people read them: in the zone of this machine, and by the largest units that they fill."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-
-def local(at: datetime | None) -> str:
-    """The time on this machine's clock; "" for none."""
-    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}" if at else ""
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
-def ago(at: datetime) -> str:
+def local(at: datetime) -> str:
+    """Day and time, to the second, on this machine's clock."""
+    return f"{_here(at):%Y-%m-%d %H:%M:%S}"
+
+
+def clock(at: datetime, beside: datetime | None = None) -> str:
+    """The time; with the day where that is another one than that of `beside`."""
+    here = _here(at)
+    same = beside is None or _here(beside).date() == here.date()
+    return f"{here:%H:%M:%S}" if same else f"{here:%m-%d %H:%M:%S}"
+
+
+def zone(at: datetime) -> str:
+    """What the zone is called in which times are told."""
+    return _here(at).tzname() or "local time"
+
+
+def ago(at: datetime, now: datetime | None = None) -> str:
     """How long that is past, in the largest unit that it fills."""
-    passed = max(datetime.now(UTC) - at, timedelta(0))
-    for unit, length in (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1))):
-        if passed >= length:
-            return f"{passed // length} {unit} ago"
+    passed = int(((now or datetime.now(UTC)) - at).total_seconds())
+    for unit, seconds in _UNITS[:-1]:
+        if passed >= seconds:
+            return f"{passed // seconds} {unit} ago"
     return "just now"
 
 
-def lasted(time: timedelta) -> str:
-    """A length of time, in its two largest units."""
-    seconds = max(int(time.total_seconds()), 0)
-    hours, minutes = seconds // 3600, seconds % 3600 // 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
+def lasted(length: timedelta) -> str:
+    """A length in its two largest units: `3 min 20 s`."""
+    left = max(round(length.total_seconds()), 0)
+    said = list[str]()
+    for unit, seconds in _UNITS:
+        if left >= seconds and len(said) < 2:
+            said.append(f"{left // seconds} {unit}")
+            left %= seconds
+        elif said:
+            break
+    return " ".join(said) or "0 s"
+
+
+def _here(at: datetime) -> datetime:
+    try:
+        return at.astimezone()
+    except (OverflowError, ValueError):  # the first and last days that there are
+        return at

@@ -1,158 +1,336 @@
-"""`droptune watch`: a run as it goes on, until it ends, waits for a person, or somebody has seen enough."""
+"""`droptune watch`: a run as it goes, until it has ended or a person has to do something.
+
+Lines as they come; on a terminal with a bar under them while something is under way. `push --follow` calls `follow`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import math
+import shlex
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.client_options import OF_RUN, add_client_options, client_of
 from cli.errors import CliError
-from cli.moments import lasted, local
-from cli.say import SENTENCE, complain, escaped, say, say_json
+from cli.moments import clock, lasted
+from cli.say import NAME, SENTENCE, escaped, say_json
 
 if TYPE_CHECKING:
-    from cli.client import AppClient
-    from shared.api.schema import RunView
+    from rich.progress import Progress
 
-EVERY = 2.0
-"""Seconds between two looks."""
+    from cli.client import AppClient
+    from shared.api.schema import RunSummary, RunView
+
+SOON, LATER = 2.0, 5.0
+"""Seconds between two looks: in the first minute, and after that."""
+FIRST = 60.0
 PATIENCE = 120.0
-"""Seconds for which an app that does not answer is asked again."""
-FINE = ("live", "unchanged")
-WAITS, LATE = 3, 4
-"""Exit codes: it waits for a person, or is parked; the time is over."""
+"""Seconds for which an app need not answer."""
+WAITS, LATE, DETACHED = 3, 4, 130
+"""Exit codes: a person has to do something, the time is over, Ctrl-C. 0 and 1: it ended well, or badly."""
+_WELL = ("live", "unchanged")
+_TENTHS = 10
+_STEPS = 1e12
+"""More than a training has: metrics that say so say nothing."""
+_ROOM = 48
+"""Characters beside a bar, in 80 columns."""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds this command to the parser."""
-    watch = commands.add_parser("watch", help="a run as it goes on, to its end")
+    """Adds the command to the parser."""
+    watch = commands.add_parser(
+        "watch",
+        help="a run as it goes, until it has ended or needs you",
+        epilog="Exit code: 0 live or unchanged; 1 rejected, failed, rolled back or cancelled; 3 waits for you, or "
+        "parked; 4 the time is over; 130 after Ctrl-C, which leaves the run as it is.",
+    )
     watch.add_argument("id", metavar="RUN", help=OF_RUN)
-    watch.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="stop watching after so long")
-    watch.add_argument("--strict", action="store_true", help="end with 1 where a newer run takes its place")
+    watch.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="end after so long, with exit code 4")
+    watch.add_argument("--strict", action="store_true", help="superseded: exit code 1, instead of the newer run")
     watch.set_defaults(run=_watch)
     add_client_options(watch)
 
 
-def _seconds(text: str) -> float:
-    """Raises what argparse tells."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds, more than 0")
-    return seconds
-
-
-def _watch(options: argparse.Namespace) -> int:
-    return follow(client_of(options), options.id, timeout=options.timeout, strict=options.strict, as_json=options.json)
-
-
-def follow(
-    client: AppClient, name: str, *, timeout: float | None = None, strict: bool = False, as_json: bool = False
-) -> int:
-    """Shows what happens to a run until it ends. Returns the exit code. Raises CliError.
-
-    A run that is superseded is left for its folder's newest, unless `strict`. `as_json`: only how it stands in the end.
-    """
-    watching = _Watching(client, None if timeout is None else time.monotonic() + timeout, quiet=as_json)
-    try:
-        view, code = watching.to_its_end(name, strict=strict)
-    except KeyboardInterrupt:
-        complain(f"not watched any more; the run goes on: droptune watch {watching.run or name} comes back to it")
-        return 130
-    if as_json:
-        from cli.client import as_json as shown
-
-        say_json(shown(view))
+def follow(client: AppClient, run_name: str, *, timeout: float | None = None, strict: bool = False) -> int:
+    """Shows a run as it goes. Returns the exit code, see WAITS. Raises CliError, as after a long outage of the app."""
+    code, _ = _Watch(client, timeout=timeout, strict=strict).until_end(run_name)
     return code
 
 
-class _Watching:
-    """What was shown of a run so far. `until`: on the monotonic clock."""
+def code_of(run: RunSummary) -> int | None:
+    """The exit code when the run is so; None as long as it goes on by itself."""
+    if run.outcome:
+        return 0 if run.phase in _WELL else 1
+    if run.status.startswith("ends as "):
+        return None
+    return WAITS if run.parked or run.hold in ("approval", "pin") else None
 
-    def __init__(self, client: AppClient, until: float | None, *, quiet: bool) -> None:
-        self._client = client
-        self._until = until
-        self._quiet = quiet
-        self.run = ""
-        self._shown = 0
-        self._told = ""
-        self._step = -1
 
-    def to_its_end(self, name: str, *, strict: bool) -> tuple[RunView, int]:
-        """How the run stands in the end, and the exit code for that."""
-        while True:
-            view = self._look(self.run or name)
-            if view.run.id != self.run:
-                self.run, self._shown, self._told, self._step = view.run.id, 0, "", -1
-                self._say(f"run {view.run.id} of {view.run.folder}, attempt {view.run.attempt}")
-            self._show(view)
-            if view.run.outcome:
-                newer = "" if strict or view.run.phase != "superseded" else self._newest(view)
-                if not newer:
-                    return view, self._ended(view)
-                self._say(f"run {newer} takes its place, and is watched now")
-                self.run = ""
-                name = newer
-            elif view.run.parked or view.run.hold in ("approval", "pin"):
-                return view, WAITS
-            elif self._until is not None and time.monotonic() > self._until:
-                complain(f"the time is over; the run goes on: droptune watch {self.run} comes back to it")
-                return view, LATE
-            time.sleep(EVERY)
+def next_of(run: RunSummary, *, serves: bool, shown: bool = False) -> str:
+    """The command to paste after this, "" for none; `shown`: after `show`, so that is not it."""
+    if run.parked:
+        return f"droptune retry {run.id}"
+    if run.hold == "approval":
+        return f"droptune approve {run.id}"
+    if run.hold == "pin":
+        return f"droptune unpin {run.line}"
+    if run.phase == "live":
+        return f"droptune ask {shlex.quote(run.folder)}" if serves else "droptune lines"
+    if run.phase == "rejected":
+        return f"droptune show {run.id} --data"
+    if run.phase == "superseded":
+        return f"droptune watch {shlex.quote(run.folder)}"
+    if run.phase in ("failed", "rolled_back", "cancelled"):
+        return f"droptune retry {run.id}" if shown or run.phase == "cancelled" else f"droptune show {run.id}"
+    return "droptune lines" if run.outcome else f"droptune watch {run.id}"
 
-    def _look(self, name: str) -> RunView:
-        """The run. An app that has answered before may be silent for a while. Raises CliError."""
-        begun = time.monotonic()
-        while True:
-            try:
-                return self._client.run(name)
-            except CliError as error:
-                if not self.run or time.monotonic() - begun > PATIENCE:
-                    raise
-                if not self._told.startswith("!"):
-                    self._told = f"!{self._told}"
-                    complain(f"{error}; it is asked again")
-                time.sleep(EVERY)
 
-    def _newest(self, view: RunView) -> str:
-        """The newest run of the folder, if that is another one."""
-        newest = self._client.run(view.run.folder).run.id
-        return "" if newest == view.run.id else newest
+class Patient:
+    """Asks an app again and again. One that does not answer for a while is told of once, and ends nothing."""
 
-    def _show(self, view: RunView) -> None:
-        """What is new since the last look."""
-        for number, entry in enumerate(view.history):
-            if number >= self._shown:
-                before = view.history[number - 1].at if number else entry.at
-                passed = f"  (+{lasted(entry.at - before)})" if number else ""
-                self._say(f"  {local(entry.at)}  {entry.phase:<11}  {entry.what}{passed}")
-        self._shown = max(self._shown, len(view.history))
-        steps = {name: points[-1] for name, points in view.metrics.items() if "loss" in name and points}
-        step = max((at for at, _ in steps.values()), default=-1)
-        if step > self._step:
-            self._step = step
-            losses = ", ".join(f"{name} {value:.3f}" for name, (_, value) in steps.items() if value is not None)
-            self._say(f"  step {step}: {losses}")
-        status = "" if view.run.outcome else view.run.status
-        if status and status != self._told.removeprefix("!"):
-            self._say(f"  {status}")
-        self._told = status
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._knows = False
+        self._since: float | None = None
 
-    def _ended(self, view: RunView) -> int:
-        """Says what it came to. Returns the exit code."""
+    def ask[A](self, question: Callable[[], A]) -> A | None:
+        """The answer; None while there is none. Raises CliError where there never was one, or not for PATIENCE."""
+        try:
+            answer = question()
+        except CliError as error:
+            if not self._knows:
+                raise
+            if self._since is None:
+                self._since = time.monotonic()
+                self._tell(f"no answer, asked again for up to {lasted(timedelta(seconds=PATIENCE))}: {error}")
+            elif time.monotonic() - self._since > PATIENCE:
+                raise
+            return None
+        if self._since is not None:
+            self._tell("the app answers again")
+        self._knows, self._since = True, None
+        return answer
+
+
+class Trained(NamedTuple):
+    """How far a training is. `fraction`: from 0 to 1, None where that is not known; `steps`: of all, 0 likewise."""
+
+    fraction: float | None
+    step: int
+    steps: int = 0
+    losses: str = ""
+
+    def told(self, left: str = "") -> str:
+        """In words."""
+        of = f" of {self.steps}" if self.steps else ""
+        share = f"{self.fraction:.0%}, " if self.fraction is not None else ""
+        return ", ".join(filter(None, (f"{share}step {self.step}{of}", self.losses, left)))
+
+
+def trained(view: RunView) -> Trained | None:
+    """How far the training is by the metrics of its job; None where there are none."""
+    metrics, parameters = view.metrics, view.plan.parameters if view.plan else {}
+    points = [points[-1] for name in ("loss", "epoch", "eval_loss") if (points := metrics.get(name))]
+    if not points:
+        return None
+    step = max(step for step, _ in points)
+    shown = [(name, metrics[name][-1][1]) for name in ("loss", "eval_loss") if metrics.get(name)]
+    losses = ", ".join(f"{name} {math.nan if value is None else value:.3f}" for name, value in shown)
+    steps, epochs = _number(parameters, "max_steps"), _number(parameters, "num_train_epochs") or 1.0
+    at, epoch = (metrics.get("epoch") or [(0, 0.0)])[-1]
+    if steps <= 0 and at > 0 and epoch and epoch > 0:
+        steps = at / epoch * epochs
+    if 1 <= steps < _STEPS:
+        return Trained(fraction=min(max(step / round(steps), 0.0), 1.0), step=step, steps=round(steps), losses=losses)
+    return Trained(fraction=None, step=step, losses=losses)
+
+
+class _Watch:
+    """One run, and those that took its place."""
+
+    def __init__(self, client: AppClient, *, timeout: float | None, strict: bool, aside: bool = False) -> None:
+        from rich.console import Console
+
+        from cli.screen import Screen
+
+        self._client, self._strict = client, strict
+        self._began = time.monotonic()
+        self._until = None if timeout is None else self._began + timeout
+        self._timeout = timeout or 0.0
+        self._console = Console(highlight=False, stderr=aside)
+        self._screen = Screen(self._console)
+        self._patient = Patient(lambda text: self._screen.text(text, style="yellow"))
+        self._bar: Progress | None = None
+        self._followed: set[str] = set()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is known of the run yet."""
+        self._seen: set[object] = set()
+        self._day: datetime | None = None
+        self._status = ""
+        self._told = -1.0
+        self._first: tuple[float, float] | None = None
+
+    def until_end(self, name: str) -> tuple[int, RunView | None]:
+        """The exit code, and the run as it was seen last. Raises CliError."""
+        view = None
+        try:
+            with self._bar_below():
+                while True:
+                    found = self._patient.ask(partial(self._client.run, name))
+                    if found is not None:
+                        view, name = found, found.run.id
+                        self._tell(view)
+                        code, newer = code_of(view.run), ""
+                        if view.run.phase == "superseded" and not self._strict:
+                            code, newer = self._superseded(view)
+                        if code is not None:
+                            break
+                        if newer:
+                            name = newer
+                            continue
+                    if not self._pause():
+                        break
+        except KeyboardInterrupt:
+            self._say(f"detached, nothing is stopped by that; next: droptune watch {shlex.quote(name)}")
+            return DETACHED, view
+        if code is None:
+            self._say(f"not done after {self._timeout:g} s; next: droptune watch {shlex.quote(name)}")
+            return LATE, view
+        self._end(view)
+        return code, view
+
+    def _superseded(self, view: RunView) -> tuple[int | None, str]:
+        """The exit code, if the newest of the folder is this run or one that led to it; else the run to follow.
+
+        Neither where the app does not answer.
+        """
+        self._followed.add(view.run.id)
+        newest = self._patient.ask(partial(self._client.run, view.run.folder))
+        if newest is None:
+            return None, ""
+        if newest.run.id in self._followed:
+            return 1, ""
+        self._say(f"run {view.run.id} was superseded; followed from here on: run {newest.run.id} of the same folder")
+        self._begin()
+        return None, newest.run.id
+
+    def _pause(self) -> bool:
+        """Waits until the next look; False where the time is over."""
+        now = time.monotonic()
+        left = math.inf if self._until is None else self._until - now
+        if left <= 0:
+            return False
+        time.sleep(min(SOON if now - self._began < FIRST else LATER, left))
+        return True
+
+    # What is shown -------------------------------------------------------------------------------------------------
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._screen.text(text, style=style)
+
+    def _tell(self, view: RunView) -> None:
+        """What is new of it."""
         run = view.run
-        fine = run.phase in FINE
-        why = f": {run.status}" if run.status else ""
-        self._say(f"{run.outcome}{why}")
-        if run.phase == "live":
-            self._say(f"next: droptune ask {run.line}")
-        elif not fine:
-            self._say(f"next: droptune show {run.id}")
-        return 0 if fine else 1
+        if not self._seen:
+            self._seen.add("")
+            self._say(f"run {run.id} of {escaped(run.folder, NAME)}, attempt {run.attempt}, {run.base_model}", "bold")
+        for entry in view.history:
+            if (key := (entry.at, entry.phase, entry.what)) not in self._seen:
+                self._seen.add(key)
+                self._say(f"{clock(entry.at, self._day or entry.at)}  {entry.phase:<11}  {entry.what}")
+                self._day = self._day or entry.at
+        status = "" if run.outcome else escaped(run.status, SENTENCE)
+        if status and status != self._status:
+            self._say(f"{'':10}{status}", "dim")
+        self._status = status
+        progress = trained(view) if run.phase == "training" else None
+        left = self._left(progress.fraction) if progress else ""
+        if self._bar is not None:
+            words = progress.told(left) if progress else status or f"is {run.phase}"
+            share = None if progress is None else progress.fraction
+            self._bar.update(self._task, description=escaped(words, _ROOM), total=share and 1.0, completed=share or 0.0)
+        elif progress and self._is_further(progress):
+            self._say(f"{'':10}{'training':<11}  {progress.told(left)}")
 
-    def _say(self, text: str) -> None:
-        if not self._quiet:
-            say(escaped(text, SENTENCE))
+    def _is_further(self, now: Trained) -> bool:
+        """Whether it is a tenth further than what was told last, or twice as many steps where the share isn't known."""
+        at = float(now.step) if now.fraction is None else math.floor(now.fraction * _TENTHS) / _TENTHS
+        if at <= self._told * (2 if now.fraction is None and self._told > 0 else 1):
+            return False
+        self._told = at
+        return True
+
+    def _left(self, fraction: float | None) -> str:
+        """The time left, as fast as it went while it was watched; "" where that can't be told."""
+        if fraction is None or not 0 < fraction < 1:
+            return ""
+        now = time.monotonic()
+        if self._first is None or fraction < self._first[1]:
+            self._first = (now, fraction)
+        began, share = self._first
+        if fraction == share:
+            return ""
+        return f"about {lasted(timedelta(seconds=(1 - fraction) * (now - began) / (fraction - share)))} left"
+
+    def _end(self, view: RunView | None) -> None:
+        if view is None:
+            return
+        run, why = view.run, escaped(view.run.status, SENTENCE)
+        said = run.outcome or ("is parked" if run.parked else "waits for you")
+        good = code_of(run) == 0
+        self._say(f"run {run.id} {said}{f': {why}' if why else ''}", "bold green" if good else "bold red")
+        if run.phase == "live" and not view.serves:
+            now = view.line_serves
+            self._say(f"its line serves {f'{now.model} of run {now.run}' if now else 'nothing'} now")
+        if command := next_of(run, serves=view.serves):
+            self._say(f"next: {command}")
+
+    @contextmanager
+    def _bar_below(self) -> Iterator[None]:
+        """On a terminal a bar is below the lines as long as the block runs."""
+        if not self._console.is_terminal:
+            yield
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (BarColumn(16), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        with Progress(*columns, console=self._console, transient=True) as self._bar:
+            self._task = self._bar.add_task("", total=None)
+            yield
+        self._bar = None
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from cli.client import as_json
+
+    shown = _Watch(client_of(options), timeout=options.timeout, strict=options.strict, aside=options.json)
+    code, view = shown.until_end(options.id)
+    if options.json and view is not None:
+        say_json(as_json(view))
+    return code
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{escaped(text, NAME)!r} is no number of seconds above 0")
+    return seconds
+
+
+def _number(parameters: Mapping[str, Any], name: str) -> float:
+    """A parameter that is a number, also as text; 0 where it is none."""
+    try:
+        found = float(parameters.get(name) or 0)
+    except (TypeError, ValueError):
+        return 0.0
+    return found if math.isfinite(found) else 0.0

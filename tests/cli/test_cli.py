@@ -206,9 +206,10 @@ def test_help_answers_without_importing_what_it_does_not_need() -> None:
 
 def test_runs_are_listed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "--url", url + "/", "--key", KEY]) == 0
-    waiting, out, newer = capsys.readouterr().out.splitlines()
+    waiting, out, why, newer = capsys.readouterr().out.splitlines()
     assert waiting == "datasets/half waits for test.jsonl"
-    assert re.split("  +", out) == ["r1", "was rejected", "3 d ago", "facts", "1 of 2 rows is bad"]
+    assert re.split("  +", out) == ["r1", "was rejected", "3 d ago", "facts"]
+    assert why == "    1 of 2 rows is bad"
     assert newer == "r0  can't be read: a newer app wrote its record: update this one"
     assert main(["runs", "--url", url, "--key", KEY, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == RUNS
@@ -252,7 +253,7 @@ def test_what_other_people_have_written_does_not_steer_the_terminal(
         out, error = capsys.readouterr()
         assert "\\x1b[2J\\u202eb" in out + error, command
         assert not set("\x1b\u202e\x07") & set(out + error), command
-        assert len(out.splitlines()) == 3 or command != "runs", "each run has a line"
+        assert len(out.splitlines()) == 4 or command != "runs", "each run has a line, and its status one"
 
 
 def test_an_answer_of_a_newer_version_is_not_guessed_at(
