@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from cli import check, fetch, look, steer
+from cli import check, fetch, look, push, start, steer
 from cli.errors import CliError
 from cli.say import complain, escaped
 
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     local.add_argument("rest", nargs=argparse.REMAINDER)
     local.set_defaults(run=_local)
 
-    for part in (look, steer):
+    for part in (push, start, look, steer):
         part.add(commands)
 
     demo = commands.add_parser("demo", help="the whole way, on this machine")

@@ -1,0 +1,155 @@
+"""The way of a dataset's files into the container of datasets: what is there, what is sent, and that all of it counts.
+
+Called by `droptune push`. Blocks go first, all of them; then the files appear one after the other, what is trained on
+last, so that a run finds its whole folder. shared/cloud/uploads.py talks to storage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from cli.errors import CliError
+
+if TYPE_CHECKING:
+    from localcloud.environment import Description
+    from shared.cloud.uploads import Content, Stored, Uploads
+
+_OF_AZURE = re.compile(
+    r"[a-z0-9-]+\.(z\d+\.)?blob\.(core\.(windows\.net|chinacloudapi\.cn|usgovcloudapi\.net)|storage\.azure\.net)"
+)
+"""Hosts that may see the caller's token, whatever an app says of itself."""
+_TIMEOUT = 30.0
+
+
+class Overtaken(CliError):
+    """Somebody else has written to the folder meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sending:
+    """A file on its way, and the blob that it replaces (None: none)."""
+
+    name: str
+    content: Content
+    stored: Stored | None
+
+    @property
+    def same(self) -> bool:
+        """Whether the blob holds these bytes already."""
+        return self.stored is not None and self.stored.holds(self.content)
+
+
+def container_at(address: str, state: Path) -> Uploads:
+    """The container of datasets. Raises CliError.
+
+    `state`: the state folder of the local cloud, for an app on this machine.
+    """
+    from shared.cloud.uploads import Uploads
+
+    parts = urlsplit(address)
+    if parts.hostname in ("localhost", "127.0.0.1", "::1"):
+        local = _local_cloud(address, state)
+        return Uploads(address, token=lambda: _local_token(local), ca=local.ca.resolve())
+    if parts.scheme != "https" or not _OF_AZURE.fullmatch(parts.hostname or ""):
+        raise CliError(f"the app takes uploads at {address or 'no address'}, which is no blob storage of Azure's")
+    return Uploads(address)
+
+
+def _local_cloud(address: str, state: Path) -> Description:
+    from localcloud.environment import Description
+
+    local = Description.load(state)
+    if local is None or not address.startswith(f"{local.storage_url('blob')}/"):
+        raise CliError(
+            f"{address} is on this machine, and not of the local cloud in {state}: name its folder with --state"
+        )
+    return local
+
+
+def _local_token(local: Description) -> tuple[str, int]:
+    """A token of the local cloud's identity for storage, as on App Service. Raises Permanent."""
+    import json
+    import urllib.request
+    from urllib.parse import urlencode
+
+    from localcloud.environment import app_environment
+    from shared.errors import Permanent
+
+    found = app_environment(local)
+    query = urlencode({"api-version": "2019-08-01", "resource": "https://storage.azure.com"})
+    request = urllib.request.Request(f"{found['IDENTITY_ENDPOINT']}?{query}")  # noqa: S310 - of the local cloud
+    request.add_unredirected_header("X-IDENTITY-HEADER", found["IDENTITY_HEADER"])
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_TIMEOUT) as answer:
+            told = json.load(answer)
+            return str(told["access_token"]), int(told["expires_on"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Permanent(f"the local cloud in {local.state} gives out no token: {error}: does it run?") from None
+
+
+def compared(files: Mapping[str, tuple[Path, tuple[int, ...]]], there: Mapping[str, Stored]) -> list[Sending]:
+    """The files as they are now, beside the blobs. `files`: path, and state when it was checked.
+
+    Raises Changed where one is another by now, OSError.
+    """
+    from shared.cloud.uploads import Changed, content_of
+
+    found = []
+    for name, (path, checked) in files.items():
+        content = content_of(path)
+        if content.state != checked:
+            raise Changed(f"{path} has changed since it was checked")
+        found.append(Sending(name=name, content=content, stored=there.get(name)))
+    return found
+
+
+def send(
+    uploads: Uploads, folder: str, sending: Sequence[Sending], bar: Callable[[str], Callable[[int], None]]
+) -> tuple[int, Callable[[], None]]:
+    """Sends the files' blocks. Returns the bytes that were there before, and what makes the blobs, in that order.
+
+    Raises Changed, and CliError where another upload has come first: then no blob is made, or it says which are.
+    """
+    known = sum(uploads.stage(f"{folder}/{each.name}", each.content, bar(each.name)) for each in sending)
+
+    def commit() -> None:
+        for each in sending:
+            each.content.still()
+        _unless_overtaken(uploads, folder, sending)
+        made: list[str] = []
+        for each in sending:
+            _commit(uploads, folder, each, made)
+
+    return known, commit
+
+
+def _unless_overtaken(uploads: Uploads, folder: str, sending: Sequence[Sending]) -> None:
+    """Raises Overtaken where a blob is another than it was at first: before the first of ours is made."""
+    there = uploads.there(folder)
+    for each in sending:
+        now, before = there.get(each.name), each.stored
+        if (now and now.etag) != (before and before.etag):
+            raise _overtaken(folder, each.name, [])
+
+
+def _commit(uploads: Uploads, folder: str, each: Sending, made: list[str]) -> None:
+    from shared.errors import Conflict
+
+    try:
+        uploads.commit(f"{folder}/{each.name}", each.content, replaces=each.stored.etag if each.stored else None)
+    except Conflict:
+        raise _overtaken(folder, each.name, made) from None
+    made.append(each.name)
+
+
+def _overtaken(folder: str, name: str, made: Sequence[str]) -> Overtaken:
+    ours = f"only your {', '.join(made)} is there" if made else "nothing of yours is there"
+    return Overtaken(
+        f"somebody else has written datasets/{folder}/{name} since this push began: {ours}. "
+        "Look what it is (`droptune runs`), then push again, or to another folder with --as"
+    )

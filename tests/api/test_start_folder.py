@@ -1,0 +1,103 @@
+"""A look into a dataset's folder that a person asks for: what an upload's event would have started, and no more."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.api import requests
+from shared.api.access import Caller
+from shared.app import App
+from shared.intake.folder import read_folder, runs_of
+from shared.lifecycle.phase import Phase
+from shared.records.layout import DATASETS
+from tests.kit.records import etag_of, run_of
+from tests.kit.rows import chats
+
+
+def start(app: App, folder: str) -> tuple[int, str]:
+    """Status, and the sentence."""
+    status, body = requests.on_folder(app, "start", folder, b"", Caller())
+    [text] = json.loads(body).values()
+    return status, text
+
+
+def put(app: App, path: str, data: bytes) -> None:
+    app.cloud.blobs.write(DATASETS, path, data)
+
+
+def test_what_came_back_without_an_event_starts_a_run(app: App, folder: str) -> None:
+    """A rename is one: storage with a hierarchical namespace tells of no new blob."""
+    put(app, f"{folder}-old/train.jsonl", chats(20))
+    data, _ = app.cloud.blobs.read(DATASETS, f"{folder}-old/train.jsonl")
+    app.cloud.blobs.delete(DATASETS, f"{folder}-old/train.jsonl")
+    put(app, f"{folder}/train.jsonl", data)
+    [run] = runs_of(read_folder(app, folder))
+    assert app.runs.load(run) is None
+    assert start(app, folder) == (200, f"run {run} has started")
+    made = run_of(app, run)
+    assert (made.phase, made.source.folder) == (Phase.RECEIVED, folder)
+    assert run in set(app.runs.active())
+    assert start(app, folder) == (200, f"run {run} of the same files is received")
+    assert run_of(app, run) == made
+
+
+def test_a_run_that_has_ended_is_named_with_what_tries_it_again(app: App, folder: str) -> None:
+    from dataclasses import replace
+
+    from shared.records.run import Ending
+
+    put(app, f"{folder}/train.jsonl", chats(20))
+    start(app, folder)
+    [run] = runs_of(read_folder(app, folder))
+    app.runs.save(
+        replace(run_of(app, run), ending=Ending(phase=Phase.FAILED, why="x"), phase=Phase.FAILED), etag_of(app, run)
+    )
+    assert start(app, folder) == (200, f"run {run} of the same files is failed: droptune retry {run} tries it again")
+    put(app, f"{folder}/train.jsonl", chats(21))
+    [newer] = runs_of(read_folder(app, folder))
+    assert newer != run
+    assert start(app, folder) == (200, f"run {newer} has started")
+
+
+def test_each_training_file_has_its_run(app: App, folder: str) -> None:
+    put(app, f"{folder}/a.jsonl", chats(20))
+    put(app, f"{folder}/b.jsonl", chats(20, 50))
+    first, second = runs_of(read_folder(app, folder))
+    assert start(app, folder) == (200, f"run {first} has started; run {second} has started")
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", "x\n", "none-such", "\ud800"])
+def test_a_folder_that_is_none_is_not_found(app: App, name: str) -> None:
+    before = set(app.runs.active())
+    status, text = start(app, name)
+    assert status == 404
+    assert text.startswith(("there is no folder", "there is no such folder"))
+    assert "\n" not in text
+    assert set(app.runs.active()) == before
+
+
+def test_a_folder_that_waits_says_for_what(app: App, folder: str) -> None:
+    put(app, f"{folder}/finetune.yaml", b"train: train.jsonl\ntest: test.jsonl\n")
+    put(app, f"{folder}/train.jsonl", chats(20))
+    assert start(app, folder) == (409, f"datasets/{folder} waits for test.jsonl: upload it")
+    assert runs_of(read_folder(app, folder)) == []
+
+
+def test_a_folder_without_data_says_why(app: App, folder: str) -> None:
+    put(app, f"{folder}/readme.txt", b"x")
+    status, text = start(app, folder)
+    assert status == 409
+    assert text.startswith(f"datasets/{folder} holds nothing to train on: readme.txt: its name does not end in .jsonl")
+
+
+def test_a_finetune_yaml_that_can_not_be_followed_is_a_run_that_says_so(app: App, folder: str) -> None:
+    put(app, f"{folder}/finetune.yaml", b"train: [")
+    put(app, f"{folder}/train.jsonl", chats(20))
+    [run] = runs_of(read_folder(app, folder))
+    assert start(app, folder) == (200, f"run {run} has started")
+    made = run_of(app, run)
+    assert made.ending
+    assert made.ending.phase == Phase.REJECTED
+    assert "finetune.yaml" in made.ending.why
