@@ -20,6 +20,7 @@ from cli.errors import CliError
 from cli.say import complain, escaped, say, say_json
 
 if TYPE_CHECKING:
+    from cli.check import Plan, Wanted
     from cli.client import AppClient
     from cli.upload import Sending
     from shared.api.schema import About, LineView, RunSummary
@@ -33,6 +34,7 @@ INTERRUPTED = 130
 STARTS = 60.0
 """Seconds in which the upload's event is expected to have made a run."""
 _FIRST, _LONGEST = 0.1, 2.0  # seconds between two looks for it
+_MUCH = 64 * 1024 * 1024  # bytes of data
 _ALL = "1000"  # runs that the app looks through
 
 
@@ -150,13 +152,29 @@ def _ready(options: argparse.Namespace, folder: str) -> Ready | None:
     train = tuple(each.name for each in plan.sets)
     files = {name: (at, state_of(at)) for name, at in of_part.items()}
     begun = time.monotonic()
-    reports = check.judged(asked, plan)
+    reports = _judged(asked, plan)
     if any(report.rejected for report in reports):
         check.tell(Screen(), asked, plan, reports, time.monotonic() - begun)
         complain(f"nothing was uploaded of {path}")
         return None
     left = tuple(name for name in sorted(plan.ignored) if not name.startswith("."))
     return Ready(folder=folder, files=spec_state | files, train=train, rows=_rows(reports), left=left, spec=spec)
+
+
+def _judged(asked: Wanted, plan: Plan) -> list[Report]:
+    """What `droptune check` finds; of much data in a process of its own, whose memory is free again for the upload."""
+    from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from cli import check
+
+    if sum(each.size for each in plan.sets) < _MUCH:
+        return check.judged(asked, plan)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(check.judged, asked, plan).result()
+        except BrokenProcessPool:
+            raise CliError("the process of the check was ended, perhaps for want of memory") from None
 
 
 def _unless_held_out(path: Path) -> None:

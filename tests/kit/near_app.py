@@ -85,4 +85,4 @@ def near_app(app: App, cloud: Stack, state: Path) -> Iterator[Path]:
         try:
             yield state
         finally:
-            urllib.request.install_opener(None)  # type: ignore[arg-type]  # it keeps the proxies of this environment
+            urllib.request.install_opener(None)  # it keeps the proxies of this environment
