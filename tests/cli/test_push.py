@@ -365,7 +365,7 @@ def test_of_two_pushes_one_wins_whole_and_the_other_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (data / "test.jsonl").write_bytes(chats(12, 100))
-    real, other = Uploads.stage, {"test.jsonl": b"theirs", "train.jsonl": b"theirs too"}
+    real, other = Uploads.stage, {"train.jsonl": b"theirs"}  # ours begins with test.jsonl
 
     def overtaken(self: Uploads, name: str, *arguments: Any) -> int:
         if name.endswith("train.jsonl"):
