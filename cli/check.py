@@ -47,7 +47,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Set:
+class Files:
     """Files that make a dataset."""
 
     files: Mapping[Part, LocalFile]
@@ -62,10 +62,10 @@ class _Set:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plan:
+class Plan:
     """What is to be checked, and what to say about it: first, and at the end."""
 
-    sets: tuple[_Set, ...]
+    sets: tuple[Files, ...]
     policy: Policy
     notes: tuple[str, ...]
     ignored: Mapping[str, str]
@@ -100,18 +100,29 @@ def _check(asked: Wanted) -> int:
     from cli.screen import Screen
 
     screen = Screen()
-    plan = _of_folder(asked) if asked.path.is_dir() else _of_file(asked)
+    plan = planned(asked)
     begun = time.monotonic()
-    reports = _reports(asked, plan)
+    reports = judged(asked, plan)
+    tell(screen, asked, plan, reports, time.monotonic() - begun)
+    return BAD if any(report.rejected for report in reports) else 0
+
+
+def planned(asked: Wanted) -> Plan:
+    """What of the file or folder is to be checked. Raises CliError where it gives nothing to train on, OSError."""
+    return _of_folder(asked) if asked.path.is_dir() else _of_file(asked)
+
+
+def tell(screen: Screen, asked: Wanted, plan: Plan, reports: list[Report], seconds: float) -> None:
+    """Shows the reports, or prints them as JSON."""
     if asked.json:
         told = [report.as_dict() for report in reports]
         say_json(json.dumps(told[0] if len(told) == 1 else told, indent=2))
     else:
-        _tell(screen, asked, plan, reports, time.monotonic() - begun)
-    return BAD if any(report.rejected for report in reports) else 0
+        _tell(screen, asked, plan, reports, seconds)
 
 
-def _reports(asked: Wanted, plan: _Plan) -> list[Report]:
+def judged(asked: Wanted, plan: Plan) -> list[Report]:
+    """A report on each of the plan's datasets. Raises CliError, OSError."""
     from concurrent.futures.process import BrokenProcessPool
 
     from shared.dataset.judging.rules import Facts
@@ -142,7 +153,7 @@ def cores() -> int:
 
 
 @contextmanager
-def _progress(size: int) -> Iterator[Callable[[_Set], Callable[[int], None]]]:
+def _progress(size: int) -> Iterator[Callable[[Files], Callable[[int], None]]]:
     """A bar of bytes on standard error, if that is a terminal; gone when all is read."""
     from cli.screen import bytes_bar
 
@@ -153,7 +164,7 @@ def _progress(size: int) -> Iterator[Callable[[_Set], Callable[[int], None]]]:
 # What to check -------------------------------------------------------------------------------------------------------
 
 
-def _of_file(asked: Wanted) -> _Plan:
+def _of_file(asked: Wanted) -> Plan:
     from shared.dataset.kinds import KINDS, kind_of
     from shared.dataset.reading.files import LocalFile
     from shared.dataset.spec.choices import FILE_NAME, Policy
@@ -165,10 +176,10 @@ def _of_file(asked: Wanted) -> _Plan:
         raise CliError(f"{shown} is a specification: check its folder, {asked.path.parent}")
     if not asked.path.is_file() or not kind_of(asked.path.name):
         raise CliError(f"{shown} is no file that ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
-    spec = _spec(asked.spec) if asked.spec else None
+    spec = spec_in(asked.spec) if asked.spec else None
     policy = "the defaults" if spec is None else str(asked.spec)
-    return _Plan(
-        sets=(_Set(files={"train": LocalFile(asked.path)}),),
+    return Plan(
+        sets=(Files(files={"train": LocalFile(asked.path)}),),
         policy=spec.policy if spec else Policy(),
         notes=(
             f"Checked alone, as a file to train on, by {policy}. Its folder would be checked with the test and "
@@ -178,14 +189,14 @@ def _of_file(asked: Wanted) -> _Plan:
     )
 
 
-def _of_folder(asked: Wanted) -> _Plan:
+def _of_folder(asked: Wanted) -> Plan:
     from shared.dataset.folder import contents
     from shared.dataset.reading.files import LocalFile
     from shared.dataset.spec.choices import FILE_NAME, Policy
 
     folder = asked.path
     place = asked.spec or (folder / FILE_NAME if (folder / FILE_NAME).is_file() else None)
-    spec = _spec(place) if place else None
+    spec = spec_in(place) if place else None
     if spec and spec.hub:
         raise CliError(
             f"{place} names {spec.hub.name} on the hub: get it with `droptune fetch`, and check what that writes"
@@ -198,12 +209,12 @@ def _of_folder(asked: Wanted) -> _Plan:
     sets = []
     for each in found.datasets:
         parts: dict[Part, DataFile | None] = {"train": each.train, "validation": each.validation, "test": each.test}
-        sets.append(_Set(files={part: LocalFile(folder / file.name) for part, file in parts.items() if file}))
+        sets.append(Files(files={part: LocalFile(folder / file.name) for part, file in parts.items() if file}))
     used = {file.name for each in sets for file in each.files.values()}
     notes = [f"Checked by {place}." if spec else f"There is no {FILE_NAME}: checked by the defaults."]
     if spec and spec.parameters:
         notes.append("Its parameters are checked against the base model's component when the run is planned.")
-    return _Plan(
+    return Plan(
         sets=tuple(sets),
         policy=spec.policy if spec else Policy(),
         notes=tuple(notes),
@@ -238,7 +249,7 @@ def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _spec(path: Path) -> Spec:
+def spec_in(path: Path) -> Spec:
     """What a finetune.yaml says. Raises CliError with all that is wrong with it, OSError."""
     from shared.dataset.spec.choices import SIZE_LIMIT
     from shared.dataset.spec.finetune import parse
@@ -255,7 +266,7 @@ def _spec(path: Path) -> Spec:
 # What is told --------------------------------------------------------------------------------------------------------
 
 
-def _tell(screen: Screen, asked: Wanted, plan: _Plan, reports: list[Report], seconds: float) -> None:
+def _tell(screen: Screen, asked: Wanted, plan: Plan, reports: list[Report], seconds: float) -> None:
     from cli.report import View, show
     from shared.dataset.reading.files import size_text
 

@@ -35,6 +35,13 @@ def client_of(options: argparse.Namespace) -> AppClient:
     return AppClient.of(os.environ, app=options.app, url=options.url, key=_key(options.key), state=options.state)
 
 
+def local_state_of(client: AppClient, options: argparse.Namespace) -> Path:
+    """The state folder of the local cloud, if it is one whose app is asked."""
+    from cli.apps import STATE, local_state
+
+    return client.state or options.state or local_state(Path.cwd()) or Path(STATE)
+
+
 def _key(given: str | None) -> str | None:
     """The key as it was meant. Raises CliError where none comes."""
     from cli.errors import CliError

@@ -9,6 +9,8 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from cli.frame import Listed
+
 SHELLS = ("bash", "zsh", "fish")
 _HOW = """to have it in every shell:
   bash  echo 'eval "$(droptune completion bash)"' >> ~/.bashrc
@@ -42,7 +44,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "completion",
         help="a script that has your shell complete commands and options",
         epilog=_HOW,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Listed,
     )
     command.add_argument("shell", choices=SHELLS, help="your shell")
     command.set_defaults(run=_completion)

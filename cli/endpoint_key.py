@@ -10,13 +10,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cli.errors import CliError
-from cli.https import Reply, Silent, on_this_machine, send
-
-if TYPE_CHECKING:
-    from localcloud.environment import Description
+from cli.https import Reply, Silent, send
+from cli.local_identity import local_cloud_of, token_of
 
 API_VERSION = "2024-10-01"
 AZURE = "https://management.azure.com"
@@ -65,21 +63,7 @@ def manager_of(address: str, state: Path) -> Manager:
     local = local_cloud_of(address, state)
     if local is None:
         return Manager(url=AZURE, token=_token_of_caller)
-    return Manager(url=local.management_url, token=lambda scope: _local_token(local, scope), ca=local.ca.resolve())
-
-
-def local_cloud_of(address: str, state: Path) -> Description | None:
-    """The local cloud that has the endpoint; None for one in Azure. Raises CliError where it is not found."""
-    if not on_this_machine(address):
-        return None
-    from localcloud.environment import Description
-
-    local = Description.load(state)
-    if local is None or not address.startswith(f"{local.management_url}/"):
-        raise CliError(
-            f"{address} is on this machine, and not of the local cloud in {state}: name its folder with --state"
-        )
-    return local
+    return Manager(url=local.management_url, token=lambda scope: token_of(local, scope)[0], ca=local.ca.resolve())
 
 
 def door_of(manager: Manager, endpoint_id: str) -> Door:
@@ -168,21 +152,3 @@ def _token_of_caller(scope: str) -> str:
         return token_of_caller(scope)
     except Permanent as error:
         raise CliError(str(error)) from None
-
-
-def _local_token(local: Description, scope: str) -> str:
-    """A token of the local cloud's identity, asked for as on App Service. Raises CliError."""
-    import urllib.request
-    from urllib.parse import urlencode
-
-    from localcloud.environment import app_environment
-
-    found = app_environment(local)
-    query = urlencode({"api-version": "2019-08-01", "resource": scope.removesuffix("/.default")})
-    request = urllib.request.Request(f"{found['IDENTITY_ENDPOINT']}?{query}")  # noqa: S310 - of the local cloud
-    request.add_unredirected_header("X-IDENTITY-HEADER", found["IDENTITY_HEADER"])
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=TIMEOUT) as answer:
-            return str(json.load(answer)["access_token"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CliError(f"the local cloud in {local.state} gives out no token: {error}: does it run?") from None

@@ -76,7 +76,7 @@ class _Formatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=26, width=max(40, width() - 2))
 
 
-class _Listed(_Formatter, argparse.RawDescriptionHelpFormatter):
+class Listed(_Formatter, argparse.RawDescriptionHelpFormatter):
     """The same, for a text that is a list."""
 
 
@@ -176,7 +176,7 @@ class Top(Parser):
             prog="droptune",
             description="Datasets in, answering endpoints out.",
             usage="droptune [-h] [--version] COMMAND ...",
-            formatter_class=_Listed,
+            formatter_class=Listed,
             epilog=_epilog(),
         )
         self.add_argument("--version", action=_Version, help="show the version and exit")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.errors import CliError
+from cli.frame import Listed
 from cli.say import say, say_json
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "login",
         help="which app the commands ask",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Listed,
     )
     where = command.add_mutually_exclusive_group()
     where.add_argument("--url", help="the app at this address")

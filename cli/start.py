@@ -1,21 +1,41 @@
-"""`droptune start`: has the app look into a dataset's folder, where no event tells it that there is something new."""
+"""`droptune init` and `start`: a folder for a dataset, and a look into one that is there. Called by `__main__`."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
+from pathlib import Path
+from typing import Any
 
 from cli.client_options import add_client_options, client_of
+from cli.errors import CliError
 from cli.say import say, say_json
 from cli.steer import add_by, who
 
+_TEMPLATE = """\
+# What is made of the files beside this one. docs/finetune.md has all keys.
+train: {train}  # the file to train on
+{held_out}
+# model: Phi-4                       # the base model; without it, the app's own
+# on_bad_rows: drop                  # trains on the good rows; without it, a bad row refuses all
+# approve: manual                    # asks you before a version gets traffic
+# parameters: {{num_train_epochs: 3}}  # inputs of the fine-tune component
+"""
+_NO_TEST = "# test: test.jsonl                 # held out; without it, 10 % of the rows are"
+_ROW = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds this command to the parser."""
-    start = commands.add_parser("start", help="looks into a dataset's folder: a renamed or undeleted blob tells nobody")
-    start.add_argument("folder", metavar="FOLDER", help="in the container datasets")
-    start.set_defaults(run=_start)
-    add_by(start)
-    add_client_options(start)
+
+def add(commands: argparse._SubParsersAction[Any]) -> None:
+    """Adds these commands to the parser."""
+    making = commands.add_parser("init", help="makes a folder for a dataset, with a finetune.yaml")
+    making.add_argument("folder", type=Path, metavar="DIR", help="the folder; what is in it stays as it is")
+    making.add_argument("--from", dest="source", type=Path, metavar="FILE", help="a file of rows that is copied to it")
+    making.set_defaults(run=_init)
+    starting = commands.add_parser("start", help="has the app look into a folder of datasets whose upload it missed")
+    starting.add_argument("folder", metavar="FOLDER", help="its name in the container of datasets")
+    add_by(starting)
+    add_client_options(starting)
+    starting.set_defaults(run=_start)
 
 
 def _start(options: argparse.Namespace) -> int:
@@ -24,6 +44,90 @@ def _start(options: argparse.Namespace) -> int:
     answer = client_of(options).start(options.folder, who(options))
     if options.json:
         say_json(as_json(answer))
-    else:
-        say(answer.told)
+        return 0
+    say(answer.told)
+    say(f"next: droptune watch {shlex.quote(options.folder)}")
     return 0
+
+
+def _init(options: argparse.Namespace) -> int:
+    from shared.dataset.spec.choices import FILE_NAME
+
+    folder: Path = options.folder
+    try:
+        train, held_out = _data_of(folder, options.source)
+        spec = _spec(train, held_out)
+        if (folder / FILE_NAME).exists():
+            raise CliError(f"{folder / FILE_NAME} is there already, and is left as it is")
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.source:
+            _copy(options.source, folder / train)
+        with (folder / FILE_NAME).open("xb") as file:
+            file.write(spec)
+    except OSError as error:
+        raise CliError(f"{error.filename or folder} can't be used: {error.strerror or error}") from error
+    say(f"made {folder / FILE_NAME}")
+    if options.source:
+        say(f"made {folder / train}, a copy of {options.source}")
+    named = shlex.quote(str(folder))
+    if not (folder / train).exists():
+        say(f"write your rows to {folder / train}, each on a line of its own:")
+        say(_ROW)
+    say(f"next: droptune check {named}")
+    say(f"then: droptune push {named}")
+    return 0
+
+
+def _data_of(folder: Path, source: Path | None) -> tuple[str, list[str]]:
+    """The name of the file to train on, and lines on those that are held out. Raises CliError, OSError."""
+    import json
+
+    from shared.dataset.folder import use_of
+    from shared.dataset.kinds import KINDS, kind_of
+
+    if folder.exists() and not folder.is_dir():
+        raise CliError(f"{folder} is there already, and is no folder")
+    if source:
+        if not source.is_file():
+            raise CliError(f"there is no file {source}")
+        if not kind_of(source.name):
+            raise CliError(f"{source} does not end in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+        return source.name, []
+    found = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.exists() else []
+    of = {use: [name for name in found if use_of(name) == use] for use in ("train", "validation", "test")}
+    if len(of["train"]) > 1:
+        raise CliError(f"{folder} holds {len(of['train'])} files to train on ({', '.join(of['train'][:5])}): keep one")
+    held = [f"{part}: {json.dumps(of[part][0])}" for part in ("validation", "test") if len(of[part]) == 1]
+    return (of["train"] or ["train.jsonl"])[0], held
+
+
+def _spec(train: str, held_out: list[str]) -> bytes:
+    """A finetune.yaml that the app takes. Raises CliError where a file's name can't be in one."""
+    import json
+
+    from shared.dataset.spec.finetune import parse
+    from shared.errors import Permanent
+
+    text = _TEMPLATE.format(train=json.dumps(train), held_out="\n".join(held_out) or _NO_TEST)
+    data = text.encode()
+    try:
+        parse(data)
+    except Permanent as error:
+        raise CliError(f"{train} can't be named in a finetune.yaml: {error}: give the file another name") from None
+    return data
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy that replaces nothing, and that is whole or not there. Raises CliError, OSError."""
+    if target.exists():
+        if target.samefile(source):
+            return
+        raise CliError(f"{target} is there already, and is left as it is")
+    import shutil
+
+    new = target.with_name(f".{target.name}.new")
+    try:
+        shutil.copyfile(source, new)
+        target.hardlink_to(new)  # fails where somebody was faster
+    finally:
+        new.unlink(missing_ok=True)

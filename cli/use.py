@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.client_options import OF_LINE, add_client_options, client_of
+from cli.client_options import OF_LINE, add_client_options, client_of, local_state_of
 from cli.errors import CliError
 from cli.say import complain, escaped, say, say_json
 
@@ -86,7 +86,7 @@ def _ask(options: argparse.Namespace) -> int:
     question = _own(text) if text is not None else client.question(options.name, options.row or "")
     _told_address(line)
     try:
-        door = door_of(manager_of(line.address, _state(client, options)), line.endpoint_id)
+        door = door_of(manager_of(line.address, local_state_of(client, options)), line.endpoint_id)
     except Gone as gone:
         complain(f"{gone}: droptune revive {shlex.quote(options.name)} serves again what it served")
         return 1
@@ -111,13 +111,6 @@ def _ask(options: argparse.Namespace) -> int:
         if each.error:
             complain(each.error)
     return 1 if any(each.error for each in given) else 0
-
-
-def _state(client: AppClient, options: argparse.Namespace) -> Path:
-    """The state folder of the local cloud, if it is one whose app was asked."""
-    from cli.apps import STATE, local_state
-
-    return client.state or options.state or local_state(Path.cwd()) or Path(STATE)
 
 
 def _text(given: str | None) -> str | None:
@@ -284,7 +277,7 @@ def _url(options: argparse.Namespace) -> int:
     elif line.serving or line.address:
         _told_address(line)
         try:
-            lines = _shown_url(options, line, _state(client, options))
+            lines = _shown_url(options, line, local_state_of(client, options))
         except Gone as gone:
             complain(f"{gone}: droptune revive {shlex.quote(options.name)} serves again what it served")
             return 1
@@ -301,7 +294,8 @@ def _url(options: argparse.Namespace) -> int:
 def _shown_url(options: argparse.Namespace, line: LineView, state: Path) -> list[str]:
     """The lines on standard output. Raises CliError and Gone."""
     from cli import snippets
-    from cli.endpoint_key import door_of, local_cloud_of, manager_of
+    from cli.endpoint_key import door_of, manager_of
+    from cli.local_identity import local_cloud_of
     from shared.serving.payload import scoring_payload
 
     key, address = "", line.address

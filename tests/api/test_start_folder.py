@@ -1,53 +1,104 @@
-"""A folder that is looked into by hand: what no event told of starts a run, and what is known is named."""
+"""A look into a dataset's folder that a person asks for: what an upload's event would have started, and no more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 
 import pytest
 
-from shared.api.folder_commands import start
+from shared.api import requests
+from shared.api.access import Caller
 from shared.app import App
-from shared.errors import NotFound, Permanent
+from shared.intake.folder import read_folder, runs_of
+from shared.lifecycle.phase import Phase
 from shared.records.layout import DATASETS
+from tests.kit.records import etag_of, run_of
 from tests.kit.rows import chats
 
 
-@pytest.fixture
-def folder(app: App, key: str) -> Iterator[str]:
-    yield f"byhand-{key}"
-    for blob in list(app.cloud.blobs.list(DATASETS, f"byhand-{key}/")):
-        app.cloud.blobs.delete(DATASETS, blob.name)
+def start(app: App, folder: str) -> tuple[int, str]:
+    """Status, and the sentence."""
+    status, body = requests.on_folder(app, "start", folder, b"", Caller())
+    [text] = json.loads(body).values()
+    return status, text
 
 
-def test_a_renamed_blob_starts_a_run_and_a_second_look_names_it(app: App, folder: str) -> None:
-    app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", chats(12))
-    told = start(app, folder, by="ada")
-    assert told.endswith(" has started")
-    run = told.split()[1]
-    loaded = app.runs.load(run)
-    assert loaded
-    assert loaded.record.source.folder == folder
-    assert start(app, folder, by="ada") == f"run {run} of the same files is received"
+def put(app: App, path: str, data: bytes) -> None:
+    app.cloud.blobs.write(DATASETS, path, data)
 
 
-def test_a_spec_that_can_not_be_followed_is_a_rejected_run(app: App, folder: str) -> None:
-    app.cloud.blobs.write(DATASETS, f"{folder}/finetune.yaml", b"parametres: {}\n")
-    told = start(app, folder)
-    assert "is rejected: finetune.yaml" in told
-    assert app.runs.load(told.split()[1])
+def test_what_came_back_without_an_event_starts_a_run(app: App, folder: str) -> None:
+    """A rename is one: storage with a hierarchical namespace tells of no new blob."""
+    put(app, f"{folder}-old/train.jsonl", chats(20))
+    data, _ = app.cloud.blobs.read(DATASETS, f"{folder}-old/train.jsonl")
+    app.cloud.blobs.delete(DATASETS, f"{folder}-old/train.jsonl")
+    put(app, f"{folder}/train.jsonl", data)
+    [run] = runs_of(read_folder(app, folder))
+    assert app.runs.load(run) is None
+    assert start(app, folder) == (200, f"run {run} has started")
+    made = run_of(app, run)
+    assert (made.phase, made.source.folder) == (Phase.RECEIVED, folder)
+    assert run in set(app.runs.active())
+    assert start(app, folder) == (200, f"run {run} of the same files is received")
+    assert run_of(app, run) == made
 
 
-def test_what_yields_no_run_is_told_with_why(app: App, folder: str) -> None:
-    app.cloud.blobs.write(DATASETS, f"{folder}/notes.xlsx", b"x")
-    with pytest.raises(Permanent, match=r"holds nothing to train on: notes.xlsx: its name does not end in"):
-        start(app, folder)
-    app.cloud.blobs.write(DATASETS, f"{folder}/finetune.yaml", b"train: train.jsonl\n")
-    with pytest.raises(Permanent, match=rf"{folder} waits for train.jsonl: upload it"):
-        start(app, folder)
+def test_a_run_that_has_ended_is_named_with_what_tries_it_again(app: App, folder: str) -> None:
+    from dataclasses import replace
+
+    from shared.records.run import Ending
+
+    put(app, f"{folder}/train.jsonl", chats(20))
+    start(app, folder)
+    [run] = runs_of(read_folder(app, folder))
+    app.runs.save(
+        replace(run_of(app, run), ending=Ending(phase=Phase.FAILED, why="x"), phase=Phase.FAILED), etag_of(app, run)
+    )
+    assert start(app, folder) == (200, f"run {run} of the same files is failed: droptune retry {run} tries it again")
+    put(app, f"{folder}/train.jsonl", chats(21))
+    [newer] = runs_of(read_folder(app, folder))
+    assert newer != run
+    assert start(app, folder) == (200, f"run {newer} has started")
 
 
-@pytest.mark.parametrize("name", ["no-such-folder", "..", "a/b", "\u202e", ""])
-def test_a_folder_that_is_not_there_is_told(app: App, name: str) -> None:
-    with pytest.raises(NotFound, match="there is no"):
-        start(app, name)
+def test_each_training_file_has_its_run(app: App, folder: str) -> None:
+    put(app, f"{folder}/a.jsonl", chats(20))
+    put(app, f"{folder}/b.jsonl", chats(20, 50))
+    first, second = runs_of(read_folder(app, folder))
+    assert start(app, folder) == (200, f"run {first} has started; run {second} has started")
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", "x\n", "none-such", "\ud800"])
+def test_a_folder_that_is_none_is_not_found(app: App, name: str) -> None:
+    before = set(app.runs.active())
+    status, text = start(app, name)
+    assert status == 404
+    assert text.startswith(("there is no folder", "there is no such folder"))
+    assert "\n" not in text
+    assert set(app.runs.active()) == before
+
+
+def test_a_folder_that_waits_says_for_what(app: App, folder: str) -> None:
+    put(app, f"{folder}/finetune.yaml", b"train: train.jsonl\ntest: test.jsonl\n")
+    put(app, f"{folder}/train.jsonl", chats(20))
+    assert start(app, folder) == (409, f"datasets/{folder} waits for test.jsonl: upload it")
+    assert runs_of(read_folder(app, folder)) == []
+
+
+def test_a_folder_without_data_says_why(app: App, folder: str) -> None:
+    put(app, f"{folder}/readme.txt", b"x")
+    status, text = start(app, folder)
+    assert status == 409
+    assert text.startswith(f"datasets/{folder} holds nothing to train on: readme.txt: its name does not end in .jsonl")
+
+
+def test_a_finetune_yaml_that_can_not_be_followed_is_a_run_that_says_so(app: App, folder: str) -> None:
+    put(app, f"{folder}/finetune.yaml", b"train: [")
+    put(app, f"{folder}/train.jsonl", chats(20))
+    [run] = runs_of(read_folder(app, folder))
+    status, text = start(app, folder)
+    assert (status, text.partition(":")[0]) == (200, f"run {run} is rejected")
+    made = run_of(app, run)
+    assert made.ending
+    assert made.ending.phase == Phase.REJECTED
+    assert "finetune.yaml" in made.ending.why
