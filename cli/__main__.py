@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from cli import check, fetch, look, steer
+from cli import check, fetch, local, look, steer
 from cli.errors import CliError
 from cli.say import complain, escaped
 
@@ -48,11 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="droptune", description="Datasets in, answering endpoints out.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    local = commands.add_parser("local", help="the local cloud: up, down, env, fault, pretend", add_help=False)
-    local.add_argument("rest", nargs=argparse.REMAINDER)
-    local.set_defaults(run=_local)
-
-    for part in (look, steer):
+    for part in (local, look, steer):
         part.add(commands)
 
     demo = commands.add_parser("demo", help="the whole way, on this machine")
@@ -69,12 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     check.add_arguments(checking)
     checking.set_defaults(run=_check)
     return parser
-
-
-def _local(options: argparse.Namespace) -> int:
-    from localcloud.__main__ import main as local
-
-    return local(options.rest)
 
 
 def _demo(options: argparse.Namespace) -> int:

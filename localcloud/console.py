@@ -1,16 +1,23 @@
-"""`droptune local fault` and `droptune local pretend`: the control routes of a running local cloud, from a terminal.
+"""`droptune local clock`, `fault` and `pretend`: the control routes of a running local cloud, from a terminal.
 
-What they ask for is in localcloud/faults.py, eventgrid.py and azureml/pretend.py; this is argparse and texts alone.
+What they ask for is in localcloud/clock.py, faults.py, eventgrid.py and azureml/pretend.py; this is argparse and texts
+alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
+import urllib.error
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from localcloud import stack
 from localcloud.environment import Description
-from localcloud.stack import StackError, control
+from localcloud.stack import StackError, running
 
 type Json = dict[str, Any]
 
@@ -18,8 +25,8 @@ KINDS: dict[str, tuple[str, Json]] = {
     "busy": ("503", {"status": 503}),
     "error": ("500", {"status": 500}),
     "throttled": ("429 with Retry-After", {"status": 429, "retry_after": 5}),
-    "lost-answer": ("the request has its effect, the answer is lost (500)", {"moment": "after", "status": 500}),
-    "reset": ("the connection is reset before the effect; with --moment after, after it", {"reset": True}),
+    "lost-answer": ("it has its effect, the answer is lost (500)", {"moment": "after", "status": 500}),
+    "reset": ("reset before the effect; with --moment after, after it", {"reset": True}),
     "slow": ("the answer comes late: --delay seconds, 5 by default", {"moment": "delay", "delay": 5.0}),
     "not-found": ("404, as just after a create", {"status": 404, "method": "GET"}),
     "conflict": ("409", {"status": 409}),
@@ -38,23 +45,31 @@ KINDS: dict[str, tuple[str, Json]] = {
     "stale": ("GETs of Azure ML are answered as --seconds ago (60)", {"moment": "stale", "count": None}),
 }
 """What `fault add` knows by name, and what each asks for."""
+LONGEST = timedelta(days=366)
+"""How far the clock is advanced at once at most."""
+SLOWEST, FASTEST = 0.01, 86_400.0
+"""Rates of the clock: at the last a day goes by in a second."""
+_LENGTH = re.compile(
+    r"p?(?:(?P<days>\d+)d)?t?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+)s)?", re.ASCII
+)
 _EXAMPLES = """examples:
-  fault add throttled --method PUT --path /jobs/ --count 3
-  fault add lost-answer --method PUT --path /deployments/
-  fault add busy --service blob --path /state/ --skip 2 --count 5
-  fault add stale --path /onlineEndpoints/ --seconds 120
-  fault events lose 1 --topic azureml --match RunCompleted
-  fault job NAME Failed --why "the node was preempted"
+  droptune local fault add throttled --method PUT --path /jobs/ --count 3
+  droptune local fault add lost-answer --method PUT --path /deployments/
+  droptune local fault add busy --service blob --path /state/ --skip 2
+  droptune local fault add stale --path /onlineEndpoints/ --seconds 120
+  droptune local fault events lose 1 --topic azureml --match Completed
+  droptune local fault job NAME Failed --why "the node was preempted"
 """
 
 
 def add(commands: Any) -> Iterator[argparse.ArgumentParser]:
-    """Add `fault` and `pretend` to a parser's commands. Yields the parsers that a state folder belongs to."""
+    """Add `clock`, `fault` and `pretend` to a parser's commands. Yields the parsers that a state folder belongs to."""
+    yield _clock(commands)
     kinds = "\n".join(f"  {name:<14}{what}" for name, (what, _) in KINDS.items())
     fault = commands.add_parser(
         "fault",
         help="make the local cloud fail as Azure does",
-        description="Faults are asked for by route, count and moment, and end with `fault clear` or the cloud.",
+        description="Faults are asked for by route, count and moment, and end with `fault clear`\nor the cloud.",
         epilog=f"kinds of faults:\n{kinds}\n\n{_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -78,6 +93,49 @@ def add(commands: Any) -> Iterator[argparse.ArgumentParser]:
     yield pretends.add_parser("list", help="the rules")
     yield from _rules(pretends)
     yield pretends.add_parser("clear", help="forget the rules; what pretends already goes on")
+
+
+def _clock(commands: Any) -> argparse.ArgumentParser:
+    clock: argparse.ArgumentParser = commands.add_parser(
+        "clock",
+        help="the local cloud's time: show it, advance it, have it run faster",
+        description="Timers, events, retries and metrics follow the local cloud's time. Tokens, and messages that wait "
+        "in a queue, keep real time.",
+    )
+    clock.add_argument("--json", action="store_true", help="as JSON, in UTC")
+    changes = clock.add_subparsers(dest="what", metavar="[advance LENGTH | rate NUMBER]")
+    advance = changes.add_parser("advance", help="jump ahead: 3h, 90m, 1d12h")
+    advance.add_argument("length", metavar="LENGTH", type=_length, help="3h, 90m, 1d12h or PT3H; 366 days at most")
+    rate = changes.add_parser("rate", help="local seconds in a real one, from now on")
+    rate.add_argument("rate", metavar="NUMBER", type=_rate, help="1 is real time; 60: a minute goes by in a second")
+    for change in (advance, rate):  # what was said before `advance` counts too
+        change.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON, in UTC")
+        change.add_argument("--state", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="state folder")
+    return clock
+
+
+def _length(text: str) -> timedelta:
+    match = _LENGTH.fullmatch(text.strip().lower())
+    numbers = {unit: number for unit, number in match.groupdict().items() if number} if match else {}
+    if not numbers:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 3h, 90m or 1d12h")
+    try:
+        length = timedelta(**{unit: int(number) for unit, number in numbers.items()})
+    except (OverflowError, ValueError):  # more than Python counts, or reads
+        length = timedelta.max
+    if not timedelta(0) < length <= LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 1s and {LONGEST.days}d")
+    return length
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not SLOWEST <= rate <= FASTEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from {SLOWEST:g} to {FASTEST:.0f}")
+    return rate
 
 
 def _fault(faults: Any) -> argparse.ArgumentParser:
@@ -143,9 +201,10 @@ def _metric(text: str) -> tuple[str, float]:
 
 def run(options: argparse.Namespace) -> Iterator[str]:
     """Do what was asked, and yield what to tell. Raises StackError when no cloud runs or it refuses."""
-    description = Description.load(options.state)
-    if description is None or "server" not in description.processes:
-        raise StackError(f"no local cloud is running in {options.state}: start it with `up`")
+    description = running(options.state)
+    if options.command == "clock":
+        yield from _time(description, options)
+        return
     given = {name: value for name, value in vars(options).items() if value is not None or name == "count"}
     for name in ("command", "what", "state"):
         del given[name]
@@ -170,6 +229,52 @@ def run(options: argparse.Namespace) -> Iterator[str]:
         case "pretend", "clear":
             control(description, "DELETE", "/_local/pretend")
     yield from _listed(description, options.command)
+
+
+def control(description: Description, method: str, path: str, body: Any = None) -> Any:
+    """stack.control(); raises StackError too when nobody answers."""
+    try:
+        return stack.control(description, method, path, body)
+    except OSError as error:
+        why = error.reason if isinstance(error, urllib.error.URLError) else error
+        log = description.state / "logs" / "server.log"
+        raise StackError(
+            f"the local cloud in {description.state} doesn't answer ({why}): try again in a moment, or see {log}"
+        ) from None
+
+
+def _time(description: Description, options: argparse.Namespace) -> Iterator[str]:
+    """Changes the clock, if that is wanted, and yields what it shows then."""
+    change: Json | None = None
+    if options.what == "advance":
+        change = {"advance": options.length.total_seconds()}
+    elif options.what == "rate":
+        change = {"rate": options.rate}
+    now = control(description, "POST" if change else "GET", "/_local/clock", change)
+    if options.json:
+        yield json.dumps(now)
+        return
+    local = datetime.fromisoformat(now["now"])
+    yield f"local time  {local.astimezone():%Y-%m-%d %H:%M:%S %Z}, {_ahead(local - datetime.now(UTC))}"
+    yield f"rate        {now['rate']:g}: a real second is {now['rate']:g} of local time"
+    if options.what == "advance":
+        yield (
+            "Timers and events that are due by now go off within a second, the sweep among them, which takes up runs "
+            "whose wait is over."
+        )
+    elif options.what == "rate":
+        yield "Timers, events and waits keep to this rate from now on, over restarts too."
+
+
+def _ahead(by: timedelta) -> str:
+    """How far local time is ahead of this machine's, in its two largest units."""
+    seconds = round(by.total_seconds())
+    parts = []
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            parts.append(f"{seconds // length} {unit}")
+            seconds %= length
+    return f"{' '.join(parts[:2])} ahead of this machine's" if parts else "this machine's"
 
 
 def _listed(description: Description, command: str) -> Iterator[str]:
