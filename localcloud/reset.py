@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from localcloud.environment import MADE, Description
-from localcloud.stack import StackError, hold, outlive, typed
+from localcloud.options import typed
+from localcloud.stack import StackError, hold, outlive
 
 
 def reset(state: Path, *, yes: bool) -> Iterator[str]:

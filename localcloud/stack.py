@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shlex
 import socket
 import ssl
 import sys
@@ -36,11 +35,10 @@ from localcloud.environment import (
     child_environment,
     no_internet,
 )
+from localcloud.options import typed
 from localcloud.ports import bound
 
 REPO = Path(__file__).parents[1]
-STATE = Path(".droptune")
-"""The state folder of whoever names none."""
 READY = 60.0
 """Seconds that a process has to become ready."""
 _LONGEST_PAUSE = 30.0
@@ -322,16 +320,6 @@ def running(state: Path) -> Description:
     if description is None or known is None or find(known) is None:
         raise StackError(f"no local cloud is running in {state}: start it with `{typed('up', state)}`")
     return description
-
-
-def typed(what: str, state: Path) -> str:
-    """A command of the local cloud as it is typed for that folder."""
-    return f"droptune local {what}{option(state)}"
-
-
-def option(state: Path) -> str:
-    """What names the folder to a command, with a space before; nothing for the folder that is meant without."""
-    return "" if state == STATE else f" --state {shlex.quote(str(state))}"
 
 
 def outlive(earlier: Description) -> None:

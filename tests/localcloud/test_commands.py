@@ -24,7 +24,8 @@ from cli.local import wrong_with
 from localcloud import pki
 from localcloud.__main__ import main as local
 from localcloud.environment import CHANGEABLE, LISTENERS, MADE, Description, ProcessId, app_environment, no_internet
-from localcloud.stack import STATE, Stack
+from localcloud.options import STATE
+from localcloud.stack import Stack
 from shared.settings import every_setting
 from tests.kit.paths import ROOT
 
@@ -115,7 +116,17 @@ def test_without_a_command_help_is_shown_and_nothing_done(typed: Typed) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["nonsense", "up --host", "clock forward", "fault", "reset --yes now", "fault add nope"]
+    "line",
+    [
+        "nonsense",
+        "up --host",
+        "clock forward",
+        "fault",
+        "reset --yes now",
+        "fault add nope",
+        "fault add busy --count x",
+        "pretend jobs --metric loss",
+    ],
 )
 def test_mistakes_of_typing_are_one_line(typed: Typed, line: str) -> None:
     assert re.search(r": see `droptune local.* --help`$", refused(typed(*line.split())))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from localcloud.__main__ import main
-from localcloud.console import KINDS
+from localcloud.options import KINDS
 from localcloud.stack import Stack
 
 Type = Callable[[str], list[str]]
