@@ -191,8 +191,8 @@ class Stack:
 
     def _claim(self) -> None:
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        earlier = Description.load(self.state)
-        found = earlier.found if earlier else [name for name in MADE if os.path.lexists(self.state / name)]
+        Description.load(self.state)  # raises in somebody else's folder, which is left as it is
+        found = [name for name in MADE if os.path.lexists(self.state / name)]
         self.state.chmod(0o700)  # one that is there already too: keys, logs and data are in it
         if not hold(self.state, self._lock):
             other = Description.load(self.state)

@@ -289,6 +289,9 @@ def test_settings_are_the_apps_for_one_start(tmp_path: Path, typed: Typed) -> No
         assert "export IDLE_WINDOW='PT1H'\n" in typed("env", "--state", state)[1]
         assert {each.name for each in state.iterdir()} <= set(MADE)
         assert "is running: stop it first" in refused(typed("reset", "--yes", "--state", state))
+    stopped = Description.load(state)
+    assert stopped is not None
+    assert stopped.settings == {}
     with up(state, "--no-host") as told:
         assert not told[0].startswith("setting")
         assert told[-1].startswith(f'next: eval "$(droptune local env --state {state})"')
