@@ -80,10 +80,7 @@ def _time(description: Description, options: argparse.Namespace) -> Iterator[str
     yield f"local time  {local.astimezone():%Y-%m-%d %H:%M:%S %Z}, {_ahead(local - datetime.now(UTC))}"
     yield f"rate        {now['rate']:g}: a real second is {now['rate']:g} of local time"
     if options.what == "advance":
-        yield (
-            "Timers and events that are due by now go off within a second, the sweep among them, which takes up runs "
-            "whose wait is over."
-        )
+        yield "Due timers and events go off within a second; the sweep wakes overdue runs."
     elif options.what == "rate":
         yield "Timers, events and waits keep to this rate from now on, over restarts too."
 

@@ -327,7 +327,7 @@ def test_the_clock_is_shown_advanced_and_given_a_rate(at_real_rate: Stack, typed
     assert (code, error) == (0, "")
     assert now(cloud) - before >= timedelta(hours=1, minutes=30)
     assert re.search(r"h( \d+ min)? ahead of this machine's\n", out) or " d " in out
-    assert out.splitlines()[-1].startswith("Timers and events that are due by now go off")
+    assert out.splitlines()[-1].startswith("Due timers and events go off within a second")
 
     code, out, error = typed("clock", *where, "rate", "60")
     assert (code, error) == (0, "")
