@@ -112,9 +112,12 @@ class AppClient:
     @classmethod
     def _local(cls, state: Path, which: str = "") -> Self:
         """Of the local cloud in that folder. Raises CliError."""
-        from localcloud.environment import Description
+        from localcloud.environment import Description, DescriptionError
 
-        local = Description.load(state)
+        try:
+            local = Description.load(state)
+        except (DescriptionError, OSError) as error:
+            raise CliError(f"{which}{error}") from None
         if local is None or "host" not in local.processes:
             raise CliError(
                 f"{which}no app is running in {state}: start one with `droptune local up`, "

@@ -72,9 +72,9 @@ def known() -> list[Command]:
 
 
 def _of_local() -> Iterator[Command]:
-    from localcloud.__main__ import parser
+    from cli.local import own_parser
 
-    yield from _walked(parser(), ("local",), "the local cloud")
+    yield from _walked(own_parser(), ("local",), "the local cloud")
 
 
 def _walked(parser: argparse.ArgumentParser, words: tuple[str, ...], sentence: str) -> Iterator[Command]:

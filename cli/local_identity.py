@@ -23,9 +23,12 @@ def local_cloud_of(address: str, state: Path) -> Description | None:
 
     if not on_this_machine(address):
         return None
-    from localcloud.environment import Description
+    from localcloud.environment import Description, DescriptionError
 
-    local = Description.load(state)
+    try:
+        local = Description.load(state)
+    except (DescriptionError, OSError) as error:
+        raise CliError(str(error)) from None
     if local is None or not address.startswith((f"{local.management_url}/", f"{local.storage_url('blob')}/")):
         raise CliError(
             f"{address} is on this machine, and not of the local cloud in {state}: name its folder with --state"

@@ -1,4 +1,4 @@
-"""`droptune check`, `fetch`, `demo` and `local`: the arguments of what needs no running app.
+"""`droptune check`, `fetch` and `demo`: the arguments of what needs no running app.
 
 What they do is in modules of their own, which load much: each is imported when its command is chosen.
 """
@@ -11,10 +11,6 @@ from pathlib import Path
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds these commands to the parser."""
-    command = commands.add_parser("local", help="the local cloud: up, down, env, fault, pretend", add_help=False)
-    command.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="see `droptune local --help`")
-    command.set_defaults(run=lambda options: local(options.rest))
-
     demo = commands.add_parser("demo", help="the whole way, on this machine")
     demo.add_argument("--model", help="base model (default: the local Phi-3-mini-4k-instruct)")
     demo.add_argument("--data", type=Path, help="folder with a dataset (default: facts made by examples/make_facts.py)")
@@ -67,13 +63,6 @@ def _tokens(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens")
     return int(text)
-
-
-def local(rest: list[str]) -> int:
-    """The local cloud's own command. Returns its exit code."""
-    from localcloud.__main__ import main
-
-    return main(rest)
 
 
 def _demo(options: argparse.Namespace) -> int:

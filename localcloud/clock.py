@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,8 @@ from starlette.routing import Route
 
 _KEPT = 1000
 """Changes of the rate, and jumps, that are remembered."""
+_LAST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+"""A jump past this would leave a time that can't be told."""
 
 
 class LocalClock:
@@ -71,17 +74,19 @@ class LocalClock:
         return max(0.0, delta.total_seconds() / self._rate)
 
     def set_rate(self, rate: float) -> None:
-        """Run at `rate` from now on. Raises ValueError unless it is more than zero."""
-        if not rate > 0:
-            raise ValueError(f"the clock's rate must be more than 0, not {rate}")
+        """Run at `rate` from now on. Raises ValueError unless it is a number more than zero."""
+        if not 0 < rate < math.inf:
+            raise ValueError(f"the clock's rate must be a number more than 0, not {rate}")
         self._rebase()
         self._rate = rate
         self._notify()
 
     def advance(self, delta: timedelta) -> None:
-        """Jump ahead. Raises ValueError for a step back: local time never runs backwards."""
+        """Jump ahead. Raises ValueError for a step back (local time never runs backwards) or past the year 9000."""
         if delta < timedelta(0):
             raise ValueError(f"the clock can't go back: {delta.total_seconds()} seconds")
+        if self._at(time.time()) + delta.total_seconds() > _LAST:
+            raise ValueError(f"the clock can't go past the year 9000: {delta.days} days")
         self._rebase()
         self._local += delta.total_seconds()
         self._notify()
@@ -135,6 +140,6 @@ class LocalClock:
                     self.advance(timedelta(seconds=float(step)))
                 if (rate := wanted.get("rate")) is not None:
                     self.set_rate(float(rate))
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, TypeError, AttributeError, OverflowError) as error:
                 return JSONResponse({"error": {"code": "InvalidClock", "message": str(error)}}, status_code=400)
         return JSONResponse({"now": self.now().isoformat(), "rate": self._rate})

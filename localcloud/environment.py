@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -31,8 +31,18 @@ _IDENTITIES = f"{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}/providers/Micr
 APP_IDENTITY = f"{_IDENTITIES}/userAssignedIdentities/id-func"
 TRAINING_IDENTITY = f"{_IDENTITIES}/userAssignedIdentities/id-train"
 
+MADE = ("azurite", "azureml", "logs", "pki", "clock.json", "clock.new", "cloud.new", "cloud.json", "lock")
+"""All that a local cloud makes in its state folder, in the order in which it is deleted: what tells whose the folder
+is goes last."""
+CHANGEABLE = ("INSTALLATION", "CREATE_CLUSTERS", "SWEEP_SCHEDULE", "CLEANUP_SCHEDULE")
+"""What app_environment() sets and an app may be told otherwise; the rest is what points it at this cloud."""
+
 _FOREIGN = ("AZURE_", "AZUREML_", "ARM_", "AzureWebJobs", "APPLICATIONINSIGHTS_", "IDENTITY_", "MSI_")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+class DescriptionError(ValueError):
+    """STATE/cloud.json is not what a local cloud has written. Names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +67,29 @@ class Description:
     """Opens the app's HTTP functions; the `droptune` command reads it here."""
     processes: Mapping[str, ProcessId] = field(default_factory=dict)
     """`supervisor`, and the guards of `azurite`, `server` and `host`."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the app beside what points it here, for as long as the supervisor runs."""
+    found: Sequence[str] = ()
+    """Those of MADE that were in the folder before the first start: somebody else's."""
 
     @classmethod
     def load(cls, state: Path) -> Self | None:
-        """What STATE/cloud.json says; None when there is none."""
-        path = state / "cloud.json"
+        """What STATE/cloud.json says, the folder as an absolute path; None when there is none.
+
+        Raises DescriptionError when somebody else wrote it, OSError when it can't be read.
+        """
+        path = state.resolve() / "cloud.json"
         if not path.exists():
             return None
-        saved = json.loads(path.read_text())
-        processes = {name: ProcessId(**process) for name, process in saved.pop("processes").items()}
-        return cls(**{**saved, "state": state, "processes": processes})
+        try:
+            saved = json.loads(path.read_text())
+            processes = {name: ProcessId(**process) for name, process in saved.pop("processes").items()}
+            secret = {name: saved[name] for name in ("key", "identity_secret", "identity_header")}  # never new ones
+            return cls(**{**saved, **secret, "state": path.parent, "processes": processes})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DescriptionError(
+                f"{path} was not written by a local cloud: name another folder with --state ({error})"
+            ) from None
 
     def save(self) -> None:
         """Write STATE/cloud.json whole, mode 0600."""

@@ -28,12 +28,14 @@ import psutil
 from localcloud import azurite, guard, pki
 from localcloud.environment import (
     LISTENERS,
+    MADE,
     Description,
     ProcessId,
     app_environment,
     child_environment,
     no_internet,
 )
+from localcloud.options import typed
 from localcloud.ports import bound
 
 REPO = Path(__file__).parents[1]
@@ -147,7 +149,7 @@ class Stack:
         for name in ("host", "server", "azurite"):
             self._end(name)
         if self._description is not None:
-            replace(self._description, processes={}).save()
+            replace(self._description, processes={}, settings={}).save()
             self._description = None
         self._lock.close()
 
@@ -189,22 +191,26 @@ class Stack:
 
     def _claim(self) -> None:
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Description.load(self.state)  # raises in somebody else's folder, which is left as it is
+        found = [name for name in MADE if os.path.lexists(self.state / name)]
         self.state.chmod(0o700)  # one that is there already too: keys, logs and data are in it
-        lock = self._lock.enter_context((self.state / "lock").open("a"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not hold(self.state, self._lock):
             other = Description.load(self.state)
             who = other.processes.get("supervisor") if other else None
             pid = f" (process {who.pid})" if who else ""
-            raise StackError(f"a local cloud is already running in {self.state}{pid}") from None
+            raise StackError(
+                f"a local cloud is already running in {self.state}{pid}: stop it with `{typed('down', self.state)}`, "
+                "or name another folder with --state"
+            )
         earlier = Description.load(self.state)
         if earlier is not None:
-            _outlive(earlier)
+            outlive(earlier)
         ports = _ports(earlier.ports if earlier else {})
-        description = earlier or Description(state=self.state, ports=ports)
+        description = earlier or Description(state=self.state, ports=ports, found=found)
         me = ProcessId(pid=os.getpid(), started=psutil.Process().create_time())
-        self._description = replace(description, ports=ports, processes={"supervisor": me})
+        self._description = replace(
+            description, ports=ports, processes={"supervisor": me}, settings=dict(self._settings)
+        )
         self._description.save()
         pki.ensure(self.state / "pki")
         (self.state / "azurite").mkdir(exist_ok=True)
@@ -292,7 +298,31 @@ def control(description: Description, method: str, path: str, body: Any = None) 
             raise StackError(f"{method} {path}: {error.code} {error.read().decode()[:500]}") from None
 
 
-def _outlive(earlier: Description) -> None:
+def hold(state: Path, until: ExitStack) -> bool:
+    """Take the folder's lock until the stack of exits ends. False when somebody has it."""
+    while True:
+        path = state / "lock"
+        lock = until.enter_context(path.open("a"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        with suppress(FileNotFoundError):  # a reset may have deleted the file since it was opened
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return True
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def running(state: Path) -> Description:
+    """The local cloud that runs in a state folder. Raises StackError when none does."""
+    description = Description.load(state)
+    known = description.processes.get("supervisor") if description else None
+    if description is None or known is None or find(known) is None:
+        raise StackError(f"no local cloud is running in {state}: start it with `{typed('up', state)}`")
+    return description
+
+
+def outlive(earlier: Description) -> None:
     """Wait until the children of a supervisor that was killed are gone: their guards are ending them."""
     for name, known in earlier.processes.items():
         if name == "supervisor" or (process := find(known)) is None:

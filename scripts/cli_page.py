@@ -14,7 +14,7 @@ from pathlib import Path
 from cli.__main__ import parser
 from cli.completion import SHELLS
 from cli.frame import EXIT_CODES, WIDTH, exit_codes
-from localcloud.__main__ import parser as local_parser
+from cli.local import own_parser
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "cli.md"
@@ -88,7 +88,7 @@ def _groups() -> Iterator[str]:
     for group, what, names in commands.grouped():
         yield GROUP.format(group=group[:1].upper() + group[1:], what=f"{what[:1].upper()}{what[1:]}.")
         for name in names:
-            made = local_parser() if name == "local" else commands.choices[name]
+            made = own_parser() if name == "local" else commands.choices[name]
             codes = ", ".join(map(str, exit_codes(name)))
             yield COMMAND.format(name=f"droptune {name}", help=made.format_help().rstrip(), codes=codes)
             if name == "local":

@@ -376,9 +376,9 @@ def walked(made: argparse.ArgumentParser, words: str = "") -> Iterator[tuple[str
 
 
 def every() -> dict[str, set[str]]:
-    from localcloud.__main__ import parser as local
+    from cli.local import own_parser
 
-    return dict(walked(parser())) | dict(walked(local(), "local"))
+    return dict(walked(parser())) | dict(walked(own_parser(), "local"))
 
 
 @pytest.mark.parametrize("shell", completion.SHELLS)

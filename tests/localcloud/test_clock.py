@@ -38,7 +38,7 @@ def test_a_jump_and_then_a_faster_rate() -> None:
     assert ahead(clock) > 2
 
 
-@pytest.mark.parametrize("rate", [0, -1, float("nan")])
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
 def test_a_rate_that_stops_time_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="more than 0"):
         LocalClock().set_rate(rate)
@@ -137,7 +137,10 @@ def test_control() -> None:
     assert abs(datetime.fromisoformat(answer["now"]) - clock.now()) < timedelta(seconds=30)
 
 
-@pytest.mark.parametrize("wanted", [{"rate": 0}, {"advance": -1}, {"rate": "fast"}, []])
+@pytest.mark.parametrize(
+    "wanted",
+    [{"rate": 0}, {"advance": -1}, {"rate": "fast"}, {"rate": "inf"}, {"advance": 1e12}, {"advance": 1e300}, []],
+)
 def test_control_refuses_nonsense(wanted: object) -> None:
     answer = control(LocalClock(), "POST", wanted)
     assert answer.status_code == 400

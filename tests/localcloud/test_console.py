@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from localcloud.__main__ import main
-from localcloud.console import KINDS
+from localcloud.options import KINDS
 from localcloud.stack import Stack
 
 Type = Callable[[str], list[str]]
@@ -82,10 +82,10 @@ def test_rules_of_what_pretends(cloud: Stack, typed: Type) -> None:
     ],
 )
 def test_a_refusal_is_told(cloud: Stack, capsys: pytest.CaptureFixture[str], line: str, said: str) -> None:
-    assert main([*line.split(), "--state", str(cloud.state)]) == 1
+    assert main([*line.split(), "--state", str(cloud.state)]) == 2
     assert said in capsys.readouterr().err
 
 
 def test_without_a_cloud_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fault", "list", "--state", str(tmp_path)]) == 1
+    assert main(["fault", "list", "--state", str(tmp_path)]) == 2
     assert "no local cloud is running" in capsys.readouterr().err

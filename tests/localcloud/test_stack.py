@@ -115,7 +115,7 @@ def test_what_is_kept_secret_is_its_owners_alone(cloud: Stack) -> None:
 
 
 def test_a_second_one_says_so_in_one_line(cloud: Stack) -> None:
-    with pytest.raises(StackError, match=rf"already running in {cloud.state} \(process {os.getpid()}\)$"):
+    with pytest.raises(StackError, match=rf"already running in {cloud.state} \(process {os.getpid()}\): stop it"):
         Stack(cloud.state).start()
     assert cloud.control("GET", "/_local/health")
 
@@ -241,7 +241,7 @@ def test_up_and_its_ends(tmp_path: Path, supervisors: Supervisors, way: signal.S
         supervisor.send_signal(way)
     else:
         assert command("down", state).communicate()[0] == f"stopped the local cloud in {state}\n"
-    assert supervisor.communicate(timeout=20)[0] == "stopped\n"
+    assert supervisor.communicate(timeout=20)[0].endswith("stopped\n")
     assert supervisor.returncode == 0
     assert f"management  {description.management_url}\n" in printed
     assert psutil.wait_procs(members, timeout=1)[1] == []
@@ -251,8 +251,10 @@ def test_up_and_its_ends(tmp_path: Path, supervisors: Supervisors, way: signal.S
 def test_up_on_a_state_in_use_fails_in_one_line(cloud: Stack) -> None:
     second = command("up", cloud.state)
     printed, _ = second.communicate(timeout=20)
-    assert second.returncode == 1
-    assert printed == f"error: a local cloud is already running in {cloud.state} (process {os.getpid()})\n"
+    assert second.returncode == 2
+    said = f"droptune: a local cloud is already running in {cloud.state} (process {os.getpid()}): stop it with "
+    assert printed.startswith(said + f"`droptune local down --state {cloud.state}`")
+    assert printed.count("\n") == 1
 
 
 def test_env_is_for_a_shell(cloud: Stack) -> None:
@@ -267,8 +269,8 @@ def test_env_is_for_a_shell(cloud: Stack) -> None:
 
 def test_env_needs_a_cloud(tmp_path: Path) -> None:
     process = command("env", tmp_path)
-    assert process.communicate(timeout=20)[0].startswith(f"error: no local cloud is running in {tmp_path}")
-    assert process.returncode == 1
+    assert process.communicate(timeout=20)[0].startswith(f"droptune: no local cloud is running in {tmp_path}")
+    assert process.returncode == 2
 
 
 def test_the_way_to_the_internet_is_closed_and_watched(cloud_env: Stack) -> None:
