@@ -25,7 +25,7 @@ def named(page: Path) -> str:
 
 def code_of(page: Path) -> str:
     """What a page shows as code, in the text and in blocks."""
-    found = re.findall(r"```\w*\n(.*?)```|(?<!`)`([^`\n]+)`(?!`)", page.read_text(), re.DOTALL)
+    found = re.findall(r"```[^`\n]*\n(.*?)```|(?<!`)`([^`\n]+)`(?!`)", page.read_text(), re.DOTALL)
     return "\n".join(block or span for block, span in found)
 
 
