@@ -81,7 +81,7 @@ def beside(new: AnswersView, other: AnswersView) -> AnswersView:
 
 
 def change(row: ComparedView) -> float:
-    """By how much the new answer is better than the other one, from -1 to 1; 0 where there are not two."""
+    """By how much the new answer is better than the other one, in points, -100 to 100; 0 where there are not two."""
     return row.new.score - row.live.score if row.new and row.live else 0.0
 
 
@@ -128,8 +128,8 @@ def sum_of(found: Sequence[ComparedView]) -> Sum | None:
         better=sum(each > 0 for each in changes),
         same=sum(each == 0 for each in changes),
         worse=sum(each < 0 for each in changes),
-        new=100 * sum(mark(row) for row in found) / len(changes),
-        live=100 * sum(row.live.score for row in found if row.live) / len(changes),
+        new=sum(mark(row) for row in found) / len(changes),
+        live=sum(row.live.score for row in found if row.live) / len(changes),
     )
 
 
@@ -147,7 +147,7 @@ def _sum(screen: Screen, both: AnswersView, alone: int) -> None:
 
 
 def _score(row: ComparedView) -> str:
-    new, live = (f"{100 * each.score:.0f}" if each else "" for each in (row.new, row.live))
+    new, live = (f"{each.score:.0f}" if each else "" for each in (row.new, row.live))
     return ", ".join(filter(None, (new and f"{new} new", live and f"{live} live"))) or "not answered"
 
 

@@ -366,7 +366,7 @@ def open_runs(app: App, many: int) -> list[Run]:
         run = run.in_attempt(data=Data(fingerprint=f"{number:016x}", rows={"train": 80, "test": 10}), plan=plan)
         if key in holding:
             run = run.noted(since, Action.SUBMIT_JOB.done, phase=Phase.TRAINING).in_attempt(job=naming.job_name(key, 1))
-            run = replace(run, waiting=Waiting(why="the job's event"))
+            run = replace(run, waiting=Waiting(why="the job to end"))
         else:
             run = replace(run, waiting=Waiting(why=place(state, key, LIMITS, now).why, hold="slot"))
         found.append(replace(run, outbox=()))

@@ -15,6 +15,7 @@ from shared.api.run_commands import another_attempt
 from shared.app import App, wake
 from shared.errors import Permanent
 from shared.line.access import held_by
+from shared.line.by_hand import without_what_is_gone
 from shared.line.trained import model_is_there
 from shared.records.line import Line, Serving
 from shared.records.mark import mark_in
@@ -38,12 +39,10 @@ def rollback(app: App, line_id: str, *, by: str = "") -> str:
 
 
 def revive(app: App, line_id: str, *, by: str = "") -> str:
-    """Serves again what a line that was torn down served last."""
+    """Serves again what a line served last that was torn down, or that somebody deleted or took the traffic from."""
 
     def attempt() -> str:
-        line, _ = line_named(app, line_id)
-        if line.serving and not line.is_going:
-            raise Permanent(f"line {line.id} serves {line.serving.model} at endpoint {line.endpoint}")
+        line = without_what_is_gone(app, *line_named(app, line_id))
         if line.latest is None:
             raise Permanent(f"line {line.id} has served nothing yet: upload a dataset, or droptune retry a run of it")
         return _serve_again(app, line, line.latest, line.latest, f"a revival by {kept(by)}")

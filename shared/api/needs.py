@@ -47,8 +47,7 @@ def needs_of_lines(lines: Iterable[LineView]) -> Iterator[NeedView]:
         for refusal in line.refused:
             yield NeedView(what=refusal.why, folder=line.folder, since=refusal.since)
         if line.seen:
-            then = f"the cleanup finds that too, and then droptune revive {line.id} serves it again"
-            yield NeedView(what=f"{line.seen}; {then}", folder=line.folder)
+            yield NeedView(what=line.seen, folder=line.folder, command=f"droptune revive {line.id}")
 
 
 def needs_of_uploads(uploads: Iterable[Upload]) -> Iterator[NeedView]:

@@ -25,8 +25,8 @@ class RunSummary(Shape, frozen=True, kw_only=True):
     """A run in a list. `status`: in a sentence, what it waits for or why it ended; "" while it works.
 
     `phase`: where it is; `outcome`: what it came to, "" as long as it has not ended. Both tell of the run, and stay;
-    `serves`: whether what it deployed has traffic now, as Azure shows it. `hold`: `slot`, `quota`, `approval`,
-    `pin` or `endpoint`, where it waits for that.
+    `serves`: whether what it deployed or brought back has traffic now, as Azure shows it. `hold`: `slot`, `quota`,
+    `approval`, `pin` or `endpoint`, where it waits for that.
     """
 
     id: str
@@ -172,7 +172,7 @@ class RunView(Shape, frozen=True, kw_only=True):
 
 
 class AnswerView(Shape, frozen=True, kw_only=True):
-    """What one version answered to a held-out row (an excerpt), and its score from 0 to 1; or the error instead."""
+    """What one version answered to a held-out row (an excerpt), and its score, 0 to 100; or the error instead."""
 
     answer: str = ""
     score: float = 0.0

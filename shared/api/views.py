@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -105,22 +105,37 @@ def _runs(app: App, wanted: Mapping[str, str]) -> schema.RunList:
     found = [mark for mark in found if folder in ("", mark.folder) and phase in ("", mark.phase)]
     unreadable = [schema.UnreadableView(id=key, version=version, why=_why(version)) for key, version in broken]
     shown = seen(app)
+    listed = found[:limit]
+    serving = set(_serving_runs(app, listed, shown))
     return schema.RunList(
-        runs=[_listed(app, mark, shown) for mark in found[:limit]], unreadable=unreadable, unseen=shown.why
+        runs=[msgspec.structs.replace(_summary(mark), serves=mark.id in serving) for mark in listed],
+        unreadable=unreadable,
+        unseen=shown.why,
     )
 
 
-def _listed(app: App, mark: Mark, shown: Seen) -> schema.RunSummary:
-    """A run as a list shows it. What serves has a name that is made of its run's, so that no record is read for it."""
-    if mark.phase != Phase.LIVE or shown.endpoints is None:
-        return _summary(mark)
-    settings = app.settings
-    name = naming.endpoint_name(
-        mark.folder, mark.base_model, *settings.workspace.scope, installation=settings.storage.installation
-    )
-    endpoint = shown.endpoints.get(name)
-    serves = endpoint is not None and endpoint.traffic.get(naming.deployment_name(mark.id, mark.attempt), 0) > 0
-    return msgspec.structs.replace(_summary(mark), serves=serves)
+def _serving_runs(app: App, marks: Iterable[Mark], shown: Seen) -> Iterator[str]:
+    """Those of the runs, newest first, of which Azure shows that what they deployed or brought back has traffic.
+
+    A deployment's name is made of its run's. A run that brought back what still stood made none: its line says so,
+    which is read for the newest of a line alone, as no older one can be it.
+    """
+    scope, installation = app.settings.workspace.scope, app.settings.storage.installation
+    known: set[str] = set()
+    for mark in marks:
+        if mark.phase != Phase.LIVE:
+            continue
+        name = naming.endpoint_name(mark.folder, mark.base_model, *scope, installation=installation)
+        endpoint = (shown.endpoints or {}).get(name)
+        traffic = endpoint.traffic if endpoint else {}
+        if traffic.get(naming.deployment_name(mark.id, mark.attempt), 0) > 0:
+            yield mark.id
+        elif mark.line not in known and any(traffic.values()):
+            line = readable(app.lines, mark.line)
+            now = shown.serving(line.record) if line else None
+            if now and now.run == mark.id:
+                yield mark.id
+        known.add(mark.line)
 
 
 def _why(version: int) -> str:
@@ -154,7 +169,7 @@ def _run(app: App, run_id: str) -> schema.RunView:
     serves = serving is not None and (serving.run == run.id or serving.model == attempt.model)
     metrics, problem = job_curves(app, attempt.job)
     return schema.RunView(
-        run=msgspec.structs.replace(_listed(app, mark_of(run), shown), status=status_of(run)),
+        run=msgspec.structs.replace(_summary(mark_of(run)), status=status_of(run), serves=serves),
         serves=serves,
         line_serves=_serving(serving),
         restores=_like(run.restores, schema.RestoresView),

@@ -198,7 +198,7 @@ def _training(seen: JobSeen) -> Step:
         case JobSeen(overdue=True):
             return Do(Action.CANCEL_JOB, Phase.TRAINING)
         case _:
-            return Wait(None, "the job's event")
+            return Wait(None, "the job to end")
 
 
 def _registered(seen: RolloutSeen) -> Step:

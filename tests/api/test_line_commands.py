@@ -156,8 +156,9 @@ def test_a_line_that_was_torn_down_is_revived(
     assert run.restores == Restores(run=origin.id, instead_of=origin.id, rollback=False)
     with pytest.raises(Permanent, match="has served nothing yet"):
         line_commands.revive(app, make_line("b", folder="other").id)
-    with pytest.raises(Permanent, match="serves m:1 at endpoint"):
-        line_commands.revive(app, make_line("c", folder="other", serving=serving("rc"), latest=serving("rc")).id)
+    deleted = make_line("c", folder="other", serving=serving("rc", model), latest=serving("rc", model))
+    assert new_run(app, line_commands.revive(app, deleted.id)).attempt.model == model, "its endpoint is not there"
+    assert line_of(app, deleted).serving is None
 
 
 def test_a_line_that_is_pinned_holds_newer_runs_until_it_is_not(

@@ -49,8 +49,8 @@ def test_a_parked_run_goes_on_where_it_was(app: App, make_run: Callable[..., Run
 
 
 def test_a_run_that_works_is_only_looked_at(app: App, make_run: Callable[..., Run]) -> None:
-    run = make_run(phase=Phase.TRAINING, waiting=Waiting(why="the job's event"))
-    assert "waits for the job's event" in run_commands.retry(app, run.id)
+    run = make_run(phase=Phase.TRAINING, waiting=Waiting(why="the job to end"))
+    assert "waits for the job to end" in run_commands.retry(app, run.id)
     assert run_of(app, run) == run
     assert woken(app, run) == 1
 

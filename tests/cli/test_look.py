@@ -51,7 +51,7 @@ NEED = NeedView(
 STATUS = StatusView(
     serving=[LINE],
     needs=[NEED],
-    working=[summary(status="waits: the job's event")],
+    working=[summary(status="waits: the job to end")],
     waiting={"half": ["test.jsonl"]},
     unseen="what serves is shown as it was recorded; Azure can't be asked: no network",
 )
@@ -100,7 +100,7 @@ ANSWERS = AnswersView(
     score="chrf",
     new="rnew-1",
     live="rold-1",
-    rows=[row(2, 0.25, 0.75), row(1, 0.5, 0.5), row(3, 1.0, 0.5), row(4, 0.5, None)],
+    rows=[row(2, 25, 75), row(1, 50, 50), row(3, 100, 50), row(4, 50, None)],
 )
 
 
@@ -169,7 +169,7 @@ def test_the_status_says_what_serves_what_needs_a_person_and_what_goes_on(capsys
         "What serves\n  facts: serves m-facts:1 of run rold\n      https://facts-1.example/score, since ",
         "What needs you\n  faq: run rfaq: waits for you (2 h ago)\n      next: droptune approve rfaq\n",
         "What is under way\n  rnew  is training",
-        "waits: the job's event",
+        "waits: the job to end",
         "Folders that wait for files\n  datasets/half waits for test.jsonl\n",
         "note: what serves is shown as it was recorded",
     ):
@@ -343,13 +343,13 @@ def test_answers_are_compared_the_worst_first(capsys: pytest.CaptureFixture[str]
 
 
 def test_another_runs_answers_are_found_by_the_row(capsys: pytest.CaptureFixture[str]) -> None:
-    theirs = [row(1, 0.6, None), row(2, 0.5, None), row(3, 0.5, None, question="another?")]
+    theirs = [row(1, 60, None), row(2, 50, None), row(3, 50, None, question="another?")]
     other = AnswersView(run="rother", score="chrf", new="rother-1", rows=theirs)
     with app({"runs/rnew/answers": ANSWERS, "runs/rother/answers": other}) as url:
         assert main(["compare", "rnew", "--with", "rother", "--json", "--url", url]) == 0
     found = msgspec.json.decode(capsys.readouterr().out, type=AnswersView)
     assert (found.new, found.live) == ("rnew-1", "rother-1")
-    assert [(each.line, each.live and each.live.score) for each in found.rows] == [(2, 0.5), (1, 0.6)]
+    assert [(each.line, each.live and each.live.score) for each in found.rows] == [(2, 50), (1, 60)]
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_another_runs_answers_are_found_by_the_row(capsys: pytest.CaptureFixture
     [
         (None, "nothing served when run rnew was checked: name another run, as --with RUN"),
         (AnswersView(run="rother", score="exact", rows=ANSWERS.rows), "their scores say nothing of each other"),
-        (AnswersView(run="rother", score="chrf", rows=[row(9, 1.0, None)]), "were asked no row in common"),
+        (AnswersView(run="rother", score="chrf", rows=[row(9, 100, None)]), "were asked no row in common"),
     ],
 )
 def test_what_can_not_be_compared_says_why(
@@ -371,7 +371,7 @@ def test_what_can_not_be_compared_says_why(
     assert error.count("\n") == 1
 
 
-scores = st.none() | st.floats(0, 1)
+scores = st.none() | st.floats(0, 100)
 
 
 @given(st.lists(st.tuples(scores, scores), max_size=6))
@@ -441,7 +441,7 @@ def test_text_of_others_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     """As test_words.py has it for `runs` and `show`."""
     line = msgspec.structs.replace(LINE, folder=WORST, seen=WORST, serving=None, pinned_by=WORST)
     status = StatusView(serving=[LINE], needs=[NeedView(what=WORST, folder=WORST, command=WORST)], unseen=WORST)
-    odd = msgspec.structs.replace(ANSWERS, rows=[row(1, 0.5, 0.5, question=WORST)])
+    odd = msgspec.structs.replace(ANSWERS, rows=[row(1, 50, 50, question=WORST)])
     said = {"lines": LineList(lines=[line]), "status": status, "runs/rnew/answers": odd}
     with app({**said, "runs/rnew": view(status=WORST, folder=WORST)}) as url:
         for command in ("lines", "status", "compare rnew", "show rnew --answers", "watch rnew --timeout 0.01"):

@@ -25,7 +25,7 @@ from tests.kit.looked_at import SERVED, app, on_terminal, serving, summary, view
 from tests.kit.paths import ROOT
 
 PLAN = PlanView(model_version="1", component_version="2", parameters={"num_train_epochs": "4"}, gpus=1)
-TRAINING = view(plan=PLAN, status="waits: the job's event")
+TRAINING = view(plan=PLAN, status="waits: the job to end")
 LIVE = view("live", outcome="went live", status="m-facts:2 answers at facts-1", serves=True)
 OUTCOMES = {
     "live": "went live",
@@ -67,7 +67,7 @@ def test_a_run_is_followed_until_it_is_live(capsys: pytest.CaptureFixture[str]) 
     assert lines[0] == "run rnew of facts, attempt 1, Phi-4"
     assert re.fullmatch(r"\d\d:\d\d:00  received     is received now", lines[1])
     assert sum("received     is" in line for line in lines) == 1, "each change is told once"
-    assert "          waits: the job's event" in lines
+    assert "          waits: the job to end" in lines
     assert any("10%, step 4 of 40, loss 2.500" in line for line in lines)
     assert not any("step 5 of 40" in line for line in lines), "a line for each tenth"
     assert any(re.search(r"50%, step 20 of 40, loss 2.500, about \d+ \w+.* left", line) for line in lines)

@@ -317,9 +317,9 @@ TRAINING = (
     Rule(
         words="Else its event is waited for.",
         looks={
-            JobSeen(status="NotStarted"): Wait(None, "the job's event"),
-            JobSeen(status="Running"): Wait(None, "the job's event"),
-            JobSeen(status="CancelRequested"): Wait(None, "the job's event"),
+            JobSeen(status="NotStarted"): Wait(None, "the job to end"),
+            JobSeen(status="Running"): Wait(None, "the job to end"),
+            JobSeen(status="CancelRequested"): Wait(None, "the job to end"),
         },
     ),
 )

@@ -838,7 +838,7 @@ ASKED = Deployed(endpoint="e", name="d", approval=Approval(asked=(NOW,)))
         ({"waiting": Waiting(why="approve", hold="approval"), "deployed": SAID}, 0),
         ({"waiting": Waiting(why="unpin", hold="pin"), "ending": Ending(phase=Phase.CANCELLED, why="ada")}, 0),
         ({"waiting": Waiting(why="unpin", hold="pin"), "outbox": (Notice(id="n", type="t", at=NOW),)}, 0),
-        ({"waiting": Waiting(why="the job's event")}, 0),
+        ({"waiting": Waiting(why="the job to end")}, 0),
     ],
 )
 def test_when_the_sweep_has_to_look_at_a_run(changes: dict[str, Any], due: int | None) -> None:

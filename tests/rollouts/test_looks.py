@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -14,6 +16,8 @@ import pytest
 from cli.__main__ import main
 from shared.api import line_commands, run_commands, schema, views
 from shared.app import App
+from shared.errors import Permanent
+from shared.records.base import FRESH
 from shared.records.run import Run
 from tests.kit.answering import answering
 from tests.kit.waiting import eventually
@@ -74,7 +78,9 @@ def serves(stage: Stage, look: Callable[..., str]) -> str:
     )
     status = msgspec.json.decode(look("status", "--json"), type=schema.StatusView)
     told = {line.serving.run} if line.serving else set()
-    assert {run.id for run in listed if run.serves} == told
+    marked = {run.id for run in listed if run.serves}
+    assert told <= marked, "and what the deployment was made by, where that is another run"
+    assert {stage.world.run(run).attempt.model for run in marked} == ({line.serving.model} if line.serving else set())
     assert {each.serving.run for each in status.serving if each.serving and each.id == line.id} == told
     for run in listed:
         shown = msgspec.json.decode(look("show", run.id, "--json"), type=schema.RunView)
@@ -86,7 +92,7 @@ def serves(stage: Stage, look: Callable[..., str]) -> str:
     mine = words[words.index(f"{stage.folder}: ") :].splitlines()[0]
     assert ("serves nothing" in mine or "does not serve" in mine) == (not told)
     table = look("runs", "--folder", stage.folder).splitlines()
-    assert {row.split()[0] for row in table if "serves now" in row} == told
+    assert {row.split()[0] for row in table if "serves now" in row} == marked
     return "".join(told)
 
 
@@ -124,21 +130,43 @@ def test_after_a_teardown_and_a_revival(stage: Stage, look: Callable[..., str]) 
     assert serves(stage, look) == back.id
 
 
-def test_after_a_deployment_or_the_endpoint_was_deleted_by_hand(stage: Stage, look: Callable[..., str]) -> None:
+def test_after_a_hand_s_doing_what_served_is_brought_back(stage: Stage, look: Callable[..., str]) -> None:
+    """Its traffic taken, its deployment deleted, its endpoint deleted: told as Azure shows it, and revived at once."""
     run = stage.live()
     endpoints = stage.app.cloud.endpoints
+    with pytest.raises(Permanent, match=r"serves .* at endpoint"):
+        line_commands.revive(stage.app, stage.line_id, by="ada")
     endpoints.set_traffic(stage.endpoint, {})
     eventually(lambda: (found := endpoints.get(stage.endpoint)) and not found.busy)
     assert serves(stage, look) == "", "nobody is sent to it"
+    with pytest.raises(Permanent, match=r"which Azure may not show yet: try again after"):
+        line_commands.revive(stage.app, stage.line_id, by="ada")
+    again = revived(stage, look)
+    assert again.deployed.name == run.deployed.name, "it still stood"
+
+    endpoints.set_traffic(stage.endpoint, {})
+    eventually(lambda: (found := endpoints.get(stage.endpoint)) and not found.busy)
     endpoints.remove_deployment(stage.endpoint, run.deployed.name)
     eventually(lambda: not stage.standing())
     assert serves(stage, look) == ""
+    made = revived(stage, look)
+    assert made.deployed.name != run.deployed.name
+
     endpoints.delete(stage.endpoint)
     eventually(lambda: endpoints.get(stage.endpoint) is None)
     assert serves(stage, look) == ""
-    out = look("status")
-    assert f"endpoint {stage.endpoint} is gone: somebody deleted it" in out
-    assert f"next: droptune revive {stage.line_id}\n" in out
+    assert f"endpoint {stage.endpoint} is gone: somebody deleted it" in look("status")
+    assert f"next: droptune revive {stage.line_id}\n" in look("status")
+    revived(stage, look)
+
+
+def revived(stage: Stage, look: Callable[..., str]) -> Run:
+    """What serves again by the command, once it is long enough ago that it was made."""
+    stage.world.clock.jump(FRESH + timedelta(seconds=1))
+    back = stage.until(told_run(stage, line_commands.revive(stage.app, stage.line_id, by="ada")))
+    assert serves(stage, look) == back.id
+    assert "last was served" not in look("lines")
+    return back
 
 
 def test_a_run_that_waits_for_approval_or_that_was_worse(stage: Stage, look: Callable[..., str]) -> None:
@@ -150,6 +178,9 @@ def test_a_run_that_waits_for_approval_or_that_was_worse(stage: Stage, look: Cal
     assert serves(stage, look) == before.id
     out = look("compare", run.id)
     assert " better, " in out
+    gate = re.search(r"gate +passed: (?P<score>chrf \d+\.\d) on .*, (?P<live>\d+\.\d) serves", look("show", run.id))
+    assert gate
+    assert f"; {gate['score']} new, {gate['live']} live\n" in out, "in the gate's own points"
     assert look("show", run.id, "--answers").count("expected  ") > 0
     run_commands.cancel(stage.app, run.id, by="ada")
     stage.until(run)
