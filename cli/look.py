@@ -9,7 +9,7 @@ import argparse
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cli.client_options import add_client_options, client_of
@@ -127,15 +127,21 @@ def _lines(options: argparse.Namespace) -> int:
     screen = Screen()
     if not found.lines:
         say("no lines yet: the first run of a dataset makes one")
-    folders = Counter(line.folder for line in found.lines)
+    names = _names(found.lines)
     for line in found.lines:
-        name = line.folder if folders[line.folder] == 1 else line.id
+        name = names[line.id]
         screen.text(f"{escaped(line.folder, NAME)}: {state_of(line)}")
         for text in _of_line(line, name):
             screen.text(text, indent=4)
     _unreadable(screen, found.unreadable)
     _unseen(screen, found.unseen)
     return 0
+
+
+def _names(lines: Sequence[LineView]) -> dict[str, str]:
+    """What commands may call each line: its folder, where that has no other one."""
+    folders = Counter(line.folder for line in lines)
+    return {line.id: line.folder if folders[line.folder] == 1 else line.id for line in lines}
 
 
 def state_of(line: LineView) -> str:
@@ -243,8 +249,16 @@ def _show_status(console: Console, found: StatusView) -> None:
         screen.text(f"{escaped(line.folder, NAME)}: {state_of(line)}", indent=2)
         since = f", since {local(line.serving.since)} ({ago(line.serving.since)})" if line.serving else ""
         screen.text(f"{line.address or f'endpoint {line.endpoint}'}{since}", indent=6)
+        if line.idle_since:
+            screen.text(f"nobody calls it; known since {local(line.idle_since)} ({ago(line.idle_since)})", indent=6)
     if not found.serving:
         screen.text("nothing", indent=2)
+    if found.torn_down:
+        screen.title("What is torn down")
+    names = _names([*found.serving, *found.torn_down])
+    for line in found.torn_down:
+        screen.text(f"{escaped(line.folder, NAME)}: {state_of(line)}", indent=2)
+        screen.text(f"next: droptune revive {shlex.quote(names[line.id])}", indent=6)
     if found.needs:
         screen.title("What needs you")
     for need in found.needs:
@@ -263,5 +277,5 @@ def _show_status(console: Console, found: StatusView) -> None:
     if found.unseen:
         screen.gap()
         _unseen(screen, found.unseen)
-    if not (found.serving or found.needs or found.working or found.waiting):
-        say("next: droptune runs")
+    if not (found.serving or found.torn_down or found.needs or found.working or found.waiting):
+        say("next: droptune push DIR")

@@ -93,7 +93,7 @@ def test_every_command_of_a_page_is_known_with_its_arguments(page: Path) -> None
     found = [
         (block.where, shlex.split(match["rest"], comments=True))
         for block in blocks(page.read_text(), page.name)
-        for line in block.text.splitlines()
+        for line in block.text.replace("\\\n", "").splitlines()
         if (match := re.match(r"(?:\./)?droptune (?P<rest>.*?)(?: >.*)?$", line))
     ]
     found += [(page.name, shlex.split(rest)) for rest in re.findall(r"`droptune ([^`]+)`", page.read_text())]

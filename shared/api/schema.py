@@ -324,10 +324,14 @@ class NeedView(Shape, frozen=True, kw_only=True):
 
 
 class StatusView(Shape, frozen=True, kw_only=True):
-    """What serves, what needs a person, and what goes on by itself. `unseen`: as in RunList."""
+    """What serves, what needs a person, and what goes on by itself. `unseen`: as in RunList.
+
+    `torn_down`: what has served, and can be revived; what `needs` tells of is not in it.
+    """
 
     version: int = VERSION
     serving: list[LineView] = []
+    torn_down: list[LineView] = []
     needs: list[NeedView] = []
     working: list[RunSummary] = []
     waiting: dict[str, list[str]] = {}

@@ -344,6 +344,7 @@ def _status(app: App) -> schema.StatusView:
     ]
     return schema.StatusView(
         serving=[view for view in views if view.serving],
+        torn_down=[view for view in views if view.latest and not (view.serving or view.seen or view.rollout)],
         needs=needs,
         working=[_summary(mark) for mark in marks if mark.phase in WORK and not is_up_to_people(mark)],
         waiting=dict(_waiting(app)),

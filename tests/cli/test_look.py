@@ -50,6 +50,7 @@ NEED = NeedView(
 )  # fmt: skip
 STATUS = StatusView(
     serving=[LINE],
+    torn_down=[msgspec.structs.replace(LINE, id="lold", folder="old faq", state="empty", since=AT, serving=None)],
     needs=[NEED],
     working=[summary(status="waits: the job to end")],
     waiting={"half": ["test.jsonl"]},
@@ -167,6 +168,8 @@ def test_the_status_says_what_serves_what_needs_a_person_and_what_goes_on(capsys
     out = shown(capsys, "status")
     for each in (
         "What serves\n  facts: serves m-facts:1 of run rold\n      https://facts-1.example/score, since ",
+        "What is torn down\n  old faq: serves nothing: its deployments are torn down since ",
+        "      next: droptune revive 'old faq'\n",
         "What needs you\n  faq: run rfaq: waits for you (2 h ago)\n      next: droptune approve rfaq\n",
         "What is under way\n  rnew  is training",
         "waits: the job to end",
@@ -179,7 +182,7 @@ def test_the_status_says_what_serves_what_needs_a_person_and_what_goes_on(capsys
 def test_a_status_of_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with app({"status": StatusView()}) as url:
         assert main(["status", "--url", url]) == 0
-    assert capsys.readouterr().out == "What serves\n  nothing\nnext: droptune runs\n"
+    assert capsys.readouterr().out == "What serves\n  nothing\nnext: droptune push DIR\n"
 
 
 def test_a_status_is_shown_again_when_it_changes() -> None:

@@ -125,6 +125,7 @@ def test_after_a_teardown_and_a_revival(stage: Stage, look: Callable[..., str]) 
     stage.tear_down()
     assert serves(stage, look) == ""
     assert f"next: droptune revive {stage.folder}\n" in look("lines")
+    assert f"next: droptune revive {stage.folder}\n" in look("status").partition("What is torn down")[2]
     assert "its line  serves nothing now" in look("show", run.id)
     back = stage.until(told_run(stage, line_commands.revive(stage.app, stage.line_id, by="ada")))
     assert serves(stage, look) == back.id
