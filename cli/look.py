@@ -148,6 +148,8 @@ def state_of(line: LineView) -> str:
     """What the line is now, in words."""
     if line.seen:
         return f"does not serve what was recorded: {line.seen}"
+    if line.state == "tearing_down":
+        return "is being torn down"
     if serving := line.serving:
         return f"serves {serving.model} of run {serving.run}"
     since = f" since {local(line.since)} ({ago(line.since)})" if line.since else ""
@@ -155,7 +157,6 @@ def state_of(line: LineView) -> str:
         "not_made": "its endpoint is not made yet",
         "standing": "its endpoint stands, and serves nothing",
         "empty": f"serves nothing: its deployments are torn down{since}",
-        "tearing_down": "serves nothing: it is being torn down",
         "removed": f"serves nothing: its endpoint is removed{since}",
     }
     return told.get(line.state, f"is {line.state}")

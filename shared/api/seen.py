@@ -30,18 +30,35 @@ class Seen:
 
     def serving(self, line: Line) -> Serving | None:
         """What the line serves now."""
+        if self.endpoints is None or line.serving is None:
+            return line.serving
+        if line.is_going:
+            return line.serving if self._has_traffic(line, line.serving.deployment) else None
         return None if self.differs(line) else line.serving
 
     def differs(self, line: Line) -> str:
-        """What is other than was recorded of what serves, in a sentence; "" if nothing is."""
-        if self.endpoints is None or line.serving is None:
+        """What is other than was recorded of what serves, in a sentence; "" if nothing is.
+
+        What the app itself takes the traffic from, for a teardown or a rollout, is noted once Azure has done it.
+        """
+        if self.endpoints is None or line.serving is None or line.is_going:
             return ""
-        endpoint = self.of(line)
-        if endpoint is None:
+        if self.of(line) is None:
             return f"endpoint {line.endpoint} is gone: somebody deleted it"
-        if not endpoint.traffic.get(line.serving.deployment):
-            return f"deployment {line.serving.deployment} has no traffic any more: somebody took it away"
-        return ""
+        if self._has_traffic(line, line.serving.deployment) or self._is_moved_by_rollout(line):
+            return ""
+        return f"deployment {line.serving.deployment} has no traffic any more: somebody took it away"
+
+    def _has_traffic(self, line: Line, deployment: str) -> bool:
+        endpoint = self.of(line)
+        return endpoint is not None and endpoint.traffic.get(deployment, 0) > 0
+
+    def _is_moved_by_rollout(self, line: Line) -> bool:
+        """Whether the traffic is where the rollout under way puts it: its own deployment, or one that it takes up."""
+        endpoint = self.of(line)
+        taken_up = {each.deployment for each in line.retiring}
+        names = [name for name, share in (endpoint.traffic if endpoint else {}).items() if share]
+        return bool(line.rollout) and any(name.startswith(f"{line.rollout}-") or name in taken_up for name in names)
 
 
 def seen(app: App) -> Seen:

@@ -229,7 +229,7 @@ IN_WORDS = {
     "not_made": "its endpoint is not made yet",
     "standing": "its endpoint stands, and serves nothing",
     "empty": "serves nothing: its deployments are torn down since 2026-11-22",
-    "tearing_down": "serves nothing: it is being torn down",
+    "tearing_down": "is being torn down",
     "removed": "serves nothing: its endpoint is removed since 2026-11-22",
     "newer": "is newer",
 }
