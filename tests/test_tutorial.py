@@ -59,8 +59,12 @@ def test_the_readme_shows_what_comes(tmp_path: Path) -> None:
 
 
 def followed(page: Path, reader: Reader, after: Callable[[Block], None] = lambda _: None) -> None:
-    """Runs a page's blocks, and what they tell to run next. Fails at the first that is otherwise than the page says."""
-    for block in blocks(page.read_text(), page.name):
+    """Runs a page's blocks, and what they tell to run next. Fails at the first that is otherwise than the page says.
+
+    What would change something is run by the page itself, further down.
+    """
+    every = blocks(page.read_text(), page.name)
+    for number, block in enumerate(every):
         if block.skipped:
             continue
         done, wrong = reader.follow(block)
@@ -69,9 +73,12 @@ def followed(page: Path, reader: Reader, after: Callable[[Block], None] = lambda
         for arguments in next_commands(done.printed):
             command = shlex.join(["droptune", *arguments])
             assert parsed(arguments), f"{block.where} tells to run what there isn't: {command}"
-            if only_looks(arguments):
+            if only_looks(arguments) or arguments[0] == "ask":
                 looked = reader.run(command, patience=PATIENCE)
                 assert looked.code != 2, f"{block.where} tells to run {command}, which says:\n{looked.printed}"
+            else:
+                later = [line for each in every[number:] for line in each.text.splitlines()]
+                assert command in later, f"{block.where} tells to run {command}, which nobody tries"
 
 
 def parsed(arguments: list[str]) -> bool:

@@ -139,33 +139,44 @@ class _Reading:
     at: float
 
 
+_readings: dict[Path, dict[str, _Reading]] = {}
+"""The last one of each deployment, by cloud (its state folder)."""
+
+
 async def _measure(cloud: Cloud) -> None:
-    last: dict[str, _Reading] = {}
+    _readings[cloud.state] = {}
     try:
         while True:
             await asyncio.sleep(min(max(cloud.clock.real(timedelta(minutes=1)), SHORTEST), LONGEST))
-            minute = minute_of(cloud.clock.now())
-            for resource, server in fleet.serving(cloud):
-                before = last.get(resource)
-                if before and before.server is server and before.minute == minute:
-                    continue
-                cpu = server.cpu_seconds()
-                if cpu is None:
-                    last.pop(resource, None)
-                    continue
-                now = last[resource] = _Reading(server=server, minute=minute, cpu=cpu, at=time.monotonic())
-                if before and before.server is server and cpu >= before.cpu:
-                    percent = 100 * (now.cpu - before.cpu) / (now.at - before.at) / (psutil.cpu_count() or 1)
-                    minutes = range(max(before.minute, minute - KEPT), minute)
-                    points(cloud).fill(resource, "CpuUtilizationPercentage", minutes, min(percent, 100.0))
+            _look(cloud)
     finally:
         points(cloud).close()
-        del _points[cloud.state]
+        del _points[cloud.state], _readings[cloud.state]
+
+
+def _look(cloud: Cloud) -> None:
+    """Gives the minutes since the last look what was measured over them; those that the clock has jumped over, too."""
+    last = _readings.get(cloud.state, {})
+    minute = minute_of(cloud.clock.now())
+    for resource, server in fleet.serving(cloud):
+        before = last.get(resource)
+        if before and before.server is server and before.minute == minute:
+            continue
+        cpu = server.cpu_seconds()
+        if cpu is None:
+            last.pop(resource, None)
+            continue
+        now = last[resource] = _Reading(server=server, minute=minute, cpu=cpu, at=time.monotonic())
+        if before and before.server is server and cpu >= before.cpu and now.at > before.at:
+            percent = 100 * (now.cpu - before.cpu) / (now.at - before.at) / (psutil.cpu_count() or 1)
+            minutes = range(max(before.minute, minute - KEPT), minute)
+            points(cloud).fill(resource, "CpuUtilizationPercentage", minutes, min(percent, 100.0))
 
 
 async def _query(cloud: Cloud, request: Request) -> Response:
     if unsupported := sorted(request.query_params.keys() & {"filter", "top", "orderby", "rollupby"}):
         raise ArmError(501, "NotImplemented", f"The local cloud's metrics know no {', '.join(unsupported)}.")
+    _look(cloud)  # whoever asks just after the clock has jumped gets the points of that time, as in Azure
     asked = _Asked(cloud, request.query_params)
     resources = (await body(request)).get("resourceids") or []
     if not 1 <= len(resources) <= MOST_RESOURCES:
