@@ -54,7 +54,7 @@ def _compare(options: argparse.Namespace) -> int:
     screen = Screen()
     screen.text(f"new   {found.new} of run {found.run}")
     screen.text(f"live  {found.live}{'' if options.other == LIVE else f' of {options.other}'}")
-    rows(screen, told, everything=bool(options.only))
+    rows(screen, told, most=len(told) if options.only else SHOWN)
     screen.gap()
     _sum(screen, both, len(found.rows) - len(both.rows))
     return 0
@@ -90,9 +90,11 @@ def mark(row: ComparedView) -> float:
     return row.new.score if row.new else 0.0
 
 
-def rows(screen: Screen, shown: Sequence[ComparedView], *, everything: bool = False) -> None:
-    """Rows with what was asked, expected and answered."""
-    some = shown if everything else shown[:SHOWN]
+def rows(
+    screen: Screen, shown: Sequence[ComparedView], *, most: int = SHOWN, all_by: str = "--json has them all"
+) -> None:
+    """Rows with what was asked, expected and answered; `most` of them. `all_by`: what shows all."""
+    some = shown[:most]
     for row in some:
         screen.gap()
         screen.text(f"line {row.line}: {_score(row)}", style="bold")
@@ -106,7 +108,8 @@ def rows(screen: Screen, shown: Sequence[ComparedView], *, everything: bool = Fa
                 screen.text(f"{title:<9} {_cut(text)}", indent=2)
     if len(some) < len(shown):
         screen.gap()
-        screen.text(f"and {len(shown) - len(some):,} more rows, with better scores; --json has them all")
+        left = len(shown) - len(some)
+        screen.text(f"and {left:,} more row{'' if left == 1 else 's'}, with better scores; {all_by}")
 
 
 class Sum(NamedTuple):

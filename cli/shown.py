@@ -26,6 +26,8 @@ WIDTH, HEIGHT = 56, 6
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _FEW = 3
 """Points that make no curve yet, but for one more."""
+_WORST = 3
+"""Answers that are shown with the rest of a run."""
 _ALL = 1000
 _PARTS = {
     "answers": "what the gate asked, and the answers, worst first",
@@ -86,6 +88,8 @@ def _whole(screen: Screen, client: AppClient, view: RunView) -> None:
 
     _head(client, view)
     _timeline(screen, view)
+    if view.deployment and view.deployment.gate:
+        _answers(screen, client, view.run.id)
     if view.report:
         screen.title("Data")
         _data(view)
@@ -148,6 +152,19 @@ def _timeline(screen: Screen, view: RunView) -> None:
         else:
             took = "" if view.run.outcome else lasted(datetime.now(UTC) - entry.at)
         screen.text(f"{time:>{width}}  {took:>12}  {entry.phase:<11}  {entry.what}".rstrip(), indent=2)
+
+
+def _answers(screen: Screen, client: AppClient, run: str) -> None:
+    """What the gate heard, the worst of it."""
+    from cli.compare import rows
+
+    try:
+        found = client.answers(run).rows
+    except CliError:  # somebody has deleted them: the gate's scores are shown all the same
+        return
+    if found:
+        screen.title("Answers, the worst first")
+        rows(screen, found, most=_WORST, all_by=f"droptune show {run} --answers")
 
 
 def _data(view: RunView, told: int = 10) -> None:

@@ -26,7 +26,7 @@ NOTEBOOK = ROOT / "docs" / "from-the-notebook.md"
 STARTS = "droptune local up"
 PRETENDS = (
     # The first two versions say what their data say; what is brought back is the first.
-    'droptune local pretend jobs --match "" --seconds 3 --metric eval_loss=0.5',
+    'droptune local pretend jobs --match "" --seconds 1 --metric eval_loss=0.5',
     'droptune local pretend deployments --match "" --count 1 --answer "The warranty is two years."',
     'droptune local pretend deployments --match "" --count 1 --answer "The warranty is three years."',
     'droptune local pretend deployments --match "" --answer "The warranty is two years."',

@@ -91,9 +91,23 @@ def resolve(
     ]
     if overridden:
         notes.append(f"the model's tag {DEFAULTS_TAG} overrides defaults: {', '.join(overridden)}")
+    chosen = [
+        f"{key}={found[key]} ({before[1]}: {before[0]})"
+        for key in spec
+        if key in found and (before := _before(key, tagged)) and str(before[0]) != str(found[key])
+    ]
+    if chosen:
+        notes.append(f"{FILE_NAME} overrides: {', '.join(chosen)}")
     if left_out:
         notes.append(f"of the model's tag {DEFAULTS_TAG} these are no parameters of the job: {', '.join(left_out)}")
     return found, tuple(notes)
+
+
+def _before(key: str, tagged: Mapping[str, object]) -> tuple[object, str] | None:
+    """What a parameter would be without finetune.yaml, and by what; None where neither says it."""
+    if key in tagged:
+        return tagged[key], "by the model's tag"
+    return (DEFAULTS[key], "by default") if key in DEFAULTS else None
 
 
 def coerce(wanted: ComponentInput, value: object) -> Value:

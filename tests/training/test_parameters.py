@@ -56,7 +56,15 @@ def test_the_tag_beats_the_defaults_and_is_told() -> None:
 def test_finetune_yaml_beats_both() -> None:
     found, notes = resolve(TAG, {"num_train_epochs": "2", "apply_lora": False, "max_seq_length": 512.0}, INPUTS)
     assert (found["num_train_epochs"], found["apply_lora"], found["max_seq_length"]) == (2, "false", 512)
-    assert len(notes) == 1
+    assert notes[0] == (
+        "finetune.yaml overrides: num_train_epochs=2 (by the model's tag: 1), "
+        "apply_lora=false (by the model's tag: true)"
+    )
+    assert len(notes) == 2
+    _, notes = resolve({}, {"learning_rate": 1e-4, "weight_decay": 0.5}, INPUTS)
+    assert [note for note in notes if "overrides" in note] == [
+        "finetune.yaml overrides: learning_rate=0.0001 (by default: 5e-06)"
+    ], "what nobody sets otherwise is not overridden"
 
 
 @pytest.mark.parametrize(
