@@ -1,0 +1,133 @@
+"""`droptune models`: the base models that a finetune.yaml may name, and what each needs. Called by `__main__`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cli.client_options import add_client_options, client_of
+from cli.say import NAME, SENTENCE, escaped, say_json
+
+if TYPE_CHECKING:
+    from shared.api.schema import ModelList, ModelView
+
+_SHORT = 13
+"""Characters of a version or licence in a column."""
+_SIZES = 3
+"""VM sizes that are named where there are several models."""
+_HOW = (
+    """without NAME, of a registry of thousands those that look made for chats are shown; part of a name finds others"""
+)
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds this command to the parser."""
+    command = commands.add_parser("models", help="the base models that finetune.yaml may name", epilog=_HOW)
+    command.add_argument("name", nargs="?", default="", metavar="NAME", help="those with this in their name alone")
+    add_client_options(command)
+    command.set_defaults(run=_models)
+
+
+def _models(options: argparse.Namespace) -> int:
+    from cli.client import as_json
+    from cli.screen import Screen
+
+    found = client_of(options).models(options.name)
+    if options.json:
+        say_json(as_json(found))
+        return 0
+    screen = Screen()
+    rows = [_row(model) for model in found.models]
+    for model, (row, longer) in zip(found.models, _aligned(rows), strict=True):
+        screen.text(row)
+        for text in longer:
+            screen.text(text, indent=4)
+        for text in _details(model, whole=len(found.models) == 1):
+            screen.text(text, indent=4)
+    for text in _rest(found, options.name):
+        screen.text(text)
+    return 0
+
+
+def _row(model: ModelView) -> tuple[str, ...]:
+    """Its name whole, for it is to be copied: no valid one is longer."""
+    from shared.naming import ASSET_LENGTH
+
+    return (
+        escaped(model.name, ASSET_LENGTH),
+        escaped(model.version, _SHORT),
+        escaped(model.licence, _SHORT),
+        "default" if model.default else "",
+    )
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[tuple[str, list[str]]]:
+    """Each row as a line of columns; where its name is too long for one, the rest stands in a line of its own."""
+    from rich.cells import cell_len
+
+    widths = [max((size for row in rows if (size := cell_len(row[at])) <= NAME), default=0) for at in range(4)]
+    for row in rows:
+        cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+        if cell_len(row[0]) <= NAME:
+            yield "  ".join(cells).rstrip(), []
+        else:
+            yield row[0], [text] if (text := "  ".join(filter(None, row[1:]))) else []
+
+
+def _details(model: ModelView, *, whole: bool) -> Iterator[str]:
+    """What it needs, or why it can't be used."""
+    if not model.usable:
+        yield f"can't be used: {escaped(model.why, 0 if whole else 2 * SENTENCE)}"
+    if whole or model.usable:
+        yield f"fine-tuned on {_sizes(model.training_sizes, whole=whole)}"
+        if model.least:
+            yield f"needs at least {escaped(model.least, SENTENCE)}"
+    if whole:
+        yield f"served on {_sizes(model.serving_sizes, whole=True)}"
+    for note in model.notes:
+        yield f"note: {escaped(note, SENTENCE)}"
+
+
+def _sizes(names: list[str], *, whole: bool) -> str:
+    if not names:
+        return "any but the oldest sizes: it names none"
+    shown = [escaped(name, NAME) for name in (names if whole else names[:_SIZES])]
+    if not whole:
+        shown = [name.removeprefix("Standard_") for name in shown]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _rest(found: ModelList, name: str) -> Iterator[str]:
+    """What is not shown, and how to go on."""
+    registry = f"registry {escaped(found.registry, NAME)}"
+    if not found.models:
+        named = f" with {escaped(name, NAME)!r} in its name" if name else ""
+        yield f"{registry} shows no model{named} that can be fine-tuned for chats"
+    if found.others:
+        yield f"left out: {_models_of(found.others)} that {_say(found.others)} nothing of fine-tuning for chats"
+    if found.left:
+        yield (
+            f"not looked at: {found.left} of {_models_of(found.found)} in {registry}; "
+            "part of a name finds them, as in droptune models llama"
+        )
+    if not found.whole:
+        yield f"note: the list of {registry} was not read to its end; a whole name finds what is behind it"
+    yield f"this app fine-tunes on {escaped(found.training_on, NAME)} and serves on {escaped(found.serving_on, NAME)}"
+    usable = [model for model in found.models if model.usable]
+    if usable:
+        chosen = next((model for model in usable if not model.default), usable[0])
+        default = next((f" (without it: {escaped(model.name)})" for model in usable if model.default), "")
+        yield f"to choose one, say in finetune.yaml  model: {escaped(chosen.name)}{default}"
+        yield "next: droptune init DIR"
+    elif name:
+        yield "next: droptune models"
+
+
+def _models_of(count: int) -> str:
+    return f"{count} model{'' if count == 1 else 's'}"
+
+
+def _say(count: int) -> str:
+    return "says" if count == 1 else "say"
