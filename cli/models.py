@@ -39,10 +39,8 @@ def _models(options: argparse.Namespace) -> int:
         return 0
     screen = Screen()
     rows = [_row(model) for model in found.models]
-    for model, (row, longer) in zip(found.models, _aligned(rows), strict=True):
+    for model, row in zip(found.models, _aligned(rows), strict=True):
         screen.text(row)
-        for text in longer:
-            screen.text(text, indent=4)
         for text in _details(model, whole=len(found.models) == 1):
             screen.text(text, indent=4)
     for text in _rest(found, options.name):
@@ -62,17 +60,14 @@ def _row(model: ModelView) -> tuple[str, ...]:
     )
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> Iterator[tuple[str, list[str]]]:
-    """Each row as a line of columns; where its name is too long for one, the rest stands in a line of its own."""
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Each row as a line of columns; a name that is too long for one shifts the rest of its own line alone."""
     from rich.cells import cell_len
 
     widths = [max((size for row in rows if (size := cell_len(row[at])) <= NAME), default=0) for at in range(4)]
     for row in rows:
-        cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
-        if cell_len(row[0]) <= NAME:
-            yield "  ".join(cells).rstrip(), []
-        else:
-            yield row[0], [text] if (text := "  ".join(filter(None, row[1:]))) else []
+        cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
 
 
 def _details(model: ModelView, *, whole: bool) -> Iterator[str]:
@@ -108,18 +103,18 @@ def _rest(found: ModelList, name: str) -> Iterator[str]:
     if found.others:
         yield f"left out: {_models_of(found.others)} that {_say(found.others)} nothing of fine-tuning for chats"
     if found.left:
-        yield (
-            f"not looked at: {found.left} of {_models_of(found.found)} in {registry}; "
-            "part of a name finds them, as in droptune models llama"
-        )
+        yield f"not looked at: {found.left} of {_models_of(found.found)} in {registry}"
+        yield "    part of a name finds them, as in droptune models llama"
     if not found.whole:
-        yield f"note: the list of {registry} was not read to its end; a whole name finds what is behind it"
-    yield f"this app fine-tunes on {escaped(found.training_on, NAME)} and serves on {escaped(found.serving_on, NAME)}"
+        yield f"note: the list of {registry} was not read to its end"
+        yield "    a whole name finds what is behind it"
+    yield f"this app fine-tunes on {escaped(found.training_on, NAME)}"
+    yield f"    and serves on {escaped(found.serving_on, NAME)}"
     usable = [model for model in found.models if model.usable]
     if usable:
         chosen = next((model for model in usable if not model.default), usable[0])
-        default = next((f" (without it: {escaped(model.name)})" for model in usable if model.default), "")
-        yield f"to choose one, say in finetune.yaml  model: {escaped(chosen.name)}{default}"
+        yield f"to choose one, say in finetune.yaml  model: {escaped(chosen.name)}"
+        yield from (f"    without it: {escaped(each.name)}" for each in usable if each.default and each != chosen)
         yield "next: droptune init DIR"
     elif name:
         yield "next: droptune models"

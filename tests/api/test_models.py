@@ -161,7 +161,7 @@ def test_thousands_cost_a_bounded_number_of_calls_and_once_in_ten_minutes(
     again = shown(anew)
     assert again.models == found.models
     assert len(asked(cloud)) - once <= 3, "of the app's own, whose newest version no list tells"
-    few = shown(anew, "m-77")
+    few = shown(anew, "M-77")
     assert ([model.name for model in few.models], few.found, few.others) == ([], 11, 11)
     monkeypatch.setattr(adapter, "FRESH", 0.0)
     cloud.control("DELETE", "/_local/ledger")
