@@ -64,8 +64,9 @@ def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
     """Each row as a line of columns; a name that is too long for one shifts the rest of its own line alone."""
     from rich.cells import cell_len
 
-    widths = [max((size for row in rows if (size := cell_len(row[at])) <= NAME), default=0) for at in range(4)]
-    for row in rows:
+    columns = [column for column in zip(*rows, strict=True) if any(column)]
+    widths = [max((size for cell in column if (size := cell_len(cell)) <= NAME), default=0) for column in columns]
+    for row in zip(*columns, strict=True):
         cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
         yield "  ".join(cells).rstrip()
 
@@ -80,7 +81,7 @@ def _details(model: ModelView, *, whole: bool) -> Iterator[str]:
             yield f"needs at least {escaped(model.least, SENTENCE)}"
     if whole:
         yield f"served on {_sizes(model.serving_sizes, whole=True)}"
-    for note in model.notes:
+    for note in model.notes if whole or model.usable else ():
         yield f"note: {escaped(note, SENTENCE)}"
 
 

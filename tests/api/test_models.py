@@ -115,6 +115,16 @@ def test_what_is_not_usable_can_not_be_planned_and_the_rest_can(app: App, key: s
             assert str(caught.value) == model.why
 
 
+def test_default_parameters_that_the_component_does_not_take_are_a_reason(anew: App, faults: Any) -> None:
+    faults(f"{MODELS}$", 200, {"value": [entry("odd-chat")]})
+    faults(
+        f"{MODELS}/odd-chat/versions/1$", 200, document("odd-chat", model_specific_defaults="{'deepspeed_stage': 7}")
+    )
+    own = of(shown(anew), "odd-chat")
+    assert not own.usable
+    assert "deepspeed_stage is 7 (from the model's tag model_specific_defaults); allowed: 2, 3" in own.why
+
+
 def test_a_cluster_s_own_size_counts(app: App, faults: Any) -> None:
     cluster = {"properties": {"vmSize": "Standard_NC6"}, "provisioningState": "Succeeded", "computeType": "AmlCompute"}
     faults("/computes/gpu-made$", 200, {"name": "gpu-made", "id": "/x", "properties": cluster})

@@ -39,7 +39,7 @@ FOUND = ModelList(
             default=True,
             usable=True,
         ),
-        ModelView(name="bare", version="1", usable=True),
+        ModelView(name="bare", version="1", usable=True, notes=["it is deprecated"]),
         ModelView(name="old", version="2", usable=False, why="model old:2 has retired", notes=["it is deprecated"]),
     ],
     found=1432,
@@ -132,9 +132,9 @@ Phi-4  8  MIT  default
     needs at least 24 vCPUs, 1 GPU, 220 GB of memory
 bare   1
     fine-tuned on any but the oldest sizes: it names none
+    note: it is deprecated
 old    2
     can't be used: model old:2 has retired
-    note: it is deprecated
 left out: 1 model that says nothing of fine-tuning for chats
 not looked at: 1392 of 1432 models in registry azureml
     part of a name finds them, as in droptune models llama
@@ -148,6 +148,12 @@ next: droptune init DIR
 """,
             "",
         )
+
+
+def test_a_name_that_is_too_long_for_a_column_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    own = msgspec.structs.replace(FOUND.models[1], name="n" * 255)
+    with saying({"models": msgspec.structs.replace(FOUND, models=[own])}) as url:
+        assert said(capsys, "models", "--url", url)[1].splitlines()[0] == f"{'n' * 255}  1"
 
 
 def test_nothing_found_says_so_and_how_to_see_all(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
