@@ -74,7 +74,7 @@ def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
 def _details(model: ModelView, *, whole: bool) -> Iterator[str]:
     """What it needs, or why it can't be used."""
     if not model.usable:
-        yield f"can't be used: {escaped(model.why, 0 if whole else 2 * SENTENCE)}"
+        yield f"can't be used: {escaped(model.why, (10 if whole else 2) * SENTENCE)}"
     if whole or model.usable:
         yield f"fine-tuned on {_sizes(model.training_sizes, whole=whole)}"
         if model.least:

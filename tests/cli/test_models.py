@@ -225,6 +225,12 @@ def test_text_of_others_is_harmless_in_words_and_exact_in_json(
     assert "evilr1\\n[2026-01-01" in out
     assert max(map(len, out.splitlines())) < 600, "what is longer is cut"
     assert re.search(rf"^{'l' * 255}  1 +evilr1", out, re.M), "a name that finetune.yaml takes is whole"
+    [row] = [line for line in out.splitlines() if line.startswith("licensed-chat ")]
+    assert len(row) <= 80, "neither long names nor its licence break the columns"
+    one = said(capsys, "models", "licensed-chat", "--state", state)[1]
+    assert "    fine-tuned on evilr1\\n[2026-01-01" in one
+    assert max(map(len, one.splitlines())) < 2100, "what is longer is cut"
+    assert not harm(one)
     code, out, error = said(capsys, "models", "--state", state, "--json")
     assert not harm(out + error)
     found = {model["name"]: model for model in json.loads(out)["models"]}
