@@ -22,7 +22,7 @@ from shared.errors import Permanent
 from shared.run.actions.train import resolve_plan
 from tests.kit.carried import RUN
 from tests.kit.hostile import WORST
-from tests.kit.settings import with_settings
+from tests.kit.settings import changed, with_settings
 
 MODELS = f"{REGISTRY_ID}/models"
 A100 = "Standard_NC24ads_A100_v4"
@@ -30,8 +30,8 @@ A100 = "Standard_NC24ads_A100_v4"
 
 @pytest.fixture
 def anew(app: App) -> Iterator[App]:
-    """The app as it is when its process begins: it has read no list."""
-    made = App.of(replace(app.settings))
+    """The app as it is when its process begins: it has read no list. Its cluster is not made yet."""
+    made = App.of(changed(app.settings, FINETUNE_COMPUTE="none-yet"))
     yield made
     made.cloud.close()
 

@@ -21,6 +21,7 @@ from tests.kit.hostile import WORST, harm
 from tests.kit.looked_at import app as saying
 from tests.kit.looked_at import on_terminal, serving
 from tests.kit.near_app import near_app
+from tests.kit.settings import changed
 
 A100 = "Standard_NC24ads_A100_v4"
 MODELS = f"{REGISTRY_ID}/models"
@@ -57,8 +58,8 @@ def _server() -> Iterator[None]:
 
 @pytest.fixture
 def state(app: App, cloud: Stack, tmp_path: Path) -> Iterator[Path]:
-    """Names an app that has read no list yet."""
-    made = App.of(app.settings)
+    """Names an app that has read no list yet, and has no cluster."""
+    made = App.of(changed(app.settings, FINETUNE_COMPUTE="none-yet"))
     with near_app(made, cloud, tmp_path / "state") as state:
         yield state
     made.cloud.close()
