@@ -31,6 +31,7 @@ from shared.api.schema import (
     LineList,
     LineView,
     LogsView,
+    ModelList,
     QuestionView,
     Recovered,
     RunList,
@@ -40,6 +41,8 @@ from shared.api.schema import (
 )
 
 TIMEOUT = 30.0
+PATIENT = 90.0
+"""Seconds for what asks the registry about many models."""
 LONG = 600.0
 """Seconds for what asks Azure for everything."""
 READ = 64 * 1024
@@ -169,6 +172,11 @@ class AppClient:
         """A held-out row of what a line served last: number `row`, or any. Raises CliError when there is none."""
         query = f"?{urlencode({'row': row})}" if row else ""
         return self._get(f"lines/{part(naming.FOLDER, name)}/question{query}", QuestionView)
+
+    def models(self, name: str = "") -> ModelList:
+        """The base models that a finetune.yaml may name, or those with `name` in theirs."""
+        query = f"?{urlencode({'name': name}, errors='surrogatepass')}" if name else ""
+        return self._get(f"models{query}", ModelList, timeout=PATIENT)
 
     def start(self, folder: str, by: str) -> Told:
         """Has the app look into a dataset's folder. Raises CliError where that yields no run."""

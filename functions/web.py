@@ -94,3 +94,11 @@ def status(request: func.HttpRequest) -> func.HttpResponse:
     from shared.api import views
 
     return respond(request, lambda app, _: views.status(app))
+
+
+@blueprint.route("models", trigger_arg_name="request", methods=["GET"])
+def models(request: func.HttpRequest) -> func.HttpResponse:
+    """The base models that a finetune.yaml may name, and whether this app can use them; `name` chooses among them."""
+    from shared.api import views
+
+    return respond(request, lambda app, _: views.models(app, request.params.get("name", "")))

@@ -43,6 +43,7 @@ FUNCTIONS = [
     "line",
     "lines",
     "logs",
+    "models",
     "poisoned_dataset_event",
     "poisoned_job_event",
     "poisoned_prepare",

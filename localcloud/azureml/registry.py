@@ -19,12 +19,14 @@ NAME = "azureml"
 REGISTRY_ID = f"{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}/providers/{PROVIDER}/registries/{NAME}"
 _FRONT_END = f"/mferp/managementfrontend{REGISTRY_ID}"
 _PUBLISHED = "2026-01-01T00:00:00.000000Z"
+_CATALOGUE = {"models": catalog.models, "components": catalog.components}
 
 
 def routes(cloud: Cloud) -> list[Route]:
-    """Discovery; versions and version lists of models and components."""
+    """Discovery; lists, versions and version lists of models and components."""
     return [
         route(cloud, "GET", "/registrymanagement/v1.0/registries/{name}/discovery", _discovery),
+        route(cloud, "GET", _FRONT_END + "/{kind}", _containers),
         route(cloud, "GET", _FRONT_END + "/{kind}/{name}/versions", _versions),
         route(cloud, "GET", _FRONT_END + "/{kind}/{name}/versions/{version}", _version),
     ]
@@ -52,6 +54,16 @@ async def _discovery(cloud: Cloud, request: Request) -> Response:
     return JSONResponse(answer)
 
 
+async def _containers(cloud: Cloud, request: Request) -> Response:
+    """The list of names. As in Azure an entry has the newest version's number, and nothing of what that one says."""
+    kind = request.path_params["kind"]
+    if kind not in _CATALOGUE:
+        raise ArmError(404, "UserError", f"Assets {kind} not found in {NAME}.")
+    archived = request.query_params.get("listViewType") == "ArchivedOnly"
+    names = [] if archived else [name for name in _CATALOGUE[kind]() if kind != "models" or _offered(cloud, name)]
+    return page(cloud, request, [_container(kind, name) for name in names])
+
+
 async def _versions(cloud: Cloud, request: Request) -> Response:
     kind, name = request.path_params["kind"], request.path_params["name"]
     versions = reversed(_found(kind, name))
@@ -66,11 +78,35 @@ async def _version(_cloud: Cloud, request: Request) -> Response:
 
 def _found(kind: str, name: str, version: str | None = None) -> dict[str, Json]:
     """The versions of an asset, oldest first. Raises ArmError 404."""
-    assets = {"models": catalog.models, "components": catalog.components}
-    versions = assets[kind]().get(name, {}) if kind in assets else {}
+    versions = _CATALOGUE[kind]().get(name, {}) if kind in _CATALOGUE else {}
     if not versions or (version is not None and version not in versions):
         raise ArmError(404, "UserError", f"Asset {kind}/{name}{f':{version}' if version else ''} not found in {NAME}.")
     return versions
+
+
+def _offered(cloud: Cloud, name: str) -> bool:
+    """Whether a model is there to be trained, or is there to be refused: some are made by set-up on request alone."""
+    version, entry = list(_found("models", name).items())[-1]
+    return "deprecation" in entry["systemMetadata"] or model_folder(cloud, name, version).is_dir()
+
+
+def _container(kind: str, name: str) -> Json:
+    latest = list(_found(kind, name))[-1]
+    return {
+        "id": f"azureml://registries/{NAME}/{kind}/{name}",
+        "name": name,
+        "type": f"{PROVIDER}/registries/{kind}",
+        "properties": {
+            "description": None,
+            "tags": {},
+            "properties": {},
+            "isArchived": False,
+            "latestVersion": latest,
+            "nextVersion": None,
+            "provisioningState": "Succeeded",
+        },
+        "systemData": {"createdAt": _PUBLISHED, "createdBy": NAME, "createdByType": "Application"},
+    }
 
 
 def _document(kind: str, name: str, version: str) -> Json:

@@ -14,6 +14,7 @@ from shared.api import schema
 from shared.api.answers import Answer, answered
 from shared.api.asked import number
 from shared.api.curves import job_curves
+from shared.api.models import base_models
 from shared.api.named import SEARCHED, line_named, run_named
 from shared.api.needs import is_up_to_people, needs_of_lines, needs_of_records, needs_of_runs, needs_of_uploads
 from shared.api.questions import held_out_row
@@ -86,6 +87,11 @@ def line(app: App, name: str) -> Answer:
 def question(app: App, name: str, row: str) -> Answer:
     """A held-out row of what the line served last: number `row` from 1, or any where that is ""."""
     return answered(lambda: held_out_row(app, line_named(app, name).record, row))
+
+
+def models(app: App, name: str) -> Answer:
+    """The base models that a finetune.yaml may name, or those with `name` in theirs."""
+    return answered(lambda: base_models(app, name))
 
 
 def status(app: App) -> Answer:

@@ -1,11 +1,13 @@
 """The registry of base models and of the fine-tune component.
 
-Called when a run is planned, which pins the versions found here. The objects that come out are plain data: the rules on
-them are in shared/training/.
+Called when a run is planned, which pins the versions found here, and when people look for a base model. The objects
+that come out are plain data: the rules on them are in shared/training/.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,12 @@ from shared.training.parameters import ComponentInput
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
+FRESH = 600.0
+"""Seconds for which a list of models is given again: the public registry's is long, and changes by the week."""
+MOST_LISTED = 5000
+"""Names that are read of a list."""
+LIST_SECONDS = 12.0
+"""Time after which no further page of a list is asked for."""
 _ROLE = "AzureML Registry User on the registry, which the public one does without"
 
 
@@ -33,6 +41,22 @@ class Component:
     inputs: dict[str, ComponentInput]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A model as a list has it: the name, as others wrote it, and its newest version, "" where the list has none."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The models of a registry that are not archived, in its order. `whole`: whether the list was read to its end."""
+
+    models: tuple[Listed, ...]
+    whole: bool
+
+
 class Registry:
     """The registry that AZUREML_REGISTRY names."""
 
@@ -40,6 +64,28 @@ class Registry:
         self._clients = clients
         self._where = f"registry {clients.settings.training.registry}"
         self._models: dict[tuple[str, str], BaseModel] = {}
+        self._listing: tuple[float, Listing] | None = None
+        self._lists = threading.Lock()
+
+    def listing(self) -> Listing:
+        """Names and newest versions; what else a model says of itself is in `model` alone. Read once in FRESH seconds.
+
+        azure-ai-ml 1.35.2 makes of each entry of the list a name, an id and `latest_version`: tags and metadata belong
+        to versions. So this costs a call a page, and to learn which models can be fine-tuned one more for each.
+        """
+        with self._lists:  # who comes while it is read waits for it
+            if self._listing is None or time.monotonic() - self._listing[0] >= FRESH:
+                self._listing = time.monotonic(), self._read_listing()
+            return self._listing[1]
+
+    def _read_listing(self) -> Listing:
+        until, found = time.monotonic() + LIST_SECONDS, list[Listed]()
+        with translated(f"the models in {self._where}", role=_ROLE):
+            for each in self._client.models.list():
+                if len(found) == MOST_LISTED or time.monotonic() > until:
+                    return Listing(models=tuple(found), whole=False)
+                found.append(Listed(name=str(each.name), version=str(each.latest_version or "")))
+        return Listing(models=tuple(found), whole=True)
 
     def model(self, name: str, version: str | None = None) -> BaseModel:
         """A model of the registry, by default its newest version. Raises Permanent when there is none.

@@ -1,7 +1,7 @@
 """What a base model of the registry says about itself: VM sizes it runs on, parameters it wants, when it retires.
 
 Older versions say it in tags (Python literals or JSON in a string), newer ones in system metadata, both written by
-others: read safely, and what can't be read counts as not said. Called when a run is planned.
+others: read safely, and what can't be read counts as not said. Called when a run is planned, and to list models.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from shared.errors import Permanent
 type Purpose = Literal["finetune", "inference"]
 
 DEFAULTS_TAG = "model_specific_defaults"
+TASK = "chat-completion"
+"""What the component fine-tunes for, as models name it among their tasks."""
 # The notebook's own list, for models that bring none: sizes too old for any of them.
 DENIED = ("standard_nc6", "standard_nc12", "standard_nc24", "standard_nc24r")
 
@@ -75,6 +77,27 @@ class BaseModel:
             return SizeRule(source="the model's supported computes", allowed=names)
         return SizeRule(source="the model lists no sizes", denied=DENIED)
 
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether it says of itself that it is fine-tuned for chats: by its tasks, or by sizes or defaults for that."""
+        tasks = self._metadata("tasks").get("fineTuningTasks")
+        if isinstance(tasks, list | tuple) and tasks:
+            return TASK in tasks
+        said = (self.tags.get("finetune_compute_allow_list"), self.tags.get(DEFAULTS_TAG))
+        return any(said) or bool(self._metadata("supportedComputes").get("finetuneComputes"))
+
+    @property
+    def licence(self) -> str:
+        """By its tag, else by its metadata; "" where neither says it."""
+        found = self.tags.get("license") or (self.system_metadata or {}).get("license")
+        return found if isinstance(found, str) else ""
+
+    def check(self, now: datetime, *, training_on: str, serving_on: str) -> None:
+        """Raises Permanent when no run can be planned with it now, on machines of these sizes."""
+        self.check_retirement(now)
+        self.check_size(training_on, "finetune")
+        self.check_size(serving_on, "inference")
+
     def check_size(self, size: str, purpose: Purpose) -> None:
         """Raises Permanent, naming the sizes there are, when the model can't be run on `size`."""
         rule = self.allowed_sizes(purpose)
@@ -97,6 +120,16 @@ class BaseModel:
         """The parameters that the model's tag model_specific_defaults asks for; none when there is no such tag."""
         found = literal(self.tags.get(DEFAULTS_TAG, ""))
         return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+    @property
+    def least(self) -> str:
+        """The least machine that fine-tunes it, in words, as tag or metadata say it; "" where neither does."""
+        said = self.tags.get("finetune_min_sku_spec") or self._metadata("SKU").get("finetuneMinSkuSpec")
+        numbers = re.fullmatch(r"([0-9]{1,6})[|]([0-9]{1,6})[|]([0-9]{1,6})[|][0-9]{1,6}", str(said).strip())
+        if not numbers:
+            return ""
+        vcpus, gpus, memory = map(int, numbers.groups())
+        return f"{vcpus} vCPUs, {gpus} GPU{'' if gpus == 1 else 's'}, {memory} GB of memory"
 
     @property
     def context(self) -> int | None:

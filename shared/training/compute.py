@@ -98,6 +98,11 @@ class VmSize(Protocol):
         """GPUs of one node."""
 
 
+def size_of(cluster: Cluster | None, wanted: str) -> str:
+    """The size that jobs run on: the cluster's own, or the one that it is to be made with."""
+    return cluster.size if cluster else wanted
+
+
 def absent(name: str, size: str, nodes: int, site: Site) -> str:
     """That there is no cluster of that name, and how to make it, for `nodes` nodes at most."""
     return (

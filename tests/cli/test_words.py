@@ -23,7 +23,7 @@ from rich.console import Console
 
 from cli.__main__ import main
 from cli.screen import Screen
-from shared.api.schema import FolderList, LineList, Recovered, Refused, RunList, RunView, Told
+from shared.api.schema import FolderList, LineList, ModelList, Recovered, Refused, RunList, RunView, Told
 from shared.dataset.report import Report
 from tests.kit.answering import answering
 from tests.kit.hostile import LONE, WORST, harm, texts
@@ -62,6 +62,7 @@ def answers(text: str) -> dict[str, Any]:
         "runs": full(RunList, text),
         "folders": full(FolderList, text),
         "lines": full(LineList, text),
+        "models": full(ModelList, text),
         "recover": full(Recovered, text),
         "a_run": run,
         "cancel": full(Told, text),
@@ -108,7 +109,7 @@ def said(*arguments: str) -> tuple[int, str, str]:
     return code, out.getvalue(), error.getvalue()
 
 
-COMMANDS = (["runs"], ["show", "a_run"], ["cancel", "r1"], ["pin", "faq"], ["recover"])
+COMMANDS = (["runs"], ["models"], ["show", "a_run"], ["cancel", "r1"], ["pin", "faq"], ["recover"])
 
 
 @settings(max_examples=15, deadline=None)
@@ -126,7 +127,7 @@ def test_no_text_of_an_app_steers_the_terminal_or_forges_a_line(url: str, text: 
         assert lengths[0] == lengths[1], command
     for command in COMMANDS:
         _, out, _ = said(*command, "--url", url, "--json")
-        kind = {"runs": RunList, "show": RunView, "recover": Recovered}.get(command[0], Told)
+        kind = {"runs": RunList, "models": ModelList, "show": RunView, "recover": Recovered}.get(command[0], Told)
         expected = answers(text)["a_run" if command[0] == "show" else command[0]]
         assert msgspec.json.decode(out, type=kind) == msgspec.convert(expected, kind), "the same values"
 

@@ -41,6 +41,8 @@ class _Api(BaseHTTPRequestHandler):
                 answer = views.runs(self.app, dict(parse_qsl(url.query)))
             case "runs":
                 answer = views.run(self.app, name)
+            case "models":
+                answer = views.models(self.app, dict(parse_qsl(url.query)).get("name", ""))
             case "lines" if not name:
                 answer = views.lines(self.app)
             case _:

@@ -172,3 +172,55 @@ def test_a_tag_that_is_made_to_break_its_reader_is_one_that_can_not_be_read(tag:
 )
 def test_which_families_have_a_form_for_tool_turns(name: str, takes: bool) -> None:
     assert BaseModel(name=name, version="1", id="m").takes_tools is takes
+
+
+@pytest.mark.parametrize(
+    ("metadata", "tags", "expected"),
+    [
+        (None, {}, False),
+        ({"tasks": {"fineTuningTasks": ["chat-completion"]}}, {}, True),
+        ({"tasks": {"fineTuningTasks": ["text-classification"]}}, {"model_specific_defaults": "{}"}, False),
+        ({"tasks": 3}, {"finetune_compute_allow_list": "['A']"}, True),
+        ({"tasks": {"fineTuningTasks": []}}, {}, False),
+        (METADATA, {}, True),
+        (None, {"inference_compute_allow_list": "['A']"}, False),
+    ],
+)
+def test_a_model_says_whether_it_is_fine_tuned_for_chats(
+    metadata: dict[str, Any] | None, tags: dict[str, str], expected: bool
+) -> None:
+    assert model(metadata, **tags).fine_tunes is expected
+
+
+@pytest.mark.parametrize(
+    ("metadata", "tags", "expected"),
+    [
+        (None, {"license": "mit"}, "mit"),
+        ({"license": "MIT"}, {}, "MIT"),
+        ({"license": ["MIT"]}, {}, ""),
+        (None, {}, ""),
+    ],
+)
+def test_a_licence_is_in_tag_or_metadata(metadata: dict[str, Any] | None, tags: dict[str, str], expected: str) -> None:
+    assert model(metadata, **tags).licence == expected
+
+
+def test_the_least_machine_is_said_in_words() -> None:
+    said = "24 vCPUs, 1 GPU, 220 GB of memory"
+    assert model(finetune_min_sku_spec="24|1|220|64").least == said
+    assert model({"SKU": {"finetuneMinSkuSpec": "24|1|220|64"}}).least == said
+    assert model(finetune_min_sku_spec="96|8|900|9").least == "96 vCPUs, 8 GPUs, 900 GB of memory"
+    for nonsense in ("", "24|1", "a|b|c|d", "24|1|220|64\n", "9" * 5000):
+        assert model(finetune_min_sku_spec=nonsense).least in ("", said)
+
+
+def test_what_planning_refuses_is_one_rule() -> None:
+    phi = model(METADATA)
+    phi.check(NOW, training_on=A100, serving_on="Standard_NC6s_v3")
+    with pytest.raises(Permanent, match="fine-tuning on X"):
+        phi.check(NOW, training_on="X", serving_on=A100)
+    with pytest.raises(Permanent, match="inference on X"):
+        phi.check(NOW, training_on=A100, serving_on="X")
+    old = model(METADATA | {"deprecation": {"finetuneRetirementDate": "2025-08-30"}})
+    with pytest.raises(Permanent, match="retired"):
+        old.check(NOW, training_on=A100, serving_on=A100)

@@ -20,7 +20,7 @@ from shared.records.tags import tags_of
 from shared.run import slots
 from shared.run.actions.data import facts_of
 from shared.run.slots import free_slot
-from shared.training.compute import Site, gpus_per_node, several_identities
+from shared.training.compute import Site, gpus_per_node, several_identities, size_of
 from shared.training.job import Data, Machines, Purpose, Recipe, job_request
 from shared.training.parameters import resolve
 from shared.training.step import Step, code, step
@@ -32,11 +32,9 @@ def resolve_plan(app: App, run: Run) -> Run:
     """Resolves model, component, parameters and GPUs, and refuses what can't run: all before anything is spent."""
     settings, now = app.settings.training, app.cloud.blobs.now()
     model = app.cloud.registry.model(run.source.base_model)
-    model.check_retirement(now)
     clusters = [app.cloud.computes.get(name) for name in (settings.cpu_compute, settings.gpu_compute)]
-    size = clusters[1].size if clusters[1] else settings.gpu_size
-    model.check_size(size, "finetune")
-    model.check_size(app.settings.serving.size, "inference")
+    size = size_of(clusters[1], settings.gpu_size)
+    model.check(now, training_on=size, serving_on=app.settings.serving.size)
     component = app.cloud.registry.component(settings.component)
     parameters, notes = resolve(model.defaults(), run.source.parameters, component.inputs)
     gpus = gpus_per_node(size, app.cloud.computes.sizes())

@@ -102,7 +102,7 @@ _MANAGEMENT: tuple[tuple[str, str, tuple[Need, ...]], ...] = (
     # A key opens an endpoint; one that takes tokens of Entra looks at the role, too.
     ("POST", r"/inference/[^/]+/score", _in_workspace("onlineEndpoints/score/action")),
     # The public registry takes any token of Entra; the rest is open or signed.
-    ("GET", _REGISTRY + r"/(models|components)/[^/]+/versions(/[^/]+)?", _NOTHING),
+    ("GET", _REGISTRY + r"/(models|components)(/[^/]+/versions(/[^/]+)?)?", _NOTHING),
     ("GET", r"/registrymanagement/v1\.0/registries/[^/]+/discovery", _NOTHING),
     ("GET", r"/metadata/endpoints|/discovery", _NOTHING),
     ("GET", r"/logs/[^/]+/[^/]+", _NOTHING),

@@ -57,8 +57,8 @@ def _played(stage: Stage) -> None:
     world = stage.world
     # Clusters are made, a version goes live, and can be looked at.
     first = _ends(stage, "first", Phase.LIVE)
-    status, _ = views.run(stage.app, first.id)
-    assert status == 200
+    for status, _ in (views.run(stage.app, first.id), views.models(stage.app, "")):
+        assert status == 200
     # What ends otherwise: the reasons of Azure are asked for.
     why = _ends(stage, "no job", Phase.FAILED, jobs={"outcome": "Failed", "why": "no luck"}).why
     assert "no luck" in why, why

@@ -60,3 +60,11 @@ def test_what_is_not_there_is_not_found(cloud_env: Stack, registry: Any) -> None
         registry.components.get("nope", "1")
     with pytest.raises(HttpResponseError, match="Registry elsewhere was not found"):
         MLClient(DefaultAzureCredential(), registry_name="elsewhere")
+
+
+def test_a_list_has_names_and_newest_versions_and_nothing_of_what_those_say(registry: Any) -> None:
+    found = {model.name: model for model in registry.models.list()}
+    assert found.keys() >= {"Phi-3-mini-4k-instruct", "Phi-4", "Phi-3-medium-4k-instruct"}
+    assert (found["Phi-4"].latest_version, found["Phi-4"].version, found["Phi-4"].tags) == ("8", None, {})
+    assert [each.name for each in registry.components.list()] == ["chat_completion_pipeline"]
+    assert list(registry.models.list(list_view_type="ArchivedOnly")) == []
