@@ -16,7 +16,7 @@ _TEMPLATE = """\
 # What is made of the files beside this one. docs/finetune.md has all keys.
 train: {train}  # the file to train on
 {held_out}
-# model: Phi-4                       # the base model; without it, the app's own
+# model: Phi-4                       # the base model (`droptune models`); without it, the app's own
 # on_bad_rows: drop                  # trains on the good rows; without it, a bad row refuses all
 # approve: manual                    # asks you before a version gets traffic
 # parameters: {{num_train_epochs: 3}}  # inputs of the fine-tune component
