@@ -61,12 +61,11 @@ class Screen:
             shown.append(f"{escaped(title):<11}", "cyan").append(" ")
         self._console.print(shown.append(escaped(text), style), soft_wrap=True)
 
-    def prompt(self, text: str) -> None:
-        """A command as it is typed, which may go over several lines."""
-        for number, line in enumerate(text.split("\n")):
-            self._console.print(
-                Text.assemble("" if number else ("$ ", "dim"), (escaped(line), "bold cyan")), soft_wrap=True
-            )
+    def prompt(self, *lines: str) -> None:
+        """A command as it is typed."""
+        for number, line in enumerate(lines):
+            mark = "" if number else ("$ ", "dim")
+            self._console.print(Text.assemble(mark, (escaped(line), "bold cyan")), soft_wrap=True)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Bar]:

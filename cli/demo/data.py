@@ -56,7 +56,7 @@ def broken(folder: Path) -> Dataset:
     path = folder / "broken"
     path.mkdir(parents=True, exist_ok=True)
     (path / TRAIN).write_bytes(b"\n".join(lines()) + b"\n")
-    return Dataset(name=path.name, path=path, what=f"{len(BAD)} of its rows must not be trained on")
+    return Dataset(name=path.name, path=path, what=f"{len(BAD)} rows of it are bad, by examples/make_broken.py")
 
 
 def facts(folder: Path, model: str | None) -> Dataset:
@@ -71,7 +71,7 @@ def facts(folder: Path, model: str | None) -> Dataset:
         kept = made if tiny else made[:FEW]
         rows += len(kept)
         write_rows(path / name, kept)
-    return Dataset(name=path.name, path=path, what=f"{rows:,} rows about facts", strict=tiny)
+    return Dataset(name=path.name, path=path, what=f"{rows:,} rows about facts, by examples/make_facts.py", strict=tiny)
 
 
 def own(data: Path, model: str | None) -> Dataset:
@@ -85,7 +85,7 @@ def own(data: Path, model: str | None) -> Dataset:
             raise CliError(f"{spec} decides the model: leave MODEL= out, or write `model: {model}` there")
     else:
         uses = Counter(use_of(path.name) for path in data.iterdir() if path.is_file() and kind_of(path.name))
-        if uses["train"] != 1 or max(uses.values()) > 1:
+        if uses["train"] != 1 or max(uses["validation"], uses["test"]) > 1:
             raise CliError(
                 f"{data} must have one file to train on ({', '.join(KINDS)}), or a {SPEC} that tells which one is"
             )

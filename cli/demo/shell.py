@@ -1,4 +1,4 @@
-"""The terminal of the demo: shows a command as a reader would type it, runs it, and looks after all processes meanwhile.
+"""The terminal of the demo: shows a command as it is typed, runs it, and looks after all processes meanwhile.
 
 Commands are processes of this Python with the reader's own environment, but for what would lead them to the internet.
 """
@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Shell:
     def start(self, settings: Mapping[str, str]) -> None:
         """Starts the local cloud in the background, and waits until it is ready. Raises CliError."""
         words = ["local", "up", *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))]
-        self._show(words, f"> {LOG} 2>&1 &")
+        self._screen.prompt(*typed(words, f"> {LOG} 2>&1 &"))
         log = self.folder / LOG
         log.unlink(missing_ok=True)
         environment = os.environ | {"PYTHONPATH": self._path, "PYTHONUNBUFFERED": "1"}
@@ -68,29 +68,32 @@ class Shell:
                 raise CliError((told.strip().splitlines() or ["the local cloud did not start"])[-1])
             time.sleep(EVERY)
 
-    def run(self, *words: str, code: int = 0, keep: Callable[[str], bool] | None = None) -> str:
+    def run(self, *words: str, code: int = 0, keep: re.Pattern[str] | None = None) -> str:
         """Shows a command and runs it. Raises CliError unless it ends with `code`.
 
-        `keep`: returns what it prints, and shows those of its lines alone; without it the terminal is the command's
-        own, and nothing is returned.
+        `keep`: returns what it prints, and shows those of its lines alone in which that is found; without it the
+        terminal is the command's own, and nothing is returned.
         """
-        words = self._of_app(words)
-        self._show(words)
+        words = self.of_app(words)
+        self._screen.prompt(*typed(words))
         done, printed = self._done(self._python("cli", *words), self._environment(), aside=keep is not None)
-        for line in filter(keep, printed.splitlines()):
-            self._screen.text(line)
+        for line in printed.splitlines():
+            if keep and keep.search(line):
+                self._screen.text(line)
         if done != code:
-            raise CliError(f"{self._typed(words)} ended with {done}, not {code}")
+            raise CliError(f"{shlex.join(('droptune', *words))} ended with {done}, not {code}")
         return printed
 
     def read[A](self, *words: str, shape: type[A]) -> A:
         """What a command says with `--json`, as claims read it. Shows nothing; raises CliError."""
-        words = (*self._of_app(words), "--json")
+        words = (*self.of_app(words), "--json")
         _, printed = self._done(self._python("cli", *words), self._environment(), aside=True)
         try:
             return msgspec.json.decode(printed, type=shape)
         except (msgspec.DecodeError, msgspec.ValidationError):
-            raise CliError(f"{self._typed(words)}: {printed.strip()[-500:] or 'it says nothing'}") from None
+            raise CliError(
+                f"{shlex.join(('droptune', *words))}: {printed.strip()[-500:] or 'it says nothing'}"
+            ) from None
 
     def until[A](self, what: str, *words: str, shape: type[A]) -> Iterator[A]:
         """read() again and again. Raises CliError after PATIENCE seconds without `what`."""
@@ -101,7 +104,7 @@ class Shell:
         raise CliError(f"{what}: not after {PATIENCE:.0f} s")
 
     def other_tool(self, what: str, *words: str) -> Any:
-        """Runs cli/demo/sdk.py, with what points Azure's SDKs at the local cloud. Raises CliError with its last words."""
+        """What cli/demo/sdk.py answers, with what points Azure's SDKs at the local cloud. Raises CliError."""
         environment = self._environment() | app_environment(self.description)
         done, printed = self._done(
             [sys.executable, "-W", "ignore", "-m", "cli.demo.sdk", what, *words], environment, aside=True
@@ -132,7 +135,7 @@ class Shell:
         return [one.pid for one in self.processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
     def _done(self, command: Sequence[str], environment: Mapping[str, str], *, aside: bool) -> tuple[int, str]:
-        """Runs it to its end. Returns the exit code, and what it printed if that goes `aside` and not to the terminal."""
+        """Runs it to its end. Returns its exit code, and what it printed if that goes `aside`: not to the terminal."""
         output = subprocess.PIPE if aside else None
         errors = subprocess.STDOUT if aside else None
         with subprocess.Popen(
@@ -163,28 +166,29 @@ class Shell:
     def _environment(self) -> dict[str, str]:
         return child_environment(self.description, {"PYTHONPATH": self._path})
 
-    def _of_app(self, words: Sequence[str]) -> tuple[str, ...]:
+    def of_app(self, words: Sequence[str]) -> tuple[str, ...]:
         """With the local cloud's name where a command of an app would ask another."""
         return (*words, *(self._state if words[0] not in ("local", "check") else ()))
-
-    def _show(self, words: Sequence[str], rest: str = "") -> None:
-        self._screen.prompt(self._typed(words, rest))
-
-    def _typed(self, words: Sequence[str], rest: str = "") -> str:
-        """As it is typed: in several lines where one is too long."""
-        pieces = re.sub(r" (--set )", "\n\\1", shlex.join(["droptune", *words])).split("\n") + ([rest] if rest else [])
-        lines = [pieces[0]]
-        for piece in pieces[1:]:
-            if len(lines[-1]) + len(piece) + 5 > WIDTH:
-                lines[-1] += " \\"
-                lines.append(f"    {piece}")
-            else:
-                lines[-1] += f" {piece}"
-        return "\n".join(lines)
 
     @staticmethod
     def _python(module: str, *words: str) -> list[str]:
         return [sys.executable, "-m", module, *words]
+
+
+def typed(words: Sequence[str], rest: str = "") -> list[str]:
+    """A command as it is typed: in several lines where one is too long. `rest`: what the shell reads, as `&`."""
+    pieces: list[list[str]] = [["droptune"]]
+    for word in words:
+        if word.startswith("--"):
+            pieces.append([])
+        pieces[-1].append(word)
+    lines: list[str] = []
+    for piece in filter(None, (*map(shlex.join, pieces), rest)):
+        if lines and len(lines[-1]) + len(piece) < WIDTH - 2:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(f"    {piece}" if lines else piece)
+    return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]
 
 
 def _other_app() -> bool:

@@ -117,7 +117,7 @@ class _Demo:
         """Chapter 1: bad rows are named before anything is paid for, by the command and by the app."""
         bad = broken(self._shell.folder)
         self._screen.title(f"1. A broken dataset: {bad.what}")
-        told = self._shell.run("push", bad.name, code=1, keep=re.compile(rf"^ *{TRAIN}:|^droptune: ").search)
+        told = self._shell.run("push", bad.name, code=1, keep=re.compile(rf"^ *{TRAIN}:|^droptune: "))
         self._screen.text("(The rows themselves, and what cures them, are left out here.)", style="dim")
         sent = self._shell.other_tool("uploads", bad.name)
         self.claims.that("push sent nothing of the broken dataset", not sent, f"{len(sent)} blobs in its folder")
@@ -207,7 +207,7 @@ class _Demo:
 
     def _judged(self, claim: str) -> None:
         """Asks a held-out row, and notes whether the answer is what can be expected."""
-        told = self._shell.run("ask", self._name, "--random-row", keep=bool)
+        told = self._shell.run("ask", self._name, "--random-row", keep=re.compile(""))
         found = re.search(r"^answer {4}(.*)^expected {2}(.*)", told, re.MULTILINE | re.DOTALL)
         if not found:
             raise CliError("droptune ask has shown no answer beside an expected one")
