@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.demo import data, shell
-from cli.demo.show import SETTINGS, demo
+from cli.demo.show import SETTINGS, Claims, demo
 from cli.errors import CliError
 from cli.screen import Screen
 from tests.kit.blocks import next_commands
@@ -135,6 +135,15 @@ def test_what_is_no_local_clouds_is_not_deleted(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="nothing was deleted"):
         demo(model=None, data=None, state=tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == [".droptune", "mine"]
+
+
+def test_one_claim_that_does_not_hold_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    claims = Claims()
+    claims.that("it is idle", True, "no request")
+    assert claims.judge(Screen()) == 0
+    claims.that("it is torn down", False, "it stands")
+    assert claims.judge(Screen()) == 1
+    assert "  FAIL it is torn down: it stands\n" in capsys.readouterr().out
 
 
 # All of it -----------------------------------------------------------------------------------------------------------
