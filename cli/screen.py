@@ -101,7 +101,10 @@ class Screen:
     def check(self, claim: str, *, holds: bool, found: str) -> None:
         """A claim of the demo and whether it holds."""
         mark = ("ok  ", "green") if holds else ("FAIL", "bold red")
-        self._console.print(Text.assemble("  ", mark, f" {escaped(f'{claim}: {found}')}"), soft_wrap=True)
+        if self._console.is_terminal:
+            self._grid([[Text(*mark), Text(escaped(f"{claim}: {found}"))]], indent=2)
+        else:
+            self.text(f"{mark[0]} {claim}: {found}", indent=2)
 
     def verdict(self, *, good: bool, text: str) -> None:
         """What the outcome is, in a sentence."""

@@ -79,7 +79,7 @@ class Shell:
         done, printed = self._done(self._python("cli", *words), self._environment(), aside=keep is not None)
         for line in printed.splitlines():
             if keep and keep.search(line):
-                self._screen.text(line)
+                self._screen.text(line.lstrip(), indent=len(line) - len(line.lstrip()))
         if done != code:
             raise CliError(f"{shlex.join(('droptune', *words))} ended with {done}, not {code}")
         return printed

@@ -94,7 +94,7 @@ def demo(*, model: str | None, data: Path | None, state: Path) -> int:
         screen.text(f"logs: {shell.folder / STATE / 'logs'}")
         return code
     screen.line("done: all of it is so. How to go on, with data of your own: docs/tutorial.md", style="green")
-    screen.text(f"The cloud keeps its state: in {os.path.relpath(shell.folder)}, `droptune local up` starts it again.")
+    screen.text(f"The cloud keeps its state: `droptune local up` in {os.path.relpath(shell.folder)} goes on.")
     return code
 
 
