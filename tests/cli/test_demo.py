@@ -22,10 +22,9 @@ from cli.demo import data, shell
 from cli.demo.show import SETTINGS, Claims, demo
 from cli.errors import CliError
 from cli.screen import Screen
-from tests.kit.blocks import next_commands
+from tests.kit.blocks import next_commands, parsed
 from tests.kit.paths import ROOT
 from tests.kit.waiting import eventually
-from tests.test_tutorial import parsed
 
 # Datasets ------------------------------------------------------------------------------------------------------------
 
