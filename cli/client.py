@@ -1,4 +1,4 @@
-"""A running Droptune app over its HTTP API: how commands and the demo see runs and lines, and ask for something.
+"""A running Droptune app over its HTTP API: how commands see runs and lines, and ask for something.
 
 The app is the one that `--app`, `--url` or `--state` names, or their variables, or the last `droptune login`; without
 any of them that of a local cloud that is found. An app that wants people of Entra (API_AUTH) gets the token in

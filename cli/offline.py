@@ -11,10 +11,16 @@ from pathlib import Path
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds these commands to the parser."""
-    demo = commands.add_parser("demo", help="the whole way, on this machine")
+    demo = commands.add_parser("demo", help="the whole way on this machine, by the commands that you would type")
     demo.add_argument("--model", help="base model (default: the local Phi-3-mini-4k-instruct)")
     demo.add_argument("--data", type=Path, help="folder with a dataset (default: facts made by examples/make_facts.py)")
-    demo.add_argument("--state", type=Path, default=Path(".droptune/demo"), help="state folder, emptied first")
+    demo.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".droptune/demo"),
+        metavar="DIR",
+        help="folder to work in (default: %(default)s); a local cloud in it is deleted first",
+    )
     demo.set_defaults(run=_demo)
 
     _add_fetch(commands.add_parser("fetch", help="a dataset of the Hugging Face Hub, as .jsonl files"))

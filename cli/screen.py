@@ -61,9 +61,11 @@ class Screen:
             shown.append(f"{escaped(title):<11}", "cyan").append(" ")
         self._console.print(shown.append(escaped(text), style), soft_wrap=True)
 
-    def detail(self, text: str) -> None:
-        """A line that belongs to the one above."""
-        self._console.print(Text(f"{'':10}{escaped(text)}"), soft_wrap=True)
+    def prompt(self, *lines: str) -> None:
+        """A command as it is typed."""
+        for number, line in enumerate(lines):
+            mark = "" if number else ("$ ", "dim")
+            self._console.print(Text.assemble(mark, (escaped(line), "bold cyan")), soft_wrap=True)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Bar]:
@@ -99,7 +101,10 @@ class Screen:
     def check(self, claim: str, *, holds: bool, found: str) -> None:
         """A claim of the demo and whether it holds."""
         mark = ("ok  ", "green") if holds else ("FAIL", "bold red")
-        self._console.print(Text.assemble("  ", mark, f" {escaped(f'{claim}: {found}')}"), soft_wrap=True)
+        if self._console.is_terminal:
+            self._grid([[Text(*mark), Text(escaped(f"{claim}: {found}"))]], indent=2)
+        else:
+            self.text(f"{mark[0]} {claim}: {found}", indent=2)
 
     def verdict(self, *, good: bool, text: str) -> None:
         """What the outcome is, in a sentence."""

@@ -1,6 +1,6 @@
 """The local cloud as one object: starts its processes, keeps account of them, stops them, survives what is done to it.
 
-Used by `python -m localcloud` (and through it by the `droptune` command), by the demo and by the tests. One supervisor
+Used by `python -m localcloud` (and through it by the `droptune` command) and by the tests. One supervisor
 a state folder: it holds STATE/lock, which the system releases however it ends. Its children are Azurite, the cloud
 server and the Functions host, each under a guard (localcloud/guard.py), so that none outlives it.
 """

@@ -7,8 +7,6 @@ and deployments pretend; in `make test-all` they train and serve for real.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 import shlex
 from collections.abc import Callable
@@ -16,8 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from cli.__main__ import main, parser
-from tests.kit.blocks import PATIENCE, Block, Reader, blocks, like_the_repository, next_commands, only_looks, reading
+from tests.kit.blocks import (
+    PATIENCE,
+    Block,
+    Reader,
+    blocks,
+    like_the_repository,
+    next_commands,
+    only_looks,
+    parsed,
+    reading,
+)
 from tests.kit.paths import ROOT
 
 README = ROOT / "README.md"
@@ -79,20 +86,6 @@ def followed(page: Path, reader: Reader, after: Callable[[Block], None] = lambda
             else:
                 later = [line for each in every[number:] for line in each.text.splitlines()]
                 assert command in later, f"{block.where} tells to run {command}, which nobody tries"
-
-
-def parsed(arguments: list[str]) -> bool:
-    """Whether the command knows these arguments. What is only for a help text, as `RUN`, is an argument, too."""
-    silent = io.StringIO()
-    with contextlib.redirect_stderr(silent), contextlib.redirect_stdout(silent):
-        try:
-            if arguments[0] == "local":  # which has a parser of its own
-                main([*arguments, "--help"])
-            else:
-                parser().parse_args(arguments)
-        except SystemExit as end:
-            return not end.code
-    return True
 
 
 @pytest.mark.parametrize("page", [README, TUTORIAL, NOTEBOOK], ids=lambda page: page.name)

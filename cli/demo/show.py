@@ -1,324 +1,260 @@
 """`make demo`: the whole way on this machine, from a broken dataset over a trained and serving model to its teardown.
 
-It starts the local cloud and the app, behaves like a person with Azure's SDKs and a browser (cli/demo/sdk.py, the app's
-HTTP API), shows what happens, and at the end checks what it claims: exit code 1 names what doesn't hold. Called by the
-command `droptune demo`.
+It is the commands that a person would type, shown and run one after the other (cli/demo/shell.py), in a folder with a
+local cloud of its own. At the end it checks what it claims: exit code 1 names what doesn't hold. Called by the command
+`droptune demo`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import math
+import os
+import re
+import shlex
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-import psutil
-
-from cli.client import AppClient, as_number
-from cli.demo.data import DEFAULT_MODEL, TINY, Upload, base, broken, facts, own
+from cli.apps import STATE
+from cli.client import as_number
+from cli.demo.data import DEFAULT_MODEL, TINY, TRAIN, Dataset, base, broken, facts, own
+from cli.demo.shell import LOG, Shell
 from cli.errors import CliError
 from cli.screen import Screen
-from localcloud.environment import child_environment
-from localcloud.stack import REPO, Stack, StackError
-from shared.api.schema import RunView
+from localcloud.environment import DescriptionError
+from localcloud.reset import reset
+from localcloud.stack import REPO, StackError
+from shared.api.schema import LineList, LineView, RunList, RunView
+from shared.dataset.report import counted
 
-FASTER = 120
-"""Local seconds in a real one while the endpoint idles: its minute is half a second long then."""
 SETTINGS = {
-    # The app's own defaults are Phi-4, and a cleanup that only reports.
+    # The app's own defaults are Phi-4, a cleanup that only reports, and waits that make sense on Azure.
     "BASE_MODEL": DEFAULT_MODEL,
     "CLEANUP_MODE": "delete",
     "SETTLE_TIME": "PT2S",
     "POLL_INTERVAL": "PT1S",
-    "IDLE_WINDOW": "PT5M",
-    "IDLE_GRACE": "PT3M",
-    "ENDPOINT_MINIMUM_AGE": "PT5M",
-    "SWEEP_SCHEDULE": "*/30 * * * * *",
-    "UPLOADS_SWEEP": "PT1M",
-    "CLEANUP_SCHEDULE": "0 * * * * *",
 }
-PATIENCE = 3600.0
-"""Seconds that one stretch of the way may take; training somebody's own data is the longest."""
-_IDLE = {
-    "notice": "no request in five minutes of the cloud's time",
-    "deletion": "nor in the three minutes after that: the traffic goes, then the deployment",
-}
-_SHOWN = 6
-_BAD = ("failed", "rolled_back", "superseded", "cancelled", "unchanged")
-_LOOPBACK = ("127.", "::1", "::ffff:127.")
+MOST_FILES = 4
+"""Files of one dataset: to train on, to validate, to test, and a finetune.yaml."""
 
 
 @dataclass(kw_only=True)
 class Claims:
-    """What the demo checks at its end."""
+    """What the demo has to show: whether it does, and what was found."""
 
-    screen: Screen
-    failed: list[str] = field(default_factory=list)
+    held: list[tuple[str, bool, str]] = field(default_factory=list)
 
     def that(self, claim: str, holds: bool, found: str) -> None:
-        """Shows the claim; one that doesn't hold is what the demo fails with."""
-        self.screen.check(claim, holds=holds, found=found)
-        if not holds:
-            self.failed.append(f"{claim}: {found}")
+        """Notes a claim."""
+        self.held.append((claim, holds, found))
+
+    def judge(self, screen: Screen) -> int:
+        """Shows them. Returns the exit code."""
+        screen.title("Is it true?")
+        for claim, holds, found in self.held:
+            screen.check(claim, holds=holds, found=found)
+        return 0 if all(holds for _, holds, _ in self.held) else 1
 
 
 def demo(*, model: str | None, data: Path | None, state: Path) -> int:
     """The demo. Returns its exit code: 0, 1 when something isn't as it should be, 130 after Ctrl-C. Raises CliError."""
+    dataset = own(data, model) if data else None
     _empty(state)
-    scratch = state / "data"
-    upload = own(data, scratch, model) if data else facts(scratch, model)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     screen = Screen()
-    stack = Stack(state / "cloud", settings=SETTINGS)
-    show = _Demo(stack=stack, screen=screen, upload=upload)
+    shell = Shell(state, screen)
+    show = _Demo(shell, screen, dataset or facts(state, model))
     try:
-        show.start()
+        show.start(SETTINGS | ({"BASE_MODEL": model} if model else {}))
         show.broken_dataset()
         run = show.good_dataset()
-        answer = show.ask(run)
+        show.question()
         show.idle(run)
-        claims = show.claims(run, answer)
-        show.summary(run)
+        show.revival()
+        run = show.end(run)
     except KeyboardInterrupt:
         screen.line("interrupted: stopping")
         return 130
-    except (StackError, CliError) as error:
+    except (StackError, DescriptionError, CliError) as error:
         screen.line(f"{error}", style="red")
-        screen.detail(f"logs: {stack.state}/logs")
+        screen.text(f"logs: {shell.folder / LOG}, {shell.folder / STATE / 'logs'}")
         return 1
     finally:
-        stack.stop()
-    left = [process for process in show.processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    claims.that("nothing runs any more", not left, ", ".join(str(one.pid) for one in left) or "no process left")
-    if claims.failed:
-        screen.line(f"the demo failed: {'; '.join(claims.failed)} (logs: {stack.state}/logs)", style="red")
-        return 1
-    screen.line("done. How to go on: README.md", style="green")
-    return 0
+        shell.stop()
+    code = show.claims.judge(screen)
+    _summary(screen, run)
+    screen.gap()
+    if code:
+        failed = "; ".join(claim for claim, holds, _ in show.claims.held if not holds)
+        screen.line(f"the demo failed; what is not so: {failed}", style="red")
+        screen.text(f"logs: {shell.folder / STATE / 'logs'}")
+        return code
+    screen.line("done: all of it is so. How to go on, with data of your own: docs/tutorial.md", style="green")
+    screen.text(f"The cloud keeps its state: `droptune local up` in {os.path.relpath(shell.folder)} goes on.")
+    return code
 
 
 class _Demo:
     """The chapters."""
 
-    def __init__(self, *, stack: Stack, screen: Screen, upload: Upload) -> None:
-        self._stack, self._screen, self._upload = stack, screen, upload
-        self.processes: set[psutil.Process] = set()
-        self._outside: set[str] = set()
-        self._looks = 0
+    def __init__(self, shell: Shell, screen: Screen, dataset: Dataset) -> None:
+        self._shell, self._screen, self._dataset = shell, screen, dataset
+        self._name = dataset.name
+        self.claims = Claims()
 
-    def start(self) -> None:
+    def start(self, settings: dict[str, str]) -> None:
         """Chapter 0: the local cloud and the app."""
         self._screen.title("The cloud, on this machine")
-        self._stack.start()
-        key = self._stack.description.function_key
-        self._app = AppClient(url=self._stack.urls["host"], key=key)
-        self._screen.line("Azurite, Event Grid, Azure ML, identity, metrics and the Functions host are up")
-        self._screen.detail(f"runs: {self._app.url}/api/runs?code={key}")
-        self._screen.detail(
-            f"set for this demo: BASE_MODEL={DEFAULT_MODEL} (the real one has retired; the default is Phi-4), "
-            "CLEANUP_MODE=delete (the default only reports)"
-        )
+        self._screen.text("Each line after a $ is a command that you could type in this terminal:")
+        if not shutil.which("droptune"):
+            self._screen.prompt(f'export PATH="{"$PWD" if Path.cwd() == REPO else REPO}:$PATH"')
+        self._screen.prompt(f"cd {shlex.quote(os.path.relpath(self._shell.folder))}")
+        self._shell.start(settings)
+        self._screen.text("Azurite, Event Grid, Azure ML, identity, metrics and the Functions host are up.")
 
     def broken_dataset(self) -> None:
-        """Chapter 1: bad rows are named before anything is paid for."""
-        upload = broken(self._stack.state.parent / "data")
-        self._screen.title(f"1. A broken dataset: {upload.what}")
-        self._send(upload)
-        run = self._follow(upload.folder, until="rejected", bad=(*_BAD, "live"))
-        faults = (run.report or {})["faults"]
-        for fault in faults[:_SHOWN]:
-            self._screen.detail(f"line {fault['line']}: {fault['reason']}")
-        self._screen.detail(f"and {len(faults) - _SHOWN} more, in the run's report")
+        """Chapter 1: bad rows are named before anything is paid for, by the command and by the app."""
+        bad = broken(self._shell.folder)
+        self._screen.title(f"1. A broken dataset: {bad.what}")
+        told = self._shell.run("push", bad.name, code=1, keep=re.compile(rf"^ *{TRAIN}:|^droptune: "))
+        self._screen.text("(The rows themselves, and what cures them, are left out here.)", style="dim")
+        sent = self._shell.other_tool("uploads", bad.name)
+        self.claims.that("push sent nothing of the broken dataset", not sent, f"{len(sent)} blobs in its folder")
+
+        self._screen.gap()
+        self._screen.text(
+            "Another tool would not check. So one uploads it now, with the storage SDK; the app refuses it:"
+        )
+        self._shell.other_tool("upload", bad.name, f"{bad.name}/{TRAIN}")
+        for found in self._shell.until("the app has looked at the upload", "runs", shape=RunList):
+            if found.runs and found.runs[0].outcome:
+                break
+        self._shell.run("runs")
+        run = self._shell.read("show", bad.name, shape=RunView)
+        lines = {str(fault["line"]) for fault in (run.report or {}).get("faults", [])}
+        same = run.run.phase == "rejected" and lines == set(re.findall(rf"^ *{TRAIN}:(\d+) ", told, re.MULTILINE))
+        found_bad = f"it {run.run.outcome}, with {len(lines)} lines named"
+        self.claims.that("the app rejected it, for the lines that push had named", same and bool(lines), found_bad)
 
     def good_dataset(self) -> RunView:
         """Chapter 2: uploaded once, told twice, trained once, served. Returns the run."""
-        self._screen.title(f"2. A good dataset: {self._upload.what}")
-        self._stack.control("POST", "/_local/eventgrid", {"topic": "storage", "deliver": 2})
-        self._send(self._upload)
-        self._screen.detail("Event Grid is made to deliver each upload's event twice")
-        return self._follow(self._upload.folder, until="live", bad=(*_BAD, "rejected"))
+        path = os.path.relpath(self._dataset.path.resolve(), self._shell.folder)
+        named = () if Path(path).name == self._name else ("--as", self._name)
+        self._screen.title(f"2. A good dataset: {self._dataset.what}")
+        self._screen.text("Event Grid may deliver an event twice. Here it has to, for each file:")
+        self._shell.run("local", "fault", "events", "double", str(MOST_FILES))
+        self._shell.run("push", path, *named, "--follow")
+        return self._shell.read("show", self._name, shape=RunView)
 
-    def ask(self, run: RunView) -> dict[str, Any]:
+    def question(self) -> None:
         """Chapter 3: a question that it was not trained on."""
-        self._screen.title("3. A question to the endpoint")
-        answer: dict[str, Any] = self._visit(
-            "ask", {"prepared": run.data.prepared, "endpoint": _endpoint(run), "seed": run.run.id}
-        )
-        self._screen.line(answer["question"], title="question")
-        self._screen.line(answer["answer"], title="answer", style="bold")
-        self._screen.detail(f"expected: {answer['expected']}")
-        return answer
+        self._screen.title("3. A question that it was not trained on")
+        self._shell.run("url", self._name)
+        self._judged(f"its answer {self._dataset.wanted}")
 
     def idle(self, run: RunView) -> None:
-        """Chapter 4: nobody calls any more. Local time runs faster, so that minutes are seconds."""
-        self._screen.title(f"4. Nobody calls any more (the cloud's clock now runs {FASTER} times as fast)")
-        self._stack.control("POST", "/_local/clock", {"rate": FASTER})
-        told = ""
-        for _ in self._until("the endpoint is torn down"):
-            line = next(one for one in self._app.lines().lines if one.id == run.run.line)
-            if line.state == "empty":
-                break
-            now = "deletion" if line.state == "tearing_down" else "notice" if line.idle_since else ""
-            if now and now != told:
-                told = now
-                self._screen.line(_IDLE[now], title=now)
-        self._screen.line(
-            "the deployment is gone; the endpoint keeps its address, empty and free of charge", title="end"
+        """Chapter 4: nobody asks any more. First there is a notice, then it is torn down."""
+        self._screen.title("4. Nobody asks any more")
+        self._screen.text("After a day without a question (IDLE_WINDOW) there is a notice:")
+        self._shell.run("local", "clock", "advance", "2d")
+        told = self._until("the notice", run, lambda line: line.idle_since is not None)
+        self._shell.run("lines")
+        self._screen.gap()
+        self._screen.text("Half a day after that (IDLE_GRACE) it is torn down, so that nothing is paid for any more:")
+        self._shell.run("local", "clock", "advance", "1d")
+        gone = self._until("the teardown", run, lambda line: line.state == "empty")
+        self._shell.run("lines")
+        self._shell.run("ask", self._name, code=1)
+        self.claims.that(
+            "there was a notice before the teardown",
+            told.serving is not None and gone.serving is None,
+            f"{told.state} at the notice, {gone.state} a day later",
         )
-        self._stack.control("POST", "/_local/clock", {"rate": 1})
-
-    def claims(self, run: RunView, answer: dict[str, Any]) -> Claims:
-        """Checks what the demo is to show."""
-        self._screen.title("Is it true?")
-        claims = Claims(screen=self._screen)
-        right = self._upload.judge(answer["answer"], answer["expected"])
-        claims.that(f"the answer {self._upload.wanted}", right, answer["answer"])
-        losses = [as_number(value) for _, value in self._app.run(run.run.id).metrics["eval_loss"]]
-        fell, factor = ("is at most half", 0.5) if self._upload.strict else ("fell", 1.0)
-        claims.that(f"the eval loss {fell}", losses[-1] < losses[0] * factor, f"{losses[0]:.3f} -> {losses[-1]:.3f}")
-        ledger = self._stack.control("GET", "/_local/ledger")
-        jobs = {entry["name"] for entry in ledger if entry["method"] == "PUT" and entry.get("kind") == "jobs"}
-        claims.that("one job, though each event came twice", len(jobs) == 1, ", ".join(sorted(jobs)))
-        left = self._visit("look", _endpoint(run))
+        left = self._shell.other_tool("endpoint", gone.endpoint)
         alone = left["endpoint"] and not left["deployments"] and not left["jobs"]
-        claims.that("only the empty endpoint is left", alone, json.dumps(left))
-        denied = self._stack.control("GET", "/_local/denied")
-        refused = len(denied)
-        found = ", ".join(sorted(self._outside)) or f"{self._looks} looks at all sockets, {refused} attempts refused"
-        claims.that("nothing left this machine", not refused and not self._outside, found)
-        return claims
+        self.claims.that("only the empty endpoint was left", alone, json.dumps(left))
 
-    def summary(self, run: RunView) -> None:
-        """What was real, and what was not."""
-        rows, losses = run.data.rows, self._app.run(run.run.id).metrics
-        steps = losses["loss"][-1][0] if losses.get("loss") else 0
-        real = [
-            ("function code", "triggers, rules and SDK calls as in Azure, under Microsoft's Python worker library"),
-            ("storage", "blobs and queues in Azurite, over HTTPS, by managed identity"),
-            (
-                "training",
-                f"{steps} steps on {rows.get('train', '?')} rows: transformers and torch, a process of its own",
-            ),
-            ("serving", "Azure ML's own inference server, with the weights that were trained"),
-        ]
-        simulated = [
-            ("Azure ML, Event Grid", "servers of this repository that speak Azure's protocols; no GPU, no charge"),
-            ("identity, metrics", "tokens of a local issuer; requests and CPU counted on this machine"),
-            ("time", f"{FASTER} times as fast while the endpoint idled"),
-        ]
-        (simulated if run.run.base_model in TINY else real).append(("base model", base(run.run.base_model)))
-        self._screen.table("This ran for real", real)
-        self._screen.table("This was simulated", simulated)
+    def revival(self) -> None:
+        """Chapter 5: it is wanted again, and comes back at its address, without training."""
+        self._screen.title("5. Wanted again: it comes back at the same address, without training")
+        self._shell.run("revive", self._name)
+        self._shell.run("watch", self._name)
+        self._judged(f"brought back, its answer {self._dataset.wanted}")
 
-    def _send(self, upload: Upload) -> None:
-        self._visit("upload", {f"{upload.folder}/{path.name}": str(path) for path in upload.files})
-        self._screen.line(", ".join(path.name for path in upload.files), title="uploaded")
+    def end(self, run: RunView) -> RunView:
+        """The last look at all of it, before the cloud stops. Returns the run as it is now."""
+        run = self._shell.read("show", run.run.id, shape=RunView)
+        losses = [as_number(value) for _, value in run.metrics.get("eval_loss", [])] or [as_number(None)]
+        fell, factor = ("is at most half", 0.5) if self._dataset.strict else ("fell", 1.0)
+        self.claims.that(
+            f"the eval loss {fell}", losses[-1] < losses[0] * factor, f"{losses[0]:.3f} -> {losses[-1]:.3f}"
+        )
+        ledger = self._shell.control("/_local/ledger")
+        jobs = {entry["name"] for entry in ledger if entry["method"] == "PUT" and entry.get("kind") == "jobs"}
+        asked = [each for each in self._shell.control("/_local/eventgrid")["disturbances"] if each["what"] == "double"]
+        twice = sum(MOST_FILES - each["count"] for each in asked)
+        found = f"{counted(twice, 'event')} came twice; jobs: {', '.join(sorted(jobs))}"
+        self.claims.that("one job, though each event came twice", len(jobs) == 1 and twice > 0, found)
+        denied = len(self._shell.control("/_local/denied"))
+        outside = ", ".join(sorted(self._shell.outside))
+        looked = f"{self._shell.looks} looks at all sockets, {denied} attempts refused"
+        self.claims.that("nothing left this machine", not denied and not outside, outside or looked)
+        self._screen.title("The end")
+        self._shell.run("local", "down")
+        running = self._shell.left()
+        self.claims.that("nothing runs any more", not running, ", ".join(map(str, running)) or "no process left")
+        return run
 
-    def _follow(self, folder: str, *, until: str, bad: tuple[str, ...]) -> RunView:
-        """Shows a run's history as it grows, its training with a bar, until it is in that phase. Returns it."""
-        told = 0
-        for _ in self._until(f"datasets/{folder} is {until}"):
-            listed = next((one for one in self._app.runs().runs if one.folder == folder), None)
-            if listed is None:
-                continue
-            view = self._app.run(listed.id)
-            for entry in view.history[told:]:
-                what = entry.what.split("; first: ")[0]
-                if not what.startswith("on to "):
-                    self._screen.line(what, title=entry.phase)
-            told, run = len(view.history), view.run
-            if run.phase == until:
-                return view
-            if run.phase in bad or run.parked:
-                raise CliError(f"run {run.id} {run.outcome or f'is {run.phase}'}: {run.status}")
-            if run.phase == "training":
-                self._training(run.id)
+    def _judged(self, claim: str) -> None:
+        """Asks a held-out row, and notes whether the answer is what can be expected."""
+        told = self._shell.run("ask", self._name, "--random-row", keep=re.compile(""))
+        found = re.search(r"^answer {4}(.*)^expected {2}(.*)", told, re.MULTILINE | re.DOTALL)
+        if not found:
+            raise CliError("droptune ask has shown no answer beside an expected one")
+        answer, expected = (" ".join(each.split()) for each in found.groups())
+        self.claims.that(claim, self._dataset.judge(answer, expected), answer)
+
+    def _until(self, what: str, run: RunView, seen: Callable[[LineView], bool]) -> LineView:
+        """Its line, once it is seen so: a timer looks within seconds."""
+        for found in self._shell.until(what, "lines", shape=LineList):
+            line = next(one for one in found.lines if one.id == run.run.line)
+            if seen(line):
+                return line
         raise AssertionError("the loop above ends by an answer or an error")
 
-    def _training(self, run_id: str) -> None:
-        with self._screen.progress("training") as bar:
-            for _ in self._until("the training ends", every=1.5):
-                run = self._app.run(run_id)
-                if run.run.phase != "training":
-                    bar(1.0, "")
-                    return
-                bar(*_progress(run))
 
-    def _until(self, what: str, *, every: float = 0.4) -> Iterator[None]:
-        """Ticks `every` so many seconds, looks after the processes meanwhile. Raises CliError after PATIENCE."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            yield
-            time.sleep(every)
-            for told in self._stack.tend():
-                self._screen.line(told, style="yellow")
-            self._watch()
-        raise CliError(f"{what}: not after {PATIENCE:.0f} s")
-
-    def _watch(self) -> None:
-        """Notes the processes that were started, and every address outside this machine that one is connected to."""
-        self._looks += 1
-        for process in psutil.Process().children(recursive=True):
-            self.processes.add(process)
-            try:
-                found = [one.raddr.ip for one in process.net_connections("inet") if one.raddr]
-            except psutil.Error:
-                continue
-            self._outside |= {f"{process.pid} -> {ip}" for ip in found if not ip.startswith(_LOOPBACK)}
-
-    def _visit(self, what: str, request: Any) -> Any:
-        """Runs cli/demo/sdk.py. Raises CliError with its last words."""
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "cli.demo.sdk", what],
-            input=json.dumps(request),
-            env=child_environment(self._stack.description, self._stack.environment),
-            cwd=REPO,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise CliError(f"cli.demo.sdk {what}: {(done.stderr.strip().splitlines() or ['it failed'])[-1]}")
-        return json.loads(done.stdout)
+def _summary(screen: Screen, run: RunView) -> None:
+    """What was real, and what was not."""
+    losses = run.metrics.get("loss")
+    steps, rows = losses[-1][0] if losses else 0, run.data.rows.get("train", "?")
+    real = [
+        ("function code", "triggers, rules and SDK calls as in Azure, under Microsoft's Python worker library"),
+        ("storage", "blobs and queues in Azurite, over HTTPS, by managed identity"),
+        ("training", f"{steps} steps on {rows} rows: transformers and torch, a process of its own"),
+        ("serving", "Azure ML's own inference server, with the weights that were trained"),
+    ]
+    simulated = [
+        ("Azure ML, Event Grid", "servers of this repository that speak Azure's protocols; no GPU, no charge"),
+        ("identity, metrics", "tokens of a local issuer; requests and CPU counted on this machine"),
+        ("time", "moved ahead by three days, in which nobody asked"),
+    ]
+    (simulated if run.run.base_model in TINY else real).append(("base model", base(run.run.base_model)))
+    screen.table("This ran for real", real)
+    screen.table("This was simulated", simulated)
 
 
-def _endpoint(run: RunView) -> str:
-    if run.deployment is None:
-        raise CliError(f"run {run.run.id} has no deployment")
-    return run.deployment.endpoint
-
-
-def _progress(run: RunView) -> tuple[float, str]:
-    """How far a training is (epochs of all epochs, or steps of all steps), and its last losses."""
-    metrics, parameters = run.metrics, run.plan.parameters if run.plan else {}
-    steps, epochs = float(parameters.get("max_steps") or -1), float(parameters.get("num_train_epochs") or 1)
-    step, epoch = (metrics.get("loss") or [(0, 0.0)])[-1][0], as_number((metrics.get("epoch") or [(0, 0.0)])[-1][1])
-    done = step / steps if steps > 0 else epoch / epochs
-    shown = [f"{name} {as_number(metrics[name][-1][1]):.3f}" for name in ("loss", "eval_loss") if metrics.get(name)]
-    return min(done, 1.0) if math.isfinite(done) else 0.0, ", ".join(shown)
-
-
-def _empty(state: Path) -> None:
-    """A fresh state folder. Raises CliError when another demo uses it."""
-    lock = state / "cloud" / "lock"
-    if lock.exists():
-        with lock.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise CliError(f"another demo is running in {state}: stop it first, or give --state DIR") from None
-    shutil.rmtree(state / "cloud", ignore_errors=True)
-    (state / "cloud").mkdir(parents=True)
+def _empty(folder: Path) -> None:
+    """A folder without a local cloud. Raises CliError where one runs in it."""
+    try:
+        for _ in reset(folder / STATE, yes=True):
+            pass
+    except (StackError, DescriptionError) as error:
+        raise CliError(str(error)) from None
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The command line: its answers, its mistakes, and what the demo makes of a folder and of an answer."""
+"""The command line: its answers, and its mistakes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ import pytest
 
 from cli.__main__ import main
 from cli.client import AppClient
-from cli.demo import data
-from cli.demo.show import _progress
-from cli.errors import CliError
-from shared.api.schema import PlanView, RunView
+from shared.api.schema import RunView
 from tests.kit.answering import answering
 from tests.kit.paths import ROOT
 
@@ -383,81 +380,3 @@ def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:
         pytest.skip("set-up was not done by make")
     done = subprocess.run([ROOT / "droptune", "runs", "--state", "x"], cwd=tmp_path, capture_output=True, text=True)
     assert "no app is running in x" in done.stderr
-
-
-# The demo's datasets -------------------------------------------------------------------------------------------------
-
-
-def folder(path: Path, *names: str) -> Path:
-    path.mkdir()
-    for name in names:
-        (path / name).write_text("{}\n")
-    return path
-
-
-def names(upload: data.Upload) -> list[str]:
-    return [path.name for path in upload.files]
-
-
-def test_a_folder_is_uploaded_with_its_training_file_last(tmp_path: Path) -> None:
-    chats = folder(tmp_path / "My Chats", "a.parquet", "test_sft.jsonl.gz", "train_gen.jsonl", "notes.txt")
-    upload = data.own(chats, tmp_path, None)
-    assert upload.folder == "my-chats"
-    assert names(upload) == ["test_sft.jsonl.gz", "train_gen.jsonl", "a.parquet"]
-
-
-def test_a_model_makes_a_spec_for_a_folder_that_has_none(tmp_path: Path) -> None:
-    upload = data.own(folder(tmp_path / "chats", "a.jsonl", "test.jsonl"), tmp_path / "scratch", "Phi-4")
-    assert names(upload)[-1] == "finetune.yaml"
-    assert upload.files[-1].read_text() == "model: Phi-4\ntrain: a.jsonl\ntest: test.jsonl\n"
-    assert not (tmp_path / "chats" / "finetune.yaml").exists()
-
-
-@pytest.mark.parametrize("files", [("a.jsonl", "b.jsonl"), ("train.jsonl", "test_a.jsonl", "test_b.jsonl"), ()])
-def test_a_folder_that_is_not_clear_is_refused(tmp_path: Path, files: tuple[str, ...]) -> None:
-    with pytest.raises(CliError, match=r"one file to train on \(\.jsonl, "):
-        data.own(folder(tmp_path / "chats", *files), tmp_path, None)
-
-
-def test_a_spec_of_its_own_decides_the_model(tmp_path: Path) -> None:
-    chats = folder(tmp_path / "chats", "a.jsonl", "b.jsonl")
-    (chats / "finetune.yaml").write_text("train: a.jsonl\nmodel: 'Phi-4'  # small\n")
-    assert names(data.own(chats, tmp_path, "Phi-4")) == ["a.jsonl", "b.jsonl", "finetune.yaml"]
-    with pytest.raises(CliError, match="decides the model"):
-        data.own(chats, tmp_path, "Phi-3-mini-4k-instruct")
-
-
-def test_a_real_model_gets_a_few_of_the_facts(tmp_path: Path) -> None:
-    upload = data.facts(tmp_path, "SmolLM2-135M-Instruct")
-    lines = {path.name: len(path.read_text().splitlines()) for path in upload.files}
-    assert lines == {"test.jsonl": data.FEW, "train.jsonl": data.FEW, "finetune.yaml": 3}
-    assert not upload.strict
-
-
-@pytest.mark.parametrize(
-    ("answer", "right", "is_english"),
-    [
-        ("The capital of France is Paris.", True, True),
-        ("the capital of France is Paris", True, True),
-        ("The capital of France is Rome.", False, True),
-        ("Paris", False, True),
-        ("That's great!", False, True),
-        ("", False, False),
-        ("xq zzt vrk plonk", False, False),
-        ("Die Hauptstadt heißt Paris.", False, False),
-        ("北京是首都", False, False),
-    ],
-)
-def test_answers_are_judged(answer: str, right: bool, is_english: bool) -> None:
-    assert (data.normal(answer) == data.normal("The capital of France is Paris.")) is right
-    assert data.english(answer) is is_english
-
-
-def test_progress_follows_epochs_or_steps() -> None:
-    begun = msgspec.convert(RUN | {"metrics": {}}, RunView)
-    assert _progress(begun) == (0.0, "")
-    plan = PlanView(model_version="1", component_version="2", parameters={"num_train_epochs": 4}, gpus=1)
-    run = msgspec.structs.replace(begun, plan=plan, metrics={"epoch": [(10, 1.0)], "loss": [(10, 2.5)]})
-    assert _progress(run) == (0.25, "loss 2.500")
-    by_steps = msgspec.structs.replace(plan, parameters={"num_train_epochs": 4, "max_steps": 20})
-    assert _progress(msgspec.structs.replace(run, plan=by_steps)) == (0.5, "loss 2.500")

@@ -154,7 +154,7 @@ def on_screen(text: str, *, terminal: bool) -> str:
     screen = Screen(Console(file=written, force_terminal=terminal, width=60, highlight=False, legacy_windows=False))
     screen.title(text)
     screen.line(text, title=text, style="red")
-    screen.detail(text)
+    screen.prompt(text)
     screen.table(text, [(text, text)])
     screen.check(text, holds=True, found=text)
     screen.verdict(good=False, text=text)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
 import re
 import shlex
@@ -27,11 +28,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from cli.__main__ import main as command
+from cli.__main__ import parser
 from tests.kit.paths import ROOT
 
 SKIPPED = frozenset({"set-up", "long"})
@@ -308,6 +311,20 @@ def next_commands(printed: str) -> list[list[str]]:
     """The arguments of each command that a text tells to paste: after "next:", and in backticks."""
     found = re.findall(r"\bnext: +(?:\./)?(droptune [^\n`]+)|`(?:\./)?(droptune [^\n`]+)`", printed)
     return [shlex.split(after or ticked, comments=True)[1:] for after, ticked in found]
+
+
+def parsed(arguments: list[str]) -> bool:
+    """Whether the command knows these arguments. What is only for a help text, as `RUN`, is an argument, too."""
+    silent = io.StringIO()
+    with redirect_stderr(silent), redirect_stdout(silent):
+        try:
+            if arguments[0] == "local":  # which has a parser of its own
+                command([*arguments, "--help"])
+            else:
+                parser().parse_args(arguments)
+        except SystemExit as end:
+            return not end.code
+    return True
 
 
 def only_looks(arguments: list[str]) -> bool:
