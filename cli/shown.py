@@ -12,7 +12,7 @@ from cli.client_options import OF_RUN, add_client_options, client_of
 from cli.errors import CliError
 from cli.look import did
 from cli.moments import ago, clock, lasted, local, zone
-from cli.say import say, say_json
+from cli.say import say, say_json, tell_cuts, titled
 
 if TYPE_CHECKING:
     from cli.client import AppClient
@@ -60,6 +60,7 @@ def _show(options: argparse.Namespace) -> int:
 
             say(f"run {answers.run}: deployment {answers.new}, scored by {answers.score or 'nothing'}, worst first")
             rows(Screen(), answers.rows)
+            tell_cuts("--json has all of it")
         return 0
     if part == "logs":
         logs = client.logs(options.id)
@@ -101,7 +102,7 @@ def _whole(screen: Screen, client: AppClient, view: RunView) -> None:
 
 def _head(client: AppClient, view: RunView) -> None:
     run, deployment, restores = view.run, view.deployment, view.restores
-    say(f"run       {run.id}, attempt {run.attempt}: {did(run)} {ago(run.since)}")
+    titled("run", f"{run.id}, attempt {run.attempt}: {did(run)} {ago(run.since)}")
     of = f" in the place of run {restores.instead_of}" if restores and restores.instead_of else ""
     smoke = deployment.smoke if deployment else None
     for title, text in (
@@ -121,7 +122,7 @@ def _head(client: AppClient, view: RunView) -> None:
         ("address", _address(client, view) if deployment else ""),
     ):
         if text:
-            say(f"{title:<9} {text}")
+            titled(title, text)
 
 
 def _address(client: AppClient, view: RunView) -> str:
