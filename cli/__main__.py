@@ -51,8 +51,9 @@ def _carried_out(given: list[str]) -> int:
     import io
 
     from cli.errors import CliError
-    from cli.say import complain
+    from cli.say import complain, nothing_is_cut
 
+    nothing_is_cut()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # rows and names hold what the terminal's encoding may lack
     try:

@@ -151,7 +151,7 @@ def _told(options: argparse.Namespace, known: Apps, path: Path, what: str) -> in
         return 0
     if what:
         tell(what)
-        tell(f"kept in {path}: addresses, no key, no token")
+        tell(f"kept in {path}: addresses, no key, no token", fold=False)
         say("next: droptune runs" if known.current else "next: droptune login --app NAME")
         return 0
     for name, address in known.apps.items():

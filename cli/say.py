@@ -12,9 +12,9 @@ NAME = 40
 """Characters that a name has in a table."""
 SENTENCE = 200
 """The same of a sentence."""
-_TITLE = 10
+TITLE = 10
 """Columns that a title takes beside a sentence."""
-_NARROW = 40
+NARROW = 40
 """Columns that a line has at least, however narrow the terminal is."""
 
 
@@ -23,9 +23,9 @@ def say(text: str = "") -> None:
     print(escaped(text))
 
 
-def tell(text: str) -> None:
-    """A sentence on standard output: on a terminal in lines that fit it, broken between words."""
-    for line in fitting(escaped(text), fold=False):
+def tell(text: str, *, fold: bool = True) -> None:
+    """A sentence on standard output: on a terminal in lines that fit it, broken between words. `fold`: as `fitting`."""
+    for line in fitting(escaped(text), fold=fold):
         print(line)
 
 
@@ -36,27 +36,43 @@ def fitting(text: str, indent: int = 0, *, fold: bool = True) -> list[str]:
     """
     if not (sys.stdout and sys.stdout.isatty()):
         return [text]
-    import re
     import shutil
+
+    width = max(shutil.get_terminal_size().columns - indent, NARROW)
+    return broken(text, width, width, fold=fold)
+
+
+def broken(text: str, first: int, rest: int, *, fold: bool = True) -> list[str]:
+    """A line in pieces, between words where that goes: one of `first` columns, and others of `rest`."""
+    import re
 
     from rich.cells import cell_len, chop_cells  # a letter may be two columns wide, or none
 
-    width = max(shutil.get_terminal_size().columns - indent, _NARROW)
-    lines = [""]
+    pieces, width = [""], first
     for word in re.findall(" *[^ ]+", text):
-        if lines[-1] and cell_len(lines[-1] + word) > width:
-            lines.append(word.lstrip(" "))
+        if pieces[-1].strip() and cell_len(pieces[-1] + word) > width:
+            pieces.append(word.lstrip(" "))
+            width = rest
         else:
-            lines[-1] += word
-        if fold and cell_len(lines[-1]) > width:
-            lines[-1:] = chop_cells(lines[-1], width)
-    return lines
+            pieces[-1] += word
+        while fold and cell_len(pieces[-1]) > width:
+            whole = pieces.pop()
+            head = chop_cells(whole, width)[0]
+            pieces += [head, whole[len(head) :]]
+            width = rest
+    return pieces
 
 
 def titled(title: str, text: str, *, indent: int = 0) -> None:
     """A title and a sentence beside it. What is broken goes on to the right of the titles, and so passes for none."""
-    for number, piece in enumerate(fitting(escaped(text), indent + _TITLE)):
-        print(f"{'':{indent}}{'' if number else title:<{_TITLE}}{piece}".rstrip())
+    for number, piece in enumerate(fitting(escaped(text), indent + TITLE)):
+        print(f"{'':{indent}}{'' if number else title:<{TITLE}}{piece}".rstrip())
+
+
+def listed(text: str) -> None:
+    """One of several sentences under a title; what is broken goes on further to the right."""
+    for number, piece in enumerate(fitting(escaped(text), 4)):
+        print(f"{'    ' if number else '  '}{piece}")
 
 
 def complain(text: str) -> None:
@@ -83,6 +99,11 @@ class _Cut:
     """Whether `escaped` has left something out since that was told."""
 
     any = False
+
+
+def nothing_is_cut() -> None:
+    """A command begins."""
+    _Cut.any = False
 
 
 def tell_cuts(where: str) -> None:

@@ -26,9 +26,10 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from cli.say import escaped
+from cli.say import NARROW, broken, escaped
 
 _TITLE = 20  # characters beside a bar
+_FURTHER = 8  # columns between the beginning of a line and of what is broken off it: more than those of a list
 
 
 class Bar(Protocol):
@@ -123,9 +124,15 @@ class Screen:
             self.text(f"{'good' if good else 'bad'}  {text}")
 
     def text(self, text: str, *, indent: int = 0, style: str = "") -> None:
-        """Plain text; on a terminal its lines are broken, and all of them indented. A command to paste stays whole."""
+        """Plain text; on a terminal it is broken, and goes on further to the right, where it passes for no other line.
+
+        A command to paste stays whole.
+        """
         if self._console.is_terminal and not text.startswith("next: "):
-            self._console.print(Padding(Text(escaped(text), style), (0, 0, 0, indent), expand=False))
+            room = max(self._console.width - indent, NARROW)
+            for number, piece in enumerate(broken(escaped(text), room, max(room - _FURTHER, NARROW))):
+                before = " " * (indent + (_FURTHER if number else 0))
+                self._console.print(Text(before).append(piece, style), soft_wrap=True)
         else:
             self._console.print(" " * indent + escaped(text), soft_wrap=True, markup=False, emoji=False)
 

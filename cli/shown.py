@@ -12,7 +12,7 @@ from cli.client_options import OF_RUN, add_client_options, client_of
 from cli.errors import CliError
 from cli.look import did
 from cli.moments import ago, clock, lasted, local, zone
-from cli.say import say, say_json, tell_cuts, titled
+from cli.say import TITLE, listed, say, say_json, tell, tell_cuts, titled
 
 if TYPE_CHECKING:
     from cli.client import AppClient
@@ -58,7 +58,7 @@ def _show(options: argparse.Namespace) -> int:
         else:
             from cli.compare import rows
 
-            say(f"run {answers.run}: deployment {answers.new}, scored by {answers.score or 'nothing'}, worst first")
+            tell(f"run {answers.run}: deployment {answers.new}, scored by {answers.score or 'nothing'}, worst first")
             rows(Screen(), answers.rows)
             tell_cuts("--json has all of it")
         return 0
@@ -68,7 +68,7 @@ def _show(options: argparse.Namespace) -> int:
             say_json(as_json(logs))
         else:
             for line in logs.text.rstrip("\n").split("\n"):
-                say(line)
+                say(line)  # whole, as everybody's tools expect a log to be
         return 0
     view = client.run(options.id)
     if options.json:
@@ -155,10 +155,13 @@ def _data(view: RunView, told: int = 10) -> None:
     from cli.report import lines
 
     if not view.report:
-        say("no report yet: it comes when the data are read")
+        tell("no report yet: it comes when the data are read")
         return
     for line in lines(view.report, told):
-        say(line)
+        if line.startswith(" "):
+            listed(line.strip())
+        else:
+            titled(line[:TITLE].rstrip(), line[TITLE:])
 
 
 def _plan(screen: Screen, plan: PlanView) -> None:

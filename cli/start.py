@@ -70,12 +70,12 @@ def _init(options: argparse.Namespace) -> int:
             file.write(spec)
     except OSError as error:
         raise CliError(f"{error.filename or folder} can't be used: {error.strerror or error}") from error
-    tell(f"made {folder / FILE_NAME}")
+    tell(f"made {folder / FILE_NAME}", fold=False)
     if options.source:
-        tell(f"made {folder / train}, a copy of {options.source}")
+        tell(f"made {folder / train}, a copy of {options.source}", fold=False)
     named = shlex.quote(str(folder))
     if not (folder / train).exists():
-        tell(f"write your rows to {folder / train}, each on a line of its own:")
+        tell(f"write your rows to {folder / train}, each on a line of its own:", fold=False)
         say(_ROW)
     say(f"next: droptune check {named}")
     say(f"then: droptune push {named}")

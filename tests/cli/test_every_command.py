@@ -29,6 +29,7 @@ from shared.api.schema import (
     AnswersView,
     LineList,
     LineView,
+    LogsView,
     Recovered,
     RunList,
     RunView,
@@ -39,6 +40,7 @@ from shared.app import App
 from shared.dataset.report import Report
 from tests.kit import any_command
 from tests.kit.any_command import Place, in_pipe, interrupted, on_terminal, settled, torn_down
+from tests.kit.hostile import WORST, harm
 from tests.kit.hub import Hub, ultrachat
 from tests.kit.paths import ROOT
 from tests.kit.rows import chats
@@ -560,3 +562,62 @@ def test_help_page_and_completion_know_it(
     assert [option for option in options(name) if option not in said.out] == []
     page, what = ("local-cloud.md", name) if name.startswith("local ") else ("cli.md", f"\n### droptune {name}\n")
     assert what in (ROOT / "docs" / page).read_text()
+
+
+# The text of others ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def odd(_app: App, cloud: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The same, with such text wherever people, models and services write."""
+    texts = {what: f"{what} {WORST}" for what in ("question", "expected", "new", "live", "why", "what", "base_model")}
+    texts |= {"answer": f"{WORST} {'x' * 10_000} {{question}}", "file": "a\x1b[2J\u202e"}
+    with any_command.place(_app, cloud, tmp_path_factory.mktemp("odd"), texts) as made:
+        yield made
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("words", "kind", "said"),
+    [
+        ("show {new}", RunView, ("why", "what", "base_model")),
+        ("show {new} --answers", AnswersView, ("question", "expected", "new", "live")),
+        ("show {new} --logs", LogsView, ()),
+        ("compare {new}", AnswersView, ("question", "expected", "new", "live")),
+        ("status", StatusView, ()),
+        ("runs", RunList, ("base_model",)),
+        ("lines", LineList, ("base_model",)),
+        ("watch {new}", RunView, ("why", "what")),
+        ("ask {line} --row 1", AskedView, ("question", "expected", "answer")),
+    ],
+)
+def test_what_others_have_written_stays_text(
+    words: str, kind: Any, said: tuple[str, ...], odd: Place, app: App, tmp_path: Path
+) -> None:
+    home = {"XDG_CONFIG_HOME": str(tmp_path)}
+    name, rest = (words + " ").split(" ", 1)
+    piped, shown = in_pipe(typed(odd, name, rest), home), on_terminal(typed(odd, name, rest), home)
+    assert piped.code == shown.code
+    assert not harm(piped.out + piped.error)
+    drawn = STYLE.sub("", re.sub(r"\r(?=\x1b\[)", "", shown.out))
+    assert not harm(drawn)
+    assert not [line for line in drawn.split("\n") if "forged" in line and line.lstrip().startswith("[2026-01-01")]
+    out = in_pipe(typed(odd, name, rest, "--json"), home).out
+    assert msgspec.json.decode(out, type=kind)
+    found = set(texts_in(json.loads(out)))
+    for each in said:
+        text = odd.texts[each].replace("{question}", odd.texts["question"])
+        assert any(text in one for one in found), f"the very text of {each}"
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts of a JSON value."""
+    match value:
+        case str():
+            yield value
+        case list():
+            for each in value:
+                yield from texts_in(each)
+        case dict():
+            for each in value.values():
+                yield from texts_in(each)
