@@ -167,7 +167,7 @@ def _judged(asked: Wanted, plan: Plan) -> list[Report]:
     from multiprocessing import get_context
 
     from cli import check
-    from shared.dataset.preparing.parallel import deaf_to_interrupts
+    from shared.dataset.preparing.interrupts import deaf_to_interrupts
 
     if sum(each.size for each in plan.sets) < _MUCH:
         return check.judged(asked, plan)

@@ -25,6 +25,7 @@ from shared.dataset.judging.checker import Checked
 from shared.dataset.judging.rules import Facts
 from shared.dataset.kinds import kind_of
 from shared.dataset.preparing.duplicates import ROW, Duplicates
+from shared.dataset.preparing.interrupts import deaf_to_interrupts
 from shared.dataset.preparing.scan import (
     HELD_BYTES,
     HELD_ROWS,
@@ -273,18 +274,6 @@ def _end(future: Future[Tally]) -> None:
     """Cancels it, or sees it end: where it writes to is about to go."""
     if not future.cancel():
         wait([future])
-
-
-@contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """A process that starts in the block does not get Ctrl-C until it unblocks the signal: while Python loads, it would
-    end with a traceback. This process gets what comes meanwhile at the end of the block.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:
