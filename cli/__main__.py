@@ -25,13 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:  # around the imports too, which are most of what a small command does
         return _carried_out(given)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         import signal
 
+        sys.unraisablehook = lambda _: None  # what it left half made can't be closed, which nobody has to know
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends what still ends, without a traceback
         from cli.say import complain
 
-        complain("stopped")
+        complain(f"stopped: {stopped}" if str(stopped) else "stopped")
         return INTERRUPTED
 
 
@@ -50,8 +51,9 @@ def _carried_out(given: list[str]) -> int:
     import io
 
     from cli.errors import CliError
-    from cli.say import complain
+    from cli.say import complain, nothing_is_cut
 
+    nothing_is_cut()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # rows and names hold what the terminal's encoding may lack
     try:

@@ -222,7 +222,17 @@ class AppClient:
                 f"{self.url}/api/{path} answers in another version's words ({error}): use the droptune of that app"
             ) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise CliError(f"{self.url}/api/{path} can't be read: {error}") from None
+            raise CliError(f"{self.url}/api/{path} can't be read: {self._silence(error)}") from None
+
+    def _silence(self, error: Exception) -> str:
+        """Why there was no answer, and what to do."""
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        why = (reason.strerror if isinstance(reason, OSError) else "") or str(reason) or type(reason).__name__
+        if isinstance(reason, TimeoutError | http.client.RemoteDisconnected | ConnectionResetError):
+            return f"{why}: try again in a moment"
+        if self.state:
+            return f"{why}: start the local cloud with `droptune local up`"
+        return f"{why}: is the app's address right? --url, --app or `droptune login` name another"
 
     def _of_known_version[A](self, answer: A) -> A:
         """The answer, if it is of a version that this command knows. Raises CliError."""

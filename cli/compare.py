@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cli.client_options import OF_RUN, add_client_options, client_of
 from cli.errors import CliError
-from cli.say import say_json
+from cli.say import say_json, tell_cuts, titled
 
 if TYPE_CHECKING:
     from cli.screen import Screen
@@ -57,6 +57,7 @@ def _compare(options: argparse.Namespace) -> int:
     rows(screen, told, most=len(told) if options.only else SHOWN)
     screen.gap()
     _sum(screen, both, len(found.rows) - len(both.rows))
+    tell_cuts("--json has all of it")
     return 0
 
 
@@ -105,7 +106,7 @@ def rows(
             ("live", _said(row.live)),
         ):
             if text:
-                screen.text(f"{title:<9} {_cut(text)}", indent=2)
+                titled(title, _cut(text), indent=2)
     if len(some) < len(shown):
         screen.gap()
         left = len(shown) - len(some)

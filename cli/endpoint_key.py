@@ -15,6 +15,7 @@ from typing import Any
 from cli.errors import CliError
 from cli.https import Reply, Silent, send
 from cli.local_identity import local_cloud_of, token_of
+from cli.say import escaped
 
 API_VERSION = "2024-10-01"
 AZURE = "https://management.azure.com"
@@ -70,7 +71,7 @@ def door_of(manager: Manager, endpoint_id: str) -> Door:
     """Where and with what the endpoint is asked. Raises Gone; CliError where Azure does not say, with what to do."""
     named = _ID.fullmatch(endpoint_id)
     if named is None:
-        raise CliError(f"the app names {endpoint_id[:200]!r} as the endpoint, which is no id of one")
+        raise CliError(f"the app names {escaped(endpoint_id, 200)!r} as the endpoint, which is no id of one")
     endpoint = named["endpoint"]
     token = manager.token(f"{manager.url}/.default")
     shown = _asked(manager, token, "GET", endpoint_id, endpoint, "read")
@@ -134,7 +135,7 @@ def _error(reply: Reply) -> tuple[str, str]:
     """Code and message of Resource Manager's; both empty where it is somebody else who answers."""
     try:
         error = json.loads(reply.body)["error"]
-        return str(error["code"])[:80], " ".join(str(error["message"]).split())[:400]
+        return escaped(str(error["code"]), 80), escaped(" ".join(str(error["message"]).split()), 400)
     except (ValueError, KeyError, TypeError, RecursionError):
         return "", ""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from cli.say import escaped, say
+from cli.say import complain, say
 
 if TYPE_CHECKING:
     _SubParsersAction = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -88,8 +88,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options)
 
     def error(self, message: str) -> NoReturn:
-        """Ends the command with exit code 2."""
-        super().error(escaped(message))
+        """Ends the command with exit code 2 and one line."""
+        complain(message if "--help`" in message else f"{message}: see `{self.prog} --help`")
+        self.exit(2)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """What is unknown is a mistake of the command it was given to, and said with that one's usage."""

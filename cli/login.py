@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.errors import CliError
+from cli.errors import CliError, stopped_with
 from cli.frame import Listed
-from cli.say import say, say_json
+from cli.say import say, say_json, tell
 
 if TYPE_CHECKING:
     from cli.apps import AppAddress, Apps
@@ -65,7 +65,8 @@ def _login(options: argparse.Namespace) -> int:
             return _told(options, apps.Apps.load(path), path, "")
         known = apps.change(path, lambda known: _choose(known, options.app))
         return _told(options, known, path, f"commands ask {options.app} now")
-    proposed, address = _address(options)
+    with stopped_with("nothing was kept"):
+        proposed, address = _address(options)
     name = options.app or proposed
     if not _NAME.fullmatch(name):
         raise CliError(f"--app {name!r}: a name is 1 to 64 letters, digits, dots, - and _, the first of them no sign")
@@ -149,8 +150,8 @@ def _told(options: argparse.Namespace, known: Apps, path: Path, what: str) -> in
         say_json(as_json(known))
         return 0
     if what:
-        say(what)
-        say(f"kept in {path}: addresses, no key, no token")
+        tell(what)
+        tell(f"kept in {path}: addresses, no key, no token", fold=False)
         say("next: droptune runs" if known.current else "next: droptune login --app NAME")
         return 0
     for name, address in known.apps.items():

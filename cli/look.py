@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cli.client_options import add_client_options, client_of
 from cli.moments import ago, local
-from cli.say import NAME, SENTENCE, escaped, say, say_json
+from cli.say import NAME, SENTENCE, escaped, say, say_json, tell_cuts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,6 +70,7 @@ def _runs(options: argparse.Namespace) -> int:
     if len(found.runs) == int(limit or 50) and not options.all:
         say(f"these are the {len(found.runs)} that changed last; next: droptune runs --all")
     _unseen(screen, found.unseen)
+    tell_cuts("--json has all of it, and `droptune show RUN` all of a run")
     return 0
 
 
@@ -135,6 +136,7 @@ def _lines(options: argparse.Namespace) -> int:
             screen.text(text, indent=4)
     _unreadable(screen, found.unreadable)
     _unseen(screen, found.unseen)
+    tell_cuts("--json has all of it")
     return 0
 
 
@@ -201,11 +203,10 @@ def _of_line(line: LineView, name: str) -> Iterator[str]:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from cli.client import as_json
+    from cli.screen import console_of
 
-    client, console = client_of(options), Console(highlight=False)
+    client, console = client_of(options), console_of()
     if options.watch:
         return _watched(client, console, as_json=options.json)
     found = client.status()
@@ -220,16 +221,17 @@ def _watched(client: AppClient, console: Console, *, as_json: bool) -> int:
     """Shows it whenever it has changed; 130 after Ctrl-C."""
     from cli.client import as_json as written
     from cli.say import complain
+    from cli.screen import redraws
     from cli.watch import Patient
 
     patient, before = Patient(complain), None
     try:
         while True:
             found = patient.ask(client.status)
-            if found is not None and (found != before or (console.is_terminal and not as_json)):
+            if found is not None and (found != before or (redraws(console) and not as_json)):
                 if as_json:
                     say_json(written(found))
-                elif console.is_terminal:
+                elif redraws(console):
                     console.clear()  # "3 min ago" has become another one
                 elif before is not None:
                     say()
@@ -280,3 +282,4 @@ def _show_status(console: Console, found: StatusView) -> None:
         _unseen(screen, found.unseen)
     if not (found.serving or found.torn_down or found.needs or found.working or found.waiting):
         say("next: droptune push DIR")
+    tell_cuts("--json has all of it, and `droptune show RUN` all of a run")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.client_options import add_client_options, client_of, local_state_of
 from cli.errors import CliError
-from cli.say import complain, escaped, say, say_json
+from cli.say import complain, escaped, say, say_json, titled
 
 if TYPE_CHECKING:
     from cli.check import Plan, Wanted
@@ -161,18 +161,45 @@ def _ready(options: argparse.Namespace, folder: str) -> Ready | None:
 
 def _judged(asked: Wanted, plan: Plan) -> list[Report]:
     """What `droptune check` finds; of much data in a process of its own, whose memory is free again for the upload."""
+    import os
+    import signal
     from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
     from multiprocessing import get_context
 
     from cli import check
+    from shared.dataset.preparing.interrupts import deaf_to_interrupts
 
     if sum(each.size for each in plan.sets) < _MUCH:
         return check.judged(asked, plan)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with deaf_to_interrupts():
+            judging = pool.submit(_judged_apart, asked, plan)
         try:
-            return pool.submit(check.judged, asked, plan).result()
+            return judging.result()
         except BrokenProcessPool:
             raise CliError("the process of the check was ended, perhaps for want of memory") from None
+        except KeyboardInterrupt:  # it may be ours alone: not all Ctrl-C are typed on a terminal
+            for process in pool._processes:
+                os.kill(process, signal.SIGINT)
+            raise
+
+
+def _judged_apart(asked: Wanted, plan: Plan) -> list[Report]:
+    """In the process of the check: the first Ctrl-C ends it, and another must not disturb that."""
+    import signal
+
+    from cli import check
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    try:
+        return check.judged(asked, plan)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever waits for it tells
 
 
 def _unless_held_out(path: Path) -> None:
@@ -241,7 +268,7 @@ def _upload(options: argparse.Namespace, uploads: Uploads, folder: str, sending:
         commit()
     if not options.json:
         before = f"; {size_text(known)} of it had been sent before" if known else ""
-        say(f"sent      {size_text(size)} in {time.monotonic() - begun:.1f} s{before}")
+        titled("sent", f"{size_text(size)} in {time.monotonic() - begun:.1f} s{before}")
 
 
 @contextmanager
@@ -275,7 +302,7 @@ def _tell_plan(
     from shared.dataset.report import counted
 
     model = ready.spec.model if ready.spec and ready.spec.model else about.base_model
-    say(f"dataset   datasets/{ready.folder}")
+    titled("dataset", f"datasets/{ready.folder}")
     rows = []
     for each in files:
         state = "new" if each.stored is None else "the same is there" if each.same else "replaces what is there"
@@ -283,13 +310,13 @@ def _tell_plan(
         rows.append((each.name, size_text(each.content.size), told, state))
     Screen().columns(rows, right=(1, 2))
     if ready.spec and ready.spec.hub:
-        say(f"data      {ready.spec.hub.name} on the hub, which the app checks when it reads it")
+        titled("data", f"{ready.spec.hub.name} on the hub, which the app checks when it reads it")
     if ready.left:
-        say(f"stays     {', '.join(ready.left)}: not data that is trained on (`droptune check` says why)")
+        titled("stays", f"{', '.join(ready.left)}: not data that is trained on (`droptune check` says why)")
     if kept := _kept(ready, there):
-        say(f"takes     {', '.join(kept)} too, which datasets/{ready.folder} has already")
-    say(f"starts    a run that trains {model}")
-    say(f"serves    {_serving(client, ready.folder, model)}")
+        titled("takes", f"{', '.join(kept)} too, which datasets/{ready.folder} has already")
+    titled("starts", f"a run that trains {model}")
+    titled("serves", f"{_serving(client, ready.folder, model)}")
 
 
 def _kept(ready: Ready, there: Mapping[str, Stored]) -> list[str]:
@@ -334,7 +361,7 @@ def _unsent(options: argparse.Namespace, client: AppClient, folder: str) -> int:
     if options.json:
         _as_json(newest)
         return 0
-    say("sent      nothing: the same files are there")
+    titled("sent", "nothing: the same files are there")
     if not newest:
         say(f"next: droptune start {folder}")
         return 0

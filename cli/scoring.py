@@ -8,6 +8,7 @@ from typing import Any
 
 from cli.endpoint_key import Door, may_ask
 from cli.https import Reply, Silent, send
+from cli.say import escaped
 from shared.api.schema import QuestionView, Shape
 from shared.serving.payload import answer_of, scoring_payload
 
@@ -58,7 +59,7 @@ def answer(door: Door, conversation: Sequence[dict[str, str]], deployment: str =
     try:
         return answer_of(json.loads(reply.body)), reply.headers.get(DEPLOYMENT, "")
     except (ValueError, RecursionError) as error:
-        why = "it is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)[:_SHOWN]
+        why = "it is no JSON" if isinstance(error, json.JSONDecodeError) else escaped(str(error), _SHOWN)
         raise Unanswered(f"{who} answered with what can't be read: {why}") from None
 
 
@@ -93,5 +94,4 @@ def _said(reply: Reply) -> str:
     except (ValueError, RecursionError):
         text = reply.body
     line = " ".join((text if isinstance(text, str) else json.dumps(text)).split())
-    shown = f"{line[: _SHOWN - 1]}…" if len(line) > _SHOWN else line
-    return shown or reply.reason or "it says no more"
+    return escaped(line, _SHOWN) or reply.reason or "it says no more"

@@ -5,10 +5,11 @@ Texts are taken as they are, others' too: each is escaped here (cli/say.py), and
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.padding import Padding
@@ -25,9 +26,10 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from cli.say import escaped
+from cli.say import NARROW, broken, escaped
 
 _TITLE = 20  # characters beside a bar
+_FURTHER = 8  # columns between the beginning of a line and of what is broken off it: more than those of a list
 
 
 class Bar(Protocol):
@@ -37,11 +39,22 @@ class Bar(Protocol):
         """`fraction` from 0 to 1."""
 
 
+def console_of(*, stderr: bool = False) -> Console:
+    """The terminal, or what is there instead of one. With NO_COLOR it gets no escape sequence: none for bold either."""
+    plain: dict[str, Any] = {"color_system": None} if os.environ.get("NO_COLOR") else {}
+    return Console(stderr=stderr, highlight=False, **plain)
+
+
+def redraws(console: Console) -> bool:
+    """Whether bars and the like, which are drawn over what was there, may be: on a terminal, unless with NO_COLOR."""
+    return console.is_terminal and not console.is_dumb_terminal and not console.no_color
+
+
 class Screen:
     """Writes to a terminal with colours, and to anything else as plain lines."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+        self._console = console or console_of()
         self._begun = time.monotonic()
 
     @property
@@ -70,7 +83,7 @@ class Screen:
     @contextmanager
     def progress(self, title: str) -> Iterator[Bar]:
         """A bar while the block runs; without a terminal a line for every quarter."""
-        if self._console.is_terminal:
+        if redraws(self._console):
             named = TextColumn("{task.fields[title]}", markup=False)  # a field: a title may have braces of its own
             told = TextColumn("{task.description}", markup=False)
             columns = (named, BarColumn(30), TextColumn("{task.percentage:>3.0f} %"), told, TimeElapsedColumn())
@@ -116,9 +129,15 @@ class Screen:
             self.text(f"{'good' if good else 'bad'}  {text}")
 
     def text(self, text: str, *, indent: int = 0, style: str = "") -> None:
-        """Plain text; on a terminal its lines are broken, and all of them indented."""
-        if self._console.is_terminal:
-            self._console.print(Padding(Text(escaped(text), style), (0, 0, 0, indent), expand=False))
+        """Plain text; on a terminal it is broken, and goes on further to the right, where it passes for no other line.
+
+        A command to paste stays whole.
+        """
+        if self._console.is_terminal and not text.startswith("next: "):
+            room = max(self._console.width - indent, NARROW)
+            for number, piece in enumerate(broken(escaped(text), room, max(room - _FURTHER, NARROW))):
+                before = " " * (indent + (_FURTHER if number else 0))
+                self._console.print(Text(before).append(piece, style), soft_wrap=True)
         else:
             self._console.print(" " * indent + escaped(text), soft_wrap=True, markup=False, emoji=False)
 
@@ -167,8 +186,8 @@ def bytes_bar(size: int) -> Iterator[Callable[[str], Callable[[int], None]]]:
 
     What it gives takes a title, and returns what is called with the bytes that were read since.
     """
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
+    console = console_of(stderr=True)
+    if not redraws(console):
         yield lambda _: lambda _: None
         return
     columns = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from cli.client_options import OF_RUN, add_client_options, client_of
 from cli.errors import CliError
 from cli.look import did
 from cli.moments import ago, clock, lasted, local, zone
-from cli.say import say, say_json
+from cli.say import TITLE, listed, say, say_json, tell, tell_cuts, titled
 
 if TYPE_CHECKING:
     from cli.client import AppClient
@@ -60,8 +61,9 @@ def _show(options: argparse.Namespace) -> int:
         else:
             from cli.compare import rows
 
-            say(f"run {answers.run}: deployment {answers.new}, scored by {answers.score or 'nothing'}, worst first")
+            tell(f"run {answers.run}: deployment {answers.new}, scored by {answers.score or 'nothing'}, worst first")
             rows(Screen(), answers.rows)
+            tell_cuts("--json has all of it")
         return 0
     if part == "logs":
         logs = client.logs(options.id)
@@ -69,7 +71,7 @@ def _show(options: argparse.Namespace) -> int:
             say_json(as_json(logs))
         else:
             for line in logs.text.rstrip("\n").split("\n"):
-                say(line)
+                say(line)  # whole, as everybody's tools expect a log to be
         return 0
     view = client.run(options.id)
     if options.json:
@@ -79,17 +81,17 @@ def _show(options: argparse.Namespace) -> int:
     elif part == "metrics":
         _metrics(Screen(), view, everything=True)
     else:
-        _whole(Screen(), client, view)
+        _whole(Screen(), client, view, options.id)
     return 0
 
 
-def _whole(screen: Screen, client: AppClient, view: RunView) -> None:
+def _whole(screen: Screen, client: AppClient, view: RunView, name: str) -> None:
     from cli.watch import next_of
 
     _head(client, view)
     _timeline(screen, view)
     if view.deployment and view.deployment.gate:
-        _answers(screen, client, view.run.id)
+        _answers(screen, client, name)
     if view.report:
         screen.title("Data")
         _data(view)
@@ -105,7 +107,7 @@ def _whole(screen: Screen, client: AppClient, view: RunView) -> None:
 
 def _head(client: AppClient, view: RunView) -> None:
     run, deployment, restores = view.run, view.deployment, view.restores
-    say(f"run       {run.id}, attempt {run.attempt}: {did(run)} {ago(run.since)}")
+    titled("run", f"{run.id}, attempt {run.attempt}: {did(run)} {ago(run.since)}")
     of = f" in the place of run {restores.instead_of}" if restores and restores.instead_of else ""
     smoke = deployment.smoke if deployment else None
     for title, text in (
@@ -125,7 +127,7 @@ def _head(client: AppClient, view: RunView) -> None:
         ("address", _address(client, view) if deployment else ""),
     ):
         if text:
-            say(f"{title:<9} {text}")
+            titled(title, text)
 
 
 def _address(client: AppClient, view: RunView) -> str:
@@ -154,27 +156,30 @@ def _timeline(screen: Screen, view: RunView) -> None:
         screen.text(f"{time:>{width}}  {took:>12}  {entry.phase:<11}  {entry.what}".rstrip(), indent=2)
 
 
-def _answers(screen: Screen, client: AppClient, run: str) -> None:
+def _answers(screen: Screen, client: AppClient, name: str) -> None:
     """What the gate heard, the worst of it."""
     from cli.compare import rows
 
     try:
-        found = client.answers(run).rows
+        found = client.answers(name).rows
     except CliError:  # somebody has deleted them: the gate's scores are shown all the same
         return
     if found:
         screen.title("Answers, the worst first")
-        rows(screen, found, most=_WORST, all_by=f"droptune show {run} --answers")
+        rows(screen, found, most=_WORST, all_by=f"droptune show {shlex.quote(name)} --answers")
 
 
 def _data(view: RunView, told: int = 10) -> None:
     from cli.report import lines
 
     if not view.report:
-        say("no report yet: it comes when the data are read")
+        tell("no report yet: it comes when the data are read")
         return
     for line in lines(view.report, told):
-        say(line)
+        if line.startswith(" "):
+            listed(line.strip())
+        else:
+            titled(line[:TITLE].rstrip(), line[TITLE:])
 
 
 def _plan(screen: Screen, plan: PlanView) -> None:

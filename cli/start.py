@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.client_options import add_client_options, client_of
-from cli.errors import CliError
-from cli.say import say, say_json
+from cli.errors import CliError, stopped_with
+from cli.say import say, say_json, tell
 from cli.steer import add_by, who
 
 _TEMPLATE = """\
@@ -41,12 +41,15 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
 def _start(options: argparse.Namespace) -> int:
     from cli.client import as_json
 
-    answer = client_of(options).start(options.folder, who(options))
+    client, by = client_of(options), who(options)
+    named = shlex.quote(options.folder)
+    with stopped_with(f"the app may start a run all the same; next: droptune runs --folder {named}"):
+        answer = client.start(options.folder, by)
     if options.json:
         say_json(as_json(answer))
         return 0
-    say(answer.told)
-    say(f"next: droptune watch {shlex.quote(options.folder)}")
+    tell(answer.told)
+    say(f"next: droptune watch {named}")
     return 0
 
 
@@ -61,17 +64,18 @@ def _init(options: argparse.Namespace) -> int:
             raise CliError(f"{folder / FILE_NAME} is there already, and is left as it is")
         folder.mkdir(parents=True, exist_ok=True)
         if options.source:
-            _copy(options.source, folder / train)
+            with stopped_with(f"{folder / train} and {folder / FILE_NAME} are not made"):
+                _copy(options.source, folder / train)
         with (folder / FILE_NAME).open("xb") as file:
             file.write(spec)
     except OSError as error:
         raise CliError(f"{error.filename or folder} can't be used: {error.strerror or error}") from error
-    say(f"made {folder / FILE_NAME}")
+    tell(f"made {folder / FILE_NAME}", fold=False)
     if options.source:
-        say(f"made {folder / train}, a copy of {options.source}")
+        tell(f"made {folder / train}, a copy of {options.source}", fold=False)
     named = shlex.quote(str(folder))
     if not (folder / train).exists():
-        say(f"write your rows to {folder / train}, each on a line of its own:")
+        tell(f"write your rows to {folder / train}, each on a line of its own:", fold=False)
         say(_ROW)
     say(f"next: droptune check {named}")
     say(f"then: droptune push {named}")

@@ -6,11 +6,13 @@ The app carries it out (shared/api/run_commands.py), and answers with what happe
 from __future__ import annotations
 
 import argparse
+import shlex
 from functools import partial
 from typing import Any
 
 from cli.client_options import OF_LINE, OF_RUN, add_client_options, client_of
-from cli.say import say, say_json
+from cli.errors import stopped_with
+from cli.say import say_json, tell
 
 OF_RUNS = {
     "retry": "takes up a run that is parked, or makes another attempt of one that failed",
@@ -54,27 +56,32 @@ def _ask(kind: str, verb: str, options: argparse.Namespace) -> int:
     from shared import naming
 
     name = part(naming.FOLDER, options.name)
-    answer = client_of(options).ask(f"{kind}/{name}/{verb}", who(options))
+    client, by = client_of(options), who(options)
+    look = f"droptune show {shlex.quote(options.name)}" if kind == "runs" else "droptune lines"
+    with stopped_with(f"the app may carry it out all the same; next: {look}"):
+        answer = client.ask(f"{kind}/{name}/{verb}", by)
     if options.json:
         say_json(as_json(answer))
     else:
-        say(answer.told)
+        tell(answer.told)
     return 0
 
 
 def _recover(options: argparse.Namespace) -> int:
     from cli.client import as_json
 
-    answer = client_of(options).recover(who(options))
+    client, by = client_of(options), who(options)
+    with stopped_with("the app may go on with it all the same; next: droptune runs"):
+        answer = client.recover(by)
     if options.json:
         say_json(as_json(answer))
         return 0
     for each in answer.rebuilt:
-        say(f"made again: {each}")
+        tell(f"made again: {each}")
     for each in answer.told:
-        say(f"note: {each}")
+        tell(f"note: {each}")
     if not answer.rebuilt:
-        say("no record is lost that could be made again")
+        tell("no record is lost that could be made again")
     return 0
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cli.client_options import OF_LINE, add_client_options, client_of, local_state_of
 from cli.errors import CliError
-from cli.say import complain, escaped, say, say_json
+from cli.say import complain, escaped, say, say_json, titled
 
 if TYPE_CHECKING:
     from cli.client import AppClient
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from cli.scoring import AskedView, GivenView
     from shared.api.schema import LineView, QuestionView
 
-_INDENT = 10
-"""Columns before a text: its title."""
-_NARROW = 40
 EXAMPLE = [{"role": "user", "content": "Hello! What can you tell me?"}]
 """What snippets ask."""
 
@@ -215,10 +212,15 @@ def _waiting(what: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console
     from rich.text import Text
 
-    with Console(stderr=True, highlight=False).status(Text(escaped(what))):
+    from cli.screen import console_of, redraws
+
+    console = console_of(stderr=True)
+    if not redraws(console):
+        yield
+        return
+    with console.status(Text(escaped(what))):
         yield
 
 
@@ -245,20 +247,8 @@ def _show(view: AskedView, notes: list[str], *, both: bool) -> None:
 
 def _part(title: str, text: str) -> None:
     """A title and a text beside it: others' lines stay to the right of it, so that none passes for a title."""
-    shown = [piece for line in text.split("\n") for piece in _broken(escaped(line))]
-    for number, piece in enumerate(shown):
-        say(f"{'' if number else title:<{_INDENT}}{piece}".rstrip())
-
-
-def _broken(line: str) -> list[str]:
-    """A line in pieces that fit a terminal's width; whole where standard output is none."""
-    if not sys.stdout.isatty():
-        return [line]
-    import shutil
-    import textwrap
-
-    width = max(shutil.get_terminal_size().columns - _INDENT, _NARROW)
-    return textwrap.wrap(line, width, break_on_hyphens=False) or [""]
+    for number, line in enumerate(text.split("\n")):
+        titled("" if number else title, line)
 
 
 # url -----------------------------------------------------------------------------------------------------------------

@@ -154,15 +154,13 @@ class _Watch:
     """One run, and those that took its place."""
 
     def __init__(self, client: AppClient, *, timeout: float | None, strict: bool, aside: bool = False) -> None:
-        from rich.console import Console
-
-        from cli.screen import Screen
+        from cli.screen import Screen, console_of
 
         self._client, self._strict = client, strict
         self._began = time.monotonic()
         self._until = None if timeout is None else self._began + timeout
         self._timeout = timeout or 0.0
-        self._console = Console(highlight=False, stderr=aside)
+        self._console = console_of(stderr=aside)
         self._screen = Screen(self._console)
         self._patient = Patient(lambda text: self._screen.text(text, style="yellow"))
         self._bar: Progress | None = None
@@ -284,8 +282,11 @@ class _Watch:
             return
         run, why = view.run, escaped(view.run.status, SENTENCE)
         said = run.outcome or ("is parked" if run.parked else "waits for you")
+        told = why if why.startswith(said) else f"{said}: {why}" if why else said  # a run that waits says so itself
         good = code_of(run) == 0
-        self._say(f"run {run.id} {said}{f': {why}' if why else ''}", "bold green" if good else "bold red")
+        self._say(f"run {run.id} {told}", "bold green" if good else "bold red")
+        if why != escaped(run.status):
+            self._say(f"… stands for text that is cut; `droptune show {run.id}` has all of it")
         if run.phase == "live" and not view.serves:
             now = view.line_serves
             self._say(f"its line serves {f'{now.model} of run {now.run}' if now else 'nothing'} now")
@@ -295,7 +296,9 @@ class _Watch:
     @contextmanager
     def _bar_below(self) -> Iterator[None]:
         """On a terminal a bar is below the lines as long as the block runs."""
-        if not self._console.is_terminal:
+        from cli.screen import redraws
+
+        if not redraws(self._console):
             yield
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

@@ -41,8 +41,22 @@ def carry_out(options: argparse.Namespace, settings: Mapping[str, str]) -> int:
         complain(str(where))
         return 2
     except KeyboardInterrupt:
+        complain(f"stopped{_holds(options)}")
         return 130
     return 0
+
+
+def _holds(options: argparse.Namespace) -> str:
+    """What holds after Ctrl-C, where a command may have changed something."""
+    match options.command:
+        case "down":
+            return f": the local cloud in {options.state} stops all the same, if it was told to"
+        case "reset":
+            return f": what is not deleted yet of {options.state} is there; the same command goes on"
+        case "clock" | "fault" | "pretend" if options.what not in (None, "list"):
+            shown = "clock" if options.command == "clock" else f"{options.command} list"
+            return f": it may have been done all the same; next: {typed(shown, options.state)}"
+    return ""
 
 
 def _carry_out(options: argparse.Namespace, settings: Mapping[str, str]) -> None:

@@ -21,7 +21,7 @@ from shared.dataset.preparing.scan import prepare
 from shared.dataset.reading.files import LocalFile
 from tests.kit.dataset.conversations import USER
 from tests.kit.paths import ROOT
-from tests.kit.rows import of, row
+from tests.kit.rows import chats, of, row
 
 
 def good(count: int = 60, start: int = 0) -> list[bytes]:
@@ -396,3 +396,30 @@ def test_whatever_bytes_a_spec_has_it_is_told_in_a_line(
     assert told in flat(said.err)
     assert said.err.startswith("droptune: ")
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.thorough
+def test_many_short_rows_take_less_than_90_mb_in_each_process(tmp_path: Path) -> None:
+    """What is kept to find copies goes to disk; `droptune push` of 2 GB has 100 MB for each of its processes."""
+    with (tmp_path / "train.jsonl").open("wb") as file:
+        for at in range(0, 2_400_000, 20_000):
+            file.write(chats(20_000, at))
+    code = (
+        "import resource, sys\nfrom cli.__main__ import main\n"
+        "if __name__ == '__main__':\n"
+        "    main(['check', sys.argv[1], '--json'])\n"
+        "    for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):\n"
+        "        print(resource.getrusage(whose).ru_maxrss, file=sys.stderr)\n"
+    )
+    script = tmp_path / "measured.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "train.jsonl"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["rows"] == 2_400_000
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert max(map(int, done.stderr.split())) * unit < 90_000_000, done.stderr

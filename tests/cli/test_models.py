@@ -182,7 +182,8 @@ def test_wrong_arguments_are_told(arguments: list[str], capsys: pytest.CaptureFi
         main(["models", *arguments])
     out, error = capsys.readouterr()
     assert (end.value.code, out) == (2, "")
-    assert error.startswith("usage: droptune models ")
+    assert error.startswith("droptune: ")
+    assert error.endswith("see `droptune models --help`\n")
 
 
 def test_without_a_cloud_it_says_what_to_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,8 @@ from types import TracebackType
 import numpy as np
 
 ROW = np.dtype([("hash", "<u8"), ("number", "<u8")])
-SPILL = 16 * 1024 * 1024
-"""Bytes of rows held in memory: a million rows. Finding the copies among them takes as much again."""
+SPILL = 4 * 1024 * 1024
+"""Bytes of rows held in memory: 262,144 rows. To sort them, or find copies among them, takes thrice as much again."""
 _BUCKETS = 64
 
 

@@ -25,6 +25,7 @@ from shared.dataset.judging.checker import Checked
 from shared.dataset.judging.rules import Facts
 from shared.dataset.kinds import kind_of
 from shared.dataset.preparing.duplicates import ROW, Duplicates
+from shared.dataset.preparing.interrupts import deaf_to_interrupts
 from shared.dataset.preparing.scan import (
     HELD_BYTES,
     HELD_ROWS,
@@ -159,7 +160,13 @@ class _Workers:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin)
             self._stack.callback(self._pool.shutdown, cancel_futures=True)
-        return self._pool.submit(_work, piece, scan, place, writes)
+        with deaf_to_interrupts():
+            return self._pool.submit(_work, piece, scan, place, writes)
+
+    def stop(self) -> None:
+        """Ends them in the middle of what they do: nobody wants it any more."""
+        for process in list(self._pool._processes.values() if self._pool else ()):
+            process.terminate()
 
 
 def _file(
@@ -243,6 +250,7 @@ def _joined(
             place.mkdir()
             others.append((workers.submit(piece, scan, place, folder is not None), place))
             stack.callback(_end, others[-1][0])
+        stack.push(lambda kind, *_: workers.stop() if kind else None)  # before they are waited for: Ctrl-C ends it all
         with _sinks(folder, _targets(scan)) as sinks:
             tally = scan.run(pieces[0].batches(scan, told), sinks, duplicates, hold=False)
         for future, place in others:
@@ -271,6 +279,7 @@ def _end(future: Future[Tally]) -> None:
 def _begin() -> None:
     """Prepares a process that works for another: Ctrl-C, which all of them get, ends it at once and without a word."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     threading.Thread(target=_follow, name="follow", daemon=True).start()
     keep_memory()
 
