@@ -121,8 +121,8 @@ def tell(screen: Screen, asked: Wanted, plan: Plan, reports: list[Report], secon
         _tell(screen, asked, plan, reports, seconds)
 
 
-def judged(asked: Wanted, plan: Plan) -> list[Report]:
-    """A report on each of the plan's datasets. Raises CliError, OSError."""
+def judged(asked: Wanted, plan: Plan, *, processes: int | None = None) -> list[Report]:
+    """A report on each of the plan's datasets, over all cores or so many. Raises CliError, OSError."""
     from concurrent.futures.process import BrokenProcessPool
 
     from shared.dataset.judging.rules import Facts
@@ -138,7 +138,7 @@ def judged(asked: Wanted, plan: Plan) -> list[Report]:
                         out=None,
                         policy=plan.policy,
                         facts=Facts(context=asked.context, tools=asked.tools),
-                        processes=cores(),
+                        processes=processes or cores(),
                         progress=show(each),
                     )
                 )
