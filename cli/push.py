@@ -171,7 +171,9 @@ def _judged(asked: Wanted, plan: Plan) -> list[Report]:
 
     if sum(each.size for each in plan.sets) < _MUCH:
         return check.judged(asked, plan)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    # A fork shares what this process has loaded; elsewhere than on Linux that is not safe.
+    how = "fork" if sys.platform == "linux" else "spawn"
+    with ProcessPoolExecutor(1, mp_context=get_context(how)) as pool:
         with deaf_to_interrupts():
             judging = pool.submit(_judged_apart, asked, plan)
         try:

@@ -9,11 +9,13 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 
@@ -432,6 +434,40 @@ def test_on_a_terminal_it_asks(app: App, state: Path, data: Path, folder: str, a
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code, shown
     assert f"Replace datasets/{folder}/train.jsonl? [y/N]" in shown
     assert there(app, folder)["train.jsonl"] == (b"other" if code else chats(30))
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(900)
+def test_a_push_of_2_gb_takes_less_than_100_mb(app: App, state: Path, data: Path, folder: str) -> None:
+    """All of its processes together; what they share counts once."""
+    path = data / "train.jsonl"
+    with path.open("wb") as file:
+        at = 0
+        while file.tell() < 2_000_000_000:
+            file.write(chats(20_000, at))
+            at += 20_000
+    try:
+        with subprocess.Popen(command("push", data, "--state", state), cwd=ROOT, stdout=subprocess.PIPE) as process:
+            push, most = psutil.Process(process.pid), 0
+            while process.poll() is None:
+                most = max(most, sum(map(_memory, [push, *push.children(recursive=True)])))
+                time.sleep(0.05)
+        assert process.returncode == 0
+        assert most < 100_000_000
+        [blob] = app.cloud.blobs.list(DATASETS, f"{folder}/")
+        assert blob.size == path.stat().st_size
+    finally:
+        path.unlink()
+        app.cloud.blobs.delete(DATASETS, f"{folder}/train.jsonl")
+
+
+def _memory(process: psutil.Process) -> int:
+    """Bytes, of what is shared its part; 0 for one that has just ended."""
+    try:
+        info = process.memory_full_info()
+        return int(getattr(info, "pss", info.uss))
+    except psutil.Error:
+        return 0
 
 
 @pytest.mark.thorough
