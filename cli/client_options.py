@@ -32,7 +32,13 @@ def client_of(options: argparse.Namespace) -> AppClient:
     """The app that they name. Raises CliError."""
     from cli.client import AppClient
 
-    return AppClient.of(os.environ, app=options.app, url=options.url, key=_key(options.key), state=options.state)
+    found = AppClient.of(os.environ, app=options.app, url=options.url, key=_key(options.key), state=options.state)
+    if found.state:
+        from cli.moments import app_s_time
+        from localcloud.environment import time_in
+
+        app_s_time(time_in(found.state))
+    return found
 
 
 def local_state_of(client: AppClient, options: argparse.Namespace) -> Path:

@@ -41,9 +41,10 @@ def _compare(options: argparse.Namespace) -> int:
     from cli.screen import Screen
 
     client = client_of(options)
-    found = client.answers(options.id)
+    found, other, theirs = client.answers(options.id), LIVE, ""
     if options.other != LIVE:
-        found = beside(found, client.answers(options.other))
+        answers = client.answers(options.other)
+        found, other, theirs = beside(found, answers), "other", answers.run
     elif not found.live:
         raise CliError(f"nothing served when run {found.run} was checked: name another run, as --with RUN")
     both = msgspec.structs.replace(found, rows=[row for row in found.rows if row.new and row.live])
@@ -53,10 +54,10 @@ def _compare(options: argparse.Namespace) -> int:
         return 0
     screen = Screen()
     screen.text(f"new   {found.new} of run {found.run}")
-    screen.text(f"live  {found.live}{'' if options.other == LIVE else f' of {options.other}'}")
-    rows(screen, told, most=len(told) if options.only else SHOWN)
+    screen.text(f"{other:<5} {found.live}{f' of run {theirs}' if theirs else ''}")
+    rows(screen, told, other, most=len(told) if options.only else SHOWN)
     screen.gap()
-    _sum(screen, both, len(found.rows) - len(both.rows))
+    _sum(screen, both, other, len(found.rows) - len(both.rows))
     tell_cuts("--json has all of it")
     return 0
 
@@ -92,18 +93,26 @@ def mark(row: ComparedView) -> float:
 
 
 def rows(
-    screen: Screen, shown: Sequence[ComparedView], *, most: int = SHOWN, all_by: str = "--json has them all"
+    screen: Screen,
+    shown: Sequence[ComparedView],
+    other: str = LIVE,
+    *,
+    most: int = SHOWN,
+    all_by: str = "--json has them all",
 ) -> None:
-    """Rows with what was asked, expected and answered; `most` of them. `all_by`: what shows all."""
+    """Rows with what was asked, expected and answered; `most` of them. `other`: what the second answer is called.
+
+    `all_by`: what shows all.
+    """
     some = shown[:most]
     for row in some:
         screen.gap()
-        screen.text(f"line {row.line}: {_score(row)}", style="bold")
+        screen.text(f"row {row.line}: {_score(row, other)}", style="bold")
         for title, text in (
             ("asked", row.question),
             ("expected", row.expected),
             ("new", _said(row.new)),
-            ("live", _said(row.live)),
+            (other, _said(row.live)),
         ):
             if text:
                 titled(title, _cut(text), indent=2)
@@ -137,7 +146,7 @@ def sum_of(found: Sequence[ComparedView]) -> Sum | None:
     )
 
 
-def _sum(screen: Screen, both: AnswersView, alone: int) -> None:
+def _sum(screen: Screen, both: AnswersView, other: str, alone: int) -> None:
     from shared.dataset.report import counted
 
     found = sum_of(both.rows)
@@ -145,14 +154,14 @@ def _sum(screen: Screen, both: AnswersView, alone: int) -> None:
         screen.text("no row was answered by both")
         return
     told = f"{found.better} better, {found.same} the same, {found.worse} worse; "
-    screen.text(f"{told}{both.score or 'score'} {found.new:.1f} new, {found.live:.1f} live", style="bold")
+    screen.text(f"{told}{both.score or 'score'} {found.new:.1f} new, {found.live:.1f} {other}", style="bold")
     if alone:
         screen.text(f"not counted: {counted(alone, 'row')} that one of them alone has answered")
 
 
-def _score(row: ComparedView) -> str:
+def _score(row: ComparedView, other: str) -> str:
     new, live = (f"{each.score:.0f}" if each else "" for each in (row.new, row.live))
-    return ", ".join(filter(None, (new and f"{new} new", live and f"{live} live"))) or "not answered"
+    return ", ".join(filter(None, (new and f"{new} new", live and f"{live} {other}"))) or "not answered"
 
 
 def _said(answer: AnswerView | None) -> str:

@@ -43,7 +43,9 @@ _CODES: Mapping[str, tuple[int, ...]] = {
     "check": (0, 1, 2, 130),
     "push": (0, 1, 2, 3, 4, 130),
     "watch": (0, 1, 2, 3, 4, 130),
-    "compare": (0, 1, 2, 130),
+    "compare": (0, 2, 130),
+    "ask": (0, 1, 2, 130),
+    "url": (0, 1, 2, 130),
     "demo": (0, 1, 2, 130),
     "local": (0, 1, 2, 130),
 }
@@ -95,12 +97,30 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """What is unknown is a mistake of the command it was given to, and said with that one's usage."""
         found, rest = super().parse_known_args(args, namespace)
+        if len(rest) == 1 and (late := self._late(found, rest[0])):
+            setattr(found, late.dest, rest[0])
+            rest = []
         if rest:
             options = [text for text in rest if text.startswith("-")]
             known = [name for action in self._actions for name in action.option_strings]
             offered = near(options[0].partition("=")[0], known) if options else ""
             self.error(f"unrecognized arguments: {' '.join(rest)}{offered}")
         return found, rest
+
+    def _late(self, found: argparse.Namespace, text: str) -> argparse.Action | None:
+        """The argument that may be left out and that stands behind an option: argparse has done without it by then."""
+        for action in self._actions:
+            if action.option_strings or action.nargs != "?" or getattr(found, action.dest) != action.default:
+                continue
+            if text.startswith("-") and text != "-":
+                return None
+            for group in self._mutually_exclusive_groups:
+                others = [each for each in group._group_actions if each is not action]
+                given = [each for each in others if getattr(found, each.dest) != each.default]
+                if action in group._group_actions and given:
+                    self.error(f"{action.metavar} is not allowed with {given[0].option_strings[-1]}")
+            return action
+        return None
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """argparse's own lists all choices, of which there are many, and names none that is near."""

@@ -37,7 +37,25 @@ def local(rest: list[str]) -> int:
     """The local cloud's own command. Returns its exit code."""
     from localcloud.__main__ import main
 
+    if rest[:1] == ["up"]:
+        _tell_where_commands_go()
     return main(rest, prog="droptune local", judge=wrong_with)
+
+
+def _tell_where_commands_go() -> None:
+    """Says on standard error that commands go to another app than to the local cloud that is being started."""
+    import os
+    from contextlib import suppress
+
+    from cli.apps import Apps, file
+    from cli.errors import CliError
+    from cli.say import complain
+
+    named = os.environ.get("DROPTUNE_URL") or os.environ.get("DROPTUNE_APP")
+    with suppress(CliError):
+        named = named or Apps.load(file(os.environ)).current
+    if named:
+        complain(f"commands go to {named}, not here, unless they get --state DIR: see `droptune login --help`")
 
 
 def wrong_with(given: Mapping[str, str]) -> str:

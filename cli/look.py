@@ -154,6 +154,8 @@ def state_of(line: LineView) -> str:
         return "is being torn down"
     if serving := line.serving:
         return f"serves {serving.model} of run {serving.run}"
+    if line.latest is None and line.state == "empty":
+        return f"has served nothing yet; next: droptune runs --folder {shlex.quote(line.folder)}"
     since = f" since {local(line.since)} ({ago(line.since)})" if line.since else ""
     told = {
         "not_made": "its endpoint is not made yet",
@@ -252,6 +254,8 @@ def _show_status(console: Console, found: StatusView) -> None:
         screen.text(f"{escaped(line.folder, NAME)}: {state_of(line)}", indent=2)
         since = f", since {local(line.serving.since)} ({ago(line.serving.since)})" if line.serving else ""
         screen.text(f"{line.address or f'endpoint {line.endpoint}'}{since}", indent=6)
+        if line.pinned_by:
+            screen.text(f"pinned by {escaped(line.pinned_by, NAME)}: newer versions wait", indent=6)
         if line.idle_since:
             screen.text(f"nobody calls it; known since {local(line.idle_since)} ({ago(line.idle_since)})", indent=6)
     if not found.serving:

@@ -24,9 +24,25 @@ def zone(at: datetime) -> str:
     return _here(at).tzname() or "local time"
 
 
-def ago(at: datetime, now: datetime | None = None) -> str:
-    """How long that is past, in the largest unit that it fills."""
-    passed = int(((now or datetime.now(UTC)) - at).total_seconds())
+class _Ahead:
+    """By how much the app's clock is ahead of this machine's: that of a local cloud can be moved."""
+
+    by = timedelta(0)
+
+
+def now() -> datetime:
+    """The time on the app's clock, in UTC."""
+    return datetime.now(UTC) + _Ahead.by
+
+
+def app_s_time(at: datetime | None) -> None:
+    """Has `now` go on from this moment; None: from this machine's time."""
+    _Ahead.by = at - datetime.now(UTC) if at else timedelta(0)
+
+
+def ago(at: datetime) -> str:
+    """How long that is past on the app's clock, in the largest unit that it fills."""
+    passed = int((now() - at).total_seconds())
     for unit, seconds in _UNITS[:-1]:
         if passed >= seconds:
             return f"{passed // seconds} {unit} ago"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.client_options import add_client_options, client_of, local_state_of
 from cli.errors import CliError
-from cli.say import complain, escaped, say, say_json, titled
+from cli.say import complain, escaped, say, say_json, tell, titled
+from cli.steer import add_by, who
 
 if TYPE_CHECKING:
     from cli.check import Plan, Wanted
@@ -58,6 +59,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument("--as", dest="name", metavar="NAME", help="its folder in the cloud (default: its own name)")
     command.add_argument("--follow", action="store_true", help="then watches the run, as `droptune watch` does")
     command.add_argument("--yes", action="store_true", help="replaces files of other content without a question")
+    add_by(command)
     add_client_options(command)
     command.set_defaults(run=push)
 
@@ -99,7 +101,7 @@ def _push(options: argparse.Namespace) -> int:
         files = compared(ready.files, there)
         sending = _to_send(ready, files, there)
         if not options.json:
-            _tell_plan(client, about, ready, files, there)
+            _tell_plan(client, about, ready, files, there, starts=bool(sending))
         if not sending:
             return _unsent(options, client, folder)
         _ask_before(options, folder, sending)
@@ -297,7 +299,13 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _tell_plan(
-    client: AppClient, about: About, ready: Ready, files: Sequence[Sending], there: Mapping[str, Stored]
+    client: AppClient,
+    about: About,
+    ready: Ready,
+    files: Sequence[Sending],
+    there: Mapping[str, Stored],
+    *,
+    starts: bool,
 ) -> None:
     """What goes where, what it starts, and what it replaces."""
     from cli.screen import Screen
@@ -305,6 +313,7 @@ def _tell_plan(
     from shared.dataset.report import counted
 
     model = ready.spec.model if ready.spec and ready.spec.model else about.base_model
+    titled("app", f"the local cloud in {client.state}" if client.state else client.url)
     titled("dataset", f"datasets/{ready.folder}")
     rows = []
     for each in files:
@@ -318,6 +327,8 @@ def _tell_plan(
         titled("stays", f"{', '.join(ready.left)}: not data that is trained on (`droptune check` says why)")
     if kept := _kept(ready, there):
         titled("takes", f"{', '.join(kept)} too, which datasets/{ready.folder} has already")
+    if not starts:
+        return
     titled("starts", f"a run that trains {model}")
     titled("serves", f"{_serving(client, ready.folder, model)}")
 
@@ -358,18 +369,14 @@ def _last(line: LineView) -> str:
 
 
 def _unsent(options: argparse.Namespace, client: AppClient, folder: str) -> int:
-    """The same files are there: which run they made."""
-    found = client.runs(folder=folder, limit=_ALL).runs
-    newest = found[:1]
+    """The same files are there: which run they made. Where their event was lost, the app makes it now."""
+    told = client.start(folder, who(options))
     if options.json:
-        _as_json(newest)
+        _as_json([run for run in client.runs(folder=folder, limit=_ALL).runs if run.id in told.runs])
         return 0
     titled("sent", "nothing: the same files are there")
-    if not newest:
-        say(f"next: droptune start {folder}")
-        return 0
-    say(f"run {newest[0].id} of this folder {newest[0].outcome or f'is {newest[0].phase}'}")
-    return _then(options, client, newest[0].id)
+    tell(told.told)
+    return _then(options, client, told.runs[0]) if told.runs else 0
 
 
 def _started(client: AppClient, folder: str, known: set[str], count: int) -> list[RunSummary]:

@@ -42,7 +42,15 @@ class Bar(Protocol):
 def console_of(*, stderr: bool = False) -> Console:
     """The terminal, or what is there instead of one. With NO_COLOR it gets no escape sequence: none for bold either."""
     plain: dict[str, Any] = {"color_system": None} if os.environ.get("NO_COLOR") else {}
-    return Console(stderr=stderr, highlight=False, **plain)
+    return _Console(stderr=stderr, highlight=False, **plain)
+
+
+class _Console(Console):
+    """Leaves an output that nobody reads any more to `__main__`: rich's own ends with exit code 1 then."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while a BrokenPipeError is handled."""
+        raise
 
 
 def redraws(console: Console) -> bool:

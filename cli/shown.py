@@ -6,13 +6,12 @@ import argparse
 import math
 import shlex
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cli.client_options import OF_RUN, add_client_options, client_of
 from cli.errors import CliError
 from cli.look import did
-from cli.moments import ago, clock, lasted, local, zone
+from cli.moments import ago, clock, lasted, local, now, zone
 from cli.say import TITLE, listed, say, say_json, tell, tell_cuts, titled
 
 if TYPE_CHECKING:
@@ -149,10 +148,8 @@ def _timeline(screen: Screen, view: RunView) -> None:
     times = [clock(entry.at, first) for entry in history]
     width = max(map(len, times))
     for entry, end, time in zip(history, ends, times, strict=True):
-        if end is not None:
-            took = lasted(end - entry.at)
-        else:
-            took = "" if view.run.outcome else lasted(datetime.now(UTC) - entry.at)
+        until = end or (None if view.run.outcome else now())
+        took = lasted(until - entry.at) if until else ""
         screen.text(f"{time:>{width}}  {took:>12}  {entry.phase:<11}  {entry.what}".rstrip(), indent=2)
 
 

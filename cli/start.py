@@ -49,7 +49,7 @@ def _start(options: argparse.Namespace) -> int:
         say_json(as_json(answer))
         return 0
     tell(answer.told)
-    say(f"next: droptune watch {named}")
+    say(f"next: droptune watch {answer.runs[0] if answer.runs else named}")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cli.client_options import OF_LINE, OF_RUN, add_client_options, client_of
 from cli.errors import stopped_with
-from cli.say import say_json, tell
+from cli.say import say, say_json, tell
 
 OF_RUNS = {
     "retry": "takes up a run that is parked, or makes another attempt of one that failed",
@@ -25,6 +25,8 @@ OF_LINES = {
     "pin": "keeps a line at what it serves",
     "unpin": "lets newer versions of a line go live again",
 }
+GOES_ON = ("retry", "approve", "rollback", "revive")
+"""Those after which a run is under way."""
 RECOVER = "makes lost records again from what Azure shows"
 
 
@@ -62,8 +64,10 @@ def _ask(kind: str, verb: str, options: argparse.Namespace) -> int:
         answer = client.ask(f"{kind}/{name}/{verb}", by)
     if options.json:
         say_json(as_json(answer))
-    else:
-        tell(answer.told)
+        return 0
+    tell(answer.told)
+    if verb in GOES_ON and answer.runs:
+        say(f"next: droptune watch {answer.runs[0]}")
     return 0
 
 

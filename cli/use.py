@@ -33,7 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     ask = commands.add_parser(
         "ask",
         help="asks a line's endpoint a held-out row, or a text of your own",
-        epilog=_EXITS.format(what="answered"),
+        epilog=_SAMPLED + _EXITS.format(what="answered"),
     )
     ask.add_argument("name", metavar="LINE", help=OF_LINE)
     what = ask.add_mutually_exclusive_group()
@@ -55,6 +55,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         add_client_options(command)
 
 
+_SAMPLED = "As in the notebook the model answers with temperature 0.6, so that its answer may differ each time. "
 _EXITS = "Exit code: 0 {what}, 1 not, 2 the command can't be carried out."
 
 
@@ -161,7 +162,8 @@ def _nobody(line: LineView) -> str:
         if line.newest or line.rollout:
             run = line.rollout or line.newest
             return f"line {line.id} has served nothing yet: droptune watch {run} shows how far its first version is"
-        return f"line {line.id} has served nothing yet: upload a dataset as datasets/{line.folder}/FILE.jsonl"
+        why = f"droptune runs --folder {shlex.quote(line.folder)} shows why"
+        return f"line {line.id} has served nothing yet: {why}"
     again = f"droptune revive {name} serves it again"
     if line.rollout and not line.seen:
         going = f"droptune watch {line.rollout} shows how far it is"

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
@@ -51,6 +53,16 @@ class ProcessId:
 
     pid: int
     started: float
+
+
+def time_in(state: Path) -> datetime | None:
+    """The local time of the cloud that runs in this state folder; None where no file there says it."""
+    try:
+        saved = json.loads((state / "clock.json").read_text())
+        at = saved["local"] + (time.time() - saved["real"]) * saved["rate"]
+        return datetime.fromtimestamp(at, UTC)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shared.api.asked import may_name_line, such
+from shared.api.seen import after_live_now
 from shared.app import App
 from shared.errors import NotFound, Permanent
 from shared.intake.arrivals import look_into
 from shared.intake.folder import read_folder, runs_of
+from shared.lifecycle.phase import Phase
 from shared.records.layout import DATASETS
+from shared.records.run import Run
 from shared.records.store import readable
 
 
@@ -24,7 +27,7 @@ def start(app: App, name: str, *, by: str = "") -> str:  # noqa: ARG001 - what i
     if not folder.files:
         raise NotFound(f"there is no {such('folder', name)} in the container {DATASETS}, or it is empty")
     ids = runs_of(folder)
-    known = {run: loaded.record.phase for run in ids if (loaded := readable(app.runs, run))}
+    known = [loaded.record for run in ids if (loaded := readable(app.runs, run))]
     look_into(app, name)
     if waiting := folder.contents.waiting if not folder.problem else None:
         raise Permanent(f"{DATASETS}/{name} waits for {', '.join(waiting.for_)}: upload it")
@@ -32,12 +35,18 @@ def start(app: App, name: str, *, by: str = "") -> str:  # noqa: ARG001 - what i
         ignored = "; ".join(f"{file}: {why}" for file, why in folder.contents.ignored.items())
         raise Permanent(f"{DATASETS}/{name} holds nothing to train on: {ignored}")
     begun = f"is rejected: {folder.problem}" if folder.problem else "has started"
-    told = [f"run {run} {begun}" for run in ids if run not in known]
-    told += [
-        f"run {run} of the same files is {phase}" + (f": droptune retry {run} tries it again" if phase.ended else "")
-        for run, phase in known.items()
-    ]
-    return "; ".join(told)
+    told = [f"run {run} {begun}" for run in ids if run not in {each.id for each in known}]
+    return "; ".join([*told, *(_of_the_same_files(app, run) for run in known)])
+
+
+def _of_the_same_files(app: App, run: Run) -> str:
+    """What has become of a run that there is already."""
+    if run.phase == Phase.LIVE:
+        return after_live_now(app, run)
+    told = f"run {run.id} of the same files is {run.phase}"
+    if run.phase in (Phase.REJECTED, Phase.UNCHANGED):  # another attempt would come to the same
+        return f"{told}: {run.why}"
+    return f"{told}: droptune retry {run.id} tries it again" if run.phase.ended else told
 
 
 ON_FOLDERS: dict[str, Callable[..., str]] = {"start": start}

@@ -108,7 +108,7 @@ def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: 
         return f"{another_attempt(app, *known, why)}{waits}"
     app.runs.create(run)  # False: somebody asked for the same just now
     wake(app, run)
-    return f"run {run.id} serves {what.model} again at endpoint {line.endpoint}{waits}"
+    return f"run {run.id} brings {what.model} back to endpoint {line.endpoint}{waits}"
 
 
 def _working_on(app: App, line: Line) -> Iterator[Run]:

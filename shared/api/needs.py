@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -43,11 +45,14 @@ def needs_of_runs(marks: Iterable[Mark]) -> Iterator[NeedView]:
 
 def needs_of_lines(lines: Iterable[LineView]) -> Iterator[NeedView]:
     """Of what Azure refuses, and of what it shows other than was recorded."""
-    for line in lines:
+    found = list(lines)
+    folders = Counter(line.folder for line in found)
+    for line in found:
         for refusal in line.refused:
             yield NeedView(what=refusal.why, folder=line.folder, since=refusal.since)
         if line.seen:
-            yield NeedView(what=line.seen, folder=line.folder, command=f"droptune revive {line.id}")
+            name = shlex.quote(line.folder) if folders[line.folder] == 1 else line.id
+            yield NeedView(what=line.seen, folder=line.folder, command=f"droptune revive {name}")
 
 
 def needs_of_uploads(uploads: Iterable[Upload]) -> Iterator[NeedView]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -24,6 +25,7 @@ from shared.records.base import from_json
 log = logging.getLogger("droptune.api.requests")
 
 BODY_LIMIT = 4096
+_RUN = re.compile(r"\brun (r[a-z2-7]{15})\b")
 
 
 class _Asked(msgspec.Struct):
@@ -71,7 +73,11 @@ def _carried_out(
     if isinstance(by, tuple):
         return by
     log.info("%s of %s, asked for by %s", command, name, by)
-    return answered(lambda: Told(told=found(app, name, by=by)))
+    return answered(lambda: _told(found(app, name, by=by)))
+
+
+def _told(text: str) -> Told:
+    return Told(told=text, runs=list(dict.fromkeys(_RUN.findall(text))))
 
 
 def _by(body: bytes, caller: Caller) -> str | Answer:

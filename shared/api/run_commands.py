@@ -15,6 +15,7 @@ from datetime import datetime
 
 from shared.api.asked import kept
 from shared.api.named import run_named
+from shared.api.seen import after_live_now
 from shared.app import App, wake
 from shared.errors import Conflict, Permanent
 from shared.intake.folder import datasets_of, read_folder
@@ -109,7 +110,7 @@ def approve(app: App, run_id: str, *, by: str = "") -> str:
 def another_attempt(app: App, run: Run, etag: str, by: str) -> str:
     match run.phase:
         case Phase.LIVE:
-            raise Permanent(f"run {run.id} went live: droptune revive {run.line}, or rollback, serves it again")
+            raise Permanent(after_live_now(app, run))
         case Phase.UNCHANGED:
             run = _with_twin(app, run)
         case Phase.REJECTED:

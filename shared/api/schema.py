@@ -385,9 +385,10 @@ class StatusView(Shape, frozen=True, kw_only=True):
 
 
 class Told(Shape, frozen=True, kw_only=True):
-    """What happens next after a command, in a sentence."""
+    """What happens next after a command, in a sentence. `runs`: the ids of those that it names."""
 
     told: str
+    runs: list[str] = []
 
 
 class Recovered(Shape, frozen=True, kw_only=True):

@@ -13,6 +13,8 @@ from shared.app import App
 from shared.cloud.endpoints import Endpoint
 from shared.errors import NotFound, Permanent, Transient
 from shared.records.line import Line, Serving
+from shared.records.run import Run
+from shared.records.store import readable
 
 log = logging.getLogger("droptune.api.seen")
 
@@ -59,6 +61,27 @@ class Seen:
         taken_up = {each.deployment for each in line.retiring}
         names = [name for name, share in (endpoint.traffic if endpoint else {}).items() if share]
         return bool(line.rollout) and any(name.startswith(f"{line.rollout}-") or name in taken_up for name in names)
+
+
+def after_live(line: Line, run: Run, shown: Seen) -> str:
+    """Whether a run of the line that went live serves now, and the command that brings it back where it does not."""
+    serving, model = shown.serving(line), run.attempt.model
+    if serving and serving.model == model:
+        return f"run {run.id} went live, and serves"
+    gone = f"run {run.id} went live, and serves no more"
+    if serving and line.previous and line.previous.model == model:
+        return f"{gone}: droptune rollback {line.id} brings it back"
+    if not serving and line.latest and line.latest.model == model:
+        return f"{gone}: droptune revive {line.id} brings it back"
+    return f"{gone}, as others came after it: change its files, or push them to another folder, to train it again"
+
+
+def after_live_now(app: App, run: Run) -> str:
+    """The same of what Azure shows now, as far as its line's record can be read."""
+    loaded = readable(app.lines, run.line)
+    if loaded is None:
+        return f"run {run.id} went live; droptune lines shows what serves"
+    return after_live(loaded.record, run, seen(app))
 
 
 def seen(app: App) -> Seen:

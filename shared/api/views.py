@@ -123,25 +123,31 @@ def _runs(app: App, wanted: Mapping[str, str]) -> schema.RunList:
 def _serving_runs(app: App, marks: Iterable[Mark], shown: Seen) -> Iterator[str]:
     """Those of the runs, newest first, of which Azure shows that what they deployed or brought back has traffic.
 
+    One of a line: who brought something back stands for the run that had deployed it.
+
     A deployment's name is made of its run's. A run that brought back what still stood made none: its line says so,
     which is read for the newest of a line alone, as no older one can be it.
     """
     scope, installation = app.settings.workspace.scope, app.settings.storage.installation
-    known: set[str] = set()
+    told, looked = set[str](), set[str]()
     for mark in marks:
         if mark.phase != Phase.LIVE:
             continue
         name = naming.endpoint_name(mark.folder, mark.base_model, *scope, installation=installation)
         endpoint = (shown.endpoints or {}).get(name)
         traffic = endpoint.traffic if endpoint else {}
+        if mark.line in told:
+            continue
         if traffic.get(naming.deployment_name(mark.id, mark.attempt), 0) > 0:
+            told.add(mark.line)
             yield mark.id
-        elif mark.line not in known and any(traffic.values()):
+        elif mark.line not in looked and any(traffic.values()):
+            looked.add(mark.line)
             line = readable(app.lines, mark.line)
             now = shown.serving(line.record) if line else None
             if now and now.run == mark.id:
+                told.add(mark.line)
                 yield mark.id
-        known.add(mark.line)
 
 
 def _why(version: int) -> str:
@@ -175,7 +181,9 @@ def _run(app: App, run_id: str) -> schema.RunView:
     serves = serving is not None and (serving.run == run.id or serving.model == attempt.model)
     metrics, problem = job_curves(app, attempt.job)
     return schema.RunView(
-        run=msgspec.structs.replace(_summary(mark_of(run)), status=status_of(run), serves=serves),
+        run=msgspec.structs.replace(
+            _summary(mark_of(run)), status=status_of(run), serves=serving is not None and serving.run == run.id
+        ),
         serves=serves,
         line_serves=_serving(serving),
         restores=_like(run.restores, schema.RestoresView),

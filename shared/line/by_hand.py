@@ -31,8 +31,8 @@ def without_what_is_gone(app: App, line: Line, etag: str) -> Line:
         raise Permanent(f"run {line.rollout} is being rolled out: droptune watch {line.rollout} shows how far it is")
     if now - serving.since < FRESH:
         raise Permanent(
-            f"line {line.id} serves {serving.model} since {serving.since:%H:%M} UTC, which Azure may not show yet: "
-            f"try again after {serving.since + FRESH:%H:%M} UTC"
+            f"line {line.id} began to serve {serving.model} at {serving.since:%Y-%m-%d %H:%M} UTC, and Azure may show "
+            f"late what is so new: try again after {serving.since + FRESH:%Y-%m-%d %H:%M} UTC"
         )
     if endpoint is None:
         gone = replace(line.without_endpoint(now), rollout="")

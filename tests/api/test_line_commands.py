@@ -11,7 +11,9 @@ import pytest
 
 from benchmarks.counting import requests_of
 from shared.api import line_commands, run_commands
+from shared.api.seen import Seen, after_live
 from shared.app import App
+from shared.cloud.endpoints import Endpoint
 from shared.errors import NotFound, Permanent
 from shared.lifecycle.phase import Phase
 from shared.lifecycle.seen import RolloutSeen
@@ -159,6 +161,23 @@ def test_a_line_that_was_torn_down_is_revived(
     deleted = make_line("c", folder="other", serving=serving("rc", model), latest=serving("rc", model))
     assert new_run(app, line_commands.revive(app, deleted.id)).attempt.model == model, "its endpoint is not there"
     assert line_of(app, deleted).serving is None
+
+
+def test_a_run_that_went_live_is_named_with_what_brings_it_back(
+    app: App, make_run: Callable[..., Run], make_line: Callable[..., Line]
+) -> None:
+    line = make_line(serving=serving("rb", "m:b"), latest=serving("rb", "m:b"), previous=serving("ra", "m:a"))
+    runs = {name: make_run(name, phase=Phase.LIVE, model=f"m:{name}") for name in "abc"}
+    there = Endpoint(name=line.endpoint, id="/e", state="Succeeded", scoring_uri="", traffic={"rb-1": 100})
+    stands, gone = Seen(endpoints={there.name: there}), Seen(endpoints={})
+    for name, shown, told in (
+        ("b", stands, "went live, and serves"),
+        ("a", stands, f"serves no more: droptune rollback {line.id} brings it back"),
+        ("b", gone, f"serves no more: droptune revive {line.id} brings it back"),
+        ("c", stands, "change its files, or push them to another folder, to train it again"),
+        ("a", gone, "change its files, or push them to another folder, to train it again"),
+    ):
+        assert after_live(line, runs[name], shown).endswith(told), (name, told)
 
 
 def test_a_line_that_is_pinned_holds_newer_runs_until_it_is_not(

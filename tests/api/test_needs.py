@@ -72,7 +72,7 @@ def test_what_azure_refuses_or_shows_otherwise_is_told() -> None:
     )
     refused, gone = needs_of_lines([line])
     assert (refused.what, refused.command) == ("a lock: take it away", "")
-    assert (gone.what, gone.command) == (line.seen, "droptune revive l1")
+    assert (gone.what, gone.command) == (line.seen, "droptune revive faq")
 
 
 def _can_be_pasted(need: NeedView) -> None:

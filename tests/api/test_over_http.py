@@ -31,7 +31,7 @@ def test_answers_are_json_with_a_status(app: App, make_run: Callable[..., Run]) 
         assert asked("cancel", run.id, bad)[0] == 400, bad
     assert run_of(app, run) == run
     status, answer = asked("cancel", run.id, b'{"by": "ada\\u0007 l"}')
-    assert (status, list(answer)) == (200, ["told"])
+    assert (status, list(answer)) == (200, ["told", "runs"])
     assert run_of(app, run).why == "cancelled by ada l (claimed)"
     status, answer_ = requests.on_line(app, "pin", "lnone", b"", Caller())
     assert (status, b"lnone" in answer_) == (404, True)

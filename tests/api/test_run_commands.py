@@ -116,7 +116,7 @@ def test_what_was_trained_is_not_trained_again(
 
 @pytest.mark.parametrize(
     ("phase", "told"),
-    [(Phase.LIVE, "revive"), (Phase.REJECTED, "upload corrected data")],
+    [(Phase.LIVE, "went live; droptune lines shows what serves"), (Phase.REJECTED, "upload corrected data")],
 )
 def test_what_can_not_be_retried(app: App, make_run: Callable[..., Run], phase: Phase, told: str) -> None:
     run = make_run(phase=phase)
@@ -156,7 +156,7 @@ def test_data_of_what_was_torn_down_are_served_by_a_revival(
     line = make_line(latest=serving("rt", model=model, fingerprint="v1"))
     run = make_run(data=Data(fingerprint="v1"), order=Order(uploaded=NOW + timedelta(1)))
     assert f"droptune revive {line.id}" in _trained(app, run)
-    assert "serves" in line_commands.revive(app, line.id)
+    assert "brings" in line_commands.revive(app, line.id)
 
 
 def _trained(app: App, run: Run) -> str:

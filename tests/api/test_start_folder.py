@@ -19,8 +19,8 @@ from tests.kit.rows import chats
 def start(app: App, folder: str) -> tuple[int, str]:
     """Status, and the sentence."""
     status, body = requests.on_folder(app, "start", folder, b"", Caller())
-    [text] = json.loads(body).values()
-    return status, text
+    answer = json.loads(body)
+    return status, answer.get("told") or answer["error"]
 
 
 def put(app: App, path: str, data: bytes) -> None:

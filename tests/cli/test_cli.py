@@ -319,7 +319,7 @@ def test_commands_are_given_with_a_name(url: str, capsys: pytest.CaptureFixture[
     assert main(["recover", *app, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == COMMANDS["/api/recover"][1]
     assert main(["cancel", "r1", "--by", "ada", *app, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"told": "cancelled by ada"}
+    assert json.loads(capsys.readouterr().out) == {"told": "cancelled by ada", "runs": []}
 
 
 def test_a_run_of_the_hub_is_shown_with_its_source(url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -140,6 +140,8 @@ def test_the_benchmark_measures_the_help() -> None:
         (["runs", "--jsno"], "unrecognized arguments: --jsno; did you mean --json?"),
         (["runs", "--ulr=x"], "unrecognized arguments: --ulr=x; did you mean --url or --folder or --all?"),
         (["show", "r1", "r2"], "unrecognized arguments: r2"),
+        (["ask", "faq", "--row", "1", "hello"], "TEXT is not allowed with --row"),
+        (["ask", "faq", "--both", "two", "texts"], "unrecognized arguments: two texts"),
         (["show"], "the following arguments are required: RUN"),
         (["completion", "bsh"], "argument shell: it can't be 'bsh'; did you mean bash or zsh?"),
         (["completion", "tcl"], "argument shell: it can't be 'tcl'; it is one of bash, zsh, fish"),
@@ -280,6 +282,12 @@ def test_an_output_that_is_full_is_one_line() -> None:
         )
     assert done.returncode == 2
     assert done.stderr == "droptune: nothing more can be written: No space left on device\n"
+
+
+def test_a_text_may_stand_behind_an_option() -> None:
+    assert parser().parse_args(["ask", "faq", "--both", "hello there"]).text == "hello there"
+    assert parser().parse_args(["ask", "faq", "--both", "-"]).text == "-"
+    assert parser().parse_args(["ask", "--json", "faq"]).text is None
 
 
 def test_a_connection_that_breaks_is_no_reader_who_is_gone(

@@ -407,3 +407,16 @@ def test_the_app_of_a_real_local_cloud_is_found_and_logged_in_to(
         cloud.stop()
     assert main(["runs"]) == 2
     assert "start one with `droptune local up`" in capsys.readouterr().err
+
+
+def test_a_local_cloud_that_starts_says_that_commands_go_elsewhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPTUNE_APP", "prod")
+    with pytest.raises(SystemExit):
+        main(["local", "up", "--no-such-option"])
+    assert "commands go to prod, not here, unless they get --state DIR" in capsys.readouterr().err
+    monkeypatch.delenv("DROPTUNE_APP")
+    with pytest.raises(SystemExit):
+        main(["local", "up", "--no-such-option"])
+    assert "commands go to" not in capsys.readouterr().err

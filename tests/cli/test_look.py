@@ -19,7 +19,7 @@ from cli import look
 from cli.__main__ import main
 from cli.compare import beside, change, sum_of
 from cli.errors import CliError
-from cli.moments import ago, clock, lasted, local, zone
+from cli.moments import ago, app_s_time, clock, lasted, local, zone
 from cli.shown import HEIGHT, WIDTH, curve
 from shared.api.schema import (
     AnswersView,
@@ -227,6 +227,21 @@ def test_runs_are_chosen_by_the_app(capsys: pytest.CaptureFixture[str]) -> None:
         assert "next: droptune runs --all" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("reader", ["head -n 1", "true"])
+def test_a_reader_that_has_read_enough_is_no_fault(reader: str) -> None:
+    """Rich, which writes it, would end with 1."""
+    runs = RunList(runs=[summary("live", outcome="went live", status="x" * 2000)] * 100)
+    with app({"runs": runs, "folders": FolderList()}) as url:
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f'"$0" -m cli runs --url {url} | {reader}', sys.executable],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 IN_WORDS = {
     "not_made": "its endpoint is not made yet",
     "standing": "its endpoint stands, and serves nothing",
@@ -310,7 +325,7 @@ def test_a_run_is_shown_from_its_upload_to_what_serves_now(capsys: pytest.Captur
         "address   https://facts-1.example/score\n",
         "gate      passed: chrf 58.3 on 3 rows, 58.3 serves: as good as what serves\n",
         "Timeline, 2026-11-22 (",
-        "Answers, the worst first\n\nline 2: 25 new, 75 live\n  asked     capital?\n  expected  Paris\n",
+        "Answers, the worst first\n\nrow 2: 25 new, 75 live\n  asked     capital?\n  expected  Paris\n",
         "and 1 more row, with better scores; droptune show rnew --answers\n",
         "  1 min 40 s  received     is received now\n",
         "23 h 58 min  checking     is checking now\n",
@@ -333,7 +348,7 @@ def test_parts_of_a_run_are_shown_alone(capsys: pytest.CaptureFixture[str]) -> N
     assert shown(capsys, "show", "rnew", "--data") == "no report yet: it comes when the data are read\n"
     assert shown(capsys, "show", "rnew", "--logs") == "first\nlast \\x1b[2J\n"
     out = shown(capsys, "show", "rnew", "--answers")
-    assert out.startswith("run rnew: deployment rnew-1, scored by chrf, worst first\n\nline 2: 25 new, 75 live\n")
+    assert out.startswith("run rnew: deployment rnew-1, scored by chrf, worst first\n\nrow 2: 25 new, 75 live\n")
     assert "  expected  Paris\n  new       new 2\n  live      live 2\n" in out
 
 
@@ -342,11 +357,11 @@ def test_parts_of_a_run_are_shown_alone(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_answers_are_compared_the_worst_first(capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, "compare", "rnew")
-    assert re.findall(r"^line (\d)", out, re.M) == ["2", "1", "3", "4"]
+    assert re.findall(r"^row (\d)", out, re.M) == ["2", "1", "3", "4"]
     assert "1 better, 1 the same, 1 worse; chrf 58.3 new, 58.3 live\n" in out
     assert "not counted: 1 row that one of them alone has answered\n" in out
     worse = shown(capsys, "compare", "rnew", "--only", "worse")
-    assert re.findall(r"^line (\d)", worse, re.M) == ["2"]
+    assert re.findall(r"^row (\d)", worse, re.M) == ["2"]
     assert "1 better, 1 the same, 1 worse" in worse, "the sum is of all"
 
 
@@ -468,7 +483,11 @@ def test_text_of_others_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     [(0, "just now"), (-500, "just now"), (59, "just now"), (60, "1 min ago"), (7300, "2 h ago"), (200_000, "2 d ago")],
 )
 def test_how_long_ago_is_told_in_the_largest_unit(seconds: int, told: str) -> None:
-    assert ago(AT, AT + timedelta(seconds=seconds)) == told
+    app_s_time(AT + timedelta(seconds=seconds))
+    try:
+        assert ago(AT) == told
+    finally:
+        app_s_time(None)
 
 
 @pytest.mark.parametrize(

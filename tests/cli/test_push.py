@@ -101,7 +101,7 @@ def test_a_folder_goes_up_and_the_run_is_named(
     assert (said.code, said.err) == (0, "")
     [run] = runs_of(read_folder(app, folder))
     assert set(there(app, folder)) == {"train.jsonl", "test.jsonl", "finetune.yaml"}
-    assert said.out.splitlines()[0] == f"dataset   datasets/{folder}"
+    assert said.out.splitlines()[:2] == [f"app       the local cloud in {state}", f"dataset   datasets/{folder}"]
     for line in ("30 rows  new", "12 rows  new", "stays     README.md", "nothing yet: this is its first version"):
         assert line in said.out
     assert f"a run that trains {app.settings.training.base_model}\n" in said.out
@@ -122,7 +122,7 @@ def test_the_same_again_sends_nothing(
     said = Said(capsys, "push", data, "--state", state)
     assert said.code == 0
     assert "sent      nothing: the same files are there\n" in said.out
-    assert said.out.endswith(f"run {run.id} of this folder is received\nnext: droptune watch {run.id}\n")
+    assert said.out.endswith(f"run {run.id} of the same files is received\nnext: droptune watch {run.id}\n")
     assert [blob.etag for blob in app.cloud.blobs.list(DATASETS, f"{folder}/")] == etags
 
 

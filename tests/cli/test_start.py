@@ -118,10 +118,10 @@ def test_a_folder_is_looked_into(app: App, state: Path, folder: str, capsys: pyt
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", chats(20))
     [run] = runs_of(read_folder(app, folder))
     code, out, error = said(capsys, "start", folder, "--state", state)
-    assert (code, out, error) == (0, f"run {run} has started\nnext: droptune watch {folder}\n", "")
+    assert (code, out, error) == (0, f"run {run} has started\nnext: droptune watch {run}\n", "")
     code, out, _ = said(capsys, "start", folder, "--state", state, "--json")
     assert msgspec.json.decode(out, type=Told).told == f"run {run} of the same files is received"
-    assert list(json.loads(out)) == ["told"]
+    assert list(json.loads(out)) == ["told", "runs"]
 
 
 @pytest.mark.parametrize(

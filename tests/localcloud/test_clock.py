@@ -13,6 +13,7 @@ import pytest
 from starlette.applications import Starlette
 
 from localcloud.clock import LocalClock
+from localcloud.environment import time_in
 
 HOUR = timedelta(hours=1)
 
@@ -145,3 +146,14 @@ def test_control_refuses_nonsense(wanted: object) -> None:
     answer = control(LocalClock(), "POST", wanted)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "InvalidClock"
+
+
+def test_the_time_of_a_cloud_is_read_from_its_folder(tmp_path: Path) -> None:
+    assert time_in(tmp_path) is None
+    clock = LocalClock(tmp_path / "clock.json")
+    clock.advance(timedelta(days=2))
+    found = time_in(tmp_path)
+    assert found
+    assert abs(found - clock.now()) < timedelta(seconds=1)
+    (tmp_path / "clock.json").write_text("{}")
+    assert time_in(tmp_path) is None
