@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell without job control starts what runs in its background so, and the tests' commands would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("tests.kit")  # so that a helper's assert shows its values, as a test's does
 pytest_plugins = ["tests.kit.fixtures"]

@@ -93,7 +93,7 @@ def _judge(app: App, line_id: str) -> None:
             seen = _with_changes_to_send(line, _seen(app, line, endpoint, now), now)
         seen = _with_orphans(app, seen, endpoint, ours, now, rolling_out=rolling_out)
     seen = _with_others(seen, [f"{told([each])}: it stays, and the endpoint with it" for each in others], now)
-    kept = _kept(seen, endpoint, ours, others)
+    kept = _kept(seen, endpoint, ours, others, rolling_out=rolling_out)
     seen = _with_costs(app, seen, endpoint, kept, now)
     seen, etag = _save_seen(app, line, seen, etag)
     if first or seen.missing:
@@ -119,7 +119,9 @@ def _with_others(line: Line, others: Sequence[str], now: datetime) -> Line:
     return found.to_send(now, "Endpoint.OthersFound", "; ".join(new)) if new else found
 
 
-def _kept(line: Line, endpoint: Endpoint, ours: Mapping[str, Deployment], others: Sequence[str]) -> str:
+def _kept(
+    line: Line, endpoint: Endpoint, ours: Mapping[str, Deployment], others: Sequence[str], *, rolling_out: bool
+) -> str:
     """Why the line is not torn down whatever its use; "" if it may be."""
     serves = ours.get(line.serving.deployment) if line.serving else None
     if line.pinned_by:
@@ -130,7 +132,7 @@ def _kept(line: Line, endpoint: Endpoint, ours: Mapping[str, Deployment], others
         return f"deployment {serves.name} has the tag {KEEP_TAG}: to remove it ends that"
     if used := [each for each in others if endpoint.traffic.get(each)]:
         return f"{told(used)}, has traffic: to give it none ends that"
-    if line.serving is None and endpoint.traffic:
+    if line.serving is None and endpoint.traffic and not rolling_out:  # which may have to make room first
         names = ", ".join(endpoint.traffic)
         return f"{names} has traffic, though no record says that it serves: to give it none ends that"
     if line.serving and not serves and endpoint.traffic.get(line.serving.deployment):
