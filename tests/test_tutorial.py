@@ -70,7 +70,7 @@ def followed(page: Path, reader: Reader, after: Callable[[Block], None] = lambda
 
     What would change something is run by the page itself, further down.
     """
-    every = blocks(page.read_text(), page.name)
+    every, tried = blocks(page.read_text(), page.name), set[str]()
     for number, block in enumerate(every):
         if block.skipped:
             continue
@@ -79,6 +79,9 @@ def followed(page: Path, reader: Reader, after: Callable[[Block], None] = lambda
         after(block)
         for arguments in next_commands(done.printed):
             command = shlex.join(["droptune", *arguments])
+            if command in tried:
+                continue
+            tried.add(command)
             assert parsed(arguments), f"{block.where} tells to run what there isn't: {command}"
             if only_looks(arguments) or arguments[0] == "ask":
                 looked = reader.run(command, patience=PATIENCE)

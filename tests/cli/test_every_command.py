@@ -213,7 +213,7 @@ ROWS: dict[str, Row] = {
     ),
     "local pretend clear": Row(words=CLOUD, asks="local", wrong=("more", "more"), holds="may"),
 }  # fmt: skip
-SAMPLE = ("status", "approve")
+SAMPLE = ("status",)
 """Those that are tried each time; the others by `make test-all`."""
 
 
