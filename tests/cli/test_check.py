@@ -399,17 +399,20 @@ def test_whatever_bytes_a_spec_has_it_is_told_in_a_line(
 
 
 @pytest.mark.thorough
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_many_short_rows_take_less_than_90_mb_in_each_process(tmp_path: Path) -> None:
     """What is kept to find copies goes to disk; `droptune push` of 2 GB has 100 MB for each of its processes."""
     with (tmp_path / "train.jsonl").open("wb") as file:
         for at in range(0, 2_400_000, 20_000):
             file.write(chats(20_000, at))
     code = (
-        "import resource, sys\nfrom cli.__main__ import main\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom cli.__main__ import main\n"
         "if __name__ == '__main__':\n"
         "    main(['check', sys.argv[1], '--json'])\n"
-        "    for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):\n"
-        "        print(resource.getrusage(whose).ru_maxrss, file=sys.stderr)\n"
+        # Of itself getrusage says what pytest had, from which it was forked.
+        "    status = Path('/proc/self/status').read_text()\n"
+        "    print(status.partition('VmHWM:')[2].split()[0], file=sys.stderr)\n"
+        "    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)\n"
     )
     script = tmp_path / "measured.py"
     script.write_text(code)
@@ -421,5 +424,4 @@ def test_many_short_rows_take_less_than_90_mb_in_each_process(tmp_path: Path) ->
         check=True,
     )
     assert json.loads(done.stdout)["rows"] == 2_400_000
-    unit = 1 if sys.platform == "darwin" else 1024
-    assert max(map(int, done.stderr.split())) * unit < 90_000_000, done.stderr
+    assert max(map(int, done.stderr.split())) * 1024 < 90_000_000, done.stderr

@@ -284,7 +284,7 @@ def test_a_line_that_has_served_nothing_yet(place: Place, capsys: pytest.Capture
     assert f"has served nothing yet: droptune watch {place.new.id}" in capsys.readouterr().err
     with changed_line(place, rollout="", **nothing):
         assert place.run("ask", place.line.id) == 1
-    assert "upload a dataset as datasets" in capsys.readouterr().err
+    assert "droptune runs --folder " in capsys.readouterr().err
     with changed_line(place, serving=None):
         assert place.run("ask", place.line.id) == 1
     assert f"while run {place.new.id} is rolled out" in capsys.readouterr().err

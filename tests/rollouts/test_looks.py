@@ -156,7 +156,7 @@ def test_after_a_hand_s_doing_what_served_is_brought_back(stage: Stage, look: Ca
     eventually(lambda: endpoints.get(stage.endpoint) is None)
     assert serves(stage, look) == ""
     assert f"endpoint {stage.endpoint} is gone: somebody deleted it" in look("status")
-    assert f"next: droptune revive {stage.line_id}\n" in look("status")
+    assert f"next: droptune revive {stage.folder}\n" in look("status")
     revived(stage, look)
 
 
