@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EVERY = 5.0
 """Seconds between two looks of `status --watch`."""
-_ALL = "1000"
+ALL = "1000"
 """As many runs as the app lists at most."""
 
 
@@ -39,7 +39,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     runs.add_argument("--phase", default="", help="those in this phase alone: training, live, failed, ...")
     many = runs.add_mutually_exclusive_group()
     many.add_argument("--limit", default="", metavar="N", help="so many at most (default: 50)")
-    many.add_argument("--all", action="store_true", help=f"up to {_ALL}")
+    many.add_argument("--all", action="store_true", help=f"up to {ALL}")
     runs.set_defaults(run=_runs)
     lines = commands.add_parser("lines", help="the model lines: what each serves, since when, and where it is asked")
     lines.set_defaults(run=_lines)
@@ -55,7 +55,7 @@ def _runs(options: argparse.Namespace) -> int:
     from cli.screen import Screen
 
     client = client_of(options)
-    limit = _ALL if options.all else options.limit
+    limit = ALL if options.all else options.limit
     found = client.runs(folder=options.folder, phase=options.phase, limit=limit)
     if options.json:
         say_json(as_json(found))
@@ -155,7 +155,7 @@ def state_of(line: LineView) -> str:
     if serving := line.serving:
         return f"serves {serving.model} of run {serving.run}"
     if line.latest is None and line.state == "empty":
-        return f"has served nothing yet; next: droptune runs --folder {shlex.quote(line.folder)}"
+        return f"has served nothing yet: droptune runs --folder {shlex.quote(line.folder)} shows why"
     since = f" since {local(line.since)} ({ago(line.since)})" if line.since else ""
     told = {
         "not_made": "its endpoint is not made yet",

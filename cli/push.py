@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.client_options import add_client_options, client_of, local_state_of
 from cli.errors import CliError
+from cli.look import ALL
 from cli.say import complain, escaped, say, say_json, tell, titled
 from cli.steer import add_by, who
 
@@ -35,7 +36,6 @@ STARTS = 60.0
 """Seconds in which the upload's event is expected to have made a run."""
 _FIRST, _LONGEST = 0.1, 2.0  # seconds between two looks for it
 _MUCH = 64 * 1024 * 1024  # bytes of data
-_ALL = "1000"  # runs that the app looks through
 
 
 class Ready(NamedTuple):
@@ -105,7 +105,7 @@ def _push(options: argparse.Namespace) -> int:
         if not sending:
             return _unsent(options, client, folder)
         _ask_before(options, folder, sending)
-        known = {run.id for run in client.runs(folder=folder, limit=_ALL).runs}
+        known = {run.id for run in client.runs(folder=folder, limit=ALL).runs}
         _upload(options, uploads, folder, sending)
     finally:
         uploads.close()
@@ -372,7 +372,7 @@ def _unsent(options: argparse.Namespace, client: AppClient, folder: str) -> int:
     """The same files are there: which run they made. Where their event was lost, the app makes it now."""
     told = client.start(folder, who(options))
     if options.json:
-        _as_json([run for run in client.runs(folder=folder, limit=_ALL).runs if run.id in told.runs])
+        _as_json([run for run in client.runs(folder=folder, limit=ALL).runs if run.id in told.runs])
         return 0
     titled("sent", "nothing: the same files are there")
     tell(told.told)
@@ -385,7 +385,7 @@ def _started(client: AppClient, folder: str, known: set[str], count: int) -> lis
     found: list[RunSummary] = []
     while len(found) < count:
         with suppress(CliError):  # the app's silence is no fault of the upload
-            found = [run for run in client.runs(folder=folder, limit=_ALL).runs if run.id not in known]
+            found = [run for run in client.runs(folder=folder, limit=ALL).runs if run.id not in known]
         if len(found) >= count or time.monotonic() > until:
             break
         time.sleep(pause)

@@ -12,7 +12,7 @@ from shared.errors import Permanent
 from shared.line.access import is_active, save_and_send
 from shared.records.base import FRESH
 from shared.records.line import Line, Retiring
-from shared.records.owner import not_ours
+from shared.records.owner import not_on_line, not_ours
 
 
 def without_what_is_gone(app: App, line: Line, etag: str) -> Line:
@@ -39,7 +39,9 @@ def without_what_is_gone(app: App, line: Line, etag: str) -> Line:
         why = "somebody deleted the endpoint, and wants it back"
     elif refused := not_ours(line, endpoint.name, endpoint.tags):
         raise Permanent(refused)
-    elif app.cloud.endpoints.deployment(line.endpoint, serving.deployment):
+    elif there := app.cloud.endpoints.deployment(line.endpoint, serving.deployment):
+        if refused := not_on_line(line, there.name, there.tags):
+            raise Permanent(refused)
         retires = Retiring(deployment=serving.deployment, model=serving.model, until=now + app.settings.rollout.grace)
         gone = replace(line.without_serving(now), retiring=(*line.retiring, retires))
         why = f"somebody gave deployment {serving.deployment} 0 % of the traffic, and wants it back"

@@ -160,6 +160,29 @@ def test_after_a_hand_s_doing_what_served_is_brought_back(stage: Stage, look: Ca
     revived(stage, look)
 
 
+def test_what_somebody_made_under_the_name_of_what_served_is_not_revived(
+    stage: Stage, look: Callable[..., str]
+) -> None:
+    """A deployment without our tags is theirs: it gets no traffic, and is not deleted later."""
+    run = stage.live()
+    endpoints = stage.app.cloud.endpoints
+    endpoints.set_traffic(stage.endpoint, {})
+    eventually(lambda: (found := endpoints.get(stage.endpoint)) and not found.busy)
+    endpoints.remove_deployment(stage.endpoint, run.deployed.name)
+    eventually(lambda: not stage.standing())
+    [model] = [stage.app.cloud.models.get(*run.attempt.model.rsplit(":", 1))]
+    assert model
+    endpoints.deploy(stage.endpoint, run.deployed.name, model.id, "Standard_DS3_v2", 1, {"team": "theirs"})
+    eventually(lambda: stage.standing() == {run.deployed.name: "Succeeded"})
+    stage.world.clock.jump(FRESH + timedelta(seconds=1))
+    before = stage.line
+    with pytest.raises(Permanent, match="lacks"):
+        line_commands.revive(stage.app, stage.line_id, by="ada")
+    assert stage.line == before
+    assert stage.traffic() == {}
+    assert serves(stage, look) == ""
+
+
 def revived(stage: Stage, look: Callable[..., str]) -> Run:
     """What serves again by the command, once it is long enough ago that it was made."""
     stage.world.clock.jump(FRESH + timedelta(seconds=1))
