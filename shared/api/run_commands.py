@@ -21,7 +21,7 @@ from shared.errors import Conflict, Permanent
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
 from shared.line.trained import model_is_there, trained
-from shared.records.line import newer_that_serves, serves_same
+from shared.records.line import newer_that_serves, newer_to_train, serves_same
 from shared.records.run import Attempt, Deployed, Ending, Run
 from shared.records.store import compare_and_swap, readable
 
@@ -188,13 +188,15 @@ def _make_way(app: App, run: Run) -> None:
     line, etag = loaded
     if newer := newer_that_serves(line, run):
         raise Permanent(f"run {newer} is newer and went live: droptune rollback {line.id}, or upload the dataset again")
-    if line.newest is None or line.newest.order <= run.order:
+    newer = newer_to_train(line, run)
+    if newer is None:
         return
-    newest = app.runs.load(line.newest.run)
-    if newest and not newest.record.phase.ended:
-        newer, phase = newest.record.id, newest.record.phase
+    loaded_newer = app.runs.load(newer)
+    if loaded_newer and not loaded_newer.record.phase.ended:
+        phase = loaded_newer.record.phase
         raise Permanent(f"run {newer} is newer and is {phase}: cancel it first, or upload the dataset again")
-    app.lines.save(replace(line, newest=None), etag)
+    newest, waits = (each if each and each.run != newer else None for each in (line.newest, line.waits))
+    app.lines.save(replace(line, newest=newest, waits=waits), etag)
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,11 @@ class Action(StrEnum):
     )
     MAKE_CLUSTERS = "make_clusters", "making the compute clusters", "made the compute clusters"
     BECOME_NEWEST = "become_newest", "noting that it is the newest of its line", "is the newest of its line to train"
+    WAIT_FOR_OLDER = (
+        "wait_for_older",
+        "noting that it waits for an older run of its line",
+        "waits for an older run of its line",
+    )
     TAKE_SLOT = "take_slot", "asking for a slot to train", "asked for a slot to train"
     WAIT_FOR_QUOTA = "wait_for_quota", "lining up for quota", "lined up for quota"
     SUBMIT_JOB = "submit_job", "submitting the job", "submitted the job"

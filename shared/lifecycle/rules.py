@@ -84,6 +84,8 @@ HANDS_WAIT = 5 * 60.0
 """Seconds: what people do in Azure nothing tells of."""
 QUOTA_WAIT = 15 * 60.0
 """Seconds: quota comes when somebody deletes something or is granted more; nothing tells of it."""
+LINE_WAIT = 5 * 60.0
+"""Seconds: the end of what is waited for wakes the run, but for a crash; others may get or lose a slot meanwhile."""
 UNANSWERED = "nobody has approved it in MAX_APPROVAL_DAYS days: droptune retry deploys it again, and asks again"
 OVERDUE = (
     "it did not serve within MAX_CHECKING_HOURS: see to what it waited for, then droptune retry, which does not train "
@@ -144,6 +146,12 @@ def _prepared(seen: PlanSeen) -> Step:
             return Stop(Phase.SUPERSEDED, f"run {other} is newer and ready to train")
         case PlanSeen(planned=False):
             return Do(Action.RESOLVE_PLAN, Phase.PREPARED)
+        case PlanSeen(trained=str(what)):
+            return Stop(Phase.UNCHANGED, f"already trained: {what}")
+        case PlanSeen(behind=why, noted=False) if why:
+            return Do(Action.WAIT_FOR_OLDER, Phase.PREPARED)
+        case PlanSeen(behind=why) if why:
+            return Wait(LINE_WAIT, why)
         case PlanSeen(unusable=str(why)):
             return Stop(Phase.FAILED, why)
         case PlanSeen(queued=False) if seen.quota or seen.ahead:
@@ -158,7 +166,7 @@ def _prepared(seen: PlanSeen) -> Step:
             return Poll(f"compute {', '.join(seen.pending)}, which is being made")
         case PlanSeen(slot=False, queue=""):
             return Do(Action.TAKE_SLOT, Phase.PREPARED)
-        case PlanSeen(newest=False) if seen.slot or not seen.wasteful:
+        case PlanSeen(newest=False):
             return Do(Action.BECOME_NEWEST, Phase.PREPARED)
         case PlanSeen(slot=False):
             return Wait(seen.room_in, seen.queue, hold="slot")

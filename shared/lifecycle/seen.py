@@ -42,6 +42,12 @@ class PlanSeen:
     """Which file is not the one any more that the run took, where the job is to prepare it."""
     newer: str | None = None
     """A run of the same line that is newer and ready to train."""
+    trained: str | None = None
+    """What was made of the same data and settings meanwhile."""
+    behind: str = ""
+    """The older run of the line that it waits for before it trains, in words."""
+    noted: bool = False
+    """The line says that it waits for that, or one as new, and it keeps no place that others could have."""
     newest: bool = True
     """The line says that this run is the newest that trains, or as new as that one."""
     quota: str = ""
@@ -56,8 +62,6 @@ class PlanSeen:
     """What it waits for if not, in words."""
     room_in: float | None = None
     """Seconds until there is a slot although nobody does anything; None where somebody wakes the run."""
-    wasteful: bool = False
-    """To become the newest would end a job for a run that can't start today."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,14 +46,12 @@ class Slots:
 class Place:
     """What a run may do. `granted`: it has a slot. If not, `why` is what it waits for, "" where it is to `take` one.
 
-    `room_in`: seconds until there is room without anybody's doing; None where somebody else wakes the run. `today`:
-    whether the day's limit would let it start.
+    `room_in`: seconds until there is room without anybody's doing; None where somebody else wakes the run.
     """
 
     granted: bool = False
     why: str = ""
     room_in: float | None = None
-    today: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +115,20 @@ def freed(slots: Slots, runs: Collection[str]) -> Slots:
     )
 
 
+def would_get(slots: Slots, run: str, holder: str, limits: Limits, now: datetime) -> bool:
+    """Whether `run` would hold a slot at once if `holder` gave back its own."""
+    return run in taken(freed(slots, {holder}), run, limits, now).holding
+
+
+def passed_on(slots: Slots, before: str, run: str) -> Slots:
+    """After `run` took the place of `before` among those who wait, if that is the better one."""
+    since, own = slots.waiting.get(before), slots.waiting.get(run)
+    if since is None or own is None or own < since:
+        return slots
+    left = {each: at for each, at in slots.waiting.items() if each != before}
+    return replace(slots, waiting=left | {run: since})
+
+
 def upcoming(slots: Slots, limits: Limits) -> list[str]:
     """Those that no slot is wanting for, oldest first: they may start, or the day holds them up, which has an end."""
     return in_order(slots)[: free_slots(slots, limits)]
@@ -135,7 +147,7 @@ def place(slots: Slots, run: str, limits: Limits, now: datetime) -> Place:
     starts = _of_the_day(slots, now)
     if before >= free:
         why = f"a free slot: {len(slots.holding)} of MAX_ACTIVE_JOBS={limits.active} are taken{ahead}"
-        return Place(why=why, today=len(starts) + before < limits.day)
+        return Place(why=why)
     index = len(starts) - limits.day + before
     at = (starts[index] if index < len(starts) else now) + DAY  # the one that makes way for it may be yet to start
     return Place(
@@ -143,7 +155,6 @@ def place(slots: Slots, run: str, limits: Limits, now: datetime) -> Place:
             f"its turn at {_minute(at)}: {len(starts)} of MAX_JOBS_PER_DAY={limits.day} jobs were started in the last "
             f"24 h{ahead}"
         ),
-        today=False,
         room_in=float(math.ceil((at - now).total_seconds())),
     )
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from shared.lifecycle.giving_way import Pace
 from shared.lifecycle.moment import Moment
 from shared.records.base import TOLD_AGAIN, VERSION, Notice, Order, Refusal, Wake
 from shared.records.run import Run
@@ -87,7 +88,10 @@ class Serving:
 
 @dataclass(frozen=True, kw_only=True)
 class Newest:
-    """The newest run of a line whose data are good: older ones that still train are superseded by it."""
+    """The newest run of a line whose data are good, of those that train or of those that wait to.
+
+    Older ones of its kind are superseded by it.
+    """
 
     run: str
     order: Order
@@ -130,7 +134,8 @@ class Line:
 
     `serving`: what answers now; `latest`: what went live last, kept when it is torn down; `previous`: what served
     before that, which a rollback goes back to; `displaced`: what went for a rollout without spare instances, until
-    something serves. `newest`: the newest run that trains. `rollout`: the run that it is being changed for.
+    something serves. `newest`: the newest run that trains, or did; `waits`: the newest that waits for that one;
+    `pace`: how long it trains. `rollout`: the run that it is being changed for.
     `retiring`: what is about to be deleted; `orphans`: what may be next. `others`: what is in its place and somebody
     else's, as people were told. `pinned_by`: who keeps it at what it serves, "" if nobody; `cost_told`: when people
     heard last what it costs that it is kept. `wake`: the line's timer, of a teardown or of what retires. `refused`:
@@ -150,6 +155,8 @@ class Line:
     previous: Serving | None = None
     displaced: Serving | None = None
     newest: Newest | None = None
+    waits: Newest | None = None
+    pace: Pace = field(default_factory=Pace)
     rollout: str = ""
     retiring: tuple[Retiring, ...] = ()
     orphans: tuple[Orphan, ...] = ()
@@ -253,6 +260,17 @@ def _stands(name: str) -> str:
         case "/traffic":
             return "the traffic can't be given back to what served, so that callers get no answers"
     return f"deployment {name} can't be deleted, and still costs"
+
+
+def newer_to_train(line: Line | None, run: Run) -> str | None:
+    """The run of the same line that is newer and ready to train, or further: this one need not train any more.
+
+    One that waits is in the way of others that do, and not of what it waits for.
+    """
+    newest, waits = (line.newest, line.waits) if line else (None, None)
+    if newest and newest.order >= run.order:
+        return newest.run if newest.order > run.order else None
+    return waits.run if waits and waits.order > run.order else None
 
 
 def newer_that_serves(line: Line, run: Run) -> str | None:

@@ -19,7 +19,7 @@ from shared.line.access import save_line, tell_line
 from shared.line.teardown import Undeletable, stuck, words
 from shared.records import layout
 from shared.records.layout import STATE
-from shared.records.line import TRIED_AGAIN, Line, Retiring
+from shared.records.line import TRIED_AGAIN, Line, Newest, Retiring
 from shared.records.owner import is_endpoint_of, is_of_run, is_on_line
 from shared.records.run import Run
 from shared.records.store import readable
@@ -49,8 +49,10 @@ def release(app: App, run: Run) -> str:
     if loaded is None:
         return ""
     line, etag = loaded
-    if line.newest and line.newest.run == run.id and run.ending and run.ending.phase is not Phase.LIVE:
-        save_line(app, replace(line, newest=None), etag)  # an older run may be tried again
+    if (freed := _without(line, run)) != line:
+        save_line(app, freed, etag)
+        if freed.waits:
+            _wake_if(app, freed.waits, Phase.PREPARED)
         return release(app, run)
     if run.ending and run.ending.phase is Phase.UNCHANGED:
         _take_for_newest(app, run, line, etag)
@@ -80,6 +82,18 @@ def release(app: App, run: Run) -> str:
     else:
         _wake_next(app, line, run)
     return ""
+
+
+def _without(line: Line, run: Run) -> Line:
+    """The line in which the run is neither the newest nor the one that waits, so that an older one may be tried again.
+
+    One that goes live stays the newest.
+    """
+    if line.waits and line.waits.run == run.id:
+        line = replace(line, waits=None)
+    if run.ending is None or run.ending.phase is Phase.LIVE or not (line.newest and line.newest.run == run.id):
+        return line
+    return replace(line, newest=None)
 
 
 def _kept(line: Line, error: Undeletable, now: datetime) -> Line:
@@ -126,10 +140,17 @@ def _let_go(app: App, line: Line, run: Run, etag: str) -> None:
 
 
 def _wake_next(app: App, line: Line, run: Run) -> None:
-    """Wakes the line's newest run if it waits for the end of this one's rollout; others, or a crash: their timers."""
-    newest = readable(app.runs, line.newest.run) if line.newest and line.newest.run != run.id else None
-    if newest and newest.record.phase is Phase.REGISTERED:
-        wake(app, newest.record)
+    """Wakes those who wait for the end of this one's rollout, if there are any; others, or a crash: their timers."""
+    if line.newest and line.newest.run != run.id:
+        _wake_if(app, line.newest, Phase.REGISTERED)
+    if line.waits:
+        _wake_if(app, line.waits, Phase.PREPARED)
+
+
+def _wake_if(app: App, newest: Newest, phase: Phase) -> None:
+    """Wakes the run if it is in that phase."""
+    if (loaded := readable(app.runs, newest.run)) and loaded.record.phase is phase:
+        wake(app, loaded.record)
 
 
 def _take_for_newest(app: App, run: Run, line: Line, etag: str) -> None:

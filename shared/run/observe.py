@@ -21,11 +21,11 @@ from shared.line.access import held_by, ours
 from shared.line.trained import model_is_there, trained
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED
-from shared.records.line import Line, adoptable, newer_that_serves, serves_same
+from shared.records.line import Line, adoptable, newer_that_serves, newer_to_train, serves_same
 from shared.records.owner import not_on_line, not_ours
-from shared.records.run import Run
+from shared.records.run import Plan, Run
 from shared.records.store import readable
-from shared.run import slots
+from shared.run import older, slots
 from shared.run.hands import in_the_way, instances_of, kept_by_hand, replaced, share_of, split
 from shared.serving.smoke import Answered
 from shared.serving.traffic import others, told
@@ -70,10 +70,22 @@ def _plan(app: App, run: Run) -> PlanSeen:
     if run.attempt.in_job and (changed := _changed(app, run, None)):
         return PlanSeen(changed=changed)
     line = _line(app, run)
-    newer = _newer(line, run)
-    if newer or run.attempt.plan is None:
-        return PlanSeen(newer=newer, planned=run.attempt.plan is not None)
-    model = app.cloud.registry.model(run.source.base_model, run.attempt.plan.model_version)
+    if newer := newer_to_train(line, run) or (line and newer_that_serves(line, run)):
+        return PlanSeen(newer=newer)
+    if run.attempt.plan is None:
+        return PlanSeen(planned=False)
+    newest = line is not None and line.newest is not None and line.newest.order >= run.order
+    if not newest and (made := _trained(app, run)):
+        return PlanSeen(trained=made)
+    if line and (behind := older.waits_for(app, run, line)):
+        noted = line.waits is not None and line.waits.order >= run.order
+        return PlanSeen(behind=behind, noted=noted and not slots.has_place(app, run.id))
+    return replace(_machines(app, run, run.attempt.plan), newest=newest)
+
+
+def _machines(app: App, run: Run, plan: Plan) -> PlanSeen:
+    """Whether there is what the job runs on: clusters, quota and a slot."""
+    model = app.cloud.registry.model(run.source.base_model, plan.model_version)
     missing, pending, gpus = [], [], None
     settings, site = app.settings.training, Site.of(app.settings)
     for name, size, allowed in (
@@ -98,27 +110,19 @@ def _plan(app: App, run: Run) -> PlanSeen:
     return PlanSeen(
         missing=tuple(missing),
         pending=tuple(pending),
-        newest=line is not None and line.newest is not None and line.newest.order >= run.order,
         quota=quota,
         queued=shortage.queued,
         ahead=shortage.ahead,
         slot=place.granted,
         queue=place.why,
         room_in=place.room_in,
-        wasteful=not (place.granted or place.today) and line is not None and _trains(app, line),
     )
 
 
 def _newer(line: Line | None, run: Run) -> str | None:
-    """The run of the same line that is newer and ready to train, or further."""
+    """The run of the same line that is newer and trains, or went further."""
     newest = line.newest if line else None
     return newest.run if newest and newest.order > run.order else None
-
-
-def _trains(app: App, line: Line) -> bool:
-    """Whether the newest run of the line has a job by now."""
-    loaded = readable(app.runs, line.newest.run) if line.newest else None
-    return loaded is not None and loaded.record.phase is Phase.TRAINING
 
 
 def _went_further(app: App, run_id: str) -> bool:

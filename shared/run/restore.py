@@ -24,7 +24,7 @@ def again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) ->
     what it is made of and what its attempt came to; without it the names tell enough.
     """
     uploaded = instead_of.order.uploaded
-    rivals = [each.order for each in (line.serving, line.latest, line.newest) if each]
+    rivals = [each.order for each in (line.serving, line.latest, line.newest, line.waits) if each]
     ordinal = 1 + max(each.ordinal for each in rivals if each.uploaded == uploaded)
     loaded, now = readable(app.runs, what.run), app.cloud.blobs.now()
     trained = loaded.record if loaded else None

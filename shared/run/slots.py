@@ -33,12 +33,14 @@ from shared.lifecycle.slots import (
     freed,
     granted,
     in_order,
+    passed_on,
     place,
     room,
     taken,
     upcoming,
     waited_longer,
 )
+from shared.lifecycle.slots import would_get as by_rule
 from shared.records.layout import SLOTS, STATE
 from shared.records.mark import Mark
 from shared.records.run import Run
@@ -52,6 +54,18 @@ def look(app: App, run_id: str) -> Place:
     """Where the run stands. Changes nothing, but for a record that is lost (see `_read`)."""
     slots, _ = _read(app)
     return place(slots, run_id, _limits(app), app.cloud.blobs.now())
+
+
+def would_get(app: App, run_id: str, holder: str) -> bool:
+    """Whether the run would hold a slot at once if `holder` gave back its own. Changes nothing, as `look`."""
+    slots, _ = _read(app)
+    return by_rule(slots, run_id, holder, _limits(app), app.cloud.blobs.now())
+
+
+def has_place(app: App, run_id: str) -> bool:
+    """Whether the run holds a slot, or stands among those who wait for one. Changes nothing, as `look`."""
+    slots, _ = _read(app)
+    return run_id in slots.holding or run_id in slots.waiting
 
 
 def shortage(app: App, run: Run) -> Shortage:
@@ -80,6 +94,14 @@ def wait_for_quota(app: App, run: Run) -> None:
         return replace(slots, short={_attempt(run): max(now, last + TICK), **slots.short})
 
     _changed(app, queued)
+
+
+def pass_on(app: App, before: str, run_id: str) -> None:
+    """Gives the run the place of `before` among those who wait for a slot, if that is the better one. Raises Transient.
+
+    Else who is replaced again and again, while it waits, would always be the last.
+    """
+    _changed(app, lambda slots, _: passed_on(slots, before, run_id))
 
 
 def hold(app: App, run_id: str, since: datetime) -> None:

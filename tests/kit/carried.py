@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.dataset.spec.choices import Hub, Policy
+from shared.lifecycle.giving_way import Pace
 from shared.lifecycle.phase import Phase
 from shared.records.base import Notice, Order, Refusal, Wake
 from shared.records.line import Keep, Line, Newest, Orphan, Retiring, Serving, Standing
@@ -114,6 +115,8 @@ LINE = Line(
     previous=replace(_SERVED, run="r0", deployment="r0-1", model="m:0"),
     displaced=replace(_SERVED, run="r0", deployment="r0-1", model="m:0"),
     newest=Newest(run="r2", order=Order(uploaded=AT, ordinal=1)),
+    waits=Newest(run="r3", order=Order(uploaded=AT, ordinal=2)),
+    pace=Pace(took=3600.0, gave_way=True),
     rollout="r2",
     retiring=(Retiring(deployment="r0-1", model="m:0", until=AT),),
     orphans=(Orphan(deployment="rx-1", since=AT),),

@@ -20,7 +20,7 @@ from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, 
 SHOWN: dict[Phase, list[Seen]] = {phase: list(shown(phase)) for phase in LOOKS}
 ONWARD = {
     Phase.RECEIVED: {Phase.PREPARED, Phase.REJECTED, Phase.UNCHANGED, Phase.FAILED, Phase.SUPERSEDED},
-    Phase.PREPARED: {Phase.TRAINING, Phase.FAILED, Phase.SUPERSEDED},
+    Phase.PREPARED: {Phase.TRAINING, Phase.UNCHANGED, Phase.FAILED, Phase.SUPERSEDED},
     Phase.TRAINING: {Phase.REGISTERED, Phase.FAILED, Phase.REJECTED, Phase.SUPERSEDED},
     Phase.REGISTERED: {Phase.DEPLOYING, Phase.FAILED, Phase.SUPERSEDED},
     Phase.DEPLOYING: {Phase.CHECKING, Phase.ROLLED_BACK},
@@ -51,6 +51,7 @@ NO_QUOTA = "no vCPUs are left of family A100"
 SHORT_OF_IT = Wait(900, NO_QUOTA, hold="quota")
 BY_HAND = Wait(300, "30 % to blue", hold="endpoint")
 BEHIND = Wait(60, "quota, for which run r2 has waited longer", hold="quota", wakes="r2")
+OLDER = "run r2, which trains"
 QUEUE = "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken"
 JOB_GONE = Stop(Phase.FAILED, "the job is gone: somebody deleted it")
 TOO_LONG = Stop(
@@ -124,8 +125,32 @@ PREPARED = (
     Rule(
         words="What the job is made of is settled before anything is asked of Azure for it.",
         looks={PlanSeen(planned=False): Do(Action.RESOLVE_PLAN, Phase.PREPARED)},
-        both=PlanSeen(planned=False, unusable="gpu has no identity"),
+        both=PlanSeen(planned=False, trained="run r1 made m:1"),
         without={"planned": True},
+    ),
+    Rule(
+        words="What was trained on while it waited is not trained on again.",
+        looks={PlanSeen(trained="run r1 made m:1"): Stop(Phase.UNCHANGED, "already trained: run r1 made m:1")},
+        both=PlanSeen(trained="run r1 made m:1", behind=OLDER),
+        without={"trained": None},
+    ),
+    Rule(
+        words="What waits for an older run of its line is noted, and takes nobody's place.",
+        looks={
+            PlanSeen(behind=OLDER): Do(Action.WAIT_FOR_OLDER, Phase.PREPARED),
+            PlanSeen(behind=OLDER, slot=False): Do(Action.WAIT_FOR_OLDER, Phase.PREPARED),
+        },
+        both=PlanSeen(behind=OLDER),
+        without={"noted": True},
+    ),
+    Rule(
+        words="Then it waits.",
+        looks={
+            PlanSeen(behind=OLDER, noted=True): Wait(300, OLDER),
+            PlanSeen(behind=OLDER, noted=True, slot=False): Wait(300, OLDER),
+        },
+        both=PlanSeen(behind=OLDER, noted=True, unusable="gpu has no identity"),
+        without={"behind": ""},
     ),
     Rule(
         words="On a compute that can't be used no wait helps.",
@@ -179,10 +204,9 @@ PREPARED = (
         without={"queue": QUEUE},
     ),
     Rule(
-        words="It supersedes the older ones, unless a job would end for one that can't start today.",
+        words="It supersedes the older ones.",
         looks={
             PlanSeen(newest=False): Do(Action.BECOME_NEWEST, Phase.PREPARED),
-            PlanSeen(newest=False, wasteful=True): Do(Action.BECOME_NEWEST, Phase.PREPARED),
             PlanSeen(newest=False, slot=False, queue=QUEUE): Do(Action.BECOME_NEWEST, Phase.PREPARED),
         },
         both=PlanSeen(newest=False, slot=False, queue=QUEUE),
@@ -193,7 +217,6 @@ PREPARED = (
         looks={
             PlanSeen(slot=False, queue=QUEUE): Wait(None, QUEUE, hold="slot"),
             PlanSeen(slot=False, queue=QUEUE, room_in=30): Wait(30, QUEUE, hold="slot"),
-            PlanSeen(slot=False, queue=QUEUE, newest=False, wasteful=True): Wait(None, QUEUE, hold="slot"),
         },
         both=PlanSeen(slot=False, queue=QUEUE),
         without={"slot": True},
@@ -766,6 +789,7 @@ def test_a_job_starts_only_with_a_plan_and_on_ready_computes() -> None:
         assert isinstance(seen, PlanSeen)
         starts = next_step(Phase.PREPARED, seen) == Do(Action.SUBMIT_JOB, Phase.TRAINING)
         ready = seen.planned and not (seen.missing or seen.pending or seen.unusable or seen.changed or seen.quota)
+        ready = ready and not (seen.trained or seen.behind)
         assert starts == (ready and seen.slot and seen.newest and not seen.newer and not seen.ahead)
 
 
@@ -777,7 +801,7 @@ def test_who_waits_for_a_slot_has_everything_else_and_says_for_what() -> None:
         assert isinstance(seen, PlanSeen)
         if next_step(Phase.PREPARED, seen) == Do(Action.TAKE_SLOT, Phase.PREPARED):
             asked = dataclasses.replace(seen, slot=True, queue="", room_in=None, queued=False)
-            assert dataclasses.replace(asked, newest=True, wasteful=False) == PlanSeen()
+            assert dataclasses.replace(asked, newest=True, noted=False) == PlanSeen()
 
 
 def test_an_older_run_gives_way_to_a_newer_one_until_it_is_trained() -> None:

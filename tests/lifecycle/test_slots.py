@@ -17,11 +17,13 @@ from shared.lifecycle.slots import (
     freed,
     granted,
     in_order,
+    passed_on,
     place,
     room,
     taken,
     upcoming,
     waited_longer,
+    would_get,
 )
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -52,6 +54,24 @@ def test_the_order_does_not_hang_on_the_clock_nor_on_a_dictionary() -> None:
     assert in_order(full) == ["b", "c", "a"]
     same = replace(full, waiting={"p": START, "o": START, "n": START - HOUR})
     assert in_order(same) == ["n", "o", "p"]
+
+
+def test_who_would_get_a_slot_that_is_given_back() -> None:
+    full = asked(Slots(), "x", "y")
+    assert would_get(full, "new", "x", LIMITS, START + HOUR)
+    assert not would_get(full, "new", "z", LIMITS, START + HOUR), "it frees none"
+    assert not would_get(asked(full, "b"), "new", "x", LIMITS, START + HOUR), "it is another one's"
+    assert would_get(asked(full, "b"), "b", "x", LIMITS, START + HOUR)
+    assert not would_get(full, "new", "x", Limits(active=2, day=2), START + HOUR), "the day's limit lets none start"
+
+
+def test_who_replaces_one_that_waits_has_its_place() -> None:
+    full = asked(Slots(), "x", "y", "a", "b", "c")
+    after = passed_on(full, "a", "c")
+    assert in_order(after) == ["c", "b"]
+    assert after.holding == full.holding
+    for before, run in (("c", "a"), ("x", "c"), ("a", "new"), ("new", "a")):
+        assert passed_on(full, before, run) == full
 
 
 def test_nobody_overtakes_one_that_has_room() -> None:

@@ -116,6 +116,8 @@ DROPPED_OF_LINE = {
     "retiring": "the endpoint's deployments say it",
     "orphans": "the next tick of the cleanup finds them",
     "newest": "the jobs that run say it",
+    "waits": "the runs that wait note it again",
+    "pace": "nobody knows it any more: a first training's limit counts, and one more job may be ended",
     "displaced": "nobody knows it any more: nothing is brought back for a failed rollout",
     "others": "the next tick of the cleanup finds them",
     "cost_told": "people hear of it once more",

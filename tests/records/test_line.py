@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 
+from shared.lifecycle.giving_way import Pace
 from shared.records.base import Order
 from shared.records.line import (
     TEARDOWN,
@@ -14,6 +16,7 @@ from shared.records.line import (
     TRIED_AGAIN,
     Empty,
     Line,
+    Newest,
     NotMade,
     Removed,
     Retiring,
@@ -22,6 +25,7 @@ from shared.records.line import (
     TearingDown,
     adoptable,
     newer_that_serves,
+    newer_to_train,
     serves_same,
 )
 from shared.records.run import Data, Restores
@@ -80,6 +84,22 @@ def test_a_rollback_takes_what_still_stands_and_nothing_that_is_being_deleted() 
     assert adoptable(replace(LINE, retiring=(there,)), run) == there
     assert adoptable(replace(LINE, retiring=(replace(there, going=True),)), run) is None
     assert adoptable(replace(LINE, retiring=(replace(there, model="m:2"),)), run) is None
+
+
+def test_who_waits_is_in_the_way_of_others_that_do_and_not_of_what_it_waits_for() -> None:
+    trains, second, third = (replace(EMPTY, id=f"r{at}", order=Order(uploaded=AT + at * MINUTE)) for at in range(3))
+    newest = Newest(run=trains.id, order=trains.order)
+    line = replace(LINE, newest=newest, waits=Newest(run=third.id, order=third.order))
+    assert [newer_to_train(line, run) for run in (trains, second, third)] == [None, third.id, None]
+    done = replace(LINE, newest=line.waits)
+    assert [newer_to_train(done, run) for run in (trains, second, third)] == [third.id, third.id, None]
+    assert newer_to_train(None, trains) is None
+
+
+def test_a_line_of_before_reads_as_one_in_which_nobody_waits() -> None:
+    old = {key: value for key, value in msgspec.to_builtins(LINE).items() if key not in ("waits", "pace")}
+    assert msgspec.convert(old, Line) == LINE
+    assert (LINE.waits, LINE.pace) == (None, Pace())
 
 
 def test_what_is_replaced_is_never_newer_than_what_is_to_serve_instead_of_it() -> None:

@@ -45,6 +45,62 @@ def test_a_newer_upload_takes_the_place_of_one_that_trains(stage: Stage) -> None
     stage.at_rest()
 
 
+def test_a_job_that_has_run_long_is_waited_for_and_of_those_that_wait_the_newest_stays(stage: Stage) -> None:
+    stage.pretend(job=9 * HOUR)
+    older = stage.until(stage.upload("a"), lambda run: run.phase is Phase.TRAINING)
+    stage.world.clock.jump(timedelta(minutes=31))
+    second = stage.until(stage.upload("b"), lambda run: run.waiting)
+    assert f"run {older.id}, which has trained too long" in waits_for(second)
+    third = stage.until(stage.upload("c"), lambda run: run.waiting and run.phase is Phase.PREPARED)
+    assert stage.until(second).phase is Phase.SUPERSEDED
+    assert third.id in stage.run(second).why
+    assert stage.job_status(older) == "Running"
+    assert list(json.loads(stage.app.cloud.blobs.read("state", "slots.json")[0])["holding"]) == [older.id]
+    stage.world.control("POST", f"/_local/jobs/{older.attempt.job}", {"status": "Completed"})
+    third = stage.until(third, lambda run: run.phase is Phase.TRAINING)
+    assert stage.until(older).phase is Phase.LIVE
+    assert stage.line.waits is None
+    assert (stage.line.pace.took or 0) >= 31 * 60
+    stage.world.control("POST", f"/_local/jobs/{third.attempt.job}", {"status": "Completed"})
+    assert stage.until(third).phase is Phase.LIVE
+    assert stage.made("jobs") == [older.attempt.job, third.attempt.job]
+    stage.at_rest()
+
+
+def test_one_job_is_ended_between_two_models_and_no_more(stage: Stage) -> None:
+    stage.pretend(job=HOUR)
+    first = stage.until(stage.upload("a"), lambda run: run.phase is Phase.TRAINING)
+    second = stage.until(stage.upload("b"), lambda run: run.phase is Phase.TRAINING)
+    assert stage.until(first).phase is Phase.SUPERSEDED
+    third = stage.until(stage.upload("c"), lambda run: run.phase is Phase.PREPARED and run.waiting)
+    assert "was ended for a newer one already" in waits_for(third)
+    stage.world.control("POST", f"/_local/jobs/{second.attempt.job}", {"status": "Failed"})
+    assert stage.until(second).phase is Phase.FAILED
+    third = stage.until(third, lambda run: run.phase is Phase.TRAINING)
+    fourth = stage.until(stage.upload("d"), lambda run: run.phase is Phase.PREPARED and run.waiting)
+    assert "was ended for a newer one already" in waits_for(fourth), "one that failed made no model"
+    for run in (fourth, third):
+        run_commands.cancel(stage.app, run.id)
+        assert stage.until(run).phase is Phase.CANCELLED
+    assert stage.line.waits is None
+    stage.at_rest()
+
+
+def test_a_job_is_not_ended_for_one_whose_slot_would_go_to_others(stage: Stage) -> None:
+    stage.world.change(MAX_ACTIVE_JOBS=1)
+    stage.pretend(job=HOUR)
+    older = stage.until(stage.upload("a"), lambda run: run.phase is Phase.TRAINING)
+    other = replace(stage, folder=f"{stage.folder}-b")
+    waits = other.until(other.upload(), lambda run: run.hold == "slot")
+    newer = stage.until(stage.upload("b"), lambda run: run.phase is Phase.PREPARED and run.waiting)
+    assert "its slot would go to others" in waits_for(newer)
+    assert stage.run(older).phase is Phase.TRAINING
+    for each, run in ((other, waits), (stage, newer), (stage, older)):
+        run_commands.cancel(stage.app, run.id)
+        assert each.until(run).phase is Phase.CANCELLED
+    stage.at_rest()
+
+
 def test_a_newer_upload_with_bad_data_stops_nothing(stage: Stage) -> None:
     stage.pretend(job=HOUR)
     older = stage.until(stage.upload("a"), lambda run: run.phase is Phase.TRAINING)
@@ -137,6 +193,40 @@ def test_the_same_data_and_settings_are_trained_once(stage: Stage) -> None:
     assert stage.made("jobs") == [first.attempt.job, other.attempt.job]
     run_commands.cancel(stage.app, other.id)
     stage.until(other)
+    stage.at_rest()
+
+
+def test_the_same_content_again_lets_the_job_run_and_is_not_trained_on(stage: Stage) -> None:
+    """As often as it comes: of those that wait the newest stays, and it names the run that serves."""
+    stage.pretend(job=9 * HOUR)
+    first = stage.until(stage.upload(), lambda run: run.phase is Phase.TRAINING)
+    again = []
+    for _ in range(2):
+        again.append(stage.until(stage.upload(), lambda run: run.phase is Phase.PREPARED and run.waiting))
+        assert f"run {first.id}, which is of the same data and settings" in waits_for(again[-1])
+        assert not again[-1].hold
+    assert stage.until(again[0]).phase is Phase.SUPERSEDED
+    slots = json.loads(stage.app.cloud.blobs.read("state", "slots.json")[0])
+    assert (list(slots["holding"]), slots["waiting"]) == ([first.id], {})
+    stage.world.control("POST", f"/_local/jobs/{first.attempt.job}", {"status": "Completed"})
+    ended = stage.until(again[1])
+    assert ended.phase is Phase.UNCHANGED, ended.why
+    assert f"run {first.id} made" in ended.why
+    assert "it serves" in ended.why
+    assert stage.run(first).phase is Phase.LIVE
+    assert stage.made("jobs") == [first.attempt.job]
+    stage.at_rest()
+
+
+def test_the_same_content_goes_on_where_the_first_run_failed(stage: Stage) -> None:
+    stage.pretend(job=HOUR)
+    first = stage.until(stage.upload(), lambda run: run.phase is Phase.TRAINING)
+    again = stage.until(stage.upload(), lambda run: run.phase is Phase.PREPARED and run.waiting)
+    stage.world.control("POST", f"/_local/jobs/{first.attempt.job}", {"status": "Failed"})
+    again = stage.until(again, lambda run: run.phase is Phase.TRAINING)
+    assert stage.run(first).phase is Phase.FAILED
+    stage.world.control("POST", f"/_local/jobs/{again.attempt.job}", {"status": "Completed"})
+    assert stage.until(again).phase is Phase.LIVE
     stage.at_rest()
 
 

@@ -18,6 +18,7 @@ ACTIONS: dict[Action, Callable[[App, Run], Run]] = {
     Action.RESOLVE_PLAN: train.resolve_plan,
     Action.MAKE_CLUSTERS: train.make_clusters,
     Action.BECOME_NEWEST: train.become_newest,
+    Action.WAIT_FOR_OLDER: train.wait_for_older,
     Action.TAKE_SLOT: train.take_slot,
     Action.WAIT_FOR_QUOTA: train.wait_for_quota,
     Action.SUBMIT_JOB: train.submit_job,

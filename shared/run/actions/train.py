@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import timedelta
 
 from shared import naming
 from shared.app import App, wake
@@ -12,12 +13,12 @@ from shared.errors import Permanent
 from shared.line.access import line_of, save_line
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED, in_datastore
-from shared.records.line import Newest
+from shared.records.line import Newest, newer_to_train
 from shared.records.owner import is_of_run
 from shared.records.run import Plan, Run
 from shared.records.store import readable
 from shared.records.tags import tags_of
-from shared.run import slots
+from shared.run import older, slots
 from shared.run.actions.data import facts_of
 from shared.run.slots import free_slot
 from shared.training.compute import Site, gpus_per_node, several_identities, size_of
@@ -68,16 +69,39 @@ def make_clusters(app: App, run: Run) -> Run:
 def become_newest(app: App, run: Run) -> Run:
     """Makes the run the newest one of its line that trains; the one before it is woken to see that.
 
-    One of the same moment stays: two training sets of a folder are equally new, and neither supersedes the other.
+    One of the same moment stays: two training sets of a folder are equally new, and neither supersedes the other. A job
+    that is ended for it is noted: the next one will not be, until one has come to its end.
     """
     line, etag = line_of(app, run)
     before = line.newest
-    if before and before.order >= run.order:
+    if (before and before.order >= run.order) or newer_to_train(line, run) or older.waits_for(app, run, line):
         return run  # the next look finds that out
-    save_line(app, replace(line, newest=Newest(run=run.id, order=run.order)), etag)
-    if before and before.run != run.id and (other := readable(app.runs, before.run)) and not other.record.phase.ended:
-        wake(app, other.record)
+    met = older.met(app, run, line)
+    if met and not met.trains:
+        slots.pass_on(app, met.run, run.id)
+    pace = line.pace.after_giving_way() if met and met.trains else line.pace
+    save_line(app, replace(line, newest=Newest(run=run.id, order=run.order), waits=None, pace=pace), etag)
+    if before:
+        _wake(app, before)
     return run
+
+
+def wait_for_older(app: App, run: Run) -> Run:
+    """Makes the run the newest of its line that waits for an older one, without a slot; the one before it is woken."""
+    free_slot(app, run)
+    line, etag = line_of(app, run)
+    before = line.waits
+    if before and before.order >= run.order:
+        return run
+    save_line(app, replace(line, waits=Newest(run=run.id, order=run.order)), etag)
+    if before:
+        _wake(app, before)
+    return run
+
+
+def _wake(app: App, newest: Newest) -> None:
+    if (other := readable(app.runs, newest.run)) and not other.record.phase.ended:
+        wake(app, other.record)
 
 
 def take_slot(app: App, run: Run) -> Run:
@@ -184,4 +208,15 @@ def register_model(app: App, run: Run) -> Run:
         properties={"droptune.base_model": _plan(run).model_id, "droptune.train": run.source.address},
     )
     free_slot(app, run)
+    _came_to_its_end(app, run)
     return run.in_attempt(model=f"{model.name}:{model.version}")
+
+
+def _came_to_its_end(app: App, run: Run) -> None:
+    """Notes how long the line trains, and wakes the run that waits for that; again, it changes next to nothing."""
+    line, etag = line_of(app, run)
+    # Hosts that stood still have not trained.
+    took = min(app.cloud.blobs.now() - run.since, timedelta(hours=app.settings.training.max_hours))
+    save_line(app, replace(line, pace=line.pace.after_model(took.total_seconds())), etag)
+    if line.waits:
+        _wake(app, line.waits)

@@ -18,7 +18,7 @@ from tests.kit.worlds.world import World
 
 AFTER: Mapping[Phase, frozenset[Phase]] = {
     Phase.RECEIVED: frozenset({Phase.PREPARED, Phase.REJECTED, Phase.UNCHANGED, Phase.FAILED}),
-    Phase.PREPARED: frozenset({Phase.TRAINING, Phase.FAILED}),
+    Phase.PREPARED: frozenset({Phase.TRAINING, Phase.UNCHANGED, Phase.FAILED}),
     Phase.TRAINING: frozenset({Phase.REGISTERED, Phase.REJECTED, Phase.FAILED}),
     Phase.REGISTERED: frozenset({Phase.DEPLOYING, Phase.FAILED}),
     Phase.DEPLOYING: frozenset({Phase.CHECKING, Phase.ROLLED_BACK}),
