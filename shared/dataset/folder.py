@@ -6,6 +6,7 @@ arrive, and how often their events do, makes no difference. Called by intake/fol
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Literal
 
 from shared.dataset.kinds import KINDS, kind_of
 from shared.dataset.spec.choices import FILE_NAME, Hub, Spec
+from shared.dataset.spec.finetune import parse
+from shared.errors import Permanent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +76,15 @@ class Waiting:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """A folder, read: its runs, what it waits for, and why files of it are not trained on, by name."""
+    """A folder, read: its run, what it waits for, and why files of it are not trained on, by name.
+
+    `several`: training files of which nobody said which one is meant. `problem`: why no run that trains can be made of
+    the folder, and what to do, "" where there is nothing to mend.
+    """
 
     datasets: tuple[Dataset, ...] = ()
+    several: tuple[DataFile, ...] = ()
+    problem: str = ""
     waiting: Waiting | None = None
     ignored: Mapping[str, str]
 
@@ -83,8 +92,9 @@ class Contents:
 def contents(folder: str, files: Iterable[DataFile], spec: Spec | None) -> Contents:
     """What the files of `folder` give. `spec` is its finetune.yaml, parsed, and None exactly if it has none.
 
-    Without a spec each data file is a training set of its own, save those named for another use, and takes the
-    folder's validation and test files; with one, the files or the source that it names are the one dataset.
+    A folder is one dataset, at most. Without a spec it is its one training file, with the folder's validation and test
+    files; of several, nothing is trained until somebody says which one is meant. With a spec, it is the files or the
+    source that this names.
     """
     there = {file.name: file for file in files}
     spec_file = there.pop(FILE_NAME, None)
@@ -97,18 +107,43 @@ def contents(folder: str, files: Iterable[DataFile], spec: Spec | None) -> Conte
     uses = {file.name: use_of(file.name) for file in data}
     ignored |= {name: _REASONS[use] for name, use in uses.items() if use in _REASONS}
     held = {use: [file for file in data if uses[file.name] == use] for use in ("validation", "test")}
-    datasets = tuple(
-        Dataset(
-            folder=folder,
-            train=file,
-            validation=_kin(file, held["validation"]),
-            test=_kin(file, held["test"]),
-            spec=None,
-        )
-        for file in data
-        if uses[file.name] == "train"
-    )
+    train = [file for _, file in sorted(there.items()) if uses.get(file.name) == "train" or _is_piece(file.name)]
+    if len(train) > 1:
+        ignored = {name: why for name, why in ignored.items() if there[name] not in train}
+        likely = sorted(train, key=lambda file: "train" not in _stem(file.name))
+        lines = (_line(_dataset(folder, file, held)) for file in likely[:_NAMED])
+        problem = _which(train, next(filter(None, lines), ""))
+        return Contents(several=tuple(train), problem=problem, ignored=ignored)
+    datasets = tuple(_dataset(folder, file, held) for file in train if file.name not in ignored)
     return Contents(datasets=datasets, ignored=ignored)
+
+
+def _dataset(folder: str, train: DataFile, held: Mapping[str, list[DataFile]]) -> Dataset:
+    return Dataset(
+        folder=folder, train=train, validation=_kin(train, held["validation"]), test=_kin(train, held["test"])
+    )
+
+
+def _line(meant: Dataset) -> str:
+    """A finetune.yaml of one line that says that it is meant; "" where its names can't be in one."""
+    parts = (("train", meant.train), ("validation", meant.validation), ("test", meant.test))
+    line = ", ".join(f"{part}: {json.dumps(file.name, ensure_ascii=False)}" for part, file in parts if file)
+    try:
+        parse(f"{{{line}}}".encode())
+    except (Permanent, UnicodeError):
+        return ""
+    return f"{{{line}}}"
+
+
+def _which(train: list[DataFile], line: str) -> str:
+    """Names the files, and says what to do: at the end a finetune.yaml of one line, which can be pasted."""
+    names = [file.name for file in train]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    named = f"upload a {FILE_NAME} with this line: {line}" if line else f"give one a name that {FILE_NAME} can have"
+    return (
+        f"{len(names)} training files in one folder ({', '.join(names[:_NAMED])}{more}), and no {FILE_NAME} that says "
+        f"which one is meant: put them together into one file, or each into a folder of its own, or {named}"
+    )
 
 
 def _as_spec_says(folder: str, there: dict[str, DataFile], spec: Spec, spec_file: DataFile | None) -> Contents:
@@ -146,10 +181,21 @@ def _not_data(name: str) -> str:
     stem = _stem(name)
     if stem in ABOUT:
         return f"by its name it tells about data; name it in {FILE_NAME} if it is data"
-    shard = _SHARD.search(stem)
-    if shard and int(shard[1]) > 1:
-        return f"it is one of {int(shard[1])} pieces of a file: put them together, or name one in {FILE_NAME}"
+    if pieces := _pieces(stem):
+        return f"it is one of {pieces} pieces of a file: put them together, or name one in {FILE_NAME}"
     return ""
+
+
+def _pieces(stem: str) -> int:
+    """Of how many pieces it is one by its name; 0 of a whole file."""
+    shard = _SHARD.search(stem)
+    return int(shard[1]) if shard and int(shard[1]) > 1 else 0
+
+
+def _is_piece(name: str) -> bool:
+    """Whether it is a piece of a file that would be trained on."""
+    stem = _stem(name)
+    return not _no_file(name) and _pieces(stem) > 0 and _by_stem(_SHARD.sub("", stem)) == "train"
 
 
 def _stem(name: str) -> str:
@@ -160,6 +206,8 @@ def _stem(name: str) -> str:
 _SPECS = (FILE_NAME, "finetune.yml", "finetune.json")
 ABOUT = ("report", "readme", "dataset_info", "dataset_infos", "finetune.schema")
 """Stems of files that lie beside data and tell about it."""
+_NAMED = 20
+"""Files that are named one by one."""
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})$", re.ASCII)
 """How datasets that are published in pieces number them."""
 _REASONS = {
@@ -171,9 +219,10 @@ _REASONS = {
 
 def use_of(name: str) -> Literal["train", "validation", "test", "try", "none"]:
     """What a file is for by its name; `try`: prompts for trying the endpoint, `none`: it is not taken for data."""
-    if _not_data(name):
-        return "none"
-    stem = _stem(name)
+    return "none" if _not_data(name) else _by_stem(_stem(name))
+
+
+def _by_stem(stem: str) -> Literal["train", "validation", "test", "try"]:
     if stem.endswith("_gen"):
         return "try"
     if stem.startswith("test"):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shared.dataset.folder import Contents, DataFile, Dataset, Waiting, contents
 from shared.dataset.spec.choices import Hub, Spec
+from shared.dataset.spec.finetune import parse
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -41,14 +42,50 @@ def test_one_file_is_one_run() -> None:
     assert found.ignored == {}
 
 
-def test_every_other_data_file_is_a_training_set_of_its_own() -> None:
-    found = read("test.jsonl", "de.jsonl", "en.jsonl", "validation.jsonl")
-    assert files(found) == [
-        ("de.jsonl", "validation.jsonl", "test.jsonl"),
-        ("en.jsonl", "validation.jsonl", "test.jsonl"),
-    ]
-    assert found.datasets[0].etags == {"de.jsonl": "0x1", "validation.jsonl": "0x3", "test.jsonl": "0x0"}
-    assert found.datasets[0].newest == START + timedelta(minutes=3)
+def test_the_one_training_file_takes_those_that_are_held_out() -> None:
+    found = read("test.jsonl", "de.jsonl", "validation.jsonl")
+    assert files(found) == [("de.jsonl", "validation.jsonl", "test.jsonl")]
+    assert found.datasets[0].etags == {"de.jsonl": "0x1", "validation.jsonl": "0x2", "test.jsonl": "0x0"}
+    assert found.datasets[0].newest == START + timedelta(minutes=2)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        [f"export-{n}.jsonl" for n in range(6)],
+        [f"part.{n}.csv" for n in range(3)],
+        ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"],
+        ["train.jsonl", "train-00001-of-00002.parquet"],
+        ["data.jsonl", "train.json"],
+        ['q"\\.jsonl', "ü: #x.jsonl", "z.csv"],
+        [f"{n:03}.csv" for n in range(200)],
+    ],
+)
+def test_of_several_training_files_none_is_trained_on_and_a_line_can_be_pasted_that_names_one(train: list[str]) -> None:
+    found = read(*train, "test.jsonl", "notes.txt")
+    assert found.datasets == ()
+    assert [file.name for file in found.several] == sorted(train)
+    assert found.problem.startswith(f"{len(train)} training files in one folder ({sorted(train)[0]}")
+    assert all(name in found.problem for name in sorted(train)[:20])
+    assert set(found.ignored) == {"test.jsonl", "notes.txt"}
+    spec = parse(found.problem.rpartition("with this line: ")[2].encode())
+    meant = read("finetune.yaml", *train, "test.jsonl", spec=spec)
+    assert files(meant) == [("train.json" if "train.json" in train else spec.train, None, "test.jsonl")]
+    assert spec.train in train
+
+
+def test_files_that_no_finetune_yaml_can_name_get_other_names() -> None:
+    found = read("a\\.jsonl", "b\\.jsonl")
+    assert found.problem.endswith("give one a name that finetune.yaml can have")
+
+
+def test_a_piece_alone_waits_for_the_others_and_pieces_of_a_test_file_are_no_training_files() -> None:
+    found = read("train-00000-of-00002.parquet")
+    assert (found.datasets, found.several, found.problem) == ((), (), "")
+    assert "one of 2 pieces" in found.ignored["train-00000-of-00002.parquet"]
+    pieces = [f"{part}-0000{n}-of-00002.json" for part in ("test", "validation_sft", "x_gen") for n in range(2)]
+    assert files(read("train.jsonl", *pieces)) == [("train.jsonl", None, None)]
+    assert not read(*pieces).problem
 
 
 def test_the_ultrachat_folder() -> None:
@@ -59,8 +96,9 @@ def test_the_ultrachat_folder() -> None:
 
 
 def test_of_several_held_out_files_the_kin_is_taken() -> None:
-    found = read("train_sft.jsonl", "other.jsonl", "test.jsonl", "test_dpo.jsonl", "test_sft.jsonl")
-    assert files(found) == [("other.jsonl", None, "test.jsonl"), ("train_sft.jsonl", None, "test_sft.jsonl")]
+    held = ("test.jsonl", "test_dpo.jsonl", "test_sft.jsonl")
+    assert files(read("other.jsonl", *held)) == [("other.jsonl", None, "test.jsonl")]
+    assert files(read("train_sft.jsonl", *held)) == [("train_sft.jsonl", None, "test_sft.jsonl")]
 
 
 def test_held_out_files_alone_are_no_run() -> None:
@@ -98,10 +136,7 @@ def test_of_two_held_out_files_named_alike_the_one_of_the_same_kind_is_taken() -
     assert files(found) == [("train.parquet", "validation.csv", "test.parquet")]
 
 
-def test_a_piece_of_a_file_is_no_training_set() -> None:
-    found = read("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet")
-    assert not found.datasets
-    assert "one of 2 pieces" in found.ignored["train-00000-of-00002.parquet"]
+def test_the_only_piece_of_a_file_is_the_file() -> None:
     whole = read("train-00000-of-00001.parquet", "test-00000-of-00001.parquet")
     assert files(whole) == [("train-00000-of-00001.parquet", None, "test-00000-of-00001.parquet")]
 
@@ -178,8 +213,10 @@ def test_order_does_not_matter_and_held_out_files_are_never_trained_on(names: li
     assert found == contents("faq", reversed(there), None)
     trained = {each.train.name for each in found.datasets if each.train}
     assert not {name for name in trained if name.lower().startswith(("test", "validation")) or "_gen" in name}
-    assert trained | set(found.ignored) == set(names)
-    assert not trained & set(found.ignored)
+    several = {file.name for file in found.several}
+    assert sorted([*trained, *several, *found.ignored]) == sorted(names), "each file is one of the three"
+    assert len(trained) <= 1 < len(several) or not several
+    assert bool(several) == bool(found.problem)
     for each in found.datasets:
         held = [file.name.lower() for file in (each.validation, each.test) if file]
         assert all(name.startswith(("test", "validation")) and "_gen" not in name for name in held)
