@@ -140,10 +140,14 @@ something else:
 | {", ".join(f"`{stem}`" for stem in ABOUT)} | about data: not used |
 
 Of two files to train on, or more, none is: once the upload is whole (`SETTLE_TIME`) there is one rejected run that
-names them, and gives a {FILE_NAME} to paste. What trains or serves goes on. Put the rows together into one file, or each
-file into a folder of its own, or name one.
+names them, and gives a {FILE_NAME} to paste. What trains or serves goes on. Put the rows together into one file, or
+each file into a folder of its own, or name one.
 
 With a {FILE_NAME} those files are used that it names, whatever they are called.
+
+A file that seems to be meant for one and is none (`finetune.yml`, `Finetune.yaml`, `fine-tune.yaml`, `finetune.json`,
+or one in a folder below, where there is none in the dataset's own) is never passed over: the upload is a rejected run
+that names it, since what it says, an approval perhaps, would be dropped.
 """
 
 

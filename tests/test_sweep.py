@@ -104,6 +104,17 @@ def test_an_upload_whose_event_was_lost_is_found(app: App, folder: str) -> None:
     assert [run.phase for run in runs_of(app, folder)] == [Phase.RECEIVED]
 
 
+def test_an_upload_that_yields_no_run_is_told(app: App, cloud: Stack, folder: str) -> None:
+    quick = with_settings(app, SETTLE_TIME=timedelta(0))
+    sweep(quick)
+    app.cloud.blobs.write(DATASETS, f"{folder}/2026/train.jsonl", ROW)
+    for _ in range(2):
+        sweep(quick)
+    told = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+    [reason] = [each["data"]["reason"] for each in told if each.get("subject") == f"datasets/{folder}"]
+    assert reason.startswith(f"{folder}/2026/train.jsonl yields no run: it is not directly in the folder")
+
+
 def test_the_datasets_are_listed_only_so_often(app: App, folder: str) -> None:
     sweep(app)
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)

@@ -213,11 +213,21 @@ class LogsView(Shape, frozen=True, kw_only=True):
     text: str
 
 
+class UploadView(Shape, frozen=True, kw_only=True):
+    """A blob of which no run comes: its path in the container of datasets, its folder, "" in none, why, since when."""
+
+    path: str
+    folder: str
+    why: str
+    at: datetime
+
+
 class FolderList(Shape, frozen=True, kw_only=True):
-    """Folders that are no run yet: name to the files that each waits for."""
+    """Folders that are no run yet: name to the files that each waits for; and uploads of which no run comes."""
 
     version: int = VERSION
     waiting: dict[str, list[str]] = {}
+    without_run: list[UploadView] = []
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -70,8 +71,8 @@ def logs(app: App, run_id: str) -> Answer:
 
 
 def folders(app: App) -> Answer:
-    """Folders whose finetune.yaml names files that are not there (yet)."""
-    return answered(lambda: schema.FolderList(waiting=dict(_waiting(app))))
+    """Folders whose finetune.yaml names files that are not there (yet), and uploads of which no run comes."""
+    return answered(lambda: _folders(app))
 
 
 def lines(app: App) -> Answer:
@@ -276,6 +277,11 @@ def _logs(app: App, run: Run) -> schema.LogsView:
     except NotFound:
         raise NotFound(f"deployment {deployed.name} is gone, and nothing was kept of its log") from None
     return schema.LogsView(run=run.id, deployment=deployed.name, gone=True, text=kept.decode(errors="replace"))
+
+
+def _folders(app: App) -> schema.FolderList:
+    uploads = (_like(upload, schema.UploadView) for upload in islice(uploads_without_run(app), RECENT))
+    return schema.FolderList(waiting=dict(_waiting(app)), without_run=[each for each in uploads if each])
 
 
 def _waiting(app: App) -> Iterator[tuple[str, list[str]]]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import SequenceMatcher
 from typing import Literal
 
 from shared.dataset.kinds import KINDS, kind_of
@@ -78,12 +80,14 @@ class Waiting:
 class Contents:
     """A folder, read: its run, what it waits for, and why files of it are not trained on, by name.
 
-    `several`: training files of which nobody said which one is meant. `problem`: why no run that trains can be made of
+    `several`: training files of which nobody said which one is meant. `misnamed`: files that may be meant for its
+    finetune.yaml, and are none. `problem`: why no run that trains can be made of
     the folder, and what to do, "" where there is nothing to mend.
     """
 
     datasets: tuple[Dataset, ...] = ()
     several: tuple[DataFile, ...] = ()
+    misnamed: tuple[DataFile, ...] = ()
     problem: str = ""
     waiting: Waiting | None = None
     ignored: Mapping[str, str]
@@ -94,14 +98,30 @@ def contents(folder: str, files: Iterable[DataFile], spec: Spec | None) -> Conte
 
     A folder is one dataset, at most. Without a spec it is its one training file, with the folder's validation and test
     files; of several, nothing is trained until somebody says which one is meant. With a spec, it is the files or the
-    source that this names.
+    source that this names. What may be meant for a spec, and is none, is never passed over: perhaps it forbids what
+    would be done without it.
     """
     there = {file.name: file for file in files}
     spec_file = there.pop(FILE_NAME, None)
     if (spec is None) != (spec_file is None):
         raise ValueError(f"{folder}: {FILE_NAME} and its parsed form must be given together, or neither")
-    if spec:
-        return _as_spec_says(folder, there, spec, spec_file)
+    found = _as_spec_says(folder, there, spec, spec_file) if spec else _without_spec(folder, there)
+    nested_counts = not spec and bool(found.datasets or found.several)
+    misnamed = [
+        file
+        for name, file in sorted(there.items())
+        if _may_be_a_spec(name, alone=not spec)
+        and not (spec and name in spec.files)
+        and ("/" not in name or nested_counts)
+    ]
+    if not misnamed:
+        return found
+    ignored = {name: why for name, why in found.ignored.items() if there[name] not in misnamed}
+    problem = _misnamed(folder, [file.name for file in misnamed], beside=spec is not None)
+    return Contents(misnamed=tuple(misnamed), problem=problem, ignored=ignored)
+
+
+def _without_spec(folder: str, there: Mapping[str, DataFile]) -> Contents:
     ignored = {name: reason for name in there if (reason := _not_data(name))}
     data = [file for name, file in sorted(there.items()) if name not in ignored]
     uses = {file.name: use_of(file.name) for file in data}
@@ -163,12 +183,35 @@ def _as_spec_says(folder: str, there: dict[str, DataFile], spec: Spec, spec_file
     return Contents(datasets=(dataset,), ignored=ignored)
 
 
+def _may_be_a_spec(name: str, *, alone: bool) -> bool:
+    """Whether a file, not named finetune.yaml, may be meant for one; `alone`: there is none, so that more may be."""
+    *above, last = name.split("/")
+    if above:
+        return alone and (last == FILE_NAME or _may_be_a_spec(last, alone=False))
+    stem, endings = re.sub(r"[\s_-]", "", last.casefold()).removeprefix("."), set[str]()
+    while ending := next((each for each in _SPEC_ENDINGS if stem.endswith(each)), ""):
+        stem = stem.removesuffix(ending)
+        endings.add(ending)
+    if stem == _SPEC_STEM:
+        return True
+    near = len(stem) < 2 * len(_SPEC_STEM) and SequenceMatcher(None, stem, _SPEC_STEM).ratio() >= _NEAR
+    return near and alone and bool(endings & {".yaml", ".yml"})
+
+
+def _misnamed(folder: str, names: list[str], *, beside: bool) -> str:
+    told = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    what = f"lies beside {FILE_NAME}, which alone is read" if beside else "may be meant for it, and is not read"
+    mend = "delete it" if beside else f"upload it as {folder}/{FILE_NAME}, and delete it"
+    return (
+        f"{told}: a specification is named {FILE_NAME}, in small letters, directly in the folder; this {what}: "
+        f"{mend}, or give it another name if it is no specification; then droptune start {shlex.quote(folder)}"
+    )
+
+
 def _no_file(name: str) -> str:
     """Why it can't be a data file, whatever it is named for."""
     if "/" in name:
         return f"it is not directly in the folder: upload it as <dataset>/{name.rpartition('/')[2]}"
-    if name.lower() in _SPECS:
-        return f"a specification is named {FILE_NAME}, in small letters"
     if not kind_of(name):
         return f"its name does not end in {', '.join(KINDS[:-1])} or {KINDS[-1]}"
     return ""
@@ -203,7 +246,9 @@ def _stem(name: str) -> str:
     return name[: -len(kind_of(name) or "") or None].lower()
 
 
-_SPECS = (FILE_NAME, "finetune.yml", "finetune.json")
+_SPEC_STEM, _SPEC_ENDINGS = "finetune", (".yaml", ".yml", ".json", ".txt")
+_NEAR = 0.75
+"""How like `finetune` a name is, from 0 to 1, that is taken for a mistyped one."""
 ABOUT = ("report", "readme", "dataset_info", "dataset_infos", "finetune.schema")
 """Stems of files that lie beside data and tell about it."""
 _NAMED = 20

@@ -103,7 +103,7 @@ def look_into(app: App, name: str, *, cause: str = "") -> None:
         ignored("empty_folder", f"{DATASETS}/{name} has no files (any more)")
         app.cloud.blobs.delete(STATE, layout.waiting(name))
         return
-    if folder.unread:
+    if folder.unread or folder.contents.misnamed:
         app.cloud.blobs.delete(STATE, layout.waiting(name))
         _reject(app, folder)
         return
@@ -178,9 +178,9 @@ def _begin(app: App, run_id: str, folder: Folder, source: Source, newest: dateti
 
 
 def _reject(app: App, folder: Folder) -> None:
-    """A finetune.yaml that can't be followed is a run that ends first thing: its owner has to hear of it."""
-    spec, now = folder.files[FILE_NAME], app.cloud.blobs.now()
-    path = layout.dataset_file(folder.name, FILE_NAME)
+    """A finetune.yaml that can't be followed, or read, is a run that ends first thing: its owner has to hear of it."""
+    spec, now = folder.files[FILE_NAME] if folder.unread else folder.contents.misnamed[0], app.cloud.blobs.now()
+    path = layout.dataset_file(folder.name, spec.name)
     file = File(name=path, etag=spec.etag, size=spec.size)
     run = Run(
         id=rejected_run(folder),
@@ -189,11 +189,11 @@ def _reject(app: App, folder: Folder) -> None:
         order=Order(uploaded=spec.modified),
         source=Source(folder=folder.name, base_model=app.settings.training.base_model, train=(file,), spec=file),
         since=now,
-        ending=Ending(phase=Phase.REJECTED, why=folder.unread),
+        ending=Ending(phase=Phase.REJECTED, why=folder.problem),
     ).noted(now, f"received {path}")
     if app.runs.create(run):
         wake(app, run)
-        log.info("run %s: rejected: %s", run.id, folder.unread)
+        log.info("run %s: rejected: %s", run.id, folder.problem)
 
 
 def _note_waiting(app: App, name: str, found: Contents) -> None:

@@ -101,8 +101,10 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
 
 def runs_of(folder: Folder) -> list[str]:
     """Ids of the runs that it yields now; of those that may say, where nothing is trained on, why that is so."""
-    if folder.unread or not folder.files:
-        return [rejected_run(folder)] if folder.files else []
+    if not folder.files:
+        return []
+    if folder.unread or folder.contents.misnamed:
+        return [rejected_run(folder)]
     return list(told_by(folder)) if folder.contents.several else list(datasets_of(folder))
 
 
@@ -112,9 +114,9 @@ def told_by(folder: Folder) -> tuple[str, ...]:
     The first stays the same however many files an upload brings one after the other: it is that of the upload's first
     file. The second is of precisely the files that are there, for those that come when the first has said its say.
     """
-    several = sorted(folder.contents.several, key=lambda file: (file.modified, file.name))
-    if not several:
+    if folder.unread or not folder.contents.several:
         return ()
+    several = sorted(folder.contents.several, key=lambda file: (file.modified, file.name))
     first = several[-1]
     for file in reversed(several):
         if first.modified - file.modified > folder.settle:
@@ -127,9 +129,10 @@ def told_by(folder: Folder) -> tuple[str, ...]:
 
 
 def rejected_run(folder: Folder) -> str:
-    """Id of the run that says why the folder's finetune.yaml can't be followed."""
-    path = dataset_file(folder.name, FILE_NAME)
-    return naming.run_id(path, {}, folder.files[FILE_NAME].etag, 0, installation=folder.installation)
+    """Id of the run that says why the folder's finetune.yaml can't be followed, or what may be meant for one."""
+    path, spec = dataset_file(folder.name, FILE_NAME), folder.files.get(FILE_NAME)
+    misnamed = {} if folder.unread else {file.name: file.etag for file in folder.contents.misnamed}
+    return naming.run_id(path, misnamed, spec.etag if spec else None, 0, installation=folder.installation)
 
 
 def taken(folder: str, dataset: Dataset) -> dict[str, Any]:

@@ -54,6 +54,8 @@ WATERMARK = "watermark.json"
 """When the sweep did what last."""
 DELETIONS = "deletions.json"
 """Which endpoints were torn down in CLEANUP_DELETION_WINDOW."""
+UPLOADS_TOLD = "uploads-told.json"
+"""Of which folders' uploads that yield no run people heard last, and when."""
 WAITING = "waiting/"
 """Prefix of what incomplete folders wait for, each a JSON list of file names."""
 

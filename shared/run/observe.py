@@ -45,7 +45,7 @@ def _upload(app: App, run: Run) -> UploadSeen:
     if not folder.files:
         return UploadSeen(gone="the dataset was deleted before it was read")
     settles_in = (folder.newest + app.settings.data.settle - app.cloud.blobs.now()).total_seconds()
-    if not folder.unread and _tells_of_several(app, run, told_by(folder)):
+    if _tells_of_several(app, run, told_by(folder)):
         return UploadSeen(settles_in=settles_in, checked=True, rejected=folder.problem)
     if run.id not in datasets_of(folder):
         return UploadSeen(gone="the folder has changed since: its newer state has a run of its own")

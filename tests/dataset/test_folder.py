@@ -106,7 +106,7 @@ def test_held_out_files_alone_are_no_run() -> None:
 
 
 def test_what_is_no_data_is_ignored_with_a_reason() -> None:
-    found = read("README.md", "train.txt", "train.gz", "deep/er.jsonl", "report.json", "Readme.CSV", "Finetune.yml")
+    found = read("README.md", "train.txt", "train.gz", "deep/er.jsonl", "report.json", "Readme.CSV")
     assert not found.datasets
     assert set(found.ignored) == {
         "README.md",
@@ -115,12 +115,10 @@ def test_what_is_no_data_is_ignored_with_a_reason() -> None:
         "deep/er.jsonl",
         "report.json",
         "Readme.CSV",
-        "Finetune.yml",
     }
     assert "does not end in .jsonl, .jsonl.gz, .parquet, .json or .csv" in found.ignored["train.gz"]
     assert "upload it as <dataset>/er.jsonl" in found.ignored["deep/er.jsonl"]
     assert "tells about data" in found.ignored["report.json"]
-    assert "named finetune.yaml" in found.ignored["Finetune.yml"]
 
 
 @pytest.mark.parametrize("kind", [".jsonl", ".jsonl.gz", ".parquet", ".json", ".csv", ".JSONL.GZ", ".Parquet"])
@@ -144,6 +142,60 @@ def test_the_only_piece_of_a_file_is_the_file() -> None:
 def test_a_spec_may_name_what_would_not_be_taken_for_data() -> None:
     found = read("finetune.yaml", "report.CSV", "a_gen.json", spec=Spec(train="report.CSV", test="a_gen.json"))
     assert files(found) == [("report.CSV", None, "a_gen.json")]
+
+
+MISNAMED = [
+    *(
+        "finetune.yml",
+        "finetune.json",
+        "Finetune.yaml",
+        "FINETUNE.YML",
+        "finetune.YAML",
+        "finetune.yaml.txt",
+        "finetune",
+    ),
+    *("fine-tune.yaml", "fine_tune.yml", "fine tune.yaml", " finetune.yaml", ".finetune.yaml", "finetune.txt"),
+]
+
+
+@pytest.mark.parametrize("name", [*MISNAMED, "finetue.yaml", "finetuning.yml", "finetunes.yaml", "conf/finetune.yaml"])
+@pytest.mark.parametrize("train", [["train.jsonl"], ["a.csv", "b.csv"]])
+def test_what_may_be_meant_for_a_finetune_yaml_is_refused(name: str, train: list[str]) -> None:
+    found = read(name, *train, "notes.txt")
+    assert (found.datasets, found.several, found.waiting) == ((), (), None)
+    assert [file.name for file in found.misnamed] == [name]
+    assert found.problem.startswith(f"{name}: a specification is named finetune.yaml, in small letters")
+    assert found.problem.endswith("then droptune start faq")
+    assert "upload it as faq/finetune.yaml" in found.problem
+    assert set(found.ignored) == {"notes.txt"}
+
+
+@pytest.mark.parametrize("name", MISNAMED)
+def test_beside_a_finetune_yaml_it_is_refused_too(name: str) -> None:
+    found = read("finetune.yaml", name, "a.jsonl", spec=Spec(train="a.jsonl"))
+    assert not found.datasets
+    assert "lies beside finetune.yaml, which alone is read: delete it" in found.problem
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("finetune.jsonl", "finetuned.json", "finetune.schema.json", "config.yaml", "dvc.yaml", ".finetune.yaml.swp"),
+        *("dataset.yml", "tune.yaml", "fine.yaml", "finetune.csv", "yaml", ".yaml"),
+    ],
+)
+def test_what_is_named_otherwise_is_not_taken_for_one(name: str) -> None:
+    found = read(name, "finetune.csv") if name.endswith(".yaml") else read(name)
+    assert (found.misnamed, found.problem) == ((), "")
+
+
+def test_copies_of_a_finetune_yaml_do_no_harm_and_one_that_is_named_as_data_is_data() -> None:
+    copies = ("finetune-old.yaml", "finetune2.yml", "old/finetune.yaml")
+    assert files(read("finetune.yaml", *copies, "a.jsonl", spec=Spec(train="a.jsonl"))) == [("a.jsonl", None, None)]
+    assert files(read("finetune.yaml", "finetune.json", spec=Spec(train="finetune.json"))) == [
+        ("finetune.json", None, None)
+    ]
+    assert not read("2026/finetune.yaml", "2026/train.jsonl").misnamed, "all of it is not directly in the folder"
 
 
 SPEC = Spec(train="test_a.jsonl", validation="b.jsonl", test="c.jsonl")

@@ -228,6 +228,33 @@ def rejected(app: App, folder: str) -> Run:
     return loaded.record
 
 
+def test_a_misnamed_spec_is_refused_until_it_is_gone(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW, finetune__yml=b"train: train.jsonl\napprove: manual\n")
+    uploaded(app, event(f"{folder}/train.jsonl"))
+    run = rejected(app, folder)
+    assert run.why.startswith("finetune.yml: a specification is named finetune.yaml")
+    uploaded(app, event(f"{folder}/finetune.yml"))
+    assert rejected(app, folder) == run, "it is told once"
+    put(app, folder, finetune__yaml=b"train: train.jsonl\napprove: manual\n")
+    uploaded(app, event(f"{folder}/finetune.yaml"))
+    both = [mark for mark in app.runs.summaries(100)[0] if mark.folder == folder and mark.id != run.id]
+    assert len(both) == 1
+    assert "lies beside finetune.yaml" in run_of(app, both[0].id).ending.why  # type: ignore[union-attr]
+    app.cloud.blobs.delete(DATASETS, f"{folder}/finetune.yml")
+    look_into(app, folder)
+    assert only_run(app, folder).source.promotion.approve == "manual"
+
+
+def test_a_misnamed_spec_stops_what_has_not_settled(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    look_into(app, folder)
+    before = only_run(app, folder)
+    put(app, folder, fine_tune__yml=b"approve: manual\n")
+    look_into(app, folder)
+    advance(with_settings(app, SETTLE_TIME=timedelta(0)), before.id, None)
+    assert run_of(app, before.id).phase is Phase.SUPERSEDED
+
+
 def test_a_source_beside_files_is_a_rejected_run_that_says_why(app: App, folder: str) -> None:
     put(app, folder, finetune__yaml=b"train: a.jsonl\nsource: owner/chats\n", a__jsonl=ROW)
     look_into(app, folder)
