@@ -28,6 +28,7 @@ from shared.intake.without_run import tell_of_uploads
 from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import WORK
 from shared.line.lost import Lost, lost_endpoints, tell_of_lost
+from shared.line.unreadable import keep_and_tell
 from shared.logs import ignored
 from shared.naming import made_for, tag
 from shared.records import layout
@@ -76,11 +77,8 @@ def sweep(app: App) -> None:
     except NotFound:
         mark, etag = None, None
     except ValueError:
-        log.exception(
-            "%s/%s can't be read, and is made anew: upload again what was uploaded before now, and has no run",
-            STATE,
-            WATERMARK,
-        )
+        log.exception("%s/%s can't be read", STATE, WATERMARK)
+        keep_and_tell(app, WATERMARK, data)
         mark = None
     now = blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
     mark = mark or Watermark(installed=now, swept=now)

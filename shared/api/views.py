@@ -17,13 +17,21 @@ from shared.api.asked import number
 from shared.api.curves import job_curves
 from shared.api.models import base_models
 from shared.api.named import SEARCHED, line_named, run_named
-from shared.api.needs import is_up_to_people, needs_of_lines, needs_of_records, needs_of_runs, needs_of_uploads
+from shared.api.needs import (
+    is_up_to_people,
+    needs_of_lines,
+    needs_of_records,
+    needs_of_runs,
+    needs_of_uploads,
+    needs_of_warnings,
+)
 from shared.api.questions import held_out_row
 from shared.api.seen import Seen, seen
-from shared.app import App
+from shared.app import App, mistyped
 from shared.errors import NotFound, Permanent
 from shared.intake.without_run import uploads_without_run
 from shared.lifecycle.phase import WORK, Phase
+from shared.line.unreadable import unreadable
 from shared.logs import visible
 from shared.records import layout
 from shared.records.base import VERSION, from_json
@@ -360,6 +368,7 @@ def _status(app: App) -> schema.StatusView:
         *needs_of_runs(marks),
         *needs_of_lines(views),
         *needs_of_records([*broken, *unread]),
+        *needs_of_warnings([*mistyped(), *unreadable(app)]),
         *needs_of_uploads(uploads_without_run(app)),
     ]
     return schema.StatusView(

@@ -80,6 +80,11 @@ def log_of(deployment: str) -> str:
     return f"logs/{deployment}.txt"
 
 
+def damaged(name: str) -> str:
+    """Blob in `state` that keeps what a record held that could not be read, and was made anew."""
+    return f"damaged/{name}"
+
+
 def poisoned(source: str, name: str) -> str:
     """Blob in `state` that keeps a message of a queue, or a dead letter, that could not be handled."""
     return f"poison/{source}/{name}"
