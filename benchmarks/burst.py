@@ -1,11 +1,11 @@
 """A burst of uploads: two hosts, each event delivered three times in any order, jobs that pretend to take TRAINING.
 
-`python -m benchmarks.burst [--uploads 100 1000]`. Each size has a local cloud of its own, and a dataset folder for
-every two uploads, so that newer ones overtake older ones. Checks that every upload has one run, which has ended as its
-history tells; that job, model and deployment of each were made once, and nothing else; that each folder serves its
-newest, and nothing else stands; that no more trained at once than MAX_ACTIVE_JOBS; that queues, poison queues, dead
-letters and slots are empty. Prints runs a second, external calls and CPU seconds of the app a run. Exit code 1 when a
-check fails, told with its run, or when a run costs more than GROWTH times as much at the largest size as at the first.
+`python -m benchmarks.burst [--uploads 100 1000]`. Each size has a local cloud of its own, and each upload a dataset
+folder. Checks that every upload has one run, which has ended as its history tells; that job, model and deployment of
+each were made once, and nothing else; that each folder serves its newest, and nothing else stands; that no more trained
+at once than MAX_ACTIVE_JOBS; that queues, poison queues, dead letters and slots are empty. Prints runs a second,
+external calls and CPU seconds of the app a run. Exit code 1 when a check fails, told with its run, or when a run costs
+more than GROWTH times as much at the largest size as at the first.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ ACTIVE = 16
 TRAINING = 8
 """Seconds: so long that there would be more than ACTIVE jobs at once, if they were let."""
 FAMILY_QUOTA = 10_000_000
-UPLOADS_A_FOLDER = 2
 GROWTH = 1.5
 SHUFFLED = 20
 """Events that are held until so many are there, and go out in another order."""
@@ -213,20 +212,19 @@ def pointed(stack: Stack) -> Iterator[None]:
 
 
 def upload(app: App, uploads: int) -> set[str]:
-    """The datasets, in any order: so many folders, some versions each, every one of other rows. Their names."""
-    rng = random.Random(uploads)
-    each = [(n % max(1, uploads // UPLOADS_A_FOLDER), n) for n in range(uploads)]
-    rng.shuffle(each)
+    """So many datasets, in any order, each in a folder of its own and of other rows. Their names."""
+    each = list(range(uploads))
+    random.Random(uploads).shuffle(each)
     names = set[str]()
-    for folder, version in each:
+    for number in each:
         rows = "".join(
             json.dumps(
-                {"messages": [{"role": "user", "content": f"{version}/{n}?"}, {"role": "assistant", "content": "1"}]}
+                {"messages": [{"role": "user", "content": f"{number}/{n}?"}, {"role": "assistant", "content": "1"}]}
             )
             + "\n"
             for n in range(20)
         )
-        name = f"burst-{folder}/train-{version}.jsonl"
+        name = f"burst-{number}/train.jsonl"
         app.cloud.blobs.write(DATASETS, name, rows.encode())
         names.add(name)
     return names

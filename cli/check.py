@@ -1,7 +1,7 @@
 """`droptune check`: what the app would say of a dataset, before it is uploaded; offline, over all cores.
 
-A file is checked alone, a folder as the app would take it: with its finetune.yaml, or a dataset for each training
-file. Reads only; needs neither Azure nor the hub. Called by `__main__`.
+A file is checked alone, a folder as the app would take it: with its finetune.yaml, or its one training file. Reads
+only; needs neither Azure nor the hub. Called by `__main__`.
 """
 
 from __future__ import annotations
@@ -201,9 +201,11 @@ def _of_folder(asked: Wanted) -> Plan:
         raise CliError(
             f"{place} names {spec.hub.name} on the hub: get it with `droptune fetch`, and check what that writes"
         )
-    found = contents(folder.name, _listed(folder, place), spec)
+    found = contents(folder.name, listed(folder, place), spec)
     if found.waiting:
         raise CliError(f"{place} names {', '.join(found.waiting.for_)}, which {folder} lacks")
+    if found.problem:
+        raise CliError(f"{folder}: {found.problem}")
     if not found.datasets:
         raise CliError(f"nothing to train on in {folder}{_why(found)}")
     sets = []
@@ -229,7 +231,7 @@ def _why(found: Contents) -> str:
     return f" ({'; '.join(told + more)})" if told else ": it is empty"
 
 
-def _listed(folder: Path, spec: Path | None) -> list[DataFile]:
+def listed(folder: Path, spec: Path | None) -> list[DataFile]:
     """The folder as the app would list it, with `spec` as its finetune.yaml. Folders in it are named, not entered."""
     from shared.dataset.folder import DataFile
     from shared.dataset.spec.choices import FILE_NAME

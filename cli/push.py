@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cli.upload import Sending
     from shared.api.schema import About, LineView, RunSummary
     from shared.cloud.uploads import Stored, Uploads
+    from shared.dataset.folder import Contents
     from shared.dataset.report import Report
     from shared.dataset.spec.choices import Spec
 
@@ -240,6 +241,8 @@ def _to_send(ready: Ready, files: Sequence[Sending], there: Mapping[str, Stored]
             f"datasets/{ready.folder} has a {FILE_NAME}, which says what is trained on: "
             f"put one into the folder that you push, or push to another folder with --as"
         )
+    if problem := _contents(ready, there).problem:
+        raise CliError(f"with what datasets/{ready.folder} has already (--as NAME pushes to another folder): {problem}")
     changed = [each for each in files if not each.same]
     if changed and ready.spec is None and not any(each.name in ready.train for each in changed):
         return [*changed, *(each for each in files if each.name in ready.train)]
@@ -335,6 +338,13 @@ def _tell_plan(
 
 def _kept(ready: Ready, there: Mapping[str, Stored]) -> list[str]:
     """Files of the folder that the runs take, and that are not among those that are pushed."""
+    found = _contents(ready, there).datasets
+    taken = [name for each in found if each.train and each.train.name in ready.train for name in each.etags]
+    return sorted({name for name in taken if name not in ready.files})
+
+
+def _contents(ready: Ready, there: Mapping[str, Stored]) -> Contents:
+    """What the folder yields once the files are there, beside those that it has already."""
     from datetime import UTC, datetime
 
     from shared.dataset.folder import DataFile, contents
@@ -344,9 +354,7 @@ def _kept(ready: Ready, there: Mapping[str, Stored]) -> list[str]:
     listed = [DataFile(name=name, etag="", size=0, modified=datetime.min.replace(tzinfo=UTC)) for name in names]
     if ready.spec is None:
         listed = [each for each in listed if each.name != FILE_NAME]
-    found = contents(ready.folder, listed, ready.spec).datasets
-    taken = [name for each in found if each.train and each.train.name in ready.train for name in each.etags]
-    return sorted({name for name in taken if name not in ready.files})
+    return contents(ready.folder, listed, ready.spec)
 
 
 def _serving(client: AppClient, folder: str, model: str) -> str:

@@ -86,7 +86,8 @@ def _data_of(folder: Path, source: Path | None) -> tuple[str, list[str]]:
     """The name of the file to train on, and lines on those that are held out. Raises CliError, OSError."""
     import json
 
-    from shared.dataset.folder import use_of
+    from cli.check import listed
+    from shared.dataset.folder import contents, use_of
     from shared.dataset.kinds import KINDS, kind_of
 
     if folder.exists() and not folder.is_dir():
@@ -98,9 +99,9 @@ def _data_of(folder: Path, source: Path | None) -> tuple[str, list[str]]:
             raise CliError(f"{source} does not end in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
         return source.name, []
     found = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.exists() else []
+    if problem := contents(folder.name, listed(folder, None) if folder.exists() else [], None).problem:
+        raise CliError(f"{folder}: {problem}")
     of = {use: [name for name in found if use_of(name) == use] for use in ("train", "validation", "test")}
-    if len(of["train"]) > 1:
-        raise CliError(f"{folder} holds {len(of['train'])} files to train on ({', '.join(of['train'][:5])}): keep one")
     held = [f"{part}: {json.dumps(of[part][0])}" for part in ("validation", "test") if len(of[part]) == 1]
     return (of["train"] or ["train.jsonl"])[0], held
 

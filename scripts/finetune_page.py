@@ -128,19 +128,26 @@ the base model and its component; it is checked when the run is planned.
 
 ## Without it
 
-Every file directly in the folder that ends in {", ".join(KINDS[:-1])} or {KINDS[-1]} is a training set of its own, a
-run each, but for those whose names (without the ending, in small or capital letters) say something else:
+A folder is one dataset. The file directly in it that ends in {", ".join(KINDS[:-1])} or {KINDS[-1]} is trained on; so
+nothing is asked of a folder with one such file. Names (without the ending, in small or capital letters) may say
+something else:
 
 | name | use |
 |---|---|
-| `validation…`, `test…` | rows for that, of each training set; of several files the one that is named alike: \
-`test_sft` for `train_sft` |
+| `validation…`, `test…` | rows for that; of several files the one that is named alike: `test_sft` for `train_sft` |
 | `…_gen` | prompts without answers: not used |
-| `…-00000-of-00004` | a piece of a file: not used, unless it is the only one. Put the pieces together, or name the \
-dataset as `source` |
+| `…-00000-of-00004` | a piece of a file: not used alone. Put the pieces together, or name the dataset as `source` |
 | {", ".join(f"`{stem}`" for stem in ABOUT)} | about data: not used |
 
+Of two files to train on, or more, none is: once the upload is whole (`SETTLE_TIME`) there is one rejected run that
+names them, and gives a {FILE_NAME} to paste. What trains or serves goes on. Put the rows together into one file, or
+each file into a folder of its own, or name one.
+
 With a {FILE_NAME} those files are used that it names, whatever they are called.
+
+A file that seems to be meant for one and is none (`finetune.yml`, `Finetune.yaml`, `fine-tune.yaml`, `finetune.json`,
+or one in a folder below, where there is none in the dataset's own) is never passed over: the upload is a rejected run
+that names it, since what it says, an approval perhaps, would be dropped.
 """
 
 

@@ -6,6 +6,7 @@ one get it from here; nothing in it is made before it is asked for.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ from shared.records.layout import PREPARE_QUEUE, STEPS_QUEUE
 from shared.records.line import Line
 from shared.records.run import Run
 from shared.records.store import Lines, Runs
-from shared.settings import Settings
+from shared.settings import Settings, unread
+
+log = logging.getLogger("droptune.app")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,15 @@ class App:
 def app() -> App:
     """This process's app, whose log is harmless from now on. Raises SettingError when the environment is incomplete."""
     harmless()
-    return App.of(Settings.read(os.environ))
+    settings = Settings.read(os.environ)
+    for told in mistyped():
+        log.warning("%s", told)
+    return App.of(settings)
+
+
+def mistyped() -> list[str]:
+    """A sentence for each setting of this process that nothing reads."""
+    return unread(os.environ)
 
 
 def queue_of(phase: Phase) -> str:

@@ -24,9 +24,11 @@ from shared.cloud.queues import PEEKED
 from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 from shared.intake.arrivals import look_into, undelivered
 from shared.intake.events import folder_of
+from shared.intake.without_run import tell_of_uploads
 from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import WORK
 from shared.line.lost import Lost, lost_endpoints, tell_of_lost
+from shared.line.unreadable import keep_and_tell
 from shared.logs import ignored
 from shared.naming import made_for, tag
 from shared.records import layout
@@ -75,11 +77,8 @@ def sweep(app: App) -> None:
     except NotFound:
         mark, etag = None, None
     except ValueError:
-        log.exception(
-            "%s/%s can't be read, and is made anew: upload again what was uploaded before now, and has no run",
-            STATE,
-            WATERMARK,
-        )
+        log.exception("%s/%s can't be read", STATE, WATERMARK)
+        keep_and_tell(app, WATERMARK, data)
         mark = None
     now = blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
     mark = mark or Watermark(installed=now, swept=now)
@@ -91,6 +90,7 @@ def sweep(app: App) -> None:
         after = replace(after, reviewed=now, told=tell_of_lost(app, lost, mark.told, now))
     _handle_dead_letters(app)
     if etag and now - mark.swept >= app.settings.schedules.uploads_sweep and _find_uploads(app, mark):
+        _tell_of_uploads(app, mark)
         after = replace(after, swept=now)
     if etag and after == mark:
         return
@@ -255,6 +255,16 @@ def _handle_dead_letter(app: App, name: str) -> None:
         log.exception("%s/%s can't be handled; it is in %s/%s now", DEAD_LETTERS, name, STATE, kept)
         ignored("dead_letter", f"{STATE}/{kept}: {error}")
     blobs.delete(DEAD_LETTERS, name)
+
+
+def _tell_of_uploads(app: App, mark: Watermark) -> None:
+    """What was there at the first sweep is not told as news; `droptune status` shows it all."""
+    try:
+        tell_of_uploads(app, mark.installed)
+    except (Transient, Conflict, Permanent) as error:
+        log.warning("uploads that yield no run can't be told now: %s", error)
+    except Exception:
+        log.exception("uploads that yield no run can't be told")
 
 
 def _find_uploads(app: App, mark: Watermark) -> bool:

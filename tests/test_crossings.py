@@ -37,7 +37,7 @@ from shared.run.observe import OBSERVE
 from shared.run.slots import free_slot
 from shared.serving.gate import Promotion
 from tests.kit.loop import driven
-from tests.kit.records import changed, events_of, line_of, run_of, woken
+from tests.kit.records import changed, etag_of, events_of, line_of, run_of, woken
 from tests.kit.rows import chats
 from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
@@ -66,25 +66,28 @@ def serving(app: App, run: str, model: str) -> Serving:
     return Serving(run=run, deployment=f"{run}-1", model=model, fingerprint="f", since=now, order=Order(uploaded=now))
 
 
-def test_training_sets_of_the_same_moment_leave_each_other_alone(app: App, key: str) -> None:
-    """The folder's test file came last, so that its two training sets are equally new."""
+def test_runs_of_a_line_and_of_the_same_moment_leave_each_other_alone(app: App, key: str) -> None:
+    """As of a file that is replaced by another within the second by which storage tells times."""
     names = {"FINETUNE_COMPUTE": f"g{key}", "PREPROCESS_COMPUTE": f"c{key}"}
     busy, folder = with_settings(app, SETTLE_TIME=timedelta(0), MAX_ACTIVE_JOBS=0, **names), f"faq-{key}"
-    for name in ("one.jsonl", "two.jsonl", "test.jsonl"):
-        app.cloud.blobs.write(DATASETS, f"{folder}/{name}", chats(20 + len(name)))
-    look_into(busy, folder)
-    one, two = (run_of(busy, run_id) for run_id in datasets_of(read_folder(busy, folder)))
-    assert one.order == two.order
+    taken, at = [], app.cloud.blobs.now()
     try:
-        for run in (one, two):
-            driven(busy, run, lambda r: r.hold == "slot")
+        for name in ("one", "other"):
+            app.cloud.blobs.write(DATASETS, f"{folder}/{name}.jsonl", chats(20 + len(name)))
+            look_into(busy, folder)
+            [run_id] = datasets_of(read_folder(busy, folder))
+            app.runs.save(replace(run_of(app, run_id), order=Order(uploaded=at)), etag_of(app, run_id))
+            taken.append(driven(busy, run_of(app, run_id), lambda r: r.hold == "slot"))
+            app.cloud.blobs.delete(DATASETS, f"{folder}/{name}.jsonl")
+        one, two = taken
+        assert one.order == two.order
         before = (woken(app, one), woken(app, two))
         for run in (one, two):
             advance(busy, run.id, None)
         assert (woken(app, one), woken(app, two)) == before
         assert run_of(busy, one.id).hold == run_of(busy, two.id).hold == "slot"
     finally:
-        for run in (one, two):
+        for run in taken:
             slots.free(app, run.id)
             app.cloud.blobs.delete("state", f"active/{run.id}")
 

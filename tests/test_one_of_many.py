@@ -22,6 +22,7 @@ from shared.intake.arrivals import undelivered
 from shared.lifecycle.phase import Phase
 from shared.line.cleanup import cleanup
 from shared.line.trained import trained
+from shared.line.unreadable import unreadable
 from shared.naming import LINE_TAG
 from shared.records import layout, tags
 from shared.records.base import Order, Wake
@@ -285,7 +286,7 @@ def test_nothing_is_trained_on_a_doubt_and_the_doubt_is_told(app: App, note: byt
 
 
 @pytest.mark.parametrize("deletions", [b"{", b'{"x":"2026-11-01T10:00:00"}', BROKEN["nested"]])
-def test_the_cleanup_goes_on_though_its_count_is_broken(app: App, deletions: bytes) -> None:
+def test_the_cleanup_goes_on_though_its_count_is_broken(app: App, cloud: Stack, deletions: bytes) -> None:
     name = f"many-{uuid4().hex[:8]}"
     line = Line(id=name, folder=name, base_model="Phi-4", endpoint=name, installation=HERE)
     line = replace(line, state=Empty(since=app.cloud.blobs.now() - timedelta(days=40)))
@@ -296,12 +297,20 @@ def test_the_cleanup_goes_on_though_its_count_is_broken(app: App, deletions: byt
         app.cloud.blobs.write(STATE, "standing/lbroken", b"")
         assert app.lines.create(line)
         app.cloud.blobs.write(STATE, DELETIONS, deletions)
+        assert "the next teardown makes it anew" in " ".join(unreadable(app))
         cleanup(app)
+        [told] = unreadable(app)
+        assert told.startswith("state/deletions.json could not be read, and was made anew at 20")
+        assert app.cloud.blobs.read(STATE, layout.damaged(DELETIONS))[0] == deletions
+        events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+        about_it = [each for each in events if each.get("subject") == "records/deletions.json"]
+        assert about_it[-1]["data"]["reason"] == told
         loaded = app.lines.load(name)
         assert loaded
         assert loaded.record.is_going
     finally:
         app.cloud.endpoints.delete(name)
+        app.cloud.blobs.delete(STATE, layout.damaged(DELETIONS))
 
 
 @pytest.mark.parametrize("body", [b'{"by":"\xff"}', b'{"a":' * 800, b"[" * 4_000])

@@ -23,6 +23,7 @@ from shared.errors import Transient
 from shared.lifecycle.action import Action
 from shared.lifecycle.phase import ENDED, Hold, Phase
 from shared.lifecycle.slots import TICK, Limits, Slots, place
+from shared.line.unreadable import unreadable
 from shared.logs import ignored_so_far
 from shared.records import layout
 from shared.records.base import Notice, Order, Wake
@@ -102,6 +103,39 @@ def test_an_upload_whose_event_was_lost_is_found(app: App, folder: str) -> None:
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
     sweep(app)
     assert [run.phase for run in runs_of(app, folder)] == [Phase.RECEIVED]
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"installed": "yesterday"}', b"\xff"])
+def test_a_watermark_that_is_broken_is_made_anew_kept_and_told(app: App, cloud: Stack, data: bytes) -> None:
+    before = len(told_of_records(cloud))
+    app.cloud.blobs.write(STATE, WATERMARK, data)
+    for _ in range(2):
+        sweep(app)
+    assert watermark(app).swept
+    [event] = told_of_records(cloud)[before:]
+    assert event["subject"] == "records/watermark.json"
+    reason = event["data"]["reason"]
+    assert "state/watermark.json could not be read, and was made anew at 20" in reason
+    assert app.cloud.blobs.read(STATE, layout.damaged(WATERMARK))[0] == data
+    assert reason in list(unreadable(app))
+    assert reason in [need["what"] for need in json.loads(views.status(app)[1])["needs"]]
+    app.cloud.blobs.delete(STATE, layout.damaged(WATERMARK))
+
+
+def told_of_records(cloud: Stack) -> list[dict[str, Any]]:
+    told = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+    return [each for each in told if each.get("type") == "Droptune.Record.Unreadable"]
+
+
+def test_an_upload_that_yields_no_run_is_told(app: App, cloud: Stack, folder: str) -> None:
+    quick = with_settings(app, SETTLE_TIME=timedelta(0))
+    sweep(quick)
+    app.cloud.blobs.write(DATASETS, f"{folder}/2026/train.jsonl", ROW)
+    for _ in range(2):
+        sweep(quick)
+    told = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+    [reason] = [each["data"]["reason"] for each in told if each.get("subject") == f"datasets/{folder}"]
+    assert reason.startswith(f"{folder}/2026/train.jsonl yields no run: it is not directly in the folder")
 
 
 def test_the_datasets_are_listed_only_so_often(app: App, folder: str) -> None:

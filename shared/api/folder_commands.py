@@ -29,14 +29,16 @@ def start(app: App, name: str, *, by: str = "") -> str:  # noqa: ARG001 - what i
     ids = runs_of(folder)
     known = [loaded.record for run in ids if (loaded := readable(app.runs, run))]
     look_into(app, name)
-    if waiting := folder.contents.waiting if not folder.problem else None:
+    if waiting := folder.contents.waiting if not folder.unread else None:
         raise Permanent(f"{DATASETS}/{name} waits for {', '.join(waiting.for_)}: upload it")
     if not ids:
         ignored = "; ".join(f"{file}: {why}" for file, why in folder.contents.ignored.items())
         raise Permanent(f"{DATASETS}/{name} holds nothing to train on: {ignored}")
     begun = f"is rejected: {folder.problem}" if folder.problem else "has started"
-    told = [f"run {run} {begun}" for run in ids if run not in {each.id for each in known}]
-    return "; ".join([*told, *(_of_the_same_files(app, run) for run in known)])
+    new = [run for run in ids if run not in {each.id for each in known} and readable(app.runs, run)]
+    if folder.problem and known and not new:
+        known = known[-1:]
+    return "; ".join([*(f"run {run} {begun}" for run in new), *(_of_the_same_files(app, run) for run in known)])
 
 
 def _of_the_same_files(app: App, run: Run) -> str:

@@ -20,8 +20,9 @@ import msgspec
 from shared.api import schema
 from shared.api.access import shut
 from shared.api.answers import Answer, answered
-from shared.app import App, app
+from shared.app import App, app, mistyped
 from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.line.unreadable import unreadable
 from shared.logs import ignored_so_far
 from shared.records.layout import DATASETS
 from shared.settings import SettingError
@@ -34,10 +35,14 @@ FRESH = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a look has shown. `problem`: what is wrong, "" where nothing is; `time`: storage's, "" without an answer."""
+    """What a look has shown. `problem`: what is wrong, "" where nothing is; `time`: storage's, "" without an answer.
+
+    `warnings`: what keeps nobody from working, and somebody should see to.
+    """
 
     problem: str
     time: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class Looks:
@@ -79,6 +84,7 @@ def _about(app: App) -> schema.About:
     return schema.About(
         ok=not found.problem,
         problem=found.problem,
+        warnings=list(found.warnings),
         time=found.time,
         age=round(seconds, 1),
         ignored=dict(ignored_so_far),
@@ -94,7 +100,8 @@ def _look() -> Found:
         ours = app()
         if refusal := shut(ours.settings.api):
             return _bad(refusal.why)
-        return Found(problem="", time=ours.cloud.blobs.answers().isoformat())
+        time = ours.cloud.blobs.answers().isoformat()
+        return Found(problem="", time=time, warnings=(*mistyped(), *unreadable(ours)))
     except SettingError as error:
         return _bad(f"the app's settings are no good: {error}")
     except (Transient, Permanent, Conflict, NotFound) as error:

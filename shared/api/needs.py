@@ -73,6 +73,11 @@ def needs_of_records(broken: Iterable[Broken]) -> Iterator[NeedView]:
         )
 
 
+def needs_of_warnings(warnings: Iterable[str]) -> Iterator[NeedView]:
+    """Of settings that nothing reads, and of records that belong to no run and no line."""
+    return (NeedView(what=warning, folder="") for warning in warnings)
+
+
 def _need(mark: Mark, what: str, command: str) -> NeedView:
     return NeedView(what=what, folder=mark.folder, run=mark.id, since=mark.since, command=command)
 

@@ -213,11 +213,21 @@ class LogsView(Shape, frozen=True, kw_only=True):
     text: str
 
 
+class UploadView(Shape, frozen=True, kw_only=True):
+    """A blob of which no run comes: its path in the container of datasets, its folder, "" in none, why, since when."""
+
+    path: str
+    folder: str
+    why: str
+    at: datetime
+
+
 class FolderList(Shape, frozen=True, kw_only=True):
-    """Folders that are no run yet: name to the files that each waits for."""
+    """Folders that are no run yet: name to the files that each waits for; and uploads of which no run comes."""
 
     version: int = VERSION
     waiting: dict[str, list[str]] = {}
+    without_run: list[UploadView] = []
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------
@@ -405,7 +415,9 @@ class Health(Shape, frozen=True, kw_only=True):
 
 
 class About(Shape, frozen=True, kw_only=True):
-    """Whether this process could work; `problem`: why not. `ignored`: what it let go, by reason; `pid`: its number.
+    """Whether this process could work; `problem`: why not; `warnings`: what else somebody should see to.
+
+    `ignored`: what it let go, by reason; `pid`: its number.
 
     `time`: storage's, when it was asked, `age` seconds ago. `datasets`: the address of the container that takes
     uploads; `base_model`: what is fine-tuned where finetune.yaml names nothing else.
@@ -414,6 +426,7 @@ class About(Shape, frozen=True, kw_only=True):
     version: int = VERSION
     ok: bool
     problem: str = ""
+    warnings: list[str] = []
     time: str = ""
     age: float
     ignored: dict[str, int] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -16,13 +17,21 @@ from shared.api.asked import number
 from shared.api.curves import job_curves
 from shared.api.models import base_models
 from shared.api.named import SEARCHED, line_named, run_named
-from shared.api.needs import is_up_to_people, needs_of_lines, needs_of_records, needs_of_runs, needs_of_uploads
+from shared.api.needs import (
+    is_up_to_people,
+    needs_of_lines,
+    needs_of_records,
+    needs_of_runs,
+    needs_of_uploads,
+    needs_of_warnings,
+)
 from shared.api.questions import held_out_row
 from shared.api.seen import Seen, seen
-from shared.app import App
+from shared.app import App, mistyped
 from shared.errors import NotFound, Permanent
 from shared.intake.without_run import uploads_without_run
 from shared.lifecycle.phase import WORK, Phase
+from shared.line.unreadable import unreadable
 from shared.logs import visible
 from shared.records import layout
 from shared.records.base import VERSION, from_json
@@ -70,8 +79,8 @@ def logs(app: App, run_id: str) -> Answer:
 
 
 def folders(app: App) -> Answer:
-    """Folders whose finetune.yaml names files that are not there (yet)."""
-    return answered(lambda: schema.FolderList(waiting=dict(_waiting(app))))
+    """Folders whose finetune.yaml names files that are not there (yet), and uploads of which no run comes."""
+    return answered(lambda: _folders(app))
 
 
 def lines(app: App) -> Answer:
@@ -278,6 +287,11 @@ def _logs(app: App, run: Run) -> schema.LogsView:
     return schema.LogsView(run=run.id, deployment=deployed.name, gone=True, text=kept.decode(errors="replace"))
 
 
+def _folders(app: App) -> schema.FolderList:
+    uploads = (_like(upload, schema.UploadView) for upload in islice(uploads_without_run(app), RECENT))
+    return schema.FolderList(waiting=dict(_waiting(app)), without_run=[each for each in uploads if each])
+
+
 def _waiting(app: App) -> Iterator[tuple[str, list[str]]]:
     blobs = app.cloud.blobs
     for blob in blobs.list(STATE, WAITING):
@@ -354,6 +368,7 @@ def _status(app: App) -> schema.StatusView:
         *needs_of_runs(marks),
         *needs_of_lines(views),
         *needs_of_records([*broken, *unread]),
+        *needs_of_warnings([*mistyped(), *unreadable(app)]),
         *needs_of_uploads(uploads_without_run(app)),
     ]
     return schema.StatusView(

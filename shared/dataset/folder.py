@@ -6,14 +6,19 @@ arrive, and how often their events do, makes no difference. Called by intake/fol
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import SequenceMatcher
 from typing import Literal
 
 from shared.dataset.kinds import KINDS, kind_of
 from shared.dataset.spec.choices import FILE_NAME, Hub, Spec
+from shared.dataset.spec.finetune import parse
+from shared.errors import Permanent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +78,17 @@ class Waiting:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """A folder, read: its runs, what it waits for, and why files of it are not trained on, by name."""
+    """A folder, read: its run, what it waits for, and why files of it are not trained on, by name.
+
+    `several`: training files of which nobody said which one is meant. `misnamed`: files that may be meant for its
+    finetune.yaml, and are none. `problem`: why no run that trains can be made of
+    the folder, and what to do, "" where there is nothing to mend.
+    """
 
     datasets: tuple[Dataset, ...] = ()
+    several: tuple[DataFile, ...] = ()
+    misnamed: tuple[DataFile, ...] = ()
+    problem: str = ""
     waiting: Waiting | None = None
     ignored: Mapping[str, str]
 
@@ -83,32 +96,74 @@ class Contents:
 def contents(folder: str, files: Iterable[DataFile], spec: Spec | None) -> Contents:
     """What the files of `folder` give. `spec` is its finetune.yaml, parsed, and None exactly if it has none.
 
-    Without a spec each data file is a training set of its own, save those named for another use, and takes the
-    folder's validation and test files; with one, the files or the source that it names are the one dataset.
+    A folder is one dataset, at most. Without a spec it is its one training file, with the folder's validation and test
+    files; of several, nothing is trained until somebody says which one is meant. With a spec, it is the files or the
+    source that this names. What may be meant for a spec, and is none, is never passed over: perhaps it forbids what
+    would be done without it.
     """
     there = {file.name: file for file in files}
     spec_file = there.pop(FILE_NAME, None)
     if (spec is None) != (spec_file is None):
         raise ValueError(f"{folder}: {FILE_NAME} and its parsed form must be given together, or neither")
-    if spec:
-        return _as_spec_says(folder, there, spec, spec_file)
+    found = _as_spec_says(folder, there, spec, spec_file) if spec else _without_spec(folder, there)
+    nested_counts = not spec and bool(found.datasets or found.several)
+    misnamed = [
+        file
+        for name, file in sorted(there.items())
+        if _may_be_a_spec(name, alone=not spec)
+        and not (spec and name in spec.files)
+        and ("/" not in name or nested_counts)
+    ]
+    if not misnamed:
+        return found
+    ignored = {name: why for name, why in found.ignored.items() if there[name] not in misnamed}
+    problem = _misnamed(folder, [file.name for file in misnamed], beside=spec is not None)
+    return Contents(misnamed=tuple(misnamed), problem=problem, ignored=ignored)
+
+
+def _without_spec(folder: str, there: Mapping[str, DataFile]) -> Contents:
     ignored = {name: reason for name in there if (reason := _not_data(name))}
     data = [file for name, file in sorted(there.items()) if name not in ignored]
     uses = {file.name: use_of(file.name) for file in data}
     ignored |= {name: _REASONS[use] for name, use in uses.items() if use in _REASONS}
     held = {use: [file for file in data if uses[file.name] == use] for use in ("validation", "test")}
-    datasets = tuple(
-        Dataset(
-            folder=folder,
-            train=file,
-            validation=_kin(file, held["validation"]),
-            test=_kin(file, held["test"]),
-            spec=None,
-        )
-        for file in data
-        if uses[file.name] == "train"
-    )
+    train = [file for _, file in sorted(there.items()) if uses.get(file.name) == "train" or _is_piece(file.name)]
+    if len(train) > 1:
+        ignored = {name: why for name, why in ignored.items() if there[name] not in train}
+        likely = sorted(train, key=lambda file: "train" not in _stem(file.name))
+        lines = (_line(_dataset(folder, file, held)) for file in likely[:_NAMED])
+        problem = _which(train, next(filter(None, lines), ""))
+        return Contents(several=tuple(train), problem=problem, ignored=ignored)
+    datasets = tuple(_dataset(folder, file, held) for file in train if file.name not in ignored)
     return Contents(datasets=datasets, ignored=ignored)
+
+
+def _dataset(folder: str, train: DataFile, held: Mapping[str, list[DataFile]]) -> Dataset:
+    return Dataset(
+        folder=folder, train=train, validation=_kin(train, held["validation"]), test=_kin(train, held["test"])
+    )
+
+
+def _line(meant: Dataset) -> str:
+    """A finetune.yaml of one line that says that it is meant; "" where its names can't be in one."""
+    parts = (("train", meant.train), ("validation", meant.validation), ("test", meant.test))
+    line = ", ".join(f"{part}: {json.dumps(file.name, ensure_ascii=False)}" for part, file in parts if file)
+    try:
+        parse(f"{{{line}}}".encode())
+    except (Permanent, UnicodeError):
+        return ""
+    return f"{{{line}}}"
+
+
+def _which(train: list[DataFile], line: str) -> str:
+    """Names the files, and says what to do: at the end a finetune.yaml of one line, which can be pasted."""
+    names = [file.name for file in train]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    named = f"upload a {FILE_NAME} with this line: {line}" if line else f"give one a name that {FILE_NAME} can have"
+    return (
+        f"{len(names)} training files in one folder ({', '.join(names[:_NAMED])}{more}), and no {FILE_NAME} that says "
+        f"which one is meant: put them together into one file, or each into a folder of its own, or {named}"
+    )
 
 
 def _as_spec_says(folder: str, there: dict[str, DataFile], spec: Spec, spec_file: DataFile | None) -> Contents:
@@ -128,12 +183,35 @@ def _as_spec_says(folder: str, there: dict[str, DataFile], spec: Spec, spec_file
     return Contents(datasets=(dataset,), ignored=ignored)
 
 
+def _may_be_a_spec(name: str, *, alone: bool) -> bool:
+    """Whether a file, not named finetune.yaml, may be meant for one; `alone`: there is none, so that more may be."""
+    *above, last = name.split("/")
+    if above:
+        return alone and (last == FILE_NAME or _may_be_a_spec(last, alone=False))
+    stem, endings = re.sub(r"[\s_-]", "", last.casefold()).removeprefix("."), set[str]()
+    while ending := next((each for each in _SPEC_ENDINGS if stem.endswith(each)), ""):
+        stem = stem.removesuffix(ending)
+        endings.add(ending)
+    if stem == _SPEC_STEM:
+        return True
+    near = len(stem) < 2 * len(_SPEC_STEM) and SequenceMatcher(None, stem, _SPEC_STEM).ratio() >= _NEAR
+    return near and alone and bool(endings & {".yaml", ".yml"})
+
+
+def _misnamed(folder: str, names: list[str], *, beside: bool) -> str:
+    told = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    what = f"lies beside {FILE_NAME}, which alone is read" if beside else "may be meant for it, and is not read"
+    mend = "delete it" if beside else f"upload it as {folder}/{FILE_NAME}, and delete it"
+    return (
+        f"{told}: a specification is named {FILE_NAME}, in small letters, directly in the folder; this {what}: "
+        f"{mend}, or give it another name if it is no specification; then droptune start {shlex.quote(folder)}"
+    )
+
+
 def _no_file(name: str) -> str:
     """Why it can't be a data file, whatever it is named for."""
     if "/" in name:
         return f"it is not directly in the folder: upload it as <dataset>/{name.rpartition('/')[2]}"
-    if name.lower() in _SPECS:
-        return f"a specification is named {FILE_NAME}, in small letters"
     if not kind_of(name):
         return f"its name does not end in {', '.join(KINDS[:-1])} or {KINDS[-1]}"
     return ""
@@ -146,10 +224,21 @@ def _not_data(name: str) -> str:
     stem = _stem(name)
     if stem in ABOUT:
         return f"by its name it tells about data; name it in {FILE_NAME} if it is data"
-    shard = _SHARD.search(stem)
-    if shard and int(shard[1]) > 1:
-        return f"it is one of {int(shard[1])} pieces of a file: put them together, or name one in {FILE_NAME}"
+    if pieces := _pieces(stem):
+        return f"it is one of {pieces} pieces of a file: put them together, or name one in {FILE_NAME}"
     return ""
+
+
+def _pieces(stem: str) -> int:
+    """Of how many pieces it is one by its name; 0 of a whole file."""
+    shard = _SHARD.search(stem)
+    return int(shard[1]) if shard and int(shard[1]) > 1 else 0
+
+
+def _is_piece(name: str) -> bool:
+    """Whether it is a piece of a file that would be trained on."""
+    stem = _stem(name)
+    return not _no_file(name) and _pieces(stem) > 0 and _by_stem(_SHARD.sub("", stem)) == "train"
 
 
 def _stem(name: str) -> str:
@@ -157,9 +246,13 @@ def _stem(name: str) -> str:
     return name[: -len(kind_of(name) or "") or None].lower()
 
 
-_SPECS = (FILE_NAME, "finetune.yml", "finetune.json")
+_SPEC_STEM, _SPEC_ENDINGS = "finetune", (".yaml", ".yml", ".json", ".txt")
+_NEAR = 0.75
+"""How like `finetune` a name is, from 0 to 1, that is taken for a mistyped one."""
 ABOUT = ("report", "readme", "dataset_info", "dataset_infos", "finetune.schema")
 """Stems of files that lie beside data and tell about it."""
+_NAMED = 20
+"""Files that are named one by one."""
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})$", re.ASCII)
 """How datasets that are published in pieces number them."""
 _REASONS = {
@@ -171,9 +264,10 @@ _REASONS = {
 
 def use_of(name: str) -> Literal["train", "validation", "test", "try", "none"]:
     """What a file is for by its name; `try`: prompts for trying the endpoint, `none`: it is not taken for data."""
-    if _not_data(name):
-        return "none"
-    stem = _stem(name)
+    return "none" if _not_data(name) else _by_stem(_stem(name))
+
+
+def _by_stem(stem: str) -> Literal["train", "validation", "test", "try"]:
     if stem.endswith("_gen"):
         return "try"
     if stem.startswith("test"):

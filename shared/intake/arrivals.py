@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import datetime
 
 import msgspec
 
@@ -18,13 +19,14 @@ from shared.dataset.folder import Contents, Dataset
 from shared.dataset.spec.choices import FILE_NAME, Policy
 from shared.errors import Conflict, Permanent, Transient
 from shared.intake import events
-from shared.intake.folder import Folder, datasets_of, read_folder, rejected_run, taken
+from shared.intake.folder import Folder, datasets_of, read_folder, rejected_run, taken, told_by
 from shared.lifecycle.phase import Phase
 from shared.logs import ignored, visible
 from shared.records import layout
 from shared.records.base import Order, Wake
 from shared.records.layout import DATASETS, STATE
 from shared.records.run import Ending, File, Run, Source
+from shared.records.store import readable
 from shared.serving.gate import Promotion
 
 log = logging.getLogger("droptune.intake.arrivals")
@@ -101,7 +103,7 @@ def look_into(app: App, name: str, *, cause: str = "") -> None:
         ignored("empty_folder", f"{DATASETS}/{name} has no files (any more)")
         app.cloud.blobs.delete(STATE, layout.waiting(name))
         return
-    if folder.problem:
+    if folder.unread or folder.contents.misnamed:
         app.cloud.blobs.delete(STATE, layout.waiting(name))
         _reject(app, folder)
         return
@@ -109,6 +111,8 @@ def look_into(app: App, name: str, *, cause: str = "") -> None:
     if cause in found.ignored:
         ignored("not_trained_on", f"{DATASETS}/{name}/{cause}: {found.ignored[cause]}")
     _note_waiting(app, name, found)
+    if found.several:
+        _receive_several(app, folder)
     for run_id, dataset in datasets_of(folder).items():
         if not _receive(app, run_id, folder, dataset) and cause:
             ignored("known_upload", f"{dataset.told} is run {run_id} already")
@@ -116,36 +120,67 @@ def look_into(app: App, name: str, *, cause: str = "") -> None:
 
 def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
     """Makes the run; False when it exists already."""
-    now = app.cloud.blobs.now()
     model = folder.spec.model if folder.spec and folder.spec.model else app.settings.training.base_model
+    source = Source(
+        folder=folder.name,
+        base_model=model,
+        parameters=dict(folder.spec.parameters) if folder.spec else {},
+        policy=folder.spec.policy if folder.spec else Policy(),
+        promotion=folder.spec.promotion if folder.spec else Promotion(),
+        hub=dataset.hub,
+        **taken(folder.name, dataset),
+    )
+    return _begin(app, run_id, folder, source, dataset.newest, dataset.told)
+
+
+def _receive_several(app: App, folder: Folder) -> None:
+    """Makes the run that is rejected once the upload is whole, unless one says the same, or will."""
+    files = folder.contents.several
+    source = Source(
+        folder=folder.name,
+        base_model=app.settings.training.base_model,
+        train=tuple(
+            File(name=layout.dataset_file(folder.name, file.name), etag=file.etag, size=file.size) for file in files
+        ),
+    )
+    told = f"{DATASETS}/{folder.name}, {len(files)} training files"
+    newest = max(file.modified for file in files)
+    for run_id in told_by(folder):
+        if _begin(app, run_id, folder, source, newest, told):
+            return
+        if (known := readable(app.runs, run_id)) and _says(known.record, folder):
+            ignored("known_upload", f"{told}: run {run_id} says what is to be done")
+            return
+
+
+def _says(run: Run, folder: Folder) -> bool:
+    """Whether the run has said what is wrong with the folder as it stands now, or will."""
+    return run.phase is Phase.RECEIVED if not run.phase.ended else run.why == folder.problem
+
+
+def _begin(app: App, run_id: str, folder: Folder, source: Source, newest: datetime, told: str) -> bool:
+    """Makes a run that waits for the rest of its upload; False when it exists already."""
+    now = app.cloud.blobs.now()
     run = Run(
         id=run_id,
-        line=naming.line_id(folder.name, model, installation=folder.installation),
+        line=naming.line_id(folder.name, source.base_model, installation=folder.installation),
         installation=folder.installation,
-        order=Order(uploaded=dataset.newest),
-        source=Source(
-            folder=folder.name,
-            base_model=model,
-            parameters=dict(folder.spec.parameters) if folder.spec else {},
-            policy=folder.spec.policy if folder.spec else Policy(),
-            promotion=folder.spec.promotion if folder.spec else Promotion(),
-            hub=dataset.hub,
-            **taken(folder.name, dataset),
-        ),
+        order=Order(uploaded=newest),
+        source=source,
         since=now,
-        wake=Wake.at(max(dataset.newest + app.settings.data.settle, now)),
-    ).noted(now, f"received {dataset.told}")
+        wake=Wake.at(max(newest + app.settings.data.settle, now)),
+    ).noted(now, f"received {told}")
     if not app.runs.create(run):
         return False
     start_timer(app, run)
-    log.info("run %s: received %s, %s", run_id, dataset.told, model)
+    log.info("run %s: received %s, %s", run_id, told, source.base_model)
     return True
 
 
 def _reject(app: App, folder: Folder) -> None:
-    """A finetune.yaml that can't be followed is a run that ends first thing: its owner has to hear of it."""
-    spec, now = folder.files[FILE_NAME], app.cloud.blobs.now()
-    path = layout.dataset_file(folder.name, FILE_NAME)
+    """A finetune.yaml that can't be followed, or read, is a run that ends first thing: its owner has to hear of it."""
+    spec, now = folder.files[FILE_NAME] if folder.unread else folder.contents.misnamed[0], app.cloud.blobs.now()
+    path = layout.dataset_file(folder.name, spec.name)
     file = File(name=path, etag=spec.etag, size=spec.size)
     run = Run(
         id=rejected_run(folder),

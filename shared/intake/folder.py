@@ -22,16 +22,18 @@ from shared.records.run import File
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """A dataset's folder as it stands now. `problem`: why its finetune.yaml can't be followed.
+    """A dataset's folder as it stands now. `unread`: why its finetune.yaml can't be followed.
 
-    `installation`: the id of the installation whose storage it lies in.
+    `installation`: the id of the installation whose storage it lies in. `settle`: after so long without another file
+    an upload counts as whole.
     """
 
     name: str
     installation: str
+    settle: timedelta
     files: dict[str, DataFile]
     spec: Spec | None = None
-    problem: str = ""
+    unread: str = ""
 
     @property
     def newest(self) -> datetime:
@@ -40,8 +42,13 @@ class Folder:
 
     @property
     def contents(self) -> Contents:
-        """The runs that it yields."""
+        """What it yields. Raises ValueError where its finetune.yaml can't be followed."""
         return contents(self.name, self.files.values(), self.spec)
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is trained on before somebody mends it."""
+        return self.unread or self.contents.problem
 
 
 def read_folder(app: App, name: str) -> Folder:
@@ -53,12 +60,13 @@ def read_folder(app: App, name: str) -> Folder:
         if not blob.name.endswith("/")
     ]
     files = {file.name: file for file in found}
-    folder = Folder(name=name, installation=app.settings.storage.installation, files=files)
+    settings = app.settings
+    folder = Folder(name=name, installation=settings.storage.installation, settle=settings.data.settle, files=files)
     if FILE_NAME not in files:
         return folder
     file = files[FILE_NAME]
     if file.size > SIZE_LIMIT:
-        return replace(folder, problem=f"{FILE_NAME}: {file.size} bytes; it may have {SIZE_LIMIT}")
+        return replace(folder, unread=f"{FILE_NAME}: {file.size} bytes; it may have {SIZE_LIMIT}")
     try:
         data, _ = app.cloud.blobs.read(DATASETS, dataset_file(name, FILE_NAME), if_match=file.etag)
     except (NotFound, Conflict):
@@ -66,7 +74,7 @@ def read_folder(app: App, name: str) -> Folder:
     try:
         return replace(folder, spec=parse(data))
     except Permanent as error:
-        return replace(folder, problem=str(error).encode(errors="backslashreplace").decode())
+        return replace(folder, unread=str(error).encode(errors="backslashreplace").decode())
 
 
 def datasets_of(folder: Folder) -> dict[str, Dataset]:
@@ -92,14 +100,39 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
 
 
 def runs_of(folder: Folder) -> list[str]:
-    """Ids of the runs that it yields now; of the one that is rejected, where its finetune.yaml can't be followed."""
-    return [rejected_run(folder)] if folder.problem else list(datasets_of(folder))
+    """Ids of the runs that it yields now; of those that may say, where nothing is trained on, why that is so."""
+    if not folder.files:
+        return []
+    if folder.unread or folder.contents.misnamed:
+        return [rejected_run(folder)]
+    return list(told_by(folder)) if folder.contents.several else list(datasets_of(folder))
+
+
+def told_by(folder: Folder) -> tuple[str, ...]:
+    """Ids of the runs that say of several training files that nobody has said which one is meant.
+
+    The first stays the same however many files an upload brings one after the other: it is that of the upload's first
+    file. The second is of precisely the files that are there, for those that come when the first has said its say.
+    """
+    if folder.unread or not folder.contents.several:
+        return ()
+    several = sorted(folder.contents.several, key=lambda file: (file.modified, file.name))
+    first = several[-1]
+    for file in reversed(several):
+        if first.modified - file.modified > folder.settle:
+            break
+        first = file
+    return tuple(
+        naming.run_id(folder.name, {file.name: file.etag for file in files}, None, 0, installation=folder.installation)
+        for files in ([first], several)
+    )
 
 
 def rejected_run(folder: Folder) -> str:
-    """Id of the run that says why the folder's finetune.yaml can't be followed."""
-    path = dataset_file(folder.name, FILE_NAME)
-    return naming.run_id(path, {}, folder.files[FILE_NAME].etag, 0, installation=folder.installation)
+    """Id of the run that says why the folder's finetune.yaml can't be followed, or what may be meant for one."""
+    path, spec = dataset_file(folder.name, FILE_NAME), folder.files.get(FILE_NAME)
+    misnamed = {} if folder.unread else {file.name: file.etag for file in folder.contents.misnamed}
+    return naming.run_id(path, misnamed, spec.etag if spec else None, 0, installation=folder.installation)
 
 
 def taken(folder: str, dataset: Dataset) -> dict[str, Any]:

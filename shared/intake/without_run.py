@@ -1,24 +1,40 @@
-"""Uploads that yield no run: what lies in no folder, and folders of which no file is trained on.
+"""Uploads that yield no run: what lies in no folder, in none directly, and folders of which no file is trained on.
 
-Read from one page of the container's listing, and from no file. A folder with a finetune.yaml is none of them: it is a
-run, is rejected, or waits for files, which is told elsewhere. Called for `droptune status`.
+Read from the container's listing, and from no file. A folder with a finetune.yaml is none of them: it is a run, is
+rejected, or waits for files, which is told elsewhere. Called for `droptune status` and the list of folders; and by the
+sweep, which has people hear of each such folder, once a day at most.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
+from datetime import datetime, timedelta
+from itertools import groupby, islice
 
+import msgspec
+
+from shared import naming
 from shared.app import App
+from shared.cloud.blobs import BlobInfo
 from shared.dataset.folder import DataFile, contents
+from shared.dataset.kinds import kind_of
 from shared.dataset.spec.choices import FILE_NAME
-from shared.records.layout import DATASETS, dataset_file
+from shared.errors import Conflict, NotFound
+from shared.lifecycle.moment import Moment
+from shared.records.base import from_json
+from shared.records.layout import DATASETS, STATE, UPLOADS_TOLD, dataset_file
 
+log = logging.getLogger("droptune.intake.without_run")
 LOOKED_AT = 5000
 """Blobs: a page of a listing."""
+AGAIN = timedelta(days=1)
+EVENT = "Upload.WithoutRun"
+_NAMED = 5
+"""Files that an event names one by one."""
+_REMEMBERED = 1000
+"""Folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,22 +47,98 @@ class Upload:
     at: datetime
 
 
-def uploads_without_run(app: App) -> Iterator[Upload]:
-    """Those among the first LOOKED_AT blobs of the container."""
-    folders: dict[str, list[DataFile]] = defaultdict(list)
-    for blob in islice(app.cloud.blobs.list(DATASETS), LOOKED_AT):
-        folder, slash, name = blob.name.partition("/")
-        if not slash:
-            why = f"it lies in no folder: upload it as <dataset>/{blob.name}"
-            yield Upload(path=blob.name, folder="", why=why, at=blob.last_modified)
-        elif name and not name.endswith("/"):
-            folders[folder].append(DataFile(name=name, etag=blob.etag, size=blob.size, modified=blob.last_modified))
-    for folder, files in folders.items():
-        if any(file.name == FILE_NAME for file in files):
+def uploads_without_run(app: App, looked_at: int | None = LOOKED_AT) -> Iterator[Upload]:
+    """Those among so many first blobs of the container, folder by folder; None: among all."""
+    listed = islice(app.cloud.blobs.list(DATASETS), looked_at)
+    for folder, blobs in groupby(listed, key=lambda blob: blob.name.partition("/")[0] if "/" in blob.name else ""):
+        here = list(blobs)
+        yield from _in_folder(folder, here) if folder else map(_in_no_folder, here)
+
+
+def _in_no_folder(blob: BlobInfo) -> Upload:
+    inside = dataset_file("<dataset>", blob.name.rpartition("/")[2])
+    return Upload(path=blob.name, folder="", why=f"it lies in no folder: upload it as {inside}", at=blob.last_modified)
+
+
+def _in_folder(folder: str, blobs: list[BlobInfo]) -> Iterator[Upload]:
+    prefix = dataset_file(folder)
+    files = [
+        DataFile(name=blob.name.removeprefix(prefix), etag=blob.etag, size=blob.size, modified=blob.last_modified)
+        for blob in blobs
+        if not blob.name.endswith("/")
+    ]
+    if why := naming.refused(naming.FOLDER, folder):
+        yield from (_upload(folder, file, f"{why}: rename it, and upload it again") for file in files)
+        return
+    if any(file.name == FILE_NAME for file in files):
+        return
+    found = contents(folder, files, None)
+    for file in files:
+        told = found.ignored.get(file.name)
+        # Of a folder that is a run, only what seems to be meant as data of it: a page about it may lie beside.
+        if told and (not (found.datasets or found.problem) or ("/" in file.name and kind_of(file.name))):
+            yield _upload(folder, file, told)
+
+
+def _upload(folder: str, file: DataFile, why: str) -> Upload:
+    return Upload(path=dataset_file(folder, file.name), folder=folder, why=why, at=file.modified)
+
+
+# Events --------------------------------------------------------------------------------------------------------------
+
+
+def tell_of_uploads(app: App, since: datetime) -> None:
+    """An event for each folder with uploads that yield no run and have come after `since`, and after it was told last.
+
+    Within a day a folder is told once, what lies in no folder all together. What may not be all there yet is left to
+    the next time. Raises Transient, Permanent.
+    """
+    now = app.cloud.blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
+    told, etag = _told(app)
+    after = dict[str, datetime]()
+    found = sorted(uploads_without_run(app, None), key=lambda upload: upload.folder)
+    for folder, each in groupby(found, key=lambda upload: upload.folder):
+        last = told.get(folder, since)
+        uploads = [upload for upload in each if upload.at >= last]
+        if folder in told:
+            after[folder] = told[folder]
+        if not uploads or now - max(upload.at for upload in uploads) < app.settings.data.settle:
             continue
-        found = contents(folder, files, None)
-        if found.datasets:
+        if folder in told and now - last < AGAIN:
             continue
-        for file in files:
-            if reason := found.ignored.get(file.name):
-                yield Upload(path=dataset_file(folder, file.name), folder=folder, why=reason, at=file.modified)
+        if _publish(app, folder, uploads, now):
+            after[folder] = now
+    kept = dict(sorted(after.items(), key=lambda item: item[1])[-_REMEMBERED:])
+    if kept == told:
+        return
+    try:
+        body = msgspec.json.encode(kept)
+        app.cloud.blobs.write(STATE, UPLOADS_TOLD, body, if_match=etag, if_none_match=etag is None)
+    except Conflict:
+        log.info("another sweep told of uploads without a run")
+
+
+def _publish(app: App, folder: str, uploads: list[Upload], now: datetime) -> bool:
+    whys = dict.fromkeys(upload.why for upload in uploads)
+    named = [f"{upload.path} yields no run: {upload.why}" for upload in uploads[:_NAMED]]
+    if len(whys) == 1 and len(uploads) > 1:
+        paths = ", ".join(upload.path for upload in uploads[:_NAMED])
+        named = [f"{paths} yield no run: {uploads[0].why}"]
+    more = [f"and {len(uploads) - _NAMED} more"] if len(uploads) > _NAMED else []
+    why = "; ".join([*named, *more])
+    log.warning("%s", why)
+    subject, data = f"datasets/{folder}", {"reason": why, "dataset": folder}
+    event = f"without-run-{naming.line_id(folder, '', installation=app.settings.storage.installation)}-{now:%Y%m%d}"
+    return app.cloud.topic.publish(f"Droptune.{EVENT}", subject, data, id=event, time=now)
+
+
+def _told(app: App) -> tuple[dict[str, datetime], str | None]:
+    try:
+        data, etag = app.cloud.blobs.read(STATE, UPLOADS_TOLD)
+    except NotFound:
+        return {}, None
+    try:
+        return from_json(data, dict[str, Moment]), etag
+    except ValueError:
+        log.exception("%s/%s can't be read, and is made anew: what it told of is told once more", STATE, UPLOADS_TOLD)
+        return {}, etag

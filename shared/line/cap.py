@@ -13,6 +13,7 @@ import msgspec
 from shared.app import App
 from shared.errors import Conflict, NotFound
 from shared.lifecycle.moment import Moment
+from shared.line.unreadable import keep_and_tell
 from shared.records.base import from_json
 from shared.records.layout import DELETIONS, STATE
 from shared.records.line import Line
@@ -22,7 +23,7 @@ log = logging.getLogger("droptune.line.cap")
 
 def take(app: App, line: Line, now: datetime) -> bool:
     """Takes one of the deletions that the window allows. Raises Conflict when another tick takes one right now."""
-    taken, etag = _read(app)
+    taken, etag = _read(app, anew=True)
     settings = app.settings.cleanup
     taken = {key: at for key, at in taken.items() if now - at < settings.deletion_window}
     if line.id not in taken and len(taken) >= settings.max_deletions:
@@ -47,7 +48,7 @@ def give_back(app: App, line: Line) -> None:
         log.info("the deletion that line %s took stays taken: the record changed meanwhile", line.id)
 
 
-def _read(app: App) -> tuple[dict[str, datetime], str | None]:
+def _read(app: App, *, anew: bool = False) -> tuple[dict[str, datetime], str | None]:
     try:
         data, etag = app.cloud.blobs.read(STATE, DELETIONS)
     except NotFound:
@@ -55,5 +56,7 @@ def _read(app: App) -> tuple[dict[str, datetime], str | None]:
     try:
         return from_json(data, dict[str, Moment]), etag
     except ValueError:
-        log.exception("%s/%s can't be read, and is made anew: the cap counts from now", STATE, DELETIONS)
+        log.exception("%s/%s can't be read", STATE, DELETIONS)
+        if anew:
+            keep_and_tell(app, DELETIONS, data)
         return {}, etag

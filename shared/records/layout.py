@@ -54,6 +54,8 @@ WATERMARK = "watermark.json"
 """When the sweep did what last."""
 DELETIONS = "deletions.json"
 """Which endpoints were torn down in CLEANUP_DELETION_WINDOW."""
+UPLOADS_TOLD = "uploads-told.json"
+"""Of which folders' uploads that yield no run people heard last, and when."""
 WAITING = "waiting/"
 """Prefix of what incomplete folders wait for, each a JSON list of file names."""
 
@@ -76,6 +78,11 @@ def curves(job: str) -> str:
 def log_of(deployment: str) -> str:
     """Blob in `state` with the last log of a deployment that was taken away."""
     return f"logs/{deployment}.txt"
+
+
+def damaged(name: str) -> str:
+    """Blob in `state` that keeps what a record held that could not be read, and was made anew."""
+    return f"damaged/{name}"
 
 
 def poisoned(source: str, name: str) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from shared import naming
 from shared.app import App
 from shared.cloud.endpoints import BUSY, Endpoint
-from shared.intake.folder import datasets_of, read_folder
+from shared.intake.folder import datasets_of, read_folder, told_by
 from shared.lifecycle.phase import Phase
 from shared.lifecycle.rules import unseen
 from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, RolloutSeen, Seen, UploadSeen
@@ -44,10 +44,19 @@ def _upload(app: App, run: Run) -> UploadSeen:
     folder = read_folder(app, run.source.folder)
     if not folder.files:
         return UploadSeen(gone="the dataset was deleted before it was read")
+    settles_in = (folder.newest + app.settings.data.settle - app.cloud.blobs.now()).total_seconds()
+    if _tells_of_several(app, run, told_by(folder)):
+        return UploadSeen(settles_in=settles_in, checked=True, rejected=folder.problem)
     if run.id not in datasets_of(folder):
         return UploadSeen(gone="the folder has changed since: its newer state has a run of its own")
-    settled = folder.newest + app.settings.data.settle - app.cloud.blobs.now()
-    return UploadSeen(settles_in=settled.total_seconds())
+    return UploadSeen(settles_in=settles_in)
+
+
+def _tells_of_several(app: App, run: Run, told_by: tuple[str, ...]) -> bool:
+    """Whether it is up to the run to say that nobody has said which of several files is meant; one at least does."""
+    if not told_by or len(run.source.train) < 2:
+        return False
+    return run.id in told_by or not any(readable(app.runs, other) for other in told_by)
 
 
 def _trained(app: App, run: Run) -> str | None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
-from shared.api import door, health
+from shared.api import door, health, views
 from shared.api.health import FRESH, Found, Looks
 from shared.app import App
 from shared.app import app as this_process
@@ -95,6 +95,17 @@ def test_all_is_well(app: App, anew: None) -> None:
     assert told["age"] < FRESH
     assert told["ignored"] == dict(ignored_so_far)
     assert told["pid"]
+
+
+def test_a_setting_that_nothing_reads_is_told_at_the_start_and_to_who_may_call(
+    app: App, anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MAX_ACTIVE_JOB", "3")
+    told = "MAX_ACTIVE_JOB is a setting that nothing reads: is MAX_ACTIVE_JOBS meant?"
+    assert asked() == (200, {"status": "ok"}), "it works, and strangers do not hear it"
+    assert caplog.text.count(told) == 1
+    assert json.loads(health.about(this_process())[1])["warnings"] == [told]
+    assert told in [need["what"] for need in json.loads(views.status(app)[1])["needs"]]
 
 
 def test_storage_that_fails_is_asked_once(app: App, cloud: Stack, anew: None, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -12,8 +13,10 @@ from shared.app import App
 from shared.intake.folder import read_folder, runs_of
 from shared.lifecycle.phase import Phase
 from shared.records.layout import DATASETS
+from shared.run.loop import advance
 from tests.kit.records import etag_of, run_of
 from tests.kit.rows import chats
+from tests.kit.settings import with_settings
 
 
 def start(app: App, folder: str) -> tuple[int, str]:
@@ -61,11 +64,18 @@ def test_a_run_that_has_ended_is_named_with_what_tries_it_again(app: App, folder
     assert start(app, folder) == (200, f"run {newer} has started")
 
 
-def test_each_training_file_has_its_run(app: App, folder: str) -> None:
+def test_several_training_files_are_one_run_that_says_what_to_do(app: App, folder: str) -> None:
     put(app, f"{folder}/a.jsonl", chats(20))
     put(app, f"{folder}/b.jsonl", chats(20, 50))
-    first, second = runs_of(read_folder(app, folder))
-    assert start(app, folder) == (200, f"run {first} has started; run {second} has started")
+    run, _ = runs_of(read_folder(app, folder))
+    status, text = start(app, folder)
+    assert status == 200
+    assert text.startswith(f"run {run} is rejected: 2 training files in one folder (a.jsonl, b.jsonl)")
+    advance(with_settings(app, SETTLE_TIME=timedelta(0)), run, None)
+    assert start(app, folder)[1].startswith(f"run {run} of the same files is rejected: 2 training files")
+    app.cloud.blobs.delete(DATASETS, f"{folder}/b.jsonl")
+    [alone] = runs_of(read_folder(app, folder))
+    assert start(app, folder) == (200, f"run {alone} has started"), "the file that is left can be trained on"
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", "x\n", "none-such", "\ud800"])

@@ -171,17 +171,18 @@ def test_a_folder_is_taken_as_the_app_takes_it(tmp_path: Path, capsys: pytest.Ca
     assert "There is no finetune.yaml: checked by the defaults." in said.out
 
 
-def test_each_training_file_is_a_dataset_and_one_bad_one_is_enough(
+def test_several_training_files_are_refused_with_the_line_that_names_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path / "a.jsonl", good())
-    write(tmp_path / "b.jsonl", [*good(), b"{"])
+    for name in ("a.jsonl", "b.jsonl", "test.jsonl"):
+        write(tmp_path / name, good())
     said = Answer(capsys, tmp_path)
-    assert said.code == 1
-    assert said.out.endswith("bad  1 of 2 datasets are bad: b.jsonl\n")
-    found = Answer(capsys, tmp_path, "--json").json()
-    assert [report["files"] for report in found] == [{"train": "a.jsonl"}, {"train": "b.jsonl"}]
-    assert [report["bad_rows"] for report in found] == [0, 1]
+    assert said.code == 2
+    assert "2 training files in one folder (a.jsonl, b.jsonl)" in flat(said.err)
+    (tmp_path / "finetune.yaml").write_text(flat(said.err).rpartition("this line: ")[2])
+    again = Answer(capsys, tmp_path)
+    assert again.code == 0
+    assert "b.jsonl finetune.yaml does not name it" in flat(again.out)
 
 
 def test_finetune_yaml_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

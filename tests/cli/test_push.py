@@ -112,6 +112,19 @@ def test_a_folder_goes_up_and_the_run_is_named(
     assert made == ["finetune.yaml", "test.jsonl", "train.jsonl"], "what is trained on comes last"
 
 
+def test_a_second_training_file_is_not_sent_to_a_folder_that_has_one(
+    app: App, state: Path, data: Path, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.cloud.blobs.write(DATASETS, f"{folder}/other.jsonl", chats(20))
+    said = Said(capsys, "push", data, "--state", state)
+    assert (said.code, said.out) == (2, "")
+    told = " ".join(said.err.split())
+    assert f"with what datasets/{folder} has already (--as NAME pushes to another folder): 2 training files" in told
+    assert set(there(app, folder)) == {"other.jsonl"}
+    (data / "finetune.yaml").write_text(told.rpartition("this line: ")[2])
+    assert Said(capsys, "push", data, "--state", state).code == 0
+
+
 def test_the_same_again_sends_nothing(
     app: App, state: Path, data: Path, folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,7 +86,7 @@ def test_data_that_are_there_are_named(tmp_path: Path, capsys: pytest.CaptureFix
         (["{tmp}/new", "--from", "{tmp}/none.csv"], "there is no file"),
         (["{tmp}/new", "--from", "{tmp}/rows.txt"], "rows.txt does not end in .jsonl"),
         (["{tmp}/new", "--from", "{tmp}/" + "x" * 250 + ".json"], ""),
-        (["{tmp}/two"], "holds 2 files to train on (a.csv, b.csv): keep one"),
+        (["{tmp}/two"], "two: 2 training files in one folder (a.csv, b.csv), and no finetune.yaml"),
         (["{tmp}/train.csv/new"], "can't be used"),
     ],
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shared.dataset.folder import Contents, DataFile, Dataset, Waiting, contents
 from shared.dataset.spec.choices import Hub, Spec
+from shared.dataset.spec.finetune import parse
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -41,14 +42,50 @@ def test_one_file_is_one_run() -> None:
     assert found.ignored == {}
 
 
-def test_every_other_data_file_is_a_training_set_of_its_own() -> None:
-    found = read("test.jsonl", "de.jsonl", "en.jsonl", "validation.jsonl")
-    assert files(found) == [
-        ("de.jsonl", "validation.jsonl", "test.jsonl"),
-        ("en.jsonl", "validation.jsonl", "test.jsonl"),
-    ]
-    assert found.datasets[0].etags == {"de.jsonl": "0x1", "validation.jsonl": "0x3", "test.jsonl": "0x0"}
-    assert found.datasets[0].newest == START + timedelta(minutes=3)
+def test_the_one_training_file_takes_those_that_are_held_out() -> None:
+    found = read("test.jsonl", "de.jsonl", "validation.jsonl")
+    assert files(found) == [("de.jsonl", "validation.jsonl", "test.jsonl")]
+    assert found.datasets[0].etags == {"de.jsonl": "0x1", "validation.jsonl": "0x2", "test.jsonl": "0x0"}
+    assert found.datasets[0].newest == START + timedelta(minutes=2)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        [f"export-{n}.jsonl" for n in range(6)],
+        [f"part.{n}.csv" for n in range(3)],
+        ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"],
+        ["train.jsonl", "train-00001-of-00002.parquet"],
+        ["data.jsonl", "train.json"],
+        ['q"\\.jsonl', "ü: #x.jsonl", "z.csv"],
+        [f"{n:03}.csv" for n in range(200)],
+    ],
+)
+def test_of_several_training_files_none_is_trained_on_and_a_line_can_be_pasted_that_names_one(train: list[str]) -> None:
+    found = read(*train, "test.jsonl", "notes.txt")
+    assert found.datasets == ()
+    assert [file.name for file in found.several] == sorted(train)
+    assert found.problem.startswith(f"{len(train)} training files in one folder ({sorted(train)[0]}")
+    assert all(name in found.problem for name in sorted(train)[:20])
+    assert set(found.ignored) == {"test.jsonl", "notes.txt"}
+    spec = parse(found.problem.rpartition("with this line: ")[2].encode())
+    meant = read("finetune.yaml", *train, "test.jsonl", spec=spec)
+    assert files(meant) == [("train.json" if "train.json" in train else spec.train, None, "test.jsonl")]
+    assert spec.train in train
+
+
+def test_files_that_no_finetune_yaml_can_name_get_other_names() -> None:
+    found = read("a\\.jsonl", "b\\.jsonl")
+    assert found.problem.endswith("give one a name that finetune.yaml can have")
+
+
+def test_a_piece_alone_waits_for_the_others_and_pieces_of_a_test_file_are_no_training_files() -> None:
+    found = read("train-00000-of-00002.parquet")
+    assert (found.datasets, found.several, found.problem) == ((), (), "")
+    assert "one of 2 pieces" in found.ignored["train-00000-of-00002.parquet"]
+    pieces = [f"{part}-0000{n}-of-00002.json" for part in ("test", "validation_sft", "x_gen") for n in range(2)]
+    assert files(read("train.jsonl", *pieces)) == [("train.jsonl", None, None)]
+    assert not read(*pieces).problem
 
 
 def test_the_ultrachat_folder() -> None:
@@ -59,8 +96,9 @@ def test_the_ultrachat_folder() -> None:
 
 
 def test_of_several_held_out_files_the_kin_is_taken() -> None:
-    found = read("train_sft.jsonl", "other.jsonl", "test.jsonl", "test_dpo.jsonl", "test_sft.jsonl")
-    assert files(found) == [("other.jsonl", None, "test.jsonl"), ("train_sft.jsonl", None, "test_sft.jsonl")]
+    held = ("test.jsonl", "test_dpo.jsonl", "test_sft.jsonl")
+    assert files(read("other.jsonl", *held)) == [("other.jsonl", None, "test.jsonl")]
+    assert files(read("train_sft.jsonl", *held)) == [("train_sft.jsonl", None, "test_sft.jsonl")]
 
 
 def test_held_out_files_alone_are_no_run() -> None:
@@ -68,7 +106,7 @@ def test_held_out_files_alone_are_no_run() -> None:
 
 
 def test_what_is_no_data_is_ignored_with_a_reason() -> None:
-    found = read("README.md", "train.txt", "train.gz", "deep/er.jsonl", "report.json", "Readme.CSV", "Finetune.yml")
+    found = read("README.md", "train.txt", "train.gz", "deep/er.jsonl", "report.json", "Readme.CSV")
     assert not found.datasets
     assert set(found.ignored) == {
         "README.md",
@@ -77,12 +115,10 @@ def test_what_is_no_data_is_ignored_with_a_reason() -> None:
         "deep/er.jsonl",
         "report.json",
         "Readme.CSV",
-        "Finetune.yml",
     }
     assert "does not end in .jsonl, .jsonl.gz, .parquet, .json or .csv" in found.ignored["train.gz"]
     assert "upload it as <dataset>/er.jsonl" in found.ignored["deep/er.jsonl"]
     assert "tells about data" in found.ignored["report.json"]
-    assert "named finetune.yaml" in found.ignored["Finetune.yml"]
 
 
 @pytest.mark.parametrize("kind", [".jsonl", ".jsonl.gz", ".parquet", ".json", ".csv", ".JSONL.GZ", ".Parquet"])
@@ -98,10 +134,7 @@ def test_of_two_held_out_files_named_alike_the_one_of_the_same_kind_is_taken() -
     assert files(found) == [("train.parquet", "validation.csv", "test.parquet")]
 
 
-def test_a_piece_of_a_file_is_no_training_set() -> None:
-    found = read("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet")
-    assert not found.datasets
-    assert "one of 2 pieces" in found.ignored["train-00000-of-00002.parquet"]
+def test_the_only_piece_of_a_file_is_the_file() -> None:
     whole = read("train-00000-of-00001.parquet", "test-00000-of-00001.parquet")
     assert files(whole) == [("train-00000-of-00001.parquet", None, "test-00000-of-00001.parquet")]
 
@@ -109,6 +142,60 @@ def test_a_piece_of_a_file_is_no_training_set() -> None:
 def test_a_spec_may_name_what_would_not_be_taken_for_data() -> None:
     found = read("finetune.yaml", "report.CSV", "a_gen.json", spec=Spec(train="report.CSV", test="a_gen.json"))
     assert files(found) == [("report.CSV", None, "a_gen.json")]
+
+
+MISNAMED = [
+    *(
+        "finetune.yml",
+        "finetune.json",
+        "Finetune.yaml",
+        "FINETUNE.YML",
+        "finetune.YAML",
+        "finetune.yaml.txt",
+        "finetune",
+    ),
+    *("fine-tune.yaml", "fine_tune.yml", "fine tune.yaml", " finetune.yaml", ".finetune.yaml", "finetune.txt"),
+]
+
+
+@pytest.mark.parametrize("name", [*MISNAMED, "finetue.yaml", "finetuning.yml", "finetunes.yaml", "conf/finetune.yaml"])
+@pytest.mark.parametrize("train", [["train.jsonl"], ["a.csv", "b.csv"]])
+def test_what_may_be_meant_for_a_finetune_yaml_is_refused(name: str, train: list[str]) -> None:
+    found = read(name, *train, "notes.txt")
+    assert (found.datasets, found.several, found.waiting) == ((), (), None)
+    assert [file.name for file in found.misnamed] == [name]
+    assert found.problem.startswith(f"{name}: a specification is named finetune.yaml, in small letters")
+    assert found.problem.endswith("then droptune start faq")
+    assert "upload it as faq/finetune.yaml" in found.problem
+    assert set(found.ignored) == {"notes.txt"}
+
+
+@pytest.mark.parametrize("name", MISNAMED)
+def test_beside_a_finetune_yaml_it_is_refused_too(name: str) -> None:
+    found = read("finetune.yaml", name, "a.jsonl", spec=Spec(train="a.jsonl"))
+    assert not found.datasets
+    assert "lies beside finetune.yaml, which alone is read: delete it" in found.problem
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("finetune.jsonl", "finetuned.json", "finetune.schema.json", "config.yaml", "dvc.yaml", ".finetune.yaml.swp"),
+        *("dataset.yml", "tune.yaml", "fine.yaml", "finetune.csv", "yaml", ".yaml"),
+    ],
+)
+def test_what_is_named_otherwise_is_not_taken_for_one(name: str) -> None:
+    found = read(name, "finetune.csv") if name.endswith(".yaml") else read(name)
+    assert (found.misnamed, found.problem) == ((), "")
+
+
+def test_copies_of_a_finetune_yaml_do_no_harm_and_one_that_is_named_as_data_is_data() -> None:
+    copies = ("finetune-old.yaml", "finetune2.yml", "old/finetune.yaml")
+    assert files(read("finetune.yaml", *copies, "a.jsonl", spec=Spec(train="a.jsonl"))) == [("a.jsonl", None, None)]
+    assert files(read("finetune.yaml", "finetune.json", spec=Spec(train="finetune.json"))) == [
+        ("finetune.json", None, None)
+    ]
+    assert not read("2026/finetune.yaml", "2026/train.jsonl").misnamed, "all of it is not directly in the folder"
 
 
 SPEC = Spec(train="test_a.jsonl", validation="b.jsonl", test="c.jsonl")
@@ -178,8 +265,10 @@ def test_order_does_not_matter_and_held_out_files_are_never_trained_on(names: li
     assert found == contents("faq", reversed(there), None)
     trained = {each.train.name for each in found.datasets if each.train}
     assert not {name for name in trained if name.lower().startswith(("test", "validation")) or "_gen" in name}
-    assert trained | set(found.ignored) == set(names)
-    assert not trained & set(found.ignored)
+    several = {file.name for file in found.several}
+    assert sorted([*trained, *several, *found.ignored]) == sorted(names), "each file is one of the three"
+    assert len(trained) <= 1 < len(several) or not several
+    assert bool(several) == bool(found.problem)
     for each in found.datasets:
         held = [file.name.lower() for file in (each.validation, each.test) if file]
         assert all(name.startswith(("test", "validation")) and "_gen" not in name for name in held)

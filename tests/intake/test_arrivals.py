@@ -1,6 +1,7 @@
 """Uploads become runs, once each; what is not for us is counted and left alone."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from benchmarks.counting import requests_of
+from localcloud.stack import Stack
 from shared import naming
 from shared.api import views
 from shared.api.schema import FolderList
@@ -22,7 +24,7 @@ from shared.records.layout import DATASETS, PREPARE_QUEUE
 from shared.records.mark import mark_in
 from shared.records.run import Run
 from shared.run.loop import advance
-from tests.kit.records import changed, woken
+from tests.kit.records import changed, etag_of, events_of, run_of, woken
 from tests.kit.rows import ROW
 from tests.kit.settings import with_settings
 
@@ -126,6 +128,63 @@ def test_editing_the_spec_is_a_new_run(app: App, folder: str) -> None:
     assert after.source.parameters == {"num_train_epochs": 2}
 
 
+def test_six_pieces_that_come_one_by_one_are_one_rejected_run(app: App, cloud: Stack, folder: str) -> None:
+    for n in range(6):
+        put(app, folder, **{f"export-{n}__jsonl": ROW})
+        if n:  # the first event is late, too
+            uploaded(app, event(f"{folder}/export-{n}.jsonl"))
+    uploaded(app, event(f"{folder}/export-0.jsonl"))
+    marks, _ = app.runs.summaries(100)
+    assert len([mark for mark in marks if mark.folder == folder]) == 1
+    [run_id] = [mark.id for mark in marks if mark.folder == folder]
+    advance(app, run_id, None)
+    assert run_of(app, run_id).phase is Phase.RECEIVED, "a seventh may be on its way"
+    advance(with_settings(app, SETTLE_TIME=timedelta(0)), run_id, None)
+    run = rejected(app, folder)
+    assert run.why.startswith(f"6 training files in one folder ({', '.join(f'export-{n}.jsonl' for n in range(6))})")
+    [told] = events_of(cloud, run)
+    assert told["data"]["reason"] == run.why
+    before = ignored_so_far["known_upload"]
+    uploaded(app, event(f"{folder}/export-3.jsonl"))
+    look_into(app, folder)
+    assert rejected(app, folder) == run, "it is told once"
+    assert ignored_so_far["known_upload"] == before + 2
+    put(app, folder, finetune__yaml=run.why.rpartition("this line: ")[2].encode())
+    look_into(app, folder)
+    assert [file.name for file in only_run(app, folder).source.train] == [f"{folder}/export-0.jsonl"]
+
+
+def test_a_file_beside_one_that_trains_is_rejected_and_that_trains_on(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    look_into(app, folder)
+    first = only_run(app, folder)
+    app.runs.save(changed(first, phase=Phase.TRAINING), etag_of(app, first.id))
+    training = run_of(app, first.id)
+    for more in (["more"], ["other", "third"]):
+        put(app, folder, **{f"{name}__jsonl": ROW for name in more})
+        for _ in range(2):
+            look_into(app, folder)
+        fresh = [mark.id for mark in app.runs.summaries(100)[0] if mark.folder == folder and mark.phase == "received"]
+        assert len(fresh) == 1
+        advance(with_settings(app, SETTLE_TIME=timedelta(0)), fresh[0], None)
+        assert run_of(app, fresh[0]).phase is Phase.REJECTED
+        assert all(name in run_of(app, fresh[0]).why for name in ("train.jsonl", *more))
+    assert run_of(app, first.id) == training
+
+
+def test_a_second_file_that_comes_before_the_first_has_settled_stops_it(app: App, folder: str) -> None:
+    put(app, folder, a__jsonl=ROW)
+    look_into(app, folder)
+    alone = only_run(app, folder)
+    put(app, folder, b__jsonl=ROW)
+    look_into(app, folder)
+    for run_id in [mark.id for mark in app.runs.summaries(100)[0] if mark.folder == folder]:
+        advance(with_settings(app, SETTLE_TIME=timedelta(0)), run_id, None)
+    assert run_of(app, alone.id).phase is Phase.SUPERSEDED
+    ended = Counter(mark.phase for mark in app.runs.summaries(100)[0] if mark.folder == folder)
+    assert ended == {Phase.SUPERSEDED: 1, Phase.REJECTED: 1}
+
+
 def test_a_source_starts_a_run_when_the_spec_arrives(app: App, folder: str) -> None:
     spec = b"source: owner/chats\nsplits: {train: train_sft}\npercent: 5\non_bad_rows: drop\nmin_rows: 50\n"
     put(app, folder, finetune__yaml=spec)
@@ -167,6 +226,33 @@ def rejected(app: App, folder: str) -> Run:
     assert loaded
     assert loaded.record.phase is Phase.REJECTED
     return loaded.record
+
+
+def test_a_misnamed_spec_is_refused_until_it_is_gone(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW, finetune__yml=b"train: train.jsonl\napprove: manual\n")
+    uploaded(app, event(f"{folder}/train.jsonl"))
+    run = rejected(app, folder)
+    assert run.why.startswith("finetune.yml: a specification is named finetune.yaml")
+    uploaded(app, event(f"{folder}/finetune.yml"))
+    assert rejected(app, folder) == run, "it is told once"
+    put(app, folder, finetune__yaml=b"train: train.jsonl\napprove: manual\n")
+    uploaded(app, event(f"{folder}/finetune.yaml"))
+    both = [mark for mark in app.runs.summaries(100)[0] if mark.folder == folder and mark.id != run.id]
+    assert len(both) == 1
+    assert "lies beside finetune.yaml" in run_of(app, both[0].id).ending.why  # type: ignore[union-attr]
+    app.cloud.blobs.delete(DATASETS, f"{folder}/finetune.yml")
+    look_into(app, folder)
+    assert only_run(app, folder).source.promotion.approve == "manual"
+
+
+def test_a_misnamed_spec_stops_what_has_not_settled(app: App, folder: str) -> None:
+    put(app, folder, train__jsonl=ROW)
+    look_into(app, folder)
+    before = only_run(app, folder)
+    put(app, folder, fine_tune__yml=b"approve: manual\n")
+    look_into(app, folder)
+    advance(with_settings(app, SETTLE_TIME=timedelta(0)), before.id, None)
+    assert run_of(app, before.id).phase is Phase.SUPERSEDED
 
 
 def test_a_source_beside_files_is_a_rejected_run_that_says_why(app: App, folder: str) -> None:

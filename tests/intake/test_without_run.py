@@ -1,38 +1,93 @@
-"""Uploads that yield no run are told, each with why; those that do are not."""
+"""Uploads that yield no run are told, each with why, and once a day; those that do are not."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
 
+import pytest
+
+from localcloud.stack import Stack
 from shared.api import views
 from shared.app import App
-from shared.intake.without_run import uploads_without_run
-from shared.records.layout import DATASETS
+from shared.intake.without_run import tell_of_uploads, uploads_without_run
+from shared.records.layout import DATASETS, STATE, UPLOADS_TOLD
+from tests.kit.settings import with_settings
+from tests.kit.waiting import eventually
 
 NO_RUN = {
     "alone-KEY.jsonl": "it lies in no folder: upload it as <dataset>/alone-KEY.jsonl",
     "nested-KEY/2026/train.jsonl": "it is not directly in the folder: upload it as <dataset>/train.jsonl",
+    "beside-KEY/2026/more.jsonl": "it is not directly in the folder: upload it as <dataset>/more.jsonl",
     "notes-KEY/train.xlsx": "its name does not end in ",
+    "notes-KEY/.DS_Store": "its name does not end in ",
     "held-KEY/test.jsonl": "a test file is never trained on",
-    "wrong-KEY/finetune.yml": "a specification is named finetune.yaml",
+    "piece-KEY/train-00000-of-00002.parquet": "it is one of 2 pieces",
 }
-RUNS = ("good-KEY/train.jsonl", "good-KEY/notes.xlsx", "spec-KEY/finetune.yaml", "spec-KEY/other.jsonl")
+RUNS = (
+    *("good-KEY/train.jsonl", "good-KEY/notes.xlsx", "good-KEY/docs/readme.md", "beside-KEY/train.jsonl"),
+    *("spec-KEY/finetune.yaml", "spec-KEY/other.jsonl", "wrong-KEY/finetune.yml", "two-KEY/a.csv", "two-KEY/b.csv"),
+)
 
 
-def test_what_yields_no_run_is_told_with_why(app: App, key: str) -> None:
-    blobs = app.cloud.blobs
-    paths = [path.replace("KEY", key) for path in (*NO_RUN, *RUNS)]
-    for path in paths:
-        blobs.write(DATASETS, path, b"{}")
-    try:
-        told = {upload.path: upload.why for upload in uploads_without_run(app) if key in upload.path}
-        status, body = views.status(app)
-        assert status == 200
-        needs = [need["what"] for need in json.loads(body)["needs"] if key in need["what"]]
-    finally:
-        for path in paths:
-            blobs.delete(DATASETS, path)
-    assert set(told) == {path.replace("KEY", key) for path in NO_RUN}
-    for path, why in NO_RUN.items():
-        assert told[path.replace("KEY", key)].startswith(why.replace("KEY", key))
+@pytest.fixture
+def paths(app: App, key: str) -> Iterator[dict[str, str]]:
+    """All of these, in storage; those that yield no run with why."""
+    found = {path.replace("KEY", key): NO_RUN.get(path, "").replace("KEY", key) for path in (*NO_RUN, *RUNS)}
+    for path in found:
+        app.cloud.blobs.write(DATASETS, path, b"{}")
+    yield {path: why for path, why in found.items() if why}
+    for path in found:
+        app.cloud.blobs.delete(DATASETS, path)
+    app.cloud.blobs.delete(STATE, UPLOADS_TOLD)
+
+
+def test_what_yields_no_run_is_told_with_why(app: App, key: str, paths: dict[str, str]) -> None:
+    told = {upload.path: upload.why for upload in uploads_without_run(app) if key in upload.path}
+    status, body = views.status(app)
+    assert status == 200
+    needs = [need["what"] for need in json.loads(body)["needs"] if key in need["what"]]
+    listed = json.loads(views.folders(app)[1])["without_run"]
+    assert set(told) == set(paths)
+    for path, why in paths.items():
+        assert told[path].startswith(why)
     assert sorted(needs) == sorted(f"{path} yields no run: {why}" for path, why in told.items())
+    assert {each["path"]: each["why"] for each in listed if key in each["path"]} == told
+
+
+def test_each_folder_is_told_once_and_for_what_is_new_once_a_day(
+    app: App, cloud: Stack, key: str, paths: dict[str, str]
+) -> None:
+    quick, begin = with_settings(app, SETTLE_TIME=timedelta(0)), app.cloud.blobs.now() - timedelta(minutes=5)
+
+    def events() -> list[dict[str, Any]]:
+        told = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+        return [each for each in told if each.get("type") == "Droptune.Upload.WithoutRun" and key in str(each["data"])]
+
+    tell_of_uploads(app, begin)
+    assert events() == [], "the rest may be on its way"
+    for _ in range(2):
+        tell_of_uploads(quick, begin)
+        told = {each["data"]["dataset"]: each["data"]["reason"] for each in events()}
+        assert len(events()) == len(told)
+    assert set(told) == {path.partition("/")[0] if "/" in path else "" for path in paths}
+    assert told[f"held-{key}"] == f"held-{key}/test.jsonl yields no run: a test file is never trained on"
+    assert (
+        f"notes-{key}/.DS_Store, notes-{key}/train.xlsx yield no run: its name does not end in"
+        in (told[f"notes-{key}"])
+    )
+    before = len(events())
+    eventually(lambda: app.cloud.blobs.now() - begin > timedelta(minutes=5, seconds=2))
+    app.cloud.blobs.write(DATASETS, f"held-{key}/test.jsonl", b"again")
+    tell_of_uploads(quick, begin)
+    assert len(events()) == before, "once a day"
+    data, _ = app.cloud.blobs.read(STATE, UPLOADS_TOLD)
+    earlier = {folder: str(datetime.fromisoformat(at) - timedelta(days=1)) for folder, at in json.loads(data).items()}
+    app.cloud.blobs.write(STATE, UPLOADS_TOLD, json.dumps(earlier).encode())
+    tell_of_uploads(quick, begin)
+    assert len(events()) > before, "a day later the new upload is told"
+    app.cloud.blobs.write(STATE, UPLOADS_TOLD, b"{")
+    tell_of_uploads(quick, app.cloud.blobs.now() + timedelta(hours=1))
+    assert len(events()) > before, "a record that is broken stops nothing"

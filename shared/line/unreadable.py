@@ -1,0 +1,61 @@
+"""Records that belong to no run and no line, and can't be read: the sweep's watermark and the deletions.
+
+What was in them is kept when they are made anew, and people are told. Called by the sweep, by whoever takes a deletion,
+and by health.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from shared.app import App
+from shared.errors import NotFound
+from shared.lifecycle.moment import Moment
+from shared.records import layout
+from shared.records.base import from_json
+from shared.records.layout import DELETIONS, STATE, WATERMARK
+
+log = logging.getLogger("droptune.line.unreadable")
+UNREADABLE = "Record.Unreadable"
+TOLD_FOR = timedelta(days=7)
+"""How long health tells of a record that was made anew."""
+_LOST = {
+    WATERMARK: "what was uploaded before that and has no run is found by `droptune start FOLDER` alone",
+    DELETIONS: "CLEANUP_MAX_DELETIONS counts anew from then",
+}
+
+
+def keep_and_tell(app: App, name: str, data: bytes) -> None:
+    """Keeps what the record holds, which is about to be made anew, and tells of it. Raises Transient, Permanent."""
+    blobs, now = app.cloud.blobs, app.cloud.blobs.now()
+    blobs.write(STATE, layout.damaged(name), data)
+    why = _made_anew(name, now)
+    log.error("%s", why)
+    event, subject = f"unreadable-{name}-{now:%Y%m%dT%H%M%S}", f"records/{name}"
+    app.cloud.topic.publish(f"Droptune.{UNREADABLE}", subject, {"reason": why, "dataset": ""}, id=event, time=now)
+
+
+def unreadable(app: App) -> Iterator[str]:
+    """A sentence for each of them that can't be read, or was made anew within TOLD_FOR. Raises Transient, Permanent."""
+    blobs = app.cloud.blobs
+    now = blobs.now()
+    for name in _LOST:
+        kept = blobs.head(STATE, layout.damaged(name))
+        if kept and now - kept.last_modified < TOLD_FOR:
+            yield _made_anew(name, kept.last_modified)
+    try:
+        from_json(blobs.read(STATE, DELETIONS)[0], dict[str, Moment])
+    except NotFound:
+        pass
+    except ValueError:
+        yield f"{STATE}/{DELETIONS} can't be read: the next teardown makes it anew; {_LOST[DELETIONS]}"
+
+
+def _made_anew(name: str, at: datetime) -> str:
+    kept = f"{STATE}/{layout.damaged(name)}"
+    return (
+        f"{STATE}/{name} could not be read, and was made anew at {at:%Y-%m-%d %H:%M} (UTC): {_LOST[name]}; "
+        f"{kept} keeps what it held"
+    )
