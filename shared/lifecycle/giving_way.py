@@ -44,25 +44,30 @@ class Older:
     """The newest run of the line that went on to train, as a newer one meets it.
 
     `same`: it would make the same model, of the same content and settings, and can still go live. `trains`: it has a
-    job that nobody has ended, for `ran` seconds. `parked`: a person has to see to it first.
+    job that nobody has ended, for `ran` seconds. `rolls_out`: it has its model, and can still go live. `parked`: a
+    person has to see to it first.
     """
 
     run: str
     same: bool = False
     trains: bool = False
     ran: float = 0
+    rolls_out: bool = False
     parked: bool = False
 
 
-def behind(older: Older | None, pace: Pace, *, gets_slot: bool) -> str:
+def behind(older: Older | None, pace: Pace, *, gets_slot: bool, back: bool = False) -> str:
     """What a newer run waits for, in words; "" where it goes on, and ends the older one's job if there is one.
 
-    `gets_slot`: it would train at once if the older one gave back its slot.
+    `gets_slot`: it would train at once if the older one gave back its slot. `back`: it is of what serves, and would
+    keep that serving, so that a model that is there already were paid for in vain.
     """
     if older is None or older.parked:
         return ""
     if older.same:
         return f"run {older.run}, which is of the same data and settings: it goes on if that one does not go live"
+    if back and older.rolls_out:
+        return f"run {older.run}, which has been trained and is on its way to serve"
     if not older.trains:
         return ""
     if older.ran >= pace.early:

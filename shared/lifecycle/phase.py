@@ -35,6 +35,8 @@ class Phase(StrEnum):
 
 
 WORK = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
+ROLLOUT = (Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
+"""From the model to the traffic."""
 JOB_FAILED = ("Failed", "Canceled", "NotResponding")
 ENDED = ("Completed", *JOB_FAILED)
 

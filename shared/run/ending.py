@@ -23,6 +23,7 @@ from shared.records.line import TRIED_AGAIN, Line, Newest, Retiring
 from shared.records.owner import is_endpoint_of, is_of_run, is_on_line
 from shared.records.run import Run
 from shared.records.store import readable
+from shared.run import older
 from shared.run.restore import again
 from shared.run.slots import free_slot
 
@@ -154,10 +155,14 @@ def _wake_if(app: App, newest: Newest, phase: Phase) -> None:
 
 
 def _take_for_newest(app: App, run: Run, line: Line, etag: str) -> None:
-    """The line serves what this run would have made: a run between the two must not take its place."""
+    """The line serves what this run would have made: a run between the two must not take its place, and is woken."""
     if line.serving and line.serving.fingerprint == run.attempt.fingerprint and line.serving.order < run.order:
         serving = replace(line.serving, order=run.order)
-        save_line(app, replace(line, serving=serving, latest=serving), etag)
+        ends = older.met(app, run, line)
+        pace = line.pace.after_giving_way() if ends and ends.trains else line.pace
+        save_line(app, replace(line, serving=serving, latest=serving, pace=pace), etag)
+        if ends and line.newest:
+            _wake_if(app, line.newest, Phase.TRAINING)
 
 
 def _remove_own(app: App, run: Run, line: Line) -> str:

@@ -13,7 +13,7 @@ from shared import naming
 from shared.app import App
 from shared.cloud.endpoints import BUSY, Endpoint
 from shared.intake.folder import datasets_of, read_folder, told_by
-from shared.lifecycle.phase import Phase
+from shared.lifecycle.phase import ROLLOUT, Phase
 from shared.lifecycle.rules import unseen
 from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, RolloutSeen, Seen, UploadSeen
 from shared.lifecycle.slots import Shortage
@@ -33,7 +33,6 @@ from shared.training.compute import Site, absent, unusable
 
 READY = "Succeeded"
 DAY = timedelta(days=1)
-ROLLOUT = (Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 
 
 def _upload(app: App, run: Run) -> UploadSeen:
@@ -66,7 +65,8 @@ def _trained(app: App, run: Run) -> str | None:
         return None
     made, line = f"run {twin.run} made {twin.model} of the same data and settings", _line(app, run)
     if line and serves_same(line, run):
-        return f"{made}, and it serves"
+        # Other content that trains has been paid for: by the same rule as any newer run, this one waits for it.
+        return None if older.waits_for(app, run, line) else f"{made}, and it serves"
     if not model_is_there(app, twin.model):
         return None
     empty = line and (line.serving is None or line.is_going)
@@ -146,7 +146,9 @@ def _job(app: App, run: Run) -> JobSeen:
         return JobSeen(status=None, fresh=_just_begun(app, run) or _first_look(run, "the job"))
     limit = timedelta(hours=app.settings.training.max_hours)
     overdue = app.cloud.blobs.now() - run.since > limit
-    seen = JobSeen(status=job.status, why=job.why, overdue=overdue, newer=_newer(_line(app, run), run))
+    line = _line(app, run)
+    newer = _newer(line, run) or (newer_that_serves(line, run) if line else None)
+    seen = JobSeen(status=job.status, why=job.why, overdue=overdue, newer=newer)
     return _with_data(app, run, seen) if run.attempt.in_job and job.status in ("Completed", "Failed") else seen
 
 

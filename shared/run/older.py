@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from shared.app import App
 from shared.lifecycle.giving_way import Older, behind
-from shared.lifecycle.phase import Phase
-from shared.records.line import Line
+from shared.lifecycle.phase import ROLLOUT, Phase
+from shared.records.line import Line, serves_same
 from shared.records.run import Run
 from shared.records.store import readable
 from shared.run import slots
@@ -27,6 +27,7 @@ def met(app: App, run: Run, line: Line) -> Older | None:
         same=not lost and _makes_the_same(other, run),
         trains=other.phase is Phase.TRAINING and other.ending is None,
         ran=(app.cloud.blobs.now() - other.since).total_seconds(),
+        rolls_out=other.phase in ROLLOUT and not lost,
         parked=other.parked is not None,
     )
 
@@ -34,7 +35,8 @@ def met(app: App, run: Run, line: Line) -> Older | None:
 def waits_for(app: App, run: Run, line: Line) -> str:
     """What the run waits for before it trains, in words; "" where it may go on."""
     older = met(app, run, line)
-    return behind(older, line.pace, gets_slot=older is None or slots.would_get(app, run.id, older.run))
+    gets_slot = older is None or slots.would_get(app, run.id, older.run)
+    return behind(older, line.pace, gets_slot=gets_slot, back=serves_same(line, run))
 
 
 def _makes_the_same(other: Run, run: Run) -> bool:

@@ -230,6 +230,44 @@ def test_the_same_content_goes_on_where_the_first_run_failed(stage: Stage) -> No
     stage.at_rest()
 
 
+def test_who_goes_back_to_what_serves_waits_for_other_content_that_has_trained_long(stage: Stage) -> None:
+    first = stage.until(stage.upload("a"))
+    stage.pretend(job=9 * HOUR)
+    other = stage.until(stage.upload("b"), lambda run: run.phase is Phase.TRAINING)
+    stage.world.clock.jump(timedelta(hours=2))
+    back = stage.until(stage.upload("a"), lambda run: run.waiting and run.phase is Phase.PREPARED)
+    assert f"run {other.id}, which has trained too long" in waits_for(back)
+    stage.world.control("POST", f"/_local/jobs/{other.attempt.job}", {"status": "Completed"})
+    assert stage.until(other).phase is Phase.LIVE
+    back = stage.until(back)
+    assert back.phase is Phase.UNCHANGED
+    assert back.why == (
+        f"already trained: run {first.id} made {first.attempt.model} of the same data and settings: "
+        f"droptune retry {back.id} deploys it"
+    )
+    assert stage.made("jobs") == [first.attempt.job, other.attempt.job]
+    stage.at_rest()
+
+
+def test_who_goes_back_to_what_serves_ends_the_job_that_has_only_begun_once(stage: Stage) -> None:
+    first = stage.until(stage.upload("a"))
+    stage.pretend(job=9 * HOUR)
+    other = stage.until(stage.upload("b"), lambda run: run.phase is Phase.TRAINING)
+    back = stage.until(stage.upload("a"))
+    assert (back.phase, stage.until(other).phase) == (Phase.UNCHANGED, Phase.SUPERSEDED)
+    assert stage.job_status(other) == "Canceled"
+    assert stage.line.pace.gave_way
+    third = stage.until(stage.upload("c"), lambda run: run.phase is Phase.TRAINING)
+    back = stage.until(stage.upload("a"), lambda run: run.waiting and run.phase is Phase.PREPARED)
+    assert "was ended for a newer one already" in waits_for(back)
+    stage.world.control("POST", f"/_local/jobs/{third.attempt.job}", {"status": "Failed"})
+    assert stage.until(third).phase is Phase.FAILED
+    back = stage.until(back)
+    assert f"run {first.id} made" in back.why
+    assert back.why.endswith("and it serves")
+    stage.at_rest()
+
+
 # Several lines -------------------------------------------------------------------------------------------------------
 
 
