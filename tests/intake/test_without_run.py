@@ -66,10 +66,10 @@ def test_each_folder_is_told_once_and_for_what_is_new_once_a_day(
         told = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
         return [each for each in told if each.get("type") == "Droptune.Upload.WithoutRun" and key in str(each["data"])]
 
-    tell_of_uploads(app, begin)
+    tell_of_uploads(app, begin, uploads_without_run(app, None))
     assert events() == [], "the rest may be on its way"
     for _ in range(2):
-        tell_of_uploads(quick, begin)
+        tell_of_uploads(quick, begin, uploads_without_run(app, None))
         told = {each["data"]["dataset"]: each["data"]["reason"] for each in events()}
         assert len(events()) == len(told)
     assert set(told) == {path.partition("/")[0] if "/" in path else "" for path in paths}
@@ -81,13 +81,13 @@ def test_each_folder_is_told_once_and_for_what_is_new_once_a_day(
     before = len(events())
     eventually(lambda: app.cloud.blobs.now() - begin > timedelta(minutes=5, seconds=2))
     app.cloud.blobs.write(DATASETS, f"held-{key}/test.jsonl", b"again")
-    tell_of_uploads(quick, begin)
+    tell_of_uploads(quick, begin, uploads_without_run(app, None))
     assert len(events()) == before, "once a day"
     data, _ = app.cloud.blobs.read(STATE, UPLOADS_TOLD)
     earlier = {folder: str(datetime.fromisoformat(at) - timedelta(days=1)) for folder, at in json.loads(data).items()}
     app.cloud.blobs.write(STATE, UPLOADS_TOLD, json.dumps(earlier).encode())
-    tell_of_uploads(quick, begin)
+    tell_of_uploads(quick, begin, uploads_without_run(app, None))
     assert len(events()) > before, "a day later the new upload is told"
     app.cloud.blobs.write(STATE, UPLOADS_TOLD, b"{")
-    tell_of_uploads(quick, app.cloud.blobs.now() + timedelta(hours=1))
+    tell_of_uploads(quick, app.cloud.blobs.now() + timedelta(hours=1), uploads_without_run(app, None))
     assert len(events()) > before, "a record that is broken stops nothing"
