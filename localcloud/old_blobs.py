@@ -3,7 +3,7 @@
 Azurite has none of them. What is deleted from `datasets` is copied aside first, and comes back by Undelete Blob, the
 real call, within the life of the server. A rename is that of an account with a hierarchical namespace; its own protocol
 is not spoken here, so tests ask for it at `/_local/blobs`, and there for a copy that keeps dates. The date stays, and
-the ETag is a new one, since Azurite gives it. The storage proxy calls `keep` and `undelete`, and answers with the dates.
+the ETag is a new one, since Azurite gives it. The storage proxy calls `keep` and `undelete`, and tells the dates.
 """
 
 from __future__ import annotations
