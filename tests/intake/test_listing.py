@@ -82,7 +82,7 @@ def test_it_is_kept_as_it_is_and_what_is_damaged_is_none(
             continue
 
 
-@pytest.mark.parametrize("each", [10, 20_000])
+@pytest.mark.parametrize("each", [10, pytest.param(20_000, marks=pytest.mark.thorough)])
 def test_it_stays_small_and_takes_a_time_that_grows_with_the_blobs(each: int) -> None:
     def many(count: int) -> list[tuple[str, list[BlobInfo]]]:
         names = [f"folder-{number // each:06}/part-{number:06}.jsonl" for number in range(count)]

@@ -319,11 +319,10 @@ def dataset(service: BlobServiceClient) -> BlobClient:
     return service.get_blob_client("datasets", f"old-{uuid.uuid4().hex[:8]}/a name+with %25 & ümlaut.jsonl")
 
 
-def of_another_second(blob: BlobClient) -> datetime:
-    """When the blob changed last, once the clock is past it."""
-    changed = blob.get_blob_properties().last_modified
-    eventually(lambda: datetime.now(UTC) > changed + timedelta(seconds=1.1))
-    return changed
+def of_before(cloud: Stack, blob: BlobClient) -> datetime:
+    """When the blob changed last, a while ago."""
+    cloud.control("POST", "/_local/clock", {"advance": 60})
+    return blob.get_blob_properties().last_modified
 
 
 def listed_dates(service: BlobServiceClient, prefix: str) -> dict[str, datetime]:
@@ -335,7 +334,7 @@ def test_what_is_undeleted_is_as_old_as_before_and_no_event(
     cloud: Stack, service: BlobServiceClient, dataset: BlobClient
 ) -> None:
     dataset.upload_blob(b"first")
-    changed = of_another_second(dataset)
+    changed = of_before(cloud, dataset)
     eventually(lambda: events_of(cloud, dataset))
     dataset.delete_blob()
     assert not dataset.exists()
@@ -354,7 +353,7 @@ def test_what_is_renamed_is_as_old_as_before_and_no_event(
     cloud: Stack, service: BlobServiceClient, dataset: BlobClient
 ) -> None:
     dataset.upload_blob(b"abc")
-    changed = of_another_second(dataset)
+    changed = of_before(cloud, dataset)
     target = service.get_blob_client("datasets", f"{dataset.blob_name}-renamed")
     named = {"rename": f"datasets/{dataset.blob_name}", "to": f"datasets/{target.blob_name}"}
     cloud.control("POST", "/_local/blobs", named)
