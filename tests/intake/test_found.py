@@ -200,6 +200,22 @@ def test_a_deletion_starts_nothing(app: App, cloud: Stack, folder: str) -> None:
     assert all(runs_of(app, f"{folder}-{name}") for name in files)
 
 
+@pytest.mark.thorough
+def test_what_yields_no_run_is_told_though_it_looks_old(app: App, cloud: Stack, folder: str) -> None:
+    bring = renamed(app, cloud, f"{folder}/2026/train.jsonl")
+    later(app, cloud, LONG)
+    for name in (WATERMARK, LISTING):
+        app.cloud.blobs.delete(STATE, name)
+    quick = with_settings(app, SETTLE_TIME=timedelta(0))
+    sweep(quick)
+    bring()
+    for _ in range(2):
+        sweep(quick)
+    events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+    [reason] = [each["data"]["reason"] for each in events if each.get("subject") == f"datasets/{folder}"]
+    assert reason.startswith(f"{folder}/2026/train.jsonl yields no run: it is not directly in the folder")
+
+
 @pytest.fixture
 def fault(cloud: Stack) -> Iterator[Callable[..., None]]:
     """Has the blob service refuse one request."""
