@@ -22,7 +22,7 @@ from shared.dataset.folder import DataFile, contents
 from shared.dataset.kinds import kind_of
 from shared.dataset.spec.choices import FILE_NAME
 from shared.errors import Conflict, NotFound
-from shared.intake.events import folder_of
+from shared.intake.events import folder_of, is_marker
 from shared.lifecycle.moment import Moment
 from shared.records.base import from_json
 from shared.records.layout import DATASETS, STATE, UPLOADS_TOLD, dataset_file
@@ -62,7 +62,10 @@ def by_folder(listed: Iterable[BlobInfo]) -> Iterator[tuple[str, list[BlobInfo]]
 
 def without_run(folder: str, blobs: list[BlobInfo]) -> Iterator[Upload]:
     """Those among a folder's blobs, which are all there are of it; "": among what lies in none."""
-    yield from _in_folder(folder, blobs) if folder else map(_in_no_folder, blobs)
+    if folder:
+        yield from _in_folder(folder, blobs)
+    else:
+        yield from (_in_no_folder(blob) for blob in blobs if not is_marker(blob.name, blob.size))
 
 
 def may_start(folder: str, blobs: list[BlobInfo]) -> bool:
@@ -99,7 +102,7 @@ def _files(folder: str, blobs: list[BlobInfo]) -> list[DataFile]:
     return [
         DataFile(name=blob.name.removeprefix(prefix), etag=blob.etag, size=blob.size, modified=blob.last_modified)
         for blob in blobs
-        if not blob.name.endswith("/")
+        if not is_marker(blob.name, blob.size)
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,8 @@ import pytest
 from localcloud.stack import Stack
 from shared.api import views
 from shared.app import App
-from shared.intake.without_run import tell_of_uploads, uploads_without_run
+from shared.cloud.blobs import BlobInfo
+from shared.intake.without_run import tell_of_uploads, uploads_without_run, without_run
 from shared.records.layout import DATASETS, STATE, UPLOADS_TOLD
 from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
@@ -42,6 +43,13 @@ def paths(app: App, key: str) -> Iterator[dict[str, str]]:
     for path in found:
         app.cloud.blobs.delete(DATASETS, path)
     app.cloud.blobs.delete(STATE, UPLOADS_TOLD)
+
+
+@pytest.mark.parametrize("name", ["faq", "faq/2026", "faq/"])
+def test_a_folder_as_some_accounts_list_it_is_no_upload(name: str) -> None:
+    """With a hierarchical namespace a folder is a blob of its own, without content."""
+    blob = BlobInfo(name=name, etag="0x1", size=0, last_modified=datetime.now(UTC))
+    assert list(without_run(name.rpartition("/")[0], [blob])) == []
 
 
 def test_what_yields_no_run_is_told_with_why(app: App, key: str, paths: dict[str, str]) -> None:
