@@ -35,6 +35,7 @@ from localcloud.environment import ACCOUNT, APP_IDENTITY, Description
 from localcloud.eventgrid import EventGrid
 from localcloud.faults import Traffic
 from localcloud.identity import Identity
+from localcloud.old_blobs import OldBlobs
 from localcloud.storage import Storage
 from localcloud.storage_proxy import Exchange, StorageProxy, blob_created
 
@@ -148,8 +149,8 @@ async def serve(description: Description) -> None:
         ),
         repo=REPO,
     )
-    denied = Denied()
-    control = [*clock.routes(), *events.routes(), *denied.routes(), *history.routes()]
+    denied, old = Denied(), OldBlobs(storage, clock)
+    control = [*clock.routes(), *old.routes(), *events.routes(), *denied.routes(), *history.routes()]
     routes = [*control, Route("/_local/health", _health), *azureml.build(cloud)]
     app = middleware.management(Starlette(routes=routes), identity.authorized, traffic)
     pki = description.state / "pki"
@@ -161,7 +162,7 @@ async def serve(description: Description) -> None:
         await stack.enter_async_context(denied.listening(description.ports["denied"]))
         await stack.enter_async_context(_listening(Starlette(routes=identity.routes()), description.ports["identity"]))
         stack.push_async_callback(events.close)  # after the proxies: what they still raise is delivered
-        for proxy, port in _proxies(description, clock, events, storage, traffic):
+        for proxy, port in _proxies(description, clock, events, storage, traffic, old):
             await proxy.start(port)
             stack.push_async_callback(proxy.close)
         await _until_azurite(storage, ended)
@@ -172,7 +173,7 @@ async def serve(description: Description) -> None:
 
 
 def _proxies(
-    description: Description, clock: LocalClock, events: EventGrid, storage: Storage, traffic: Traffic
+    description: Description, clock: LocalClock, events: EventGrid, storage: Storage, traffic: Traffic, old: OldBlobs
 ) -> Iterator[tuple[StorageProxy, int]]:
     pki = description.state / "pki"
     server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -195,6 +196,7 @@ def _proxies(
                 observer=observe if service == "blob" else None,
                 service=service,
                 traffic=traffic,
+                old=old if service == "blob" else None,
             ),
             description.ports[service],
         )

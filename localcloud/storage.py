@@ -39,7 +39,7 @@ class Storage:
     async def make_resources(self) -> None:
         """Make the containers and queues that the Bicep would have made; those that exist stay as they are."""
         for container in CONTAINERS:
-            await self._call("PUT", "blob", f"{container}?restype=container", accept=(201, 409))
+            await self.make_container(container)
         for queue in QUEUES:
             await self._call("PUT", "queue", queue, accept=(201, 204, 409))
 
@@ -54,6 +54,20 @@ class Storage:
         """Write a block blob."""
         headers = {"x-ms-blob-type": "BlockBlob", "content-type": "application/json"}
         await self._call("PUT", "blob", f"{container}/{quote(name)}", body=data, headers=headers, accept=(201,))
+
+    async def make_container(self, name: str) -> None:
+        """Make a container, unless it is there."""
+        await self._call("PUT", "blob", f"{name}?restype=container", accept=(201, 409))
+
+    async def copy(self, source: str, target: str) -> str:
+        """Copy a blob, each by its percent-encoded path in the account. Returns the copy's ETag."""
+        url = f"https://localhost:{self._ports['azurite_blob']}/{ACCOUNT}/{source}"
+        answer = await self._call("PUT", "blob", target, headers={"x-ms-copy-source": url}, accept=(202,))
+        return str(answer.headers["etag"])
+
+    async def delete(self, path: str) -> None:
+        """Delete a blob by its percent-encoded path in the account; one that is gone is fine."""
+        await self._call("DELETE", "blob", path, accept=(202, 404))
 
     async def properties(self, path: str) -> httpx.Headers | None:
         """A blob's headers by its percent-encoded path in the account; None when it is gone."""

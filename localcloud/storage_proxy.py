@@ -26,6 +26,7 @@ import httpx
 
 from localcloud import faults
 from localcloud.clock import LocalClock
+from localcloud.old_blobs import OldBlobs
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +47,12 @@ _MODIFIED = re.compile(rb"(?<=^last-modified: )[^\r\n]{29}", re.IGNORECASE | re.
 _ETAG = re.compile(rb'^etag: "?([^"\r\n]+)', re.IGNORECASE | re.MULTILINE)
 _LISTED = re.compile(rb"(?<=<Last-Modified>)[^<]{29}(?=</Last-Modified>(?:<Etag>([^<]*)</Etag>)?)")
 _LISTING = re.compile(rb"^GET [^ ]*[?&]comp=list\b")
+_UNDELETE = re.compile(rb"^PUT [^ ]*[?&]comp=undelete\b")
 _UNAVAILABLE = (
     b"HTTP/1.1 503 Server Busy\r\nx-ms-error-code: ServerBusy\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
     b"Connection: close\r\n\r\n"
 )
+_NO_BLOB = faults.Fault(service="blob", status=404)
 
 type Observer = Callable[[Exchange], Awaitable[None]]
 
@@ -92,6 +95,7 @@ class StorageProxy:
         observer: Observer | None = None,
         service: str = "",
         traffic: faults.Traffic | None = None,
+        old: OldBlobs | None = None,
     ) -> None:
         """`upstream`: Azurite's port of this service. `traffic`: the ledger, and the faults of `service`."""
         self._service, self._traffic = service, traffic
@@ -100,7 +104,8 @@ class StorageProxy:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._observing: set[asyncio.Future[None]] = set()
-        self._changes: dict[bytes, datetime] = {}
+        self._old = old
+        self._changes: dict[bytes, datetime] = old.dates if old else {}
 
     async def start(self, port: int) -> None:
         """Listen on 127.0.0.1. Raises OSError when the port is taken."""
@@ -137,6 +142,15 @@ class StorageProxy:
                         if not await self._fail(client, head, fault, read=False):
                             return
                         continue
+                if self._old and (path := _named_blob(head)):
+                    if _UNDELETE.match(head):
+                        done = await self._old.undelete(path)
+                        answer = (200, {}, b"") if done else (_NO_BLOB.status, *_NO_BLOB.answer())
+                        if not await self._reply(client, head, *answer, read=False):
+                            return
+                        continue
+                    if head.startswith(b"DELETE "):
+                        await self._old.keep(path)
                 azurite = await self._connect(azurite)
                 if azurite is None:
                     writer.write(_UNAVAILABLE)
@@ -183,21 +197,26 @@ class StorageProxy:
 
     async def _fail(self, client: _Wire, head: bytes, fault: faults.Fault, *, read: bool) -> bool:
         """Answer in Azurite's place. `read`: the body has been. False when the connection can't be used again."""
-        self._record(head, 0 if fault.reset else fault.status)
         if fault.reset:
+            self._record(head, 0)
             faults.reset(client.writer.transport)
             return False
+        return await self._reply(client, head, fault.status, *fault.answer(), read=read)
+
+    async def _reply(
+        self, client: _Wire, head: bytes, status: int, headers: dict[str, str], content: bytes, *, read: bool
+    ) -> bool:
+        """Answer in Azurite's place, and as `_fail` tells."""
+        self._record(head, status)
         open_body = not read and _has_body(head)
         if open_body and not _EXPECT.search(head):  # with it the body may never come
             await _body(client.reader, _Nowhere(), head)
             open_body = False
-        headers, content = fault.answer()
         going = not (open_body or _CLOSE.search(head))
-        headers |= {"Date": self._date().decode(), "Connection": "keep-alive" if going else "close"}
+        headers = headers | {"Date": self._date().decode(), "Connection": "keep-alive" if going else "close"}
         if head.startswith(b"HEAD "):
             content = b""
-        known = fault.status in HTTPStatus
-        lines = [f"HTTP/1.1 {fault.status} {HTTPStatus(fault.status).phrase if known else 'Fault'}"]
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase if status in HTTPStatus else 'Fault'}"]
         lines += [f"{name}: {value}" for name, value in (headers | {"Content-Length": str(len(content))}).items()]
         client.writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + content)
         await client.writer.drain()
@@ -224,7 +243,7 @@ class StorageProxy:
             if self._observer is not None and answer[9:10] == b"2" and head.startswith(b"PUT "):
                 self._observe(self._observer(_parsed(head, answer)))
             sink.write(self._in_local_time(head, _DATE.sub(b"Date: " + self._date(), answer, count=1)))
-            if _LISTING.match(head) and self._clock.moved:
+            if _LISTING.match(head) and (self._clock.moved or self._changes):
                 await self._listing(azurite.reader, sink, answer)
             elif not head.startswith(b"HEAD ") and answer[9:12] not in (b"204", b"304"):
                 await _body(azurite.reader, sink, answer, until_eof=True)
@@ -263,7 +282,7 @@ class StorageProxy:
         jump would be as old as what was written before it: its local time is remembered, by the ETag that it got.
         """
         modified, found = _MODIFIED.search(answer), _ETAG.search(answer)
-        if modified is None or not self._clock.moved:
+        if modified is None or not (self._clock.moved or self._changes):
             return answer
         etag, second = found[1] if found else b"", parsedate_to_datetime(modified[0].decode())
         if head.startswith(b"PUT ") and answer[9:10] == b"2" and self._clock.changed_in(second):
@@ -344,6 +363,13 @@ def _named(head: bytes) -> tuple[str, str, str]:
     method, target, _ = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
     path, _, query = target.partition("?")
     return method, unquote(path), query
+
+
+def _named_blob(head: bytes) -> str:
+    """The percent-encoded path in the account of the blob that a request names; "" where it names none."""
+    target = head.partition(b"\r\n")[0].decode("latin-1").split(" ")[1]
+    path = target.partition("?")[0].lstrip("/").partition("/")[2]
+    return path if path.partition("/")[2] else ""
 
 
 async def _body(source: asyncio.StreamReader, sink: _Sink, head: bytes, *, until_eof: bool = False) -> None:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from functools import cache
 
 from shared.cloud import Cloud
+from shared.cloud.unread_settings import unread
 from shared.lifecycle.phase import Phase
 from shared.logs import harmless
 from shared.records.base import Wake
@@ -21,7 +22,7 @@ from shared.records.layout import PREPARE_QUEUE, STEPS_QUEUE
 from shared.records.line import Line
 from shared.records.run import Run
 from shared.records.store import Lines, Runs
-from shared.settings import Settings, unread
+from shared.settings import Settings
 
 log = logging.getLogger("droptune.app")
 

@@ -8,7 +8,6 @@ docstring introduces its table in docs/settings.md; that page is checked against
 from __future__ import annotations
 
 import base64
-import difflib
 import hashlib
 import json
 import re
@@ -372,35 +371,6 @@ def every_setting() -> Iterator[Setting]:
     for group, cls in groups().items():
         for each in fields(cls):
             yield Setting(group=group, attribute=each.name, kind=str(each.type), default=each.default, **each.metadata)
-
-
-_OF_OTHERS = (
-    *("azure", "website", "functions_", "applicationinsights", "appinsights", "scm", "hf_", "python", "docker"),
-    *("webjobs", "override_use_", "microsoft_provider_", "enable_oryx", "build_", "diagnostics_", "remotedebugging"),
-    *("droptune_storage__credential", "droptune_storage__clientid", "droptune_storage__tableserviceuri"),
-)
-"""How names begin that Azure, the host and libraries read: none of them is taken for a mistyped one."""
-_NEAR, _NEAREST = 0.85, 0.5
-"""How like a setting's name another one is, from 0 to 1: that is taken for it; and that is offered for it at all."""
-_APP_SETTING = "APPSETTING_"
-"""Azure gives each application setting to the process under such a name, too: it is one that somebody made."""
-
-
-def unread(environ: Mapping[str, str]) -> list[str]:
-    """A sentence for each name in `environ` that is meant for a setting, or seems to be, and that nothing reads."""
-    known = {setting.name.upper(): setting.name for setting in every_setting()}
-    found = []
-    made = {name.removeprefix(_APP_SETTING) for name in environ if name.startswith(_APP_SETTING)}
-    others = {name for name in environ if not name.startswith(_APP_SETTING)}
-    for name in sorted((made | others) - set(known.values())):
-        if name.upper() in known:
-            found.append(f"{name} is a setting that nothing reads, for its case: it is named {known[name.upper()]}")
-        elif not name.casefold().startswith(_OF_OTHERS) and len(name) <= 2 * max(map(len, known)):
-            cutoff = _NEAREST if name in made else _NEAR
-            near = [known[each] for each in difflib.get_close_matches(name.upper(), known, n=1, cutoff=cutoff)]
-            if near or name in made:
-                found.append(f"{name} is a setting that nothing reads{f': is {near[0]} meant?' if near else ''}")
-    return found
 
 
 def _whole(text: str) -> int:

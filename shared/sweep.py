@@ -22,8 +22,10 @@ from shared.app import App, queue_of, wake
 from shared.cloud.jobs import JobView
 from shared.cloud.queues import PEEKED
 from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
-from shared.intake.arrivals import look_into, undelivered
-from shared.intake.events import folder_of
+from shared.intake.adopted import adopt
+from shared.intake.adopted import review as review_adopted
+from shared.intake.arrivals import undelivered
+from shared.intake.found import find_uploads, keep, last_listing
 from shared.intake.without_run import tell_of_uploads
 from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import WORK
@@ -33,7 +35,7 @@ from shared.logs import ignored
 from shared.naming import made_for, tag
 from shared.records import layout
 from shared.records.base import from_json
-from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
+from shared.records.layout import DEAD_LETTERS, LISTING, STATE, WATERMARK
 from shared.records.mark import Mark, mark_in, mark_of, unreadable
 from shared.records.owner import is_of_run
 from shared.records.store import Open, Unreadable
@@ -81,7 +83,7 @@ def sweep(app: App) -> None:
         keep_and_tell(app, WATERMARK, data)
         mark = None
     now = blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
-    mark = mark or Watermark(installed=now, swept=now)
+    mark = mark or Watermark(installed=now, swept=now - app.settings.schedules.uploads_sweep)
     after = mark
     review = mark.reviewed is None or now - mark.reviewed >= REVIEW
     _wake_overdue(app, now, review=review)
@@ -89,8 +91,7 @@ def sweep(app: App) -> None:
         lost = [*_cancel_orphans(app, now), *_lost_endpoints(app)]
         after = replace(after, reviewed=now, told=tell_of_lost(app, lost, mark.told, now))
     _handle_dead_letters(app)
-    if etag and now - mark.swept >= app.settings.schedules.uploads_sweep and _find_uploads(app, mark):
-        _tell_of_uploads(app, mark)
+    if now - mark.swept >= app.settings.schedules.uploads_sweep and _find_uploads(app, mark, now, first=etag is None):
         after = replace(after, swept=now)
     if etag and after == mark:
         return
@@ -257,30 +258,31 @@ def _handle_dead_letter(app: App, name: str) -> None:
     blobs.delete(DEAD_LETTERS, name)
 
 
-def _tell_of_uploads(app: App, mark: Watermark) -> None:
-    """What was there at the first sweep is not told as news; `droptune status` shows it all."""
+def _find_uploads(app: App, mark: Watermark, now: datetime, *, first: bool) -> bool:
+    """Finds the uploads since the last listing, whose dates may say a little less. Whether all could be looked into.
+
+    `first`: it is the first sweep. Of what was there by then, that which yields no run is not told as news.
+    """
     try:
-        tell_of_uploads(app, mark.installed)
+        kept = last_listing(app)
+        if kept.damaged is not None:
+            keep_and_tell(app, LISTING, kept.damaged)
+        seen, done = find_uploads(app, kept, since=max(mark.installed, mark.swept - OVERLAP), now=now)
+        if kept.listing is None:
+            adopt(app, seen.startable, now, first=first)
+        keep(app, seen.listing, kept)
+    except (Transient, Conflict, NotFound, Permanent) as error:
+        log.error("the datasets can't be listed now: %s", error)  # noqa: TRY400 - it is no bug
+        return False
+    except Exception:
+        log.exception("the datasets can't be listed")
+        return False
+    try:
+        review_adopted(app, now)
+        if done:
+            tell_of_uploads(app, mark.installed, seen.uploads)
     except (Transient, Conflict, Permanent) as error:
         log.warning("uploads that yield no run can't be told now: %s", error)
     except Exception:
         log.exception("uploads that yield no run can't be told")
-
-
-def _find_uploads(app: App, mark: Watermark) -> bool:
-    """Looks into the folders with uploads since the last listing, less a margin for late commits. Whether all could be.
-
-    What was there at the first sweep is left alone.
-    """
-    since = max(mark.installed, mark.swept - OVERLAP)
-    changed = {folder_of(blob.name) for blob in app.cloud.blobs.list(DATASETS) if blob.last_modified >= since}
-    done = True
-    for folder in sorted(changed - {""}):
-        try:
-            look_into(app, folder)
-        except (Transient, Conflict) as error:
-            log.warning("%s/%s can't be looked into now: %s", DATASETS, folder, error)
-            done = False
-        except Exception:
-            log.exception("%s/%s can't be looked into; the other folders are", DATASETS, folder)
     return done

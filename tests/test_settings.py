@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localcloud.stack import Stack
 from shared.records.tags import RECORD_TAGS, tags_of, tags_of_line
-from shared.settings import MOST_TAGS, SettingError, unread
+from shared.settings import MOST_TAGS, SettingError
 from shared.training.job import Data, Machines, Purpose, Recipe, job_request
 from tests.kit.carried import LINE, RUN
-from tests.kit.paths import ROOT
 from tests.kit.settings import KNOWN
 
 TAGS = KNOWN["RESOURCE_TAGS"]
@@ -24,43 +21,6 @@ names = st.text(
     st.characters(codec="ascii", exclude_characters="<>%&\\?/=,", categories=["L", "N", "P", "S"]), min_size=1
 )
 values = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=256)
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("MAX_ACTIVE_JOB", "is MAX_ACTIVE_JOBS meant?"),
-        ("MAX_TRAINING_HOUR", "is MAX_TRAINING_HOURS meant?"),
-        ("CLEANUP_MOD", "is CLEANUP_MODE meant?"),
-        ("DROPTUNE_STORAGE__queueServiceUrl", "is DROPTUNE_STORAGE__queueServiceUri meant?"),
-        ("max_active_jobs", "for its case: it is named MAX_ACTIVE_JOBS"),
-        ("APPSETTING_IDLE_DAYS", ""),
-        ("APPSETTING_QWERTZ", ""),
-        ("APPSETTING_ROLLOUT_GRAC", "is ROLLOUT_GRACE meant?"),
-    ],
-)
-def test_a_name_that_nothing_reads_is_told_with_the_nearest(name: str, meant: str) -> None:
-    [told] = unread({name: "1", "MAX_JOBS_PER_DAY": "2"})
-    assert told.startswith(f"{name.removeprefix('APPSETTING_')} is a setting that nothing reads")
-    assert told.endswith(meant)
-
-
-@given(st.sampled_from(sorted(KNOWN)), st.data())
-def test_a_letter_too_few_is_told_with_the_right_name(name: str, data: st.DataObject) -> None:
-    at = data.draw(st.integers(0, len(name) - 1))
-    wrong = name[:at] + name[at + 1 :]
-    told = unread({f"APPSETTING_{wrong}": "", wrong: ""})
-    assert told == [] if wrong.casefold().startswith(("azure", "website", "hf_")) else name in told[0]
-
-
-def test_what_others_read_is_not_told(cloud: Stack) -> None:
-    foreign = "PATH HOME HOSTNAME PORT LANG TZ DROPTUNE_URL DROPTUNE_APP DROPTUNE_KEY WEBSITE_SITE_NAME AZURE_TENANT_ID"
-    assert unread(dict.fromkeys(foreign.split(), "") | cloud.environment) == []
-    bicep = (ROOT / "infra" / "modules" / "app.bicep").read_text()
-    infra = bicep.partition("name: 'appsettings'")[2].partition("\n}")[0]
-    names = re.findall(r"^    ([A-Za-z_]+):", infra, re.MULTILINE)
-    assert len(names) > 30
-    assert unread({f"APPSETTING_{name}": "" for name in names}) == []
 
 
 @pytest.mark.parametrize(

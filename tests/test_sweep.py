@@ -27,7 +27,7 @@ from shared.line.unreadable import unreadable
 from shared.logs import ignored_so_far
 from shared.records import layout
 from shared.records.base import Notice, Order, Wake
-from shared.records.layout import DATASETS, DEAD_LETTERS, STATE, WATERMARK
+from shared.records.layout import DATASETS, DEAD_LETTERS, LISTING, STATE, WATERMARK
 from shared.records.run import Approval, Data, Deployed, Ending, File, Parked, Plan, Run, Source, Waiting
 from shared.records.store import UNDER_WAY
 from shared.run import slots
@@ -149,6 +149,7 @@ def test_the_datasets_are_listed_only_so_often(app: App, folder: str) -> None:
 
 def test_what_was_there_before_the_installation_is_left_alone(app: App, folder: str) -> None:
     app.cloud.blobs.delete(STATE, WATERMARK)
+    app.cloud.blobs.delete(STATE, LISTING)
     app.cloud.blobs.write(DATASETS, f"{folder}/train.jsonl", ROW)
     written = app.cloud.blobs.head(DATASETS, f"{folder}/train.jsonl")
     assert written

@@ -28,7 +28,7 @@ def start(app: App, name: str, *, by: str = "") -> str:  # noqa: ARG001 - what i
         raise NotFound(f"there is no {such('folder', name)} in the container {DATASETS}, or it is empty")
     ids = runs_of(folder)
     known = [loaded.record for run in ids if (loaded := readable(app.runs, run))]
-    look_into(app, name)
+    look_into(app, name, came=app.cloud.blobs.now())
     if waiting := folder.contents.waiting if not folder.unread else None:
         raise Permanent(f"{DATASETS}/{name} waits for {', '.join(waiting.for_)}: upload it")
     if not ids:

@@ -22,6 +22,7 @@ from shared.api.access import shut
 from shared.api.answers import Answer, answered
 from shared.app import App, app, mistyped
 from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.intake.adopted import adopted
 from shared.line.unreadable import unreadable
 from shared.logs import ignored_so_far
 from shared.records.layout import DATASETS
@@ -101,7 +102,7 @@ def _look() -> Found:
         if refusal := shut(ours.settings.api):
             return _bad(refusal.why)
         time = ours.cloud.blobs.answers().isoformat()
-        return Found(problem="", time=time, warnings=(*mistyped(), *unreadable(ours)))
+        return Found(problem="", time=time, warnings=(*mistyped(), *unreadable(ours), *adopted(ours)))
     except SettingError as error:
         return _bad(f"the app's settings are no good: {error}")
     except (Transient, Permanent, Conflict, NotFound) as error:

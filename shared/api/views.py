@@ -29,6 +29,7 @@ from shared.api.questions import held_out_row
 from shared.api.seen import Seen, seen
 from shared.app import App, mistyped
 from shared.errors import NotFound, Permanent
+from shared.intake.adopted import adopted
 from shared.intake.without_run import uploads_without_run
 from shared.lifecycle.phase import WORK, Phase
 from shared.line.unreadable import unreadable
@@ -368,7 +369,7 @@ def _status(app: App) -> schema.StatusView:
         *needs_of_runs(marks),
         *needs_of_lines(views),
         *needs_of_records([*broken, *unread]),
-        *needs_of_warnings([*mistyped(), *unreadable(app)]),
+        *needs_of_warnings([*mistyped(), *unreadable(app), *adopted(app)]),
         *needs_of_uploads(uploads_without_run(app)),
     ]
     return schema.StatusView(

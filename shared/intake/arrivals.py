@@ -93,8 +93,12 @@ def undelivered(app: App, body: bytes) -> None:
         raise ValueError("; ".join(unknown))
 
 
-def look_into(app: App, name: str, *, cause: str = "") -> None:
-    """Makes the runs that the folder yields now and that do not exist yet. `cause`: the file that an event named."""
+def look_into(app: App, name: str, *, cause: str = "", came: datetime | None = None) -> None:
+    """Makes the runs that the folder yields now and that do not exist yet. `cause`: the file that an event named.
+
+    `came`: when files came that look older, since a rename, an undelete or a copy keeps their dates. What stands there
+    then is newer than all that stood there before, and may not be all there yet.
+    """
     if why := naming.refused(naming.FOLDER, name):
         ignored("folder_name", f"{why}: rename it, and upload it again")
         return
@@ -112,13 +116,13 @@ def look_into(app: App, name: str, *, cause: str = "") -> None:
         ignored("not_trained_on", f"{DATASETS}/{name}/{cause}: {found.ignored[cause]}")
     _note_waiting(app, name, found)
     if found.several:
-        _receive_several(app, folder)
+        _receive_several(app, folder, came)
     for run_id, dataset in datasets_of(folder).items():
-        if not _receive(app, run_id, folder, dataset) and cause:
+        if not _receive(app, run_id, folder, dataset, came) and cause:
             ignored("known_upload", f"{dataset.told} is run {run_id} already")
 
 
-def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
+def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset, came: datetime | None) -> bool:
     """Makes the run; False when it exists already."""
     model = folder.spec.model if folder.spec and folder.spec.model else app.settings.training.base_model
     source = Source(
@@ -130,10 +134,10 @@ def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset) -> bool:
         hub=dataset.hub,
         **taken(folder.name, dataset),
     )
-    return _begin(app, run_id, folder, source, dataset.newest, dataset.told)
+    return _begin(app, run_id, folder, source, max(dataset.newest, came or dataset.newest), dataset.told)
 
 
-def _receive_several(app: App, folder: Folder) -> None:
+def _receive_several(app: App, folder: Folder, came: datetime | None) -> None:
     """Makes the run that is rejected once the upload is whole, unless one says the same, or will."""
     files = folder.contents.several
     source = Source(
@@ -144,7 +148,7 @@ def _receive_several(app: App, folder: Folder) -> None:
         ),
     )
     told = f"{DATASETS}/{folder.name}, {len(files)} training files"
-    newest = max(file.modified for file in files)
+    newest = max(*(file.modified for file in files), *((came,) if came else ()))
     for run_id in told_by(folder):
         if _begin(app, run_id, folder, source, newest, told):
             return

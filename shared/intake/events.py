@@ -68,6 +68,12 @@ def folder_of(path: str) -> str:
     return path.rpartition("/")[0].partition("/")[0]
 
 
+def is_marker(path: str, size: int | None) -> bool:
+    """Whether a blob is no file, but what some tools make so that a folder is seen."""
+    last = path.rpartition("/")[2]
+    return not last or (size == 0 and "." not in last)
+
+
 def blob_created(message: bytes | str) -> BlobCreated | Ignored:
     """What a message of the storage account's topic says. Raises ValueError for what is no such event at all.
 
@@ -87,10 +93,7 @@ def blob_created(message: bytes | str) -> BlobCreated | Ignored:
     path = _as_named(container, path, str(data.get("url") or ""))
     size = data.get("contentLength")
     size = size if isinstance(size, int) and not isinstance(size, bool) else None
-    last = path.rpartition("/")[2]
-    if not last:
-        return Ignored(reason=f"{container}/{path} is a folder marker")
-    if size == 0 and "." not in last:
+    if is_marker(path, size):
         return Ignored(reason=f"{container}/{path} is empty and has no suffix: a folder marker (hdi_isfolder)")
     etag = data.get("eTag")
     return BlobCreated(

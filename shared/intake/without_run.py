@@ -8,7 +8,7 @@ sweep, which has people hear of each such folder, once a day at most.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby, islice
@@ -22,6 +22,7 @@ from shared.dataset.folder import DataFile, contents
 from shared.dataset.kinds import kind_of
 from shared.dataset.spec.choices import FILE_NAME
 from shared.errors import Conflict, NotFound
+from shared.intake.events import folder_of, is_marker
 from shared.lifecycle.moment import Moment
 from shared.records.base import from_json
 from shared.records.layout import DATASETS, STATE, UPLOADS_TOLD, dataset_file
@@ -49,10 +50,31 @@ class Upload:
 
 def uploads_without_run(app: App, looked_at: int | None = LOOKED_AT) -> Iterator[Upload]:
     """Those among so many first blobs of the container, folder by folder; None: among all."""
-    listed = islice(app.cloud.blobs.list(DATASETS), looked_at)
-    for folder, blobs in groupby(listed, key=lambda blob: blob.name.partition("/")[0] if "/" in blob.name else ""):
-        here = list(blobs)
-        yield from _in_folder(folder, here) if folder else map(_in_no_folder, here)
+    for folder, blobs in by_folder(islice(app.cloud.blobs.list(DATASETS), looked_at)):
+        yield from without_run(folder, blobs)
+
+
+def by_folder(listed: Iterable[BlobInfo]) -> Iterator[tuple[str, list[BlobInfo]]]:
+    """A listing of the container folder by folder, one in memory at a time. What lies in none comes as "", in parts."""
+    for folder, blobs in groupby(listed, key=lambda blob: folder_of(blob.name)):
+        yield folder, list(blobs)
+
+
+def without_run(folder: str, blobs: list[BlobInfo]) -> Iterator[Upload]:
+    """Those among a folder's blobs, which are all there are of it; "": among what lies in none."""
+    if folder:
+        yield from _in_folder(folder, blobs)
+    else:
+        yield from (_in_no_folder(blob) for blob in blobs if not is_marker(blob.name, blob.size))
+
+
+def may_start(folder: str, blobs: list[BlobInfo]) -> bool:
+    """Whether it looks, from its listing, as if `droptune start` made a run of the folder."""
+    files = _files(folder, blobs)
+    if naming.refused(naming.FOLDER, folder):
+        return False
+    found = contents(folder, [file for file in files if file.name != FILE_NAME], None)
+    return any(file.name == FILE_NAME for file in files) or bool(found.datasets or found.problem)
 
 
 def _in_no_folder(blob: BlobInfo) -> Upload:
@@ -61,12 +83,7 @@ def _in_no_folder(blob: BlobInfo) -> Upload:
 
 
 def _in_folder(folder: str, blobs: list[BlobInfo]) -> Iterator[Upload]:
-    prefix = dataset_file(folder)
-    files = [
-        DataFile(name=blob.name.removeprefix(prefix), etag=blob.etag, size=blob.size, modified=blob.last_modified)
-        for blob in blobs
-        if not blob.name.endswith("/")
-    ]
+    files = _files(folder, blobs)
     if why := naming.refused(naming.FOLDER, folder):
         yield from (_upload(folder, file, f"{why}: rename it, and upload it again") for file in files)
         return
@@ -80,6 +97,15 @@ def _in_folder(folder: str, blobs: list[BlobInfo]) -> Iterator[Upload]:
             yield _upload(folder, file, told)
 
 
+def _files(folder: str, blobs: list[BlobInfo]) -> list[DataFile]:
+    prefix = dataset_file(folder)
+    return [
+        DataFile(name=blob.name.removeprefix(prefix), etag=blob.etag, size=blob.size, modified=blob.last_modified)
+        for blob in blobs
+        if not is_marker(blob.name, blob.size)
+    ]
+
+
 def _upload(folder: str, file: DataFile, why: str) -> Upload:
     return Upload(path=dataset_file(folder, file.name), folder=folder, why=why, at=file.modified)
 
@@ -87,8 +113,8 @@ def _upload(folder: str, file: DataFile, why: str) -> Upload:
 # Events --------------------------------------------------------------------------------------------------------------
 
 
-def tell_of_uploads(app: App, since: datetime) -> None:
-    """An event for each folder with uploads that yield no run and have come after `since`, and after it was told last.
+def tell_of_uploads(app: App, since: datetime, uploads: Iterable[Upload]) -> None:
+    """An event for each folder of which `uploads` yield no run and came after `since`, and after it was told last.
 
     Within a day a folder is told once, what lies in no folder all together. What may not be all there yet is left to
     the next time. Raises Transient, Permanent.
@@ -96,17 +122,16 @@ def tell_of_uploads(app: App, since: datetime) -> None:
     now = app.cloud.blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
     told, etag = _told(app)
     after = dict[str, datetime]()
-    found = sorted(uploads_without_run(app, None), key=lambda upload: upload.folder)
-    for folder, each in groupby(found, key=lambda upload: upload.folder):
+    for folder, each in groupby(sorted(uploads, key=lambda upload: upload.folder), key=lambda upload: upload.folder):
         last = told.get(folder, since)
-        uploads = [upload for upload in each if upload.at >= last]
+        new = [upload for upload in each if upload.at >= last]
         if folder in told:
             after[folder] = told[folder]
-        if not uploads or now - max(upload.at for upload in uploads) < app.settings.data.settle:
+        if not new or now - max(upload.at for upload in new) < app.settings.data.settle:
             continue
         if folder in told and now - last < AGAIN:
             continue
-        if _publish(app, folder, uploads, now):
+        if _publish(app, folder, new, now):
             after[folder] = now
     kept = dict(sorted(after.items(), key=lambda item: item[1])[-_REMEMBERED:])
     if kept == told:

@@ -1,4 +1,4 @@
-"""Records that belong to no run and no line, and can't be read: the sweep's watermark and the deletions.
+"""Records that belong to no run and no line, and can't be read: the sweep's watermark and listing, the deletions.
 
 What was in them is kept when they are made anew, and people are told. Called by the sweep, by whoever takes a deletion,
 and by health.
@@ -15,14 +15,15 @@ from shared.errors import NotFound
 from shared.lifecycle.moment import Moment
 from shared.records import layout
 from shared.records.base import from_json
-from shared.records.layout import DELETIONS, STATE, WATERMARK
+from shared.records.layout import DELETIONS, LISTING, STATE, WATERMARK
 
 log = logging.getLogger("droptune.line.unreadable")
 UNREADABLE = "Record.Unreadable"
 TOLD_FOR = timedelta(days=7)
 """How long health tells of a record that was made anew."""
 _LOST = {
-    WATERMARK: "what was uploaded before that and has no run is found by `droptune start FOLDER` alone",
+    WATERMARK: f"uploads are found all the same, by the last listing of the datasets ({STATE}/{LISTING})",
+    LISTING: "what had come before that without an event starts nothing by itself; droptune start FOLDER starts it",
     DELETIONS: "CLEANUP_MAX_DELETIONS counts anew from then",
 }
 

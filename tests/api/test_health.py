@@ -104,7 +104,8 @@ def test_a_setting_that_nothing_reads_is_told_at_the_start_and_to_who_may_call(
     told = "MAX_ACTIVE_JOB is a setting that nothing reads: is MAX_ACTIVE_JOBS meant?"
     assert asked() == (200, {"status": "ok"}), "it works, and strangers do not hear it"
     assert caplog.text.count(told) == 1
-    assert json.loads(health.about(this_process())[1])["warnings"] == [told]
+    warnings = json.loads(health.about(this_process())[1])["warnings"]
+    assert [each for each in warnings if "setting" in each] == [told]
     assert told in [need["what"] for need in json.loads(views.status(app)[1])["needs"]]
 
 

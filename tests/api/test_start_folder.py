@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from localcloud.stack import Stack
 from shared.api import requests
 from shared.api.access import Caller
 from shared.app import App
@@ -14,6 +15,7 @@ from shared.intake.folder import read_folder, runs_of
 from shared.lifecycle.phase import Phase
 from shared.records.layout import DATASETS
 from shared.run.loop import advance
+from tests.kit.clouds import later
 from tests.kit.records import etag_of, run_of
 from tests.kit.rows import chats
 from tests.kit.settings import with_settings
@@ -44,6 +46,17 @@ def test_what_came_back_without_an_event_starts_a_run(app: App, folder: str) -> 
     assert run in set(app.runs.active())
     assert start(app, folder) == (200, f"run {run} of the same files is received")
     assert run_of(app, run) == made
+
+
+def test_what_is_started_is_newer_than_what_serves_however_old_its_files_look(
+    app: App, cloud: Stack, folder: str
+) -> None:
+    put(app, f"{folder}/train.jsonl", chats(20))
+    later(app, cloud, timedelta(hours=2))
+    before = app.cloud.blobs.now()
+    start(app, folder)
+    [run] = runs_of(read_folder(app, folder))
+    assert run_of(app, run).order.uploaded >= before - timedelta(seconds=2)
 
 
 def test_a_run_that_has_ended_is_named_with_what_tries_it_again(app: App, folder: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,8 @@ import pytest
 from localcloud.stack import Stack
 from shared.api import views
 from shared.app import App
-from shared.intake.without_run import tell_of_uploads, uploads_without_run
+from shared.cloud.blobs import BlobInfo
+from shared.intake.without_run import tell_of_uploads, uploads_without_run, without_run
 from shared.records.layout import DATASETS, STATE, UPLOADS_TOLD
 from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
@@ -44,6 +45,13 @@ def paths(app: App, key: str) -> Iterator[dict[str, str]]:
     app.cloud.blobs.delete(STATE, UPLOADS_TOLD)
 
 
+@pytest.mark.parametrize("name", ["faq", "faq/2026", "faq/"])
+def test_a_folder_as_some_accounts_list_it_is_no_upload(name: str) -> None:
+    """With a hierarchical namespace a folder is a blob of its own, without content."""
+    blob = BlobInfo(name=name, etag="0x1", size=0, last_modified=datetime.now(UTC))
+    assert list(without_run(name.rpartition("/")[0], [blob])) == []
+
+
 def test_what_yields_no_run_is_told_with_why(app: App, key: str, paths: dict[str, str]) -> None:
     told = {upload.path: upload.why for upload in uploads_without_run(app) if key in upload.path}
     status, body = views.status(app)
@@ -66,10 +74,10 @@ def test_each_folder_is_told_once_and_for_what_is_new_once_a_day(
         told = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
         return [each for each in told if each.get("type") == "Droptune.Upload.WithoutRun" and key in str(each["data"])]
 
-    tell_of_uploads(app, begin)
+    tell_of_uploads(app, begin, uploads_without_run(app, None))
     assert events() == [], "the rest may be on its way"
     for _ in range(2):
-        tell_of_uploads(quick, begin)
+        tell_of_uploads(quick, begin, uploads_without_run(app, None))
         told = {each["data"]["dataset"]: each["data"]["reason"] for each in events()}
         assert len(events()) == len(told)
     assert set(told) == {path.partition("/")[0] if "/" in path else "" for path in paths}
@@ -81,13 +89,13 @@ def test_each_folder_is_told_once_and_for_what_is_new_once_a_day(
     before = len(events())
     eventually(lambda: app.cloud.blobs.now() - begin > timedelta(minutes=5, seconds=2))
     app.cloud.blobs.write(DATASETS, f"held-{key}/test.jsonl", b"again")
-    tell_of_uploads(quick, begin)
+    tell_of_uploads(quick, begin, uploads_without_run(app, None))
     assert len(events()) == before, "once a day"
     data, _ = app.cloud.blobs.read(STATE, UPLOADS_TOLD)
     earlier = {folder: str(datetime.fromisoformat(at) - timedelta(days=1)) for folder, at in json.loads(data).items()}
     app.cloud.blobs.write(STATE, UPLOADS_TOLD, json.dumps(earlier).encode())
-    tell_of_uploads(quick, begin)
+    tell_of_uploads(quick, begin, uploads_without_run(app, None))
     assert len(events()) > before, "a day later the new upload is told"
     app.cloud.blobs.write(STATE, UPLOADS_TOLD, b"{")
-    tell_of_uploads(quick, app.cloud.blobs.now() + timedelta(hours=1))
+    tell_of_uploads(quick, app.cloud.blobs.now() + timedelta(hours=1), uploads_without_run(app, None))
     assert len(events()) > before, "a record that is broken stops nothing"

@@ -309,3 +309,54 @@ def test_a_blob_keeps_the_local_time_of_its_change(tmp_path: Path, monkeypatch: 
     times = [time for _, time in sorted(listed.items())]
     apart = [after - before for before, after in pairwise(times)]
     assert all(timedelta(minutes=59, seconds=59) <= each < timedelta(hours=1, minutes=1) for each in apart), apart
+
+
+# Blobs that come without an event and look old ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dataset(service: BlobServiceClient) -> BlobClient:
+    return service.get_blob_client("datasets", f"old-{uuid.uuid4().hex[:8]}/a name+with %25 & ümlaut.jsonl")
+
+
+def of_before(cloud: Stack, blob: BlobClient) -> datetime:
+    """When the blob changed last, a while ago."""
+    cloud.control("POST", "/_local/clock", {"advance": 60})
+    return blob.get_blob_properties().last_modified
+
+
+def listed_dates(service: BlobServiceClient, prefix: str) -> dict[str, datetime]:
+    blobs = service.get_container_client("datasets").list_blobs(name_starts_with=prefix)
+    return {blob.name: blob.last_modified for blob in blobs}
+
+
+def test_what_is_undeleted_is_as_old_as_before_and_no_event(
+    cloud: Stack, service: BlobServiceClient, dataset: BlobClient
+) -> None:
+    dataset.upload_blob(b"first")
+    changed = of_before(cloud, dataset)
+    eventually(lambda: events_of(cloud, dataset))
+    dataset.delete_blob()
+    assert not dataset.exists()
+    dataset.undelete_blob()
+    assert dataset.download_blob().readall() == b"first"
+    assert dataset.get_blob_properties().last_modified == changed
+    assert listed_dates(service, dataset.blob_name) == {dataset.blob_name: changed}
+    dataset.upload_blob(b"second", overwrite=True)
+    eventually(lambda: len(events_of(cloud, dataset)) == 2)
+    assert dataset.get_blob_properties().last_modified > changed
+    with pytest.raises(ResourceNotFoundError):
+        service.get_blob_client("datasets", "none/such").undelete_blob()
+
+
+def test_what_is_renamed_is_as_old_as_before_and_no_event(
+    cloud: Stack, service: BlobServiceClient, dataset: BlobClient
+) -> None:
+    dataset.upload_blob(b"abc")
+    changed = of_before(cloud, dataset)
+    target = service.get_blob_client("datasets", f"{dataset.blob_name}-renamed")
+    named = {"rename": f"datasets/{dataset.blob_name}", "to": f"datasets/{target.blob_name}"}
+    cloud.control("POST", "/_local/blobs", named)
+    assert target.download_blob().readall() == b"abc"
+    assert listed_dates(service, dataset.blob_name) == {target.blob_name: changed}
+    assert events_of(cloud, target) == []
