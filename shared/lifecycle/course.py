@@ -91,14 +91,14 @@ def after(known: Course, status: str, step: FineTune | None, *, now: datetime, b
     if status in (*ENDED, "CancelRequested"):
         return known
     if status in QUEUEING:
-        return _queueing(known, now)
+        return _queueing(known, None, now)
     if step is None:
         first = known == submitted(begun) and status in _RUNNING
         return replace(known.turned(now, trains=True), alone=True) if first else known
     if known.alone:
         known = replace(submitted(begun), given_up=known.given_up)
     if status == "Paused" or step.status in ("", "Paused", *QUEUEING):
-        return _queueing(known, now)
+        return _queueing(known, step.began, now)
     if known.trains or (step.began is None and step.status not in (*_RUNNING, *ENDED)):
         return known
     began = step.began or now
@@ -107,8 +107,11 @@ def after(known: Course, status: str, step: FineTune | None, *, now: datetime, b
     return known.turned(min(max(began, known.since), now), trains=True)
 
 
-def _queueing(known: Course, at: datetime) -> Course:
-    return replace(known.turned(at, trains=False), alone=False) if known.trains else known
+def _queueing(known: Course, began: datetime | None, now: datetime) -> Course:
+    """The same, of a job that queues now; `began`: when it ran since it was last seen to queue, if it did."""
+    if not known.trains and began and known.since < began < now:
+        known = known.turned(began, trains=True)
+    return replace(known.turned(now, trains=False), alone=False) if known.trains else known
 
 
 def overdue(course: Course, now: datetime, limits: Limits) -> str:
