@@ -160,13 +160,14 @@ async def _take_nodes(cloud: Cloud, name: str, step: str, target: str, wanted: i
         fits = not place or sum(other.get("place", True) for other in others) < PLACES
         return fits and (target == SERVERLESS or taken + wanted <= nodes)
 
+    if step == FINETUNE and not place and not free():  # a real job does these in its process
+        await runs.change(cloud, name, "Running")
+        await _steps_before(cloud, name)
     async with cloud.changed:
         runs.save(cloud, runs.get(cloud, name) | {"nodes": 0})
         cloud.changed.notify_all()
         if not free():
             await runs.change(cloud, name, "Running")
-            if step == FINETUNE and not place:  # a real job does these in its process
-                await _steps_before(cloud, name)
             await _step(cloud, name, step, "Queued")
             await cloud.changed.wait_for(free)
         runs.save(cloud, runs.get(cloud, name) | {"compute": target, "nodes": wanted, "place": place})

@@ -115,11 +115,11 @@ def _queueing(known: Course, began: datetime | None, now: datetime) -> Course:
 
 
 def overdue(course: Course, now: datetime, limits: Limits) -> str:
-    """Why the job is to be given up, "" where it is not."""
+    """Why the job is to be given up, "" where it is not. One that trains by now is not for having queued."""
     if course.trained_by(now) > limits.training:
         counts = "; none of its steps could be seen, so that time in which they queued counts" if course.alone else ""
         return f"the job took longer than MAX_TRAINING_HOURS ({_hours(limits.training)}){counts}"
-    if course.queued_by(now) > limits.queueing:
+    if not course.trains and course.queued_by(now) > limits.queueing:
         return f"the job's fine-tune step did not run within MAX_QUEUE_HOURS ({_hours(limits.queueing)})"
     return ""
 

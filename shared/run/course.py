@@ -38,12 +38,13 @@ def seen_of(app: App, run: Run, job: JobView) -> JobSeen:
         late = overdue(course, now, limits)
     except Transient as error:  # it may train by now, and is not to be ended on a doubt
         log.warning("the steps of job %s can't be seen now: %s", job.name, error)
-        course, step, late = known, None, overdue(known, now, limits) if known.trains else ""
+        course, step = known, None
+        late = overdue(known, now, limits) if known.trains else _at_last(run.since, now, limits)
     return JobSeen(
         status=job.status,
         why=job.why,
         turns="" if course == known else "trains" if course.trains else "queues",
-        overdue=late or _at_last(run.since, now, limits),
+        overdue=late,
         given_up=given_up,
         doing=told(course, job.status, step, app.settings.training.gpu_compute, limits),
     )
@@ -102,7 +103,7 @@ def without_record(app: App, job: JobView, now: datetime) -> str:
 def _took(app: App, run: Run, now: datetime) -> timedelta:
     """How long a job that has ended trained, by its step where that can be seen."""
     try:
-        step = _step(app, run.attempt.job)
+        step = _step(app, run.attempt.job, fresh=False)
     except Transient as error:
         log.warning("run %s: how long its job trained can't be seen: %s", run.id, error)
         step = None
@@ -117,23 +118,25 @@ def _known(run: Run) -> Course:
 def _looked(app: App, job: JobView, known: Course, begun: datetime, now: datetime) -> tuple[Course, FineTune | None]:
     if job.status in (*QUEUEING, *ENDED, "CancelRequested"):
         return after(known, job.status, None, now=now, begun=begun), None
-    step = _step(app, job.name)
-    if step is None and now - begun < FRESH:  # what has just begun shows none yet
-        step = FineTune(status="")
+    step = _step(app, job.name, fresh=now - begun < FRESH)
     return after(known, job.status, step, now=now, begun=begun), step
 
 
-def _step(app: App, job: str) -> FineTune | None:
-    """The job's fine-tune step; None where none can be seen, for want of rights too. Raises Transient: later."""
+def _step(app: App, job: str, *, fresh: bool) -> FineTune | None:
+    """The job's fine-tune step; None where none can be seen, for want of rights too. Raises Transient: later.
+
+    One that is `fresh` may show none yet.
+    """
     try:
-        return app.cloud.jobs.fine_tune(job)
-    except (NotFound, Permanent, Conflict, Refused) as error:
-        log.warning("the steps of job %s can't be seen: %s", job, error)
-    except Transient as error:
-        if not error.shut_out:
+        found = app.cloud.jobs.fine_tune(job)
+    except NotFound:
+        found = None
+    except (Permanent, Conflict, Transient) as error:
+        if isinstance(error, Transient) and not (error.shut_out or isinstance(error, Refused)):
             raise
         log.warning("the steps of job %s can't be seen: %s", job, error)
-    return None
+        return None
+    return FineTune(status="") if found is None and fresh else found
 
 
 def _at_last(begun: datetime, now: datetime, limits: Limits) -> str:

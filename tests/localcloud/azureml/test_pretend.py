@@ -112,7 +112,6 @@ def test_jobs_that_pretend_wait_for_nodes_alone(cloud: Stack, ml: Any, submit: S
     for each in names:
         submit(each)
 
-
     def tunes(job: str) -> str:
         steps = {each.display_name: each.status for each in ml.jobs.list(parent_job_name=job)}
         return str(steps.get(STEPS[2]))
