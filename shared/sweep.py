@@ -49,7 +49,7 @@ REVIEW = timedelta(hours=1)
 So are the jobs, for those that no run waits for.
 """
 REMEMBERED = timedelta(days=7)
-"""How far back jobs are looked through, beyond MAX_QUEUE_HOURS and MAX_TRAINING_HOURS: not at all of them, each hour."""
+"""How far back jobs are looked through, beyond MAX_QUEUE_HOURS and MAX_TRAINING_HOURS: not all, each hour."""
 OVERLAP = timedelta(minutes=15)
 """How much of the time before the last listing the next one looks at again: a big blob is committed late."""
 LETTERS_AT_MOST = 200

@@ -93,7 +93,7 @@ async def _end(cloud: Cloud, request: Request) -> Response:
     One of runs.UNDER_WAY is only shown, of the job or of the `step` of that name; what it does goes on.
     """
     name, wanted = request.path_params["name"], await body(request)
-    status, step, why = wanted.get("status"), wanted.get("step"), str(wanted.get("why") or "It was asked to end.")
+    status, step, why = str(wanted.get("status")), wanted.get("step"), str(wanted.get("why") or "It was asked to end.")
     known = runs.UNDER_WAY if step else (*runs.ENDED, *runs.UNDER_WAY)
     if status not in known:
         raise user_error(f"status is one of {', '.join(known)}, not {status!r}.")

@@ -64,12 +64,6 @@ def given_up(run: Run, why: str) -> Run:
     return run.in_attempt(course=replace(_known(run), given_up=why))
 
 
-def why_overdue(app: App, run: Run) -> str:
-    """Why the run's job is to be given up, as its record and the time say it; "" where it is not."""
-    now, limits = app.cloud.blobs.now(), limits_of(app)
-    return overdue(_known(run), now, limits) or _at_last(run.since, now, limits)
-
-
 def trained(app: App, run: Run) -> timedelta:
     """How long the run's job has trained by now: what only queues has not. Raises Transient."""
     now = app.cloud.blobs.now()

@@ -20,7 +20,6 @@ from shared.records.base import Order
 from shared.records.line import Line, Newest
 from shared.records.run import Run, Source
 from shared.run import course, older
-from shared.run.actions import ACTIONS
 from shared.run.loop import advance
 from shared.sweep import sweep
 from tests.kit.jobs import request
@@ -48,8 +47,8 @@ class Training:
         """A run whose job was submitted just now, and whose fine-tune step is so."""
         line = Line(id=f"l{uuid4().hex[:15]}", folder=name, base_model="Phi-4", endpoint=name)
         wanted = request(self.app.cloud, f"r{uuid4().hex[:15]}")
-        inputs, tags = {"compute_finetune": self.cluster}, {"droptune.line": line.id}
-        wanted = replace(wanted, inputs=wanted.inputs | inputs, tags=wanted.tags | tags)
+        inputs, tags = {**wanted.inputs, "compute_finetune": self.cluster}, {**wanted.tags, "droptune.line": line.id}
+        wanted = replace(wanted, inputs=inputs, tags=tags)
         self.app.cloud.jobs.submit(wanted)
         now = self.app.cloud.blobs.now()
         run = Run(
@@ -204,7 +203,7 @@ def test_a_step_whose_node_is_taken_away_queues_again(training: Training) -> Non
     assert "it queues since" in training.words(run)
     trained = run_of(training.app, run).attempt.course
     assert trained
-    assert 0 < trained.trained < 60
+    assert 0 <= trained.trained < 60
     training.shows(run, "Running", step=FINETUNE)
     assert "it trains since" in training.words(run)
     assert history(run_of(training.app, run)) == [
@@ -282,7 +281,9 @@ def test_an_older_job_that_only_queues_has_run_for_no_time(training: Training) -
     def ran(run: Run) -> float:
         line = line_of(training.app, run)
         known = Line(**{**line.__dict__, "newest": Newest(run=run.id, order=run.order)})
-        newer = Run(**{**run.__dict__, "id": "rnewer", "order": Order(uploaded=training.app.cloud.blobs.now())})
+        newer = Run(
+            **{**run.__dict__, "id": "rnewer", "order": Order(uploaded=run.order.uploaded + timedelta(hours=1))}
+        )
         met = older.met(training.app, newer, known)
         assert met
         assert met.trains

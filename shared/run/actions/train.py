@@ -186,12 +186,15 @@ def _plan(run: Run) -> Plan:
 
 
 def cancel_job(app: App, run: Run) -> Run:
-    job, why = app.cloud.jobs.get(run.attempt.job), course.why_overdue(app, run)
-    if job and not is_of_run(run, job.name, job.tags):
+    job = app.cloud.jobs.get(run.attempt.job)
+    why = course.seen_of(app, run, job).overdue if job else ""
+    if job is None or not why:
+        return run  # the next look finds out
+    if not is_of_run(run, job.name, job.tags):
         raise Permanent(
             f"{why}; {job.name} is left alone, since its tags say that it is somebody else's: cancel it in Azure ML"
         )
-    app.cloud.jobs.cancel(run.attempt.job)
+    app.cloud.jobs.cancel(job.name)
     return course.given_up(run, why)
 
 
