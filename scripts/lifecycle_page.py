@@ -27,7 +27,18 @@ LOOKS: dict[Phase, type[Seen]] = {
     Phase.CHECKING: CheckSeen,
 }
 _PROVISIONING = ("Creating", "Updating", "Succeeded", "Failed", "Deleting", "Canceled", None)
-_JOB = ("NotStarted", "Queued", "Running", "CancelRequested", "Completed", "Failed", "Canceled", "NotResponding", None)
+_JOB = (
+    "NotStarted",
+    "Queued",
+    "Running",
+    "CancelRequested",
+    "Completed",
+    "Failed",
+    "Canceled",
+    "NotResponding",
+    "Paused",
+    None,
+)
 STATES = {(JobSeen, "status"): _JOB, (RolloutSeen, "endpoint"): _PROVISIONING, (DeploymentSeen, "state"): _PROVISIONING}
 """Fields that hold a state of Azure ML's. Other texts are only looked at for whether they are there."""
 _TOLD = (str, str | None, tuple[str, ...])

@@ -154,7 +154,12 @@ class Training:
     )
     max_active_jobs: int = _setting("MAX_ACTIVE_JOBS", "Jobs that train at once, of all datasets; others wait", 2)
     max_jobs_per_day: int = _setting("MAX_JOBS_PER_DAY", "Jobs that are started in any 24 hours; others wait", 20)
-    max_hours: int = _setting("MAX_TRAINING_HOURS", "A job older than this is cancelled", 24)
+    max_hours: int = _setting(
+        "MAX_TRAINING_HOURS", "A job whose fine-tune step has run for longer than this is cancelled", 24
+    )
+    max_queue_hours: int = _setting(
+        "MAX_QUEUE_HOURS", "A job whose fine-tune step has not run for longer than this, in all, is cancelled", 48
+    )
 
     @property
     def cluster_nodes(self) -> int:

@@ -40,6 +40,7 @@ from shared.records.mark import Mark, mark_in, mark_of, unreadable
 from shared.records.owner import is_of_run
 from shared.records.store import Open, Unreadable
 from shared.run import slots
+from shared.run.course import limits_of, without_record
 
 log = logging.getLogger("droptune.sweep")
 
@@ -50,7 +51,7 @@ REVIEW = timedelta(hours=1)
 So are the jobs, for those that no run waits for.
 """
 REMEMBERED = timedelta(days=7)
-"""How far back jobs are looked through, beyond MAX_TRAINING_HOURS: not all that there ever were, each hour."""
+"""How far back jobs are looked through, beyond MAX_QUEUE_HOURS and MAX_TRAINING_HOURS: not all, each hour."""
 OVERLAP = timedelta(minutes=15)
 """How much of the time before the last listing the next one looks at again: a big blob is committed late."""
 LETTERS_AT_MOST = 200
@@ -178,10 +179,10 @@ def _lost_endpoints(app: App) -> list[Lost]:
 
 def _cancel_orphans(app: App, now: datetime) -> list[Lost]:
     """Cancels our jobs that cost money and that no run waits for. Returns those whose run's record is lost."""
-    overdue, lost = now - timedelta(hours=app.settings.training.max_hours), list[Lost]()
+    limits, lost = limits_of(app), list[Lost]()
     try:
-        for job in app.cloud.jobs.active(overdue - REMEMBERED):
-            if _cancel_if_orphan(app, job, overdue):
+        for job in app.cloud.jobs.active(now - limits.training - limits.queueing - REMEMBERED):
+            if _cancel_if_orphan(app, job, now):
                 lost.append(Lost(kind="job", name=job.name, dataset=tag(job.tags, "droptune.dataset") or ""))
     except (Transient, Permanent) as error:
         log.warning("the jobs can't be looked through now: %s", error)
@@ -190,7 +191,7 @@ def _cancel_orphans(app: App, now: datetime) -> list[Lost]:
     return lost
 
 
-def _cancel_if_orphan(app: App, job: JobView, overdue: datetime) -> bool:
+def _cancel_if_orphan(app: App, job: JobView, now: datetime) -> bool:
     """Cancels a job of ours whose run has ended, or is at another attempt. Whether the run's record is lost.
 
     No job is submitted before its run has a record, so where there is none it was lost, and the job may be all that is
@@ -204,10 +205,11 @@ def _cancel_if_orphan(app: App, job: JobView, overdue: datetime) -> bool:
         own = app.settings.storage.installation
         if not (is_of_run(loaded.record, job.name, job.tags) if loaded else made.installation == own):
             return False
-        if loaded is None and (job.created is None or job.created > overdue):
+        overdue = "" if loaded else without_record(app, job, now)
+        if loaded is None and not overdue:
             return True
         if loaded is None:
-            why = "the record of its run is lost, and it takes longer than MAX_TRAINING_HOURS"
+            why = f"the record of its run is lost, and {overdue}"
         elif loaded.record.phase.ended:
             why = f"its run has ended as {loaded.record.phase}"
         elif job.name != naming.job_name(loaded.record.id, loaded.record.attempt.number):

@@ -31,7 +31,7 @@ from localcloud.azureml.store import Json
 KIND = "computes"
 SERVERLESS = "serverless"
 _NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,22}[A-Za-z0-9])")
-HOLDING = ("Preparing", "Running", "Finalizing", "CancelRequested")
+HOLDING = ("Preparing", "Running", "NotResponding", "Finalizing", "CancelRequested")
 """Statuses of a job that has nodes."""
 
 

@@ -88,14 +88,24 @@ async def _cancel(cloud: Cloud, request: Request) -> Response:
 
 
 async def _end(cloud: Cloud, request: Request) -> Response:
-    """End a job on request: `{"status": "Failed", "why": "..."}`, or Canceled, or Completed. Its process is killed."""
+    """End a job on request: `{"status": "Failed", "why": "..."}`, or Canceled, or Completed. Its process is killed.
+
+    One of runs.UNDER_WAY is only shown, of the job or of the `step` of that name; what it does goes on.
+    """
     name, wanted = request.path_params["name"], await body(request)
-    status, why = wanted.get("status"), str(wanted.get("why") or "It was asked to end.")
-    if status not in runs.ENDED:
-        raise user_error(f"status is one of {', '.join(runs.ENDED)}, not {status!r}.")
+    status, step, why = str(wanted.get("status")), wanted.get("step"), str(wanted.get("why") or "It was asked to end.")
+    known = runs.UNDER_WAY if step else (*runs.ENDED, *runs.UNDER_WAY)
+    if status not in known:
+        raise user_error(f"status is one of {', '.join(known)}, not {status!r}.")
     if runs.get(cloud, name)["status"] in runs.ENDED:
         raise ArmError(409, "Conflict", f"Job {name} has ended already.")
-    await runner.end(cloud, name, status, why)
+    if status in runs.ENDED:
+        await runner.end(cloud, name, status, why)
+        return JSONResponse(_shown(cloud, runs.get(cloud, name)))
+    shown = [each["name"] for each in runs.children(cloud, name) if each["step"] == step] if step else [name]
+    if not shown:
+        raise user_error(f"Job {name} has no step {step!r} yet.")
+    await runs.change(cloud, shown[0], status)
     return JSONResponse(_shown(cloud, runs.get(cloud, name)))
 
 

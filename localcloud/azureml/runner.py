@@ -146,9 +146,9 @@ async def _take_nodes(cloud: Cloud, name: str, step: str, target: str, wanted: i
 
     Without `place` it starts no process, and needs no place for one.
 
-    The job is Queued meanwhile, then Preparing; between two steps it gives its nodes back and stays Running.
+    Its step is Queued meanwhile, and the job itself Running, as Azure shows a pipeline; one that need not wait is
+    Preparing first. Between two steps the job gives its nodes back and stays Running.
     """
-    job = runs.get(cloud, name)
     compute = cloud.store.get(COMPUTES, target)
     nodes = compute["properties"]["properties"]["scaleSettings"]["maxNodeCount"] if compute else wanted
 
@@ -160,12 +160,15 @@ async def _take_nodes(cloud: Cloud, name: str, step: str, target: str, wanted: i
         fits = not place or sum(other.get("place", True) for other in others) < PLACES
         return fits and (target == SERVERLESS or taken + wanted <= nodes)
 
+    if step == FINETUNE and not place and not free():  # a real job does these in its process
+        await runs.change(cloud, name, "Running")
+        await _steps_before(cloud, name)
     async with cloud.changed:
         runs.save(cloud, runs.get(cloud, name) | {"nodes": 0})
         cloud.changed.notify_all()
         if not free():
-            if job["status"] == "NotStarted":
-                await runs.change(cloud, name, "Queued")
+            await runs.change(cloud, name, "Running")
+            await _step(cloud, name, step, "Queued")
             await cloud.changed.wait_for(free)
         runs.save(cloud, runs.get(cloud, name) | {"compute": target, "nodes": wanted, "place": place})
         started(cloud, target, wanted, job=name, step=step)
@@ -227,9 +230,7 @@ async def _pretend(cloud: Cloud, name: str) -> None:
     rule = job["pretends"] = {"until": pretend.until(cloud, job["pretends"])} | job["pretends"]
     runs.save(cloud, job)
     (place / "log.txt").write_text(f"{name} only pretends to train, for {rule['seconds']} s: {rule['outcome']}\n")
-    for step in (IMPORT, PREPROCESS):
-        await _step(cloud, name, step, "Running")
-        await _step(cloud, name, step, "Completed")
+    await _steps_before(cloud, name)
     await _step(cloud, name, FINETUNE, "Running")
     await pretend.wait(cloud, rule["until"])
     for key, values in rule["metrics"].items():
@@ -246,6 +247,13 @@ async def _pretend(cloud: Cloud, name: str) -> None:
     await _step(cloud, name, CONVERT, "Running")
     await asyncio.to_thread(pretend.outputs, place / "outputs", set(job["outputs"].values()))
     await _step(cloud, name, CONVERT, "Completed")
+
+
+async def _steps_before(cloud: Cloud, name: str) -> None:
+    """What comes before the fine-tune step of a job that pretends, done in no time."""
+    for step in (IMPORT, PREPROCESS):
+        await _step(cloud, name, step, "Running")
+        await _step(cloud, name, step, "Completed")
 
 
 def _command(cloud: Cloud) -> list[str]:
@@ -360,9 +368,10 @@ async def _end_as(cloud: Cloud, name: str, status: str, why: str) -> None:
 
 
 async def _end(cloud: Cloud, name: str, status: str, error: str | None = None) -> None:
-    """End a job; steps that still run end with it."""
+    """End a job; steps that still run end with it, and one that never ran has not failed."""
     for child in runs.children(cloud, name):
-        await runs.change(cloud, child["name"], status, error)
+        ran = child["started"] or status != "Failed"
+        await runs.change(cloud, child["name"], status if ran else "Canceled", error if ran else None)
     await runs.change(cloud, name, status, error)
 
 

@@ -15,6 +15,8 @@ from localcloud.azureml.store import Json
 KIND = "jobs"
 PIPELINE, STEP = "azureml.PipelineRun", "azureml.StepRun"
 ENDED = ("Completed", "Failed", "Canceled")
+UNDER_WAY = ("Queued", "Preparing", "Running", "NotResponding", "Paused")
+"""Statuses that a job, or a step, which has not ended can be asked to show (jobs.py)."""
 _EVENTS = "Microsoft.MachineLearningServices"
 
 

@@ -16,7 +16,9 @@ from shared import naming
 from shared.cloud.clients import Clients, state
 from shared.cloud.failures import asked, translated, unless_foreign
 from shared.cloud.registry import Registry
+from shared.cloud.steps import fine_tune
 from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.lifecycle.course import FineTune
 from shared.lifecycle.phase import ENDED
 from shared.training.step import COMMAND, COMPONENT, ENVIRONMENT, FEEDS, IMAGE, INPUTS, NAME
 
@@ -83,6 +85,12 @@ class Jobs:
         if view.status != "Failed":
             return view
         return replace(view, why=self._reason(name))
+
+    def fine_tune(self, name: str) -> FineTune | None:
+        """The job's fine-tune step; None where no step of it can be seen. It costs a request or two."""
+        with translated(f"run history of {name} in {self._where}", role=_ROLE):
+            history = self._clients.ml.jobs._runs_operations
+            return fine_tune(history, asked(naming.JOB, name), self._clients.settings.training.gpu_compute)
 
     def cancel(self, name: str) -> None:
         """Asks for the job's end. One that has ended, or does not exist, is fine."""

@@ -37,6 +37,8 @@ class Action(StrEnum):
     TAKE_SLOT = "take_slot", "asking for a slot to train", "asked for a slot to train"
     WAIT_FOR_QUOTA = "wait_for_quota", "lining up for quota", "lined up for quota"
     SUBMIT_JOB = "submit_job", "submitting the job", "submitted the job"
+    NOTE_TRAINING = "note_training", "noting since when the job trains", "noted that the job trains"
+    NOTE_QUEUEING = "note_queueing", "noting since when the job queues", "noted that the job queues"
     CANCEL_JOB = "cancel_job", "cancelling the job", "cancelled the job"
     TAKE_REPORT = "take_report", "reading the report on the data", "read the report on the data"
     REGISTER_MODEL = "register_model", "registering the model", "registered the model"

@@ -37,8 +37,9 @@ class Phase(StrEnum):
 WORK = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 ROLLOUT = (Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 """From the model to the traffic."""
-JOB_FAILED = ("Failed", "Canceled", "NotResponding")
+JOB_FAILED = ("Failed", "Canceled")
 ENDED = ("Completed", *JOB_FAILED)
+"""A job of any other status may go on: one that is NotResponding can be Running again, one that is Paused resumed."""
 
 
 def refused(phase: Phase) -> Phase:

@@ -196,17 +196,24 @@ def _training(seen: JobSeen) -> Step:
             return Poll(unseen("the job"))
         case JobSeen(status=None):
             return Stop(Phase.FAILED, "the job is gone: somebody deleted it")
-        case JobSeen(status="Canceled", overdue=True):
-            return Stop(Phase.FAILED, "the job took longer than MAX_TRAINING_HOURS and was cancelled")
+        case JobSeen(status="Canceled") if why := seen.given_up or seen.overdue:
+            return Stop(Phase.FAILED, f"{why}, and was cancelled")
         case JobSeen(status=status) if status in JOB_FAILED:
             why = seen.why or "Azure ML names no reason; see its logs"
             return Stop(Phase.FAILED, f"the job ended as {status}: {why}")
-        case JobSeen(overdue=True, status="CancelRequested"):
-            return Wait(None, "the job to be cancelled")
-        case JobSeen(overdue=True):
+        case JobSeen(status="CancelRequested"):
+            why = seen.given_up or seen.overdue
+            return Wait(None, f"the job to be cancelled{why and f': {why}'}")
+        case JobSeen(given_up=why) if why:
+            return Stop(Phase.FAILED, f"{why}, and is cancelled")
+        case JobSeen(turns="trains"):
+            return Do(Action.NOTE_TRAINING, Phase.TRAINING)
+        case JobSeen(turns="queues"):
+            return Do(Action.NOTE_QUEUEING, Phase.TRAINING)
+        case JobSeen(overdue=why) if why:
             return Do(Action.CANCEL_JOB, Phase.TRAINING)
         case _:
-            return Wait(None, "the job to end")
+            return Wait(None, seen.doing or "the job to end")
 
 
 def _registered(seen: RolloutSeen) -> Step:

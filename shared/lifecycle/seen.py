@@ -72,8 +72,14 @@ class JobSeen:
     """Azure ML's; None when there is no such job."""
     why: str | None = None
     """What Azure ML says of a failure."""
-    overdue: bool = False
-    """It takes longer than MAX_TRAINING_HOURS."""
+    turns: Literal["", "trains", "queues"] = ""
+    """What it does now, where the record does not say so yet."""
+    doing: str = ""
+    """What is waited for, since when and how long at most, in words."""
+    overdue: str = ""
+    """Why it is to be given up, where it queues or trains for too long."""
+    given_up: str = ""
+    """Why its end was asked for already."""
     fresh: bool = False
     """It may be too early to say that there is none."""
     newer: str | None = None

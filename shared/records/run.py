@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.dataset.spec.choices import Hub, Policy
 from shared.dataset.split import PARTS, Part
+from shared.lifecycle.course import Course
 from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import Hold, Phase
 from shared.records import layout
@@ -157,7 +158,8 @@ class Attempt:
 
     `data_of`: see Run.prepared. `in_job`: the data are too big for a function, and the first step of the job prepares
     them. `data`: None until they were checked. `kept`: what a person made of what serves, where its deployment gets
-    that instead of what the settings say. `resumed`: see Run.begun.
+    that instead of what the settings say. `course`: what the job was seen to do, None before it trained. `resumed`: see
+    Run.begun.
     """
 
     number: int = 1
@@ -166,6 +168,7 @@ class Attempt:
     data: Data | None = None
     plan: Plan | None = None
     job: str = ""
+    course: Course | None = None
     model: str = ""
     kept: Instances | None = None
     deployed: Deployed | None = None

@@ -25,7 +25,7 @@ from shared.records.line import Line, adoptable, newer_that_serves, newer_to_tra
 from shared.records.owner import not_on_line, not_ours
 from shared.records.run import Plan, Run
 from shared.records.store import readable
-from shared.run import older, slots
+from shared.run import course, older, slots
 from shared.run.hands import in_the_way, instances_of, kept_by_hand, replaced, share_of, split
 from shared.serving.smoke import Answered
 from shared.serving.traffic import others, told
@@ -144,11 +144,9 @@ def _job(app: App, run: Run) -> JobSeen:
     job = app.cloud.jobs.get(run.attempt.job)
     if job is None:
         return JobSeen(status=None, fresh=_just_begun(app, run) or _first_look(run, "the job"))
-    limit = timedelta(hours=app.settings.training.max_hours)
-    overdue = app.cloud.blobs.now() - run.since > limit
     line = _line(app, run)
     newer = _newer(line, run) or (newer_that_serves(line, run) if line else None)
-    seen = JobSeen(status=job.status, why=job.why, overdue=overdue, newer=newer)
+    seen = replace(course.seen_of(app, run, job), newer=newer)
     return _with_data(app, run, seen) if run.attempt.in_job and job.status in ("Completed", "Failed") else seen
 
 

@@ -11,7 +11,7 @@ from shared.lifecycle.phase import ROLLOUT, Phase
 from shared.records.line import Line, serves_same
 from shared.records.run import Run
 from shared.records.store import readable
-from shared.run import slots
+from shared.run import course, slots
 
 
 def met(app: App, run: Run, line: Line) -> Older | None:
@@ -22,11 +22,12 @@ def met(app: App, run: Run, line: Line) -> Older | None:
         return None
     other = loaded.record
     lost = other.ending is not None and other.ending.phase is not Phase.LIVE
+    trains = other.phase is Phase.TRAINING and other.ending is None
     return Older(
         run=other.id,
         same=not lost and _makes_the_same(other, run),
-        trains=other.phase is Phase.TRAINING and other.ending is None,
-        ran=(app.cloud.blobs.now() - other.since).total_seconds(),
+        trains=trains,
+        ran=course.trained(app, other).total_seconds() if trains else 0,
         rolls_out=other.phase in ROLLOUT and not lost,
         parked=other.parked is not None,
     )

@@ -51,6 +51,7 @@ def restored(trained: Run, what: Serving) -> Attempt:
         data_of=trained.prepared,
         data=replace(data, fingerprint=data.fingerprint or what.fingerprint),
         model=what.model,
+        course=None,
         kept=None,
         deployed=None,
         resumed=None,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.dataset.spec.choices import Hub, Policy
+from shared.lifecycle.course import Course
 from shared.lifecycle.giving_way import Pace
 from shared.lifecycle.phase import Phase
 from shared.records.base import Notice, Order, Refusal, Wake
@@ -70,6 +71,7 @@ RUN = Run(
             notes=("retires soon",),
         ),
         job="rfull-4",
+        course=Course(trains=True, since=AT, trained=1.0, queued=2.0, alone=True, given_up="too long"),
         model="Phi-4-faq:1",
         kept=Instances(count=3, size="A100"),
         deployed=Deployed(

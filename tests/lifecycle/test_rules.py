@@ -13,7 +13,7 @@ from scripts import lifecycle_page
 from scripts.lifecycle_page import LOOKS, shown, target
 from shared.lifecycle import rules
 from shared.lifecycle.action import Action
-from shared.lifecycle.phase import WORK, Phase, refused
+from shared.lifecycle.phase import ENDED, WORK, Phase, refused
 from shared.lifecycle.rules import Do, Go, Poll, Step, Stop, Wait, next_step
 from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, RolloutSeen, Seen, UploadSeen
 
@@ -53,6 +53,8 @@ BY_HAND = Wait(300, "30 % to blue", hold="endpoint")
 BEHIND = Wait(60, "quota, for which run r2 has waited longer", hold="quota", wakes="r2")
 OLDER = "run r2, which trains"
 QUEUE = "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken"
+TOO_SLOW = "the job took longer than MAX_TRAINING_HOURS (24 hours)"
+QUEUED = "a node of cluster gpu"
 JOB_GONE = Stop(Phase.FAILED, "the job is gone: somebody deleted it")
 TOO_LONG = Stop(
     Phase.ROLLED_BACK,
@@ -267,7 +269,8 @@ TRAINING = (
         looks={
             JobSeen(status="Completed"): Do(Action.REGISTER_MODEL, Phase.REGISTERED),
             JobSeen(status="Completed", newer="r9"): Do(Action.REGISTER_MODEL, Phase.REGISTERED),
-            JobSeen(status="Completed", overdue=True): Do(Action.REGISTER_MODEL, Phase.REGISTERED),
+            JobSeen(status="Completed", overdue=TOO_SLOW): Do(Action.REGISTER_MODEL, Phase.REGISTERED),
+            JobSeen(status="Completed", given_up=TOO_SLOW): Do(Action.REGISTER_MODEL, Phase.REGISTERED),
         },
         apart="the next rule is about jobs that have not ended",
     ),
@@ -275,8 +278,9 @@ TRAINING = (
         words="A job that has not ended makes way for a newer run.",
         looks={
             JobSeen(status="Running", newer="r9"): NEWER_TRAINS,
-            JobSeen(status="Queued", newer="r9", overdue=True): NEWER_TRAINS,
-            JobSeen(status="CancelRequested", newer="r9", overdue=True): NEWER_TRAINS,
+            JobSeen(status="NotResponding", newer="r9", turns="trains"): NEWER_TRAINS,
+            JobSeen(status="Queued", newer="r9", overdue=TOO_SLOW): NEWER_TRAINS,
+            JobSeen(status="CancelRequested", newer="r9", given_up=TOO_SLOW): NEWER_TRAINS,
             JobSeen(status=None, newer="r9"): NEWER_TRAINS,
         },
         both=JobSeen(status=None, fresh=True, newer="r9"),
@@ -290,31 +294,27 @@ TRAINING = (
     ),
     Rule(
         words="A job that is gone is no job that takes long.",
-        looks={JobSeen(status=None): JOB_GONE, JobSeen(status=None, overdue=True): JOB_GONE},
+        looks={JobSeen(status=None): JOB_GONE, JobSeen(status=None, overdue=TOO_SLOW): JOB_GONE},
         apart="what is gone is in no state",
     ),
     Rule(
         words="One that was cancelled for that it took too long ends as that.",
         looks={
-            JobSeen(status="Canceled", overdue=True): Stop(
-                Phase.FAILED, "the job took longer than MAX_TRAINING_HOURS and was cancelled"
-            )
+            JobSeen(status="Canceled", overdue=TOO_SLOW): Stop(Phase.FAILED, f"{TOO_SLOW}, and was cancelled"),
+            JobSeen(status="Canceled", given_up=TOO_SLOW): Stop(Phase.FAILED, f"{TOO_SLOW}, and was cancelled"),
         },
-        both=JobSeen(status="Canceled", overdue=True),
-        without={"overdue": False},
+        both=JobSeen(status="Canceled", overdue=TOO_SLOW),
+        without={"overdue": ""},
     ),
     Rule(
         words="One that failed says why, if Azure does, and whoever is newer.",
         looks={
             JobSeen(status="Failed", why="out of memory"): Stop(Phase.FAILED, "the job ended as Failed: out of memory"),
-            JobSeen(status="Failed", why="out of memory", newer="r9", overdue=True): Stop(
+            JobSeen(status="Failed", why="out of memory", newer="r9", overdue=TOO_SLOW): Stop(
                 Phase.FAILED, "the job ended as Failed: out of memory"
             ),
             JobSeen(status="Failed", why="out of memory", report="missing"): Stop(
                 Phase.FAILED, "the job ended as Failed: out of memory"
-            ),
-            JobSeen(status="NotResponding"): Stop(
-                Phase.FAILED, "the job ended as NotResponding: Azure ML names no reason; see its logs"
             ),
             JobSeen(status="Canceled"): Stop(
                 Phase.FAILED, "the job ended as Canceled: Azure ML names no reason; see its logs"
@@ -323,26 +323,60 @@ TRAINING = (
         apart="the next rule is about a job that is being cancelled, and has not ended",
     ),
     Rule(
-        words="One that takes too long, and is being cancelled, is not cancelled again.",
-        looks={JobSeen(status="CancelRequested", overdue=True): Wait(None, "the job to be cancelled")},
-        both=JobSeen(status="CancelRequested", overdue=True),
+        words="One that is being cancelled is not cancelled again.",
+        looks={
+            JobSeen(status="CancelRequested"): Wait(None, "the job to be cancelled"),
+            JobSeen(status="CancelRequested", overdue=TOO_SLOW): Wait(None, f"the job to be cancelled: {TOO_SLOW}"),
+            JobSeen(status="CancelRequested", given_up=TOO_SLOW): Wait(None, f"the job to be cancelled: {TOO_SLOW}"),
+        },
+        both=JobSeen(status="CancelRequested", given_up=TOO_SLOW),
         without={"status": "Running"},
+    ),
+    Rule(
+        words="One that goes on although it was cancelled is cancelled at the run's end, as often as it takes.",
+        looks={
+            JobSeen(status=status, given_up=TOO_SLOW): Stop(Phase.FAILED, f"{TOO_SLOW}, and is cancelled")
+            for status in ("Running", "NotResponding", "Paused")
+        },
+        both=JobSeen(status="Running", given_up=TOO_SLOW, turns="trains"),
+        without={"given_up": ""},
+    ),
+    Rule(
+        words="That it trains is noted, for its time counts from then.",
+        looks={
+            JobSeen(status=status, turns="trains"): Do(Action.NOTE_TRAINING, Phase.TRAINING)
+            for status in ("Running", "NotResponding")
+        },
+        apart="it does one or the other",
+    ),
+    Rule(
+        words="That it queues again is noted, for it does not train meanwhile.",
+        looks={
+            JobSeen(status=status, turns="queues"): Do(Action.NOTE_QUEUEING, Phase.TRAINING)
+            for status in ("Running", "Queued", "Paused")
+        },
+        both=JobSeen(status="Running", turns="queues", overdue=TOO_SLOW),
+        without={"turns": ""},
     ),
     Rule(
         words="One that takes too long is cancelled.",
         looks={
-            JobSeen(status="Running", overdue=True): Do(Action.CANCEL_JOB, Phase.TRAINING),
-            JobSeen(status="Queued", overdue=True, fresh=True): Do(Action.CANCEL_JOB, Phase.TRAINING),
+            JobSeen(status="Running", overdue=TOO_SLOW): Do(Action.CANCEL_JOB, Phase.TRAINING),
+            JobSeen(status="NotResponding", overdue=TOO_SLOW): Do(Action.CANCEL_JOB, Phase.TRAINING),
+            JobSeen(status="Paused", overdue=TOO_SLOW): Do(Action.CANCEL_JOB, Phase.TRAINING),
+            JobSeen(status="Queued", overdue=TOO_SLOW, fresh=True): Do(Action.CANCEL_JOB, Phase.TRAINING),
         },
-        both=JobSeen(status="Running", overdue=True),
-        without={"overdue": False},
+        both=JobSeen(status="Running", overdue=TOO_SLOW, doing=QUEUED),
+        without={"overdue": ""},
     ),
     Rule(
-        words="Else its event is waited for.",
+        words="Else its event is waited for, and the words say what it does; no other status is an end.",
         looks={
             JobSeen(status="NotStarted"): Wait(None, "the job to end"),
-            JobSeen(status="Running"): Wait(None, "the job to end"),
-            JobSeen(status="CancelRequested"): Wait(None, "the job to end"),
+            **{
+                JobSeen(status=status, doing=QUEUED): Wait(None, QUEUED)
+                for status in ("Queued", "Running", "NotResponding", "Paused", "Unknown")
+            },
         },
     ),
 )
@@ -808,7 +842,7 @@ def test_an_older_run_gives_way_to_a_newer_one_until_it_is_trained() -> None:
     for seen in SHOWN[Phase.TRAINING]:
         assert isinstance(seen, JobSeen)
         good = seen.report == "taken" and not (seen.rejected or seen.changed)
-        if good and seen.newer and seen.status not in ("Completed", "Failed", "Canceled", "NotResponding"):
+        if good and seen.newer and seen.status not in ("Completed", "Failed", "Canceled"):
             assert target(next_step(Phase.TRAINING, seen)) is Phase.SUPERSEDED
     assert next_step(Phase.TRAINING, JobSeen(status="Completed", newer="ra")) == Do(
         Action.REGISTER_MODEL, Phase.REGISTERED
@@ -897,13 +931,23 @@ def test_a_job_that_failed_over_bad_data_is_a_rejection_and_any_other_is_a_failu
 
 
 def test_an_overdue_job_is_cancelled_once_and_never_while_it_is_done() -> None:
-    assert next_step(Phase.TRAINING, JobSeen(status="Running", overdue=True)) == Do(Action.CANCEL_JOB, Phase.TRAINING)
-    assert next_step(Phase.TRAINING, JobSeen(status="CancelRequested", overdue=True)) == Wait(
-        None, "the job to be cancelled"
-    )
-    assert next_step(Phase.TRAINING, JobSeen(status="Completed", overdue=True)) == Do(
-        Action.REGISTER_MODEL, Phase.REGISTERED
-    )
+    overdue = JobSeen(status="Running", overdue=TOO_SLOW)
+    assert next_step(Phase.TRAINING, overdue) == Do(Action.CANCEL_JOB, Phase.TRAINING)
+    for status in ("CancelRequested", "Canceled"):
+        step = next_step(Phase.TRAINING, dataclasses.replace(overdue, status=status))
+        assert isinstance(step, Wait | Stop)
+        assert TOO_SLOW in step.why
+    done = dataclasses.replace(overdue, status="Completed")
+    assert next_step(Phase.TRAINING, done) == Do(Action.REGISTER_MODEL, Phase.REGISTERED)
+
+
+def test_only_a_job_s_own_end_is_one_or_what_the_run_has_given_up() -> None:
+    """A status that nobody knows, or one that passes, is no end; and what is given up was cancelled before."""
+    for seen in (*SHOWN[Phase.TRAINING], JobSeen(status="Unknown"), JobSeen(status="Standby", turns="queues")):
+        assert isinstance(seen, JobSeen)
+        step = next_step(Phase.TRAINING, seen)
+        if isinstance(step, Stop) and step.phase is Phase.FAILED:
+            assert seen.status in (*ENDED, None) or seen.given_up
 
 
 def test_what_azure_refuses_for_good_ends_as_rolled_back_once_there_is_a_deployment() -> None:

@@ -37,7 +37,7 @@ DROPPED: dict[str, dict[str, str]] = {
     | _RESUMED
     | dict.fromkeys(_DEPLOYMENT, "the deployment itself says it, or it is found out again")
     | {path: "the job itself says it" for path in fields_of(RUN) if path.startswith("attempt.plan.")}
-    | {"attempt.job": "the job's own name"},
+    | {"attempt.job": "the job's own name", "attempt.course": "the job and its steps say it"},
     "retry": _STANDS | _RESUMED | _DEPLOYMENT | {"attempt.number": "the next one", "history": "longer"},
     "restore": _STANDS
     | _HISTORY
@@ -49,6 +49,7 @@ DROPPED: dict[str, dict[str, str]] = {
         "restores.instead_of": "what it replaces",
         "restores.rollback": "whether it replaces something newer",
         "attempt.number": "its first",
+        "attempt.course": "it trains nothing",
         "attempt.kept": "what serves now says it",
     },
 }

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from shared.app import App
 from shared.lifecycle.action import Action
 from shared.records.run import Run
+from shared.run import course
 from shared.run.actions import data, gate, rollout, train
 
 ACTIONS: dict[Action, Callable[[App, Run], Run]] = {
@@ -22,6 +23,8 @@ ACTIONS: dict[Action, Callable[[App, Run], Run]] = {
     Action.TAKE_SLOT: train.take_slot,
     Action.WAIT_FOR_QUOTA: train.wait_for_quota,
     Action.SUBMIT_JOB: train.submit_job,
+    Action.NOTE_TRAINING: course.noted,
+    Action.NOTE_QUEUEING: course.noted,
     Action.CANCEL_JOB: train.cancel_job,
     Action.TAKE_REPORT: data.take_report,
     Action.REGISTER_MODEL: train.register_model,

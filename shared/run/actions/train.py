@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
 
 from shared import naming
 from shared.app import App, wake
@@ -18,7 +17,7 @@ from shared.records.owner import is_of_run
 from shared.records.run import Plan, Run
 from shared.records.store import readable
 from shared.records.tags import tags_of
-from shared.run import older, slots
+from shared.run import course, older, slots
 from shared.run.actions.data import facts_of
 from shared.run.slots import free_slot
 from shared.training.compute import Site, gpus_per_node, several_identities, size_of
@@ -188,13 +187,15 @@ def _plan(run: Run) -> Plan:
 
 def cancel_job(app: App, run: Run) -> Run:
     job = app.cloud.jobs.get(run.attempt.job)
-    if job and not is_of_run(run, job.name, job.tags):
+    why = course.seen_of(app, run, job).overdue if job else ""
+    if job is None or not why:
+        return run  # the next look finds out
+    if not is_of_run(run, job.name, job.tags):
         raise Permanent(
-            f"job {job.name} takes longer than MAX_TRAINING_HOURS, and is left alone, since its tags say that it is "
-            "somebody else's: cancel it in Azure ML"
+            f"{why}; {job.name} is left alone, since its tags say that it is somebody else's: cancel it in Azure ML"
         )
-    app.cloud.jobs.cancel(run.attempt.job)
-    return run
+    app.cloud.jobs.cancel(job.name)
+    return course.given_up(run, why)
 
 
 def register_model(app: App, run: Run) -> Run:
@@ -214,9 +215,8 @@ def register_model(app: App, run: Run) -> Run:
 
 def _came_to_its_end(app: App, run: Run) -> None:
     """Notes how long the line trains, and wakes the run that waits for that; again, it changes next to nothing."""
+    took = course.trained(app, run).total_seconds()
     line, etag = line_of(app, run)
-    # Hosts that stood still have not trained.
-    took = min(app.cloud.blobs.now() - run.since, timedelta(hours=app.settings.training.max_hours))
-    save_line(app, replace(line, pace=line.pace.after_model(took.total_seconds())), etag)
+    save_line(app, replace(line, pace=line.pace.after_model(took)), etag)
     if line.waits:
         _wake(app, line.waits)
