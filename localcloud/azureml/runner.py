@@ -230,6 +230,9 @@ async def _pretend(cloud: Cloud, name: str) -> None:
     for step in (IMPORT, PREPROCESS):
         await _step(cloud, name, step, "Running")
         await _step(cloud, name, step, "Completed")
+    if rule.get("starved"):
+        await pretend.wait(cloud, rule["until"])
+        raise StepFailed(FINETUNE, rule["why"])
     await _step(cloud, name, FINETUNE, "Running")
     await pretend.wait(cloud, rule["until"])
     for key, values in rule["metrics"].items():

@@ -200,6 +200,19 @@ class Jobs:
             except NotFound:
                 raise error from None
 
+    def has_trained(self, name: str) -> bool:
+        """Whether the fine-tune step of the job has ever run, which is paid for. So where that can't be read."""
+        try:
+            with translated(f"run history of {name} in {self._where}", role=_ROLE):
+                steps = list(_steps(self._clients.ml.jobs._runs_operations, name))
+        except (Conflict, NotFound, Permanent, Transient):
+            return True
+        # By its name; where none of that name was made yet, by where it would run.
+        named = [step for step in steps if "finetune" in (step.display_name or "").lower()]
+        cluster = self._clients.settings.training.gpu_compute.lower()
+        there = named or [step for step in steps if str(step.target or cluster).lower() == cluster]
+        return any(step.start_time_utc for step in there)
+
     def _reason(self, name: str) -> str:
         """Why a job failed, in the words of the step that did; empty when that can't be read.
 
@@ -220,6 +233,14 @@ def _innermost(history: Any, run: str, step: str = "", depth: int = 4) -> tuple[
             return _innermost(history, child.name, child.display_name or child.name, depth - 1)
     error = history.get_run_details(run).error
     return step, (error.error.message or error.error.code or "") if error and error.error else ""
+
+
+def _steps(history: Any, run: str, depth: int = 4) -> Iterator[Any]:
+    """The runs below `run` that have none below them, as the service tells them: the SDK's own know no times."""
+    where = (history._subscription_id, history._resource_group_name, history._workspace_name)
+    for child in history._operation.get_child(*where, run) if depth else ():
+        below = list(_steps(history, child.run_id, depth - 1))
+        yield from below or [child]
 
 
 def _node(component: Any, step: Step) -> Any:
