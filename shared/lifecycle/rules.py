@@ -196,10 +196,10 @@ def _training(seen: JobSeen) -> Step:
             return Poll(unseen("the job"))
         case JobSeen(status=None):
             return Stop(Phase.FAILED, "the job is gone: somebody deleted it")
-        case JobSeen(status="Canceled", overdue=True):
-            return Stop(Phase.FAILED, "the job took longer than MAX_TRAINING_HOURS and was cancelled")
         case JobSeen(status="Failed", again=True):
             return Do(Action.TRAIN_AGAIN, Phase.PREPARED)
+        case JobSeen(status="Canceled", overdue=True):
+            return Stop(Phase.FAILED, "the job took longer than MAX_TRAINING_HOURS and was cancelled")
         case JobSeen(status=status) if status in JOB_FAILED:
             why = seen.why or "Azure ML names no reason; see its logs"
             return Stop(Phase.FAILED, f"the job ended as {status}: {why}")
