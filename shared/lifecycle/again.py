@@ -26,11 +26,12 @@ ANSWER = 500
 _CAPACITY = re.compile(
     r"out\s?of\s?capacity|(lack of|insufficient|not enough) (azure machine learning |\w+ )?capacity|"
     r"(have|has) (sufficient|enough) capacity|insufficient\s?capacity|"
-    r"(?<!memory )\b(zonal|node|overconstrained|overconstrainedzonal)?\s?allocation(request)?\s?failed",
+    r"(?<!memory )\b(overconstrained|zonal|node)*allocation\s?(request\s?)?failed",
     re.IGNORECASE,
 )
 _QUOTA = re.compile(
-    r"out\s?of\s?quota|not enough (\w+ )*quota|quota (\w+ )*exceeded|exceeds? (\w+ )*quota", re.IGNORECASE
+    r"out\s?of\s?quota|not (have )?(enough|sufficient) (\w+ )*quota|quota (\w+ )*exceeded|exceeds? (\w+ )*quota",
+    re.IGNORECASE,
 )
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure.core.rest import HttpRequest
 
 from localcloud.azureml.arm import WORKSPACE_ID
 from shared.api import line_commands, run_commands
@@ -227,7 +228,9 @@ def test_one_error_in_the_gate_is_asked_again(stage: Stage) -> None:
 
 def deleted(stage: Stage, run: Run) -> None:
     name, _, version = run.attempt.model.rpartition(":")
-    stage.world.control("DELETE", f"{WORKSPACE_ID}/models/{name}/versions/{version}?api-version=2024-04-01")
+    clients = stage.app.cloud.clients
+    address = f"{clients.arm_url}{WORKSPACE_ID}/models/{name}/versions/{version}?api-version=2024-04-01"
+    assert clients.arm.send_request(HttpRequest("DELETE", address)).status_code == 200
     assert stage.app.cloud.models.get(name, version) is None
     stage.world.clock.jump(timedelta(minutes=6))  # what is fresh may just not be seen yet
 
