@@ -165,7 +165,8 @@ def _job(app: App, run: Run) -> JobSeen:
     if job.status == "Failed" and run.attempt.in_job and (there := readiness.archived_of(app, run.source.files)):
         names = ", ".join(f"{DATASETS}/{name}" for name, _ in there)
         seen = replace(
-            seen, why=f"{seen.why}; {names} is in the access tier Archive: rehydrate it, then droptune retry"
+            seen,
+            why=f"{seen.why or 'no reason is told'}; {names} is in the access tier Archive: rehydrate it, then droptune retry",
         )
     return _with_data(app, run, seen) if run.attempt.in_job and job.status in ("Completed", "Failed") else seen
 

@@ -50,7 +50,8 @@ def test_an_archived_file_is_waited_for_with_the_command_that_brings_it_back(sta
     told = waits_for(run)
     assert run.phase is Phase.RECEIVED, run.why
     assert f"datasets/{stage.folder}/train.jsonl is in the access tier Archive" in told
-    assert "rehydrate it, which takes up to 15 hours: az storage blob set-tier --account-name devstoreaccount1" in told
+    account = stage.app.cloud.clients.blob_service.account_name
+    assert f"rehydrate it, which takes up to 15 hours: az storage blob set-tier --account-name {account} " in told
     assert f"--container-name datasets --name {stage.folder}/train.jsonl --tier Hot" in told
     assert "it is looked at every hour until" in told
     assert [kind for kind, _ in stage.events()] == ["Run.Refused"]
@@ -158,9 +159,9 @@ def test_an_append_blob_is_read_once_it_has_come_to_rest(stage: Stage) -> None:
     lines = chats(salt=stage.folder, answer=RIGHT).splitlines(keepends=True)
     file = blob(stage, "train.jsonl")
     file.create_append_blob()
-    eventually(lambda: stage.world.look(everything=True))
     known = len(stage.world.known)
-    stage.world.until(lambda: len(stage.world.known) > known or stage.world.newest())
+    eventually(lambda: stage.world.look(everything=True))
+    stage.world.until(lambda: len(stage.world.known) > known)
     run = newest(stage)
     half = len(lines) // 2
     for each in (lines[:half], lines[half:]):
@@ -196,7 +197,9 @@ def test_an_append_blob_that_never_comes_to_rest_ends_one_run_a_day_and_says_why
     stage.world.sweeps = False
     file = blob(stage, "train.jsonl")
     file.create_append_blob()
-    stage.world.until(lambda: any(stage.world.run(each).source.folder == stage.folder for each in stage.world.known))
+    known = len(stage.world.known)
+    eventually(lambda: stage.world.look(everything=True))
+    stage.world.until(lambda: len(stage.world.known) > known)
     run, until = newest(stage), stage.now() + GROWS_FOR + timedelta(hours=1)
     while stage.now() < until and not stage.run(run).phase.ended:
         file.append_block(chats(1, salt=str(stage.now())))

@@ -15,7 +15,7 @@ from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED, in_datastore
 from shared.records.line import Newest, newer_to_train
 from shared.records.owner import is_of_run
-from shared.records.run import Plan, Run
+from shared.records.run import Attempt, Plan, Run
 from shared.records.store import readable
 from shared.records.tags import tags_of
 from shared.run import older, slots
@@ -196,8 +196,16 @@ def train_again(app: App, run: Run) -> Run:
     job = app.cloud.jobs.get(run.attempt.job)
     free_slot(app, run)
     why = job.why if job else "the job is gone"
-    again = run.without_machines(app.cloud.blobs.now(), why).in_attempt(data_of=run.prepared, job="")
-    return again.in_attempt(number=run.attempt.number + 1)
+    failed = run.without_machines(app.cloud.blobs.now(), why).attempt
+    attempt = Attempt(
+        number=failed.number + 1,
+        data_of=run.prepared,
+        in_job=failed.in_job,
+        data=failed.data,
+        plan=failed.plan,
+        scarce=failed.scarce,
+    )
+    return replace(run, attempt=attempt)
 
 
 def cancel_job(app: App, run: Run) -> Run:
