@@ -88,6 +88,15 @@ def archived_of(app: App, files: Iterable[File]) -> list[tuple[str, BlobInfo]]:
     return [(name, blob) for name, blob in found if blob and blob.archived]
 
 
+def with_archived(app: App, run: Run, why: str) -> str:
+    """Why a job failed that was to read the run's files, and which of them it could not read."""
+    names = ", ".join(f"{DATASETS}/{name}" for name, _ in archived_of(app, run.source.files))
+    if not names:
+        return why
+    told = f"{names} is in the access tier Archive: rehydrate it, then droptune retry {run.id}"
+    return f"{why}; {told}" if why else told
+
+
 def what_changed(run: Run, folder: Folder) -> str:
     """Why a folder that is read anew does not yield the run any more, in words."""
     prefix = dataset_file(folder.name)

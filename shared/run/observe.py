@@ -162,12 +162,8 @@ def _job(app: App, run: Run) -> JobSeen:
     overdue = app.cloud.blobs.now() - run.since > limit
     seen = JobSeen(status=job.status, why=job.why, overdue=overdue, newer=_newer(_line(app, run), run))
     seen = machines.job(app, run, job, seen)
-    if job.status == "Failed" and run.attempt.in_job and (there := readiness.archived_of(app, run.source.files)):
-        names = ", ".join(f"{DATASETS}/{name}" for name, _ in there)
-        seen = replace(
-            seen,
-            why=f"{seen.why or 'no reason is told'}; {names} is in the access tier Archive: rehydrate it, then droptune retry",
-        )
+    if job.status == "Failed" and run.attempt.in_job:
+        seen = replace(seen, why=readiness.with_archived(app, run, seen.why or ""))
     return _with_data(app, run, seen) if run.attempt.in_job and job.status in ("Completed", "Failed") else seen
 
 

@@ -51,6 +51,7 @@ def scoring_fails(stage: Stage, **how: Any) -> None:
 # No machines for a deployment ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_deployment_that_azure_has_no_machines_for_is_made_again(stage: Stage) -> None:
     old = stage.live()
     stage.pretend(outcome="Failed", why=CAPACITY, count=2)

@@ -153,6 +153,7 @@ def test_what_the_job_is_to_read_is_not_submitted_for_while_it_is_archived(stage
 # Growing -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_an_append_blob_is_read_once_it_has_come_to_rest(stage: Stage) -> None:
     """One effect, of all that was appended; and a run that gives way names the one that goes on."""
     stage.world.change(SETTLE_TIME=MINUTE)
