@@ -14,16 +14,29 @@ class Permanent(Exception):
     """Trying again is useless: the run ends, with this text as its reason. The text says what to do."""
 
 
+class ModelFailed(Permanent):
+    """A model answered with an error of its own. Asked once more it may answer; else that is its answer for good."""
+
+
 class Transient(Exception):
     """Azure is not ready, busy or out of reach: the run is woken again after `after`.
 
-    `shut_out`: the app is not let in (any more, or yet), which says nothing of what it asks for.
+    `shut_out`: the app is not let in (any more, or yet), which says nothing of what it asks for. `scarce`: Azure has no
+    machines for it, which lifecycle/again.py has a limit for.
     """
 
-    def __init__(self, reason: str, after: timedelta = timedelta(seconds=30), *, shut_out: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        after: timedelta = timedelta(seconds=30),
+        *,
+        shut_out: bool = False,
+        scarce: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.after = after
         self.shut_out = shut_out
+        self.scarce = scarce
 
 
 class Refused(Transient):

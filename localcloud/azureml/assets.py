@@ -38,6 +38,7 @@ def routes(cloud: Cloud) -> list[Route]:
             route(cloud, "GET", base + "/{name}/versions", partial(_versions, kind)),
             route(cloud, "GET", base + "/{name}/versions/{version}", partial(_get, kind)),
             route(cloud, "PUT", base + "/{name}/versions/{version}", partial(_put, kind)),
+            route(cloud, "DELETE", base + "/{name}/versions/{version}", partial(_delete, kind)),
         ]
     return found
 
@@ -121,6 +122,14 @@ async def _get(kind: str, cloud: Cloud, request: Request) -> Response:
     if document is None:
         raise not_found(kind, f"{name}:{version}")
     return JSONResponse(document)
+
+
+async def _delete(kind: str, cloud: Cloud, request: Request) -> Response:
+    """Forget a version; its name is free again. 204 when there is none. What a deployment has loaded stays there."""
+    name = f"{request.path_params['name']}/{request.path_params['version']}"
+    there = cloud.store.get(kind, name) is not None
+    cloud.store.delete(kind, name)
+    return Response(status_code=200 if there else 204)
 
 
 async def _versions(kind: str, cloud: Cloud, request: Request) -> Response:

@@ -51,6 +51,8 @@ class JobRule(_Rule):
     """How jobs pretend: they train for `seconds` and end as Completed, Failed or Canceled."""
 
     outcome: str = "Completed"
+    starved: bool = False
+    """One that fails does so before its fine-tune step has run: it got no nodes."""
     metrics: dict[str, float | list[float]] = field(default_factory=dict)
     """What the fine-tune step logs by its end: one value, or those of step 0, 1, ..."""
 

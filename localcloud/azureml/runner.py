@@ -231,6 +231,9 @@ async def _pretend(cloud: Cloud, name: str) -> None:
     runs.save(cloud, job)
     (place / "log.txt").write_text(f"{name} only pretends to train, for {rule['seconds']} s: {rule['outcome']}\n")
     await _steps_before(cloud, name)
+    if rule.get("starved"):
+        await pretend.wait(cloud, rule["until"])
+        raise StepFailed(FINETUNE, rule["why"])
     await _step(cloud, name, FINETUNE, "Running")
     await pretend.wait(cloud, rule["until"])
     for key, values in rule["metrics"].items():

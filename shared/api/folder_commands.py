@@ -35,6 +35,8 @@ def start(app: App, name: str, *, by: str = "") -> str:  # noqa: ARG001 - what i
         ignored = "; ".join(f"{file}: {why}" for file, why in folder.contents.ignored.items())
         raise Permanent(f"{DATASETS}/{name} holds nothing to train on: {ignored}")
     begun = f"is rejected: {folder.problem}" if folder.problem else "has started"
+    if folder.archived:
+        begun = f"waits: {folder.problem}"
     new = [run for run in ids if run not in {each.id for each in known} and readable(app.runs, run)]
     if folder.problem and known and not new:
         known = known[-1:]

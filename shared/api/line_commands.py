@@ -16,7 +16,7 @@ from shared.app import App, wake
 from shared.errors import Permanent
 from shared.line.access import held_by
 from shared.line.by_hand import without_what_is_gone
-from shared.line.trained import model_is_there
+from shared.line.trained import can_be_deployed
 from shared.records.line import Line, Serving
 from shared.records.mark import mark_in
 from shared.records.run import Run
@@ -95,8 +95,11 @@ def unpin(app: App, line_id: str, *, by: str = "") -> str:
 
 def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) -> str:
     """Has a run serve `what` again, newer than `instead_of`; the same run if it is asked for twice."""
-    if not model_is_there(app, what.model):
-        raise Permanent(f"model {what.model} is gone: somebody deleted it; upload the dataset again")
+    if not can_be_deployed(app, what.model):
+        raise Permanent(
+            f"model {what.model} is gone: somebody deleted it, and what its job put out is gone too; upload the "
+            "dataset again"
+        )
     run = again(app, line, what, instead_of, why)
     other = held_by(app, line, run)
     waits = f", after {other}" if other else ""

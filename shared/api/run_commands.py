@@ -20,7 +20,7 @@ from shared.app import App, wake
 from shared.errors import Conflict, Permanent
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import Phase
-from shared.line.trained import model_is_there, trained
+from shared.line.trained import can_be_deployed, trained
 from shared.records.line import newer_that_serves, newer_to_train, serves_same
 from shared.records.run import Attempt, Deployed, Ending, Run
 from shared.records.store import compare_and_swap, readable
@@ -118,7 +118,7 @@ def another_attempt(app: App, run: Run, etag: str, by: str) -> str:
     _make_way(app, run)
     now, number = app.cloud.blobs.now(), run.attempt.number + 1
     model = run.attempt.model
-    if model and model_is_there(app, model):
+    if model and can_be_deployed(app, model, run.attempt.job):
         fresh = next_attempt(run, now, trained=True)
         next_ = f"model {model} is deployed again"
     elif run.restores:
@@ -141,6 +141,7 @@ def next_attempt(run: Run, now: datetime, *, trained: bool) -> Run:
     attempt = Attempt(number=number)
     if trained:
         attempt = replace(run.attempt, number=number, data_of=run.prepared, deployed=None, resumed=None)
+        attempt = replace(attempt, scarce=None, registered_again=0)
     return Run(
         id=run.id,
         line=run.line,

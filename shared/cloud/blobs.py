@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.cloud.clients import CHUNK, Clients
+from shared.cloud.clients import CHUNK, Clients, plain
 from shared.cloud.failures import translated
 from shared.errors import NotFound, Transient
 from shared.naming import has_steps, is_unicode
@@ -26,18 +26,26 @@ if TYPE_CHECKING:
 
 _ROLE = "Storage Blob Data Owner on the app's storage account"
 _FRESH_SECONDS = 1.0
+_ARCHIVE, _APPENDED = "archive", "appendblob"
 _AT_ONCE = {"retry_total": 0, "connection_timeout": 3, "read_timeout": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlobInfo:
-    """A blob as a listing or a HEAD shows it. `size` in bytes, `etag` without quotes, `last_modified` in UTC."""
+    """A blob as a listing or a HEAD shows it. `size` in bytes, `etag` without quotes, `last_modified` in UTC.
+
+    `archived`: it is in the access tier Archive, and can't be read; `rehydrates`: it is on its way back, which takes
+    hours. `appended`: it is an append blob, which may grow.
+    """
 
     name: str
     etag: str
     size: int
     last_modified: datetime
     metadata: Mapping[str, str] = field(default_factory=dict)
+    archived: bool = False
+    rehydrates: bool = False
+    appended: bool = False
 
 
 class Blobs:
@@ -267,4 +275,7 @@ def _info(properties: Any) -> BlobInfo:
         size=properties.size,
         last_modified=properties.last_modified.astimezone(UTC),
         metadata=dict(properties.metadata or {}),
+        archived=plain(properties.blob_tier).lower() == _ARCHIVE,
+        rehydrates=bool(properties.archive_status),
+        appended=plain(properties.blob_type).lower() == _APPENDED,
     )

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from shared import naming
 from shared.cloud.clients import Clients, plain, state
 from shared.cloud.failures import asked, judged, translated, unless_foreign
-from shared.errors import NotFound, Permanent, Transient
+from shared.errors import ModelFailed, NotFound, Permanent, Transient
 from shared.serving.traffic import moved
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ REQUEST_TIMEOUT_MS = 90_000
 BUSY = ("Creating", "Updating", "Deleting")
 _SHUT = (401, 403)
 _SHUT_WAIT = timedelta(minutes=5)
+_MODEL_FAILED = 424
+"""The status for whatever the model's own code raised or answered, a lack of memory at that moment too."""
 _NOBODY = "nobody"
 """A deployment that no endpoint of Droptune's has."""
 _SCORE_SECONDS = REQUEST_TIMEOUT_MS / 1000 + 10
@@ -280,8 +282,8 @@ class Endpoints:
         """The answers to `payloads`, one after the other as they are asked for.
 
         The key, or the token where the endpoint wants one, is fetched once, again when it is refused, and not kept.
-        Raises NotFound; Transient for a busy or silent endpoint, `shut_out` where that is of no use; Permanent with
-        what the model answered.
+        Raises NotFound; Transient for a busy or silent endpoint, `shut_out` where that is of no use; ModelFailed with
+        the model's own error; Permanent with any other answer that is none.
         """
         what = f"scoring {endpoint}{'/' + deployment if deployment else ''} in {self._where}"
         door = self._door(endpoint)
@@ -377,7 +379,8 @@ def _read(what: str, door: _Door, answer: Any) -> Any:
         said = f"{what}: {message or 'no message'} ({' '.join(filter(None, (str(answer.status_code), code)))})"
         raise Transient(f"{said}. {door.refused}", _SHUT_WAIT, shut_out=True)
     if answer.status_code >= 400:
-        raise judged(what, answer.status_code, *_refusal(body, answer.reason), answer.headers)
+        error = judged(what, answer.status_code, *_refusal(body, answer.reason), answer.headers)
+        raise ModelFailed(str(error)) if answer.status_code == _MODEL_FAILED else error
     try:
         return json.loads(body)
     except ValueError as error:

@@ -15,10 +15,11 @@ from datetime import timedelta
 from shared import naming
 from shared.cloud import rules
 from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
+from shared.lifecycle import again
 from shared.naming import same_owner
 
 _SOON = timedelta(seconds=30)
-_QUOTA_WAIT = timedelta(minutes=15)
+_ARCHIVED_WAIT = timedelta(hours=1)
 _IDENTITY_WAIT = timedelta(minutes=5)
 _LONGEST_WAIT = timedelta(hours=1)
 
@@ -32,9 +33,7 @@ _BUSY = re.compile(
     r"(state|status)\W+(updating|creating|deleting)\b|another operation|already in progress|try again later",
     re.IGNORECASE,
 )
-_QUOTA = re.compile(
-    r"out\s?of\s?quota|not enough (\w+ )*quota|quota (\w+ )*exceeded|exceeds? (\w+ )*quota", re.IGNORECASE
-)
+_ARCHIVED, _REHYDRATED = "BlobArchived", "BlobBeingRehydrated"
 _SDKS, _APP = ("azure.", "msrest."), "shared."
 _TRIPS = (AttributeError, TypeError, KeyError, IndexError)
 """What an SDK raises that trips over an answer: of another class, or without something that it takes for granted."""
@@ -148,8 +147,20 @@ def judged(
     after = _retry_after(headers)
     if way_out := rules.way_out(status, code, message, violations):
         return Refused(f"{said}. {way_out}")
-    if _QUOTA.search(f"{code} {message}"):
-        return Transient(f"{said}. Free quota or ask for more; the run waits.", after or _QUOTA_WAIT)
+    if again.no_quota(f"{code} {message}"):
+        return Transient(f"{said}. Free quota or ask for more; the run waits.", after or again.PAUSE, scarce=True)
+    if again.no_machines(f"{code} {message}"):
+        return Transient(
+            f"{said}. The region has none left just now; the run waits.", after or again.PAUSE, scarce=True
+        )
+    if code == _ARCHIVED:
+        return Refused(
+            f"{said}. It is in the access tier Archive: rehydrate it (az storage blob set-tier --tier Hot, see "
+            "docs/operations.md)",
+            _ARCHIVED_WAIT,
+        )
+    if code == _REHYDRATED:
+        return Transient(f"{said}. It comes back from the access tier Archive, which takes hours", _ARCHIVED_WAIT)
     if code in _LOST_RACE or status == 412:
         return Conflict(said)
     if status == 404:

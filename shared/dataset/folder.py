@@ -23,12 +23,18 @@ from shared.errors import Permanent
 
 @dataclass(frozen=True, kw_only=True)
 class DataFile:
-    """A blob in a dataset's folder: its name below the folder, ETag, size in bytes, last modification in UTC."""
+    """A blob in a dataset's folder: its name below the folder, ETag, size in bytes, last modification in UTC.
+
+    `archived`, `rehydrates`, `appended`: see BlobInfo.
+    """
 
     name: str
     etag: str
     size: int
     modified: datetime
+    archived: bool = False
+    rehydrates: bool = False
+    appended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

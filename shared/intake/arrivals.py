@@ -182,10 +182,14 @@ def _begin(app: App, run_id: str, folder: Folder, source: Source, newest: dateti
 
 
 def _reject(app: App, folder: Folder) -> None:
-    """A finetune.yaml that can't be followed, or read, is a run that ends first thing: its owner has to hear of it."""
+    """A finetune.yaml that can't be followed, or read, is a run that ends first thing: its owner has to hear of it.
+
+    One that is archived may be read later: its run waits for that.
+    """
     spec, now = folder.files[FILE_NAME] if folder.unread else folder.contents.misnamed[0], app.cloud.blobs.now()
     path = layout.dataset_file(folder.name, spec.name)
     file = File(name=path, etag=spec.etag, size=spec.size)
+    ending = None if folder.archived else Ending(phase=Phase.REJECTED, why=folder.problem)
     run = Run(
         id=rejected_run(folder),
         line=naming.line_id(folder.name, app.settings.training.base_model, installation=folder.installation),
@@ -193,11 +197,11 @@ def _reject(app: App, folder: Folder) -> None:
         order=Order(uploaded=spec.modified),
         source=Source(folder=folder.name, base_model=app.settings.training.base_model, train=(file,), spec=file),
         since=now,
-        ending=Ending(phase=Phase.REJECTED, why=folder.problem),
+        ending=ending,
     ).noted(now, f"received {path}")
     if app.runs.create(run):
         wake(app, run)
-        log.info("run %s: rejected: %s", run.id, folder.problem)
+        log.info("run %s: %s: %s", run.id, "rejected" if ending else "waits", folder.problem)
 
 
 def _note_waiting(app: App, name: str, found: Contents) -> None:

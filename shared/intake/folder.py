@@ -25,7 +25,8 @@ class Folder:
     """A dataset's folder as it stands now. `unread`: why its finetune.yaml can't be followed.
 
     `installation`: the id of the installation whose storage it lies in. `settle`: after so long without another file
-    an upload counts as whole.
+    an upload counts as whole. `at`: when it was listed. `archived`: its finetune.yaml is, so that nobody knows yet what
+    it says; `unread` says so too.
     """
 
     name: str
@@ -34,11 +35,25 @@ class Folder:
     files: dict[str, DataFile]
     spec: Spec | None = None
     unread: str = ""
+    archived: bool = False
+    at: datetime | None = None
+
+    def grows(self, file: DataFile) -> bool:
+        """Whether it is an append blob that was written to just now, so that it may not be whole."""
+        return file.appended and self.at is not None and self.at - file.modified < self.settle
+
+    @property
+    def data(self) -> list[DataFile]:
+        """Those of its files that are not passed over; none where nobody knows."""
+        return (
+            [file for name, file in self.files.items() if name not in self.contents.ignored] if not self.unread else []
+        )
 
     @property
     def newest(self) -> datetime:
-        """When the last of its files was written."""
-        return max(file.modified for file in self.files.values())
+        """When the last of its files was written, but for logs that lie beside and grow."""
+        whole = [file for file in self.files.values() if not file.appended]
+        return max(file.modified for file in (*whole, *self.data) or self.files.values())
 
     @property
     def contents(self) -> Contents:
@@ -51,26 +66,49 @@ class Folder:
         return self.unread or self.contents.problem
 
 
+_GROWS = "grows"
+"""Stands for the ETag of a file that has another one with each piece that is appended."""
+
+
 def read_folder(app: App, name: str) -> Folder:
     """Lists the folder and reads its finetune.yaml. Raises Transient when that changes under the reader's hands."""
     prefix = dataset_file(name)
     found = [
-        DataFile(name=blob.name.removeprefix(prefix), etag=blob.etag, size=blob.size, modified=blob.last_modified)
+        DataFile(
+            name=blob.name.removeprefix(prefix),
+            etag=blob.etag,
+            size=blob.size,
+            modified=blob.last_modified,
+            archived=blob.archived,
+            rehydrates=blob.rehydrates,
+            appended=blob.appended,
+        )
         for blob in app.cloud.blobs.list(DATASETS, prefix)
         if not blob.name.endswith("/")
     ]
     files = {file.name: file for file in found}
     settings = app.settings
-    folder = Folder(name=name, installation=settings.storage.installation, settle=settings.data.settle, files=files)
+    folder = Folder(
+        name=name,
+        installation=settings.storage.installation,
+        settle=settings.data.settle,
+        files=files,
+        at=app.cloud.blobs.now(),
+    )
     if FILE_NAME not in files:
         return folder
     file = files[FILE_NAME]
+    if file.archived:
+        told = "its rehydration is under way" if file.rehydrates else "rehydrate it"
+        return replace(folder, archived=True, unread=f"{FILE_NAME} is in the access tier Archive: {told}")
     if file.size > SIZE_LIMIT:
         return replace(folder, unread=f"{FILE_NAME}: {file.size} bytes; it may have {SIZE_LIMIT}")
     try:
         data, _ = app.cloud.blobs.read(DATASETS, dataset_file(name, FILE_NAME), if_match=file.etag)
-    except (NotFound, Conflict):
-        raise Transient(f"{name}/{FILE_NAME} has just changed", after=timedelta(seconds=1)) from None
+    except NotFound:
+        raise Transient(f"{name}/{FILE_NAME} was deleted while it was read", after=timedelta(seconds=1)) from None
+    except Conflict:
+        raise Transient(f"{name}/{FILE_NAME} was written to while it was read", after=timedelta(seconds=1)) from None
     try:
         return replace(folder, spec=parse(data))
     except Permanent as error:
@@ -83,6 +121,7 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
     Without a finetune.yaml the training file alone makes the id: the folder's test and validation files are taken as
     they are when the run starts, and a repeated event must not make a second run because one of them came later. With
     one it counts too, and for a source on the hub alone: who wants a newer state of that uploads finetune.yaml again.
+    As long as a file grows, its state makes no difference: one run waits until it is whole, and gives way then.
     """
     if folder.problem or not folder.files:
         return {}
@@ -95,6 +134,7 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
             path, etags = dataset.path, dataset.etags
         else:
             path, etags = dataset.path, {dataset.train.name: dataset.train.etag}
+        etags = {name: _GROWS if folder.grows(folder.files[name]) else etag for name, etag in etags.items()}
         found[naming.run_id(path, etags, spec, 0, installation=folder.installation)] = dataset
     return found
 

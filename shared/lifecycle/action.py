@@ -42,11 +42,23 @@ class Action(StrEnum):
     CANCEL_JOB = "cancel_job", "cancelling the job", "cancelled the job"
     TAKE_REPORT = "take_report", "reading the report on the data", "read the report on the data"
     REGISTER_MODEL = "register_model", "registering the model", "registered the model"
+    TRAIN_AGAIN = (
+        "train_again",
+        "giving up a job that got no machines",
+        "gave up a job that got no machines; another one is submitted",
+    )
+    REGISTER_AGAIN = "register_again", "registering the model again", "registered the model again, of the job's output"
     MAKE_ENDPOINT = "make_endpoint", "making the endpoint", "made the endpoint"
     KEEP_SIZE = "keep_size", "noting how it is to be deployed", "noted how it is to be deployed"
     END_GRACE = "end_grace", "deleting what retires", "asked to delete what retires"
     MAKE_ROOM = "make_room", "taking away what serves, to make room", "took away what served, to make room"
     DEPLOY_MODEL = "deploy_model", "deploying the model", "asked for the deployment"
+    NOTE_NO_MACHINES = (
+        "note_no_machines",
+        "noting that Azure had no machines for it",
+        "noted that Azure had no machines for it",
+    )
+    REMOVE_FAILED = "remove_failed", "deleting what failed", "asked to delete what failed"
     SMOKE_TEST = "smoke_test", "asking the deployment a question", "asked the deployment a held-out question"
     COMPARE_ANSWERS = "compare_answers", "comparing answers", "compared its answers with what is asked of them"
     ASK_APPROVAL = "ask_approval", "asking for an approval", "asked for an approval"

@@ -198,6 +198,8 @@ def _training(seen: JobSeen) -> Step:
             return Stop(Phase.FAILED, "the job is gone: somebody deleted it")
         case JobSeen(status="Canceled") if why := seen.given_up or seen.overdue:
             return Stop(Phase.FAILED, f"{why}, and was cancelled")
+        case JobSeen(status="Failed", again=True):
+            return Do(Action.TRAIN_AGAIN, Phase.PREPARED)
         case JobSeen(status=status) if status in JOB_FAILED:
             why = seen.why or "Azure ML names no reason; see its logs"
             return Stop(Phase.FAILED, f"the job ended as {status}: {why}")
@@ -240,8 +242,8 @@ def _registered(seen: RolloutSeen) -> Step:
             return Poll(f"the endpoint, which is {state}")
         case RolloutSeen(gone=str(what), fresh=True):
             return Poll(unseen(what))
-        case RolloutSeen(gone=str(what)):
-            return Stop(Phase.FAILED, f"{what} is gone: somebody deleted it; upload the dataset again")
+        case RolloutSeen(gone=str()):
+            return Do(Action.REGISTER_AGAIN, Phase.REGISTERED)
         case RolloutSeen(resized=True):
             return Do(Action.KEEP_SIZE, Phase.REGISTERED)
         case RolloutSeen(retiring=True):
@@ -262,6 +264,16 @@ def _deploying(seen: DeploymentSeen) -> Step:
     match seen:
         case DeploymentSeen(state="Succeeded"):
             return Go(Phase.CHECKING)
+        case DeploymentSeen(newer=str(other)):
+            return Stop(Phase.SUPERSEDED, f"run {other} is newer and went further")
+        case DeploymentSeen(again="note"):
+            return Do(Action.NOTE_NO_MACHINES, Phase.DEPLOYING)
+        case DeploymentSeen(again="remove"):
+            return Do(Action.REMOVE_FAILED, Phase.DEPLOYING)
+        case DeploymentSeen(again_in=seconds, waits=why) if seconds > 0 and why:
+            return Wait(seconds, why, hold="quota")
+        case DeploymentSeen(again="deploy"):
+            return Do(Action.DEPLOY_MODEL, Phase.DEPLOYING)
         case DeploymentSeen(state="Failed" | "Canceled"):
             return Stop(
                 Phase.ROLLED_BACK, f"the deployment failed: {seen.why or 'Azure ML names no reason; see its log'}"

@@ -90,6 +90,8 @@ class JobSeen:
     """Why the data can't be trained on, by a report that is taken."""
     changed: str | None = None
     """Which file somebody wrote over while it was read."""
+    again: bool = False
+    """It failed for want of machines before it trained, and another one may be submitted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,14 @@ class DeploymentSeen:
     """It may be too early to say that it is not there."""
     overdue: bool = False
     """It takes longer than MAX_DEPLOYING_HOURS."""
+    again: Literal["", "note", "remove", "deploy"] = ""
+    """What is next where Azure had no machines for it; "" where that is not so, or is tried no more."""
+    again_in: float = 0
+    """Seconds until it is deployed again, if that is not now."""
+    waits: str = ""
+    """What it waits for until then, in words."""
+    newer: str | None = None
+    """A run that is newer and went further, where this one has no deployment."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,17 @@ def model_is_there(app: App, model: str) -> bool:
     return bool(name) and any(app.cloud.models.get(name, version) for _ in range(2))
 
 
+def can_be_deployed(app: App, model: str, job: str = "") -> bool:
+    """Whether the workspace has the model, or the job that made it, of whose output it can be registered again.
+
+    `job`: where it is not the one that the model's version is named like.
+    """
+    if model_is_there(app, model):
+        return True
+    made = app.cloud.jobs.get(job or model.rpartition(":")[2]) if model else None
+    return made is not None and made.status == "Completed"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """What a run made that went live: the same data and settings need not be trained again."""

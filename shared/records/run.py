@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.dataset.spec.choices import Hub, Policy
 from shared.dataset.split import PARTS, Part
+from shared.lifecycle.again import Scarce, after
 from shared.lifecycle.course import Course
 from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import Hold, Phase
@@ -159,7 +160,8 @@ class Attempt:
     `data_of`: see Run.prepared. `in_job`: the data are too big for a function, and the first step of the job prepares
     them. `data`: None until they were checked. `kept`: what a person made of what serves, where its deployment gets
     that instead of what the settings say. `course`: what the job was seen to do, None before it trained. `resumed`: see
-    Run.begun.
+    Run.begun. `scarce`: how often Azure had no machines for it. `registered_again`: how often its model was gone, and
+    made once more of the job's output.
     """
 
     number: int = 1
@@ -173,6 +175,8 @@ class Attempt:
     kept: Instances | None = None
     deployed: Deployed | None = None
     resumed: Moment | None = None
+    scarce: Scarce | None = None
+    registered_again: int = 0
 
     @property
     def fingerprint(self) -> str:
@@ -329,8 +333,17 @@ class Run:
         return replace(self.in_attempt(resumed=self.begun + (now - due)), wake=timer)
 
     def is_fresh(self, now: datetime) -> bool:
-        """Whether the run came to its phase so recently that Azure may not show yet what was made for it."""
-        return now - self.since < FRESH
+        """Whether it was so recently that Azure may not show yet what was made for it.
+
+        That is since the run came to its phase, or since the deployment was asked for once more.
+        """
+        scarce = self.attempt.scarce
+        asked = scarce.at if scarce and self.phase is Phase.DEPLOYING and not scarce.standing else self.since
+        return now - max(self.since, asked) < FRESH
+
+    def without_machines(self, at: datetime, why: str, *, standing: bool = False) -> Run:
+        """The run after Azure had no machines for it once more; `standing`: see Scarce."""
+        return self.in_attempt(scarce=after(self.attempt.scarce, at, why, standing=standing))
 
     def noted(self, at: datetime, what: str, *, phase: Phase | None = None, **changes: Any) -> Run:
         """The run with another line in its history and these fields changed; `since` moves with the phase."""

@@ -62,7 +62,16 @@ def tags_of(run: Run) -> dict[str, str]:
 
 def as_in_tags(run: Run) -> Run:
     """The run as far as its tags hold it: what it is made of, and what of its attempt Azure does not show."""
-    attempt = replace(run.attempt, plan=None, job="", course=None, deployed=None, resumed=None)
+    attempt = replace(
+        run.attempt,
+        plan=None,
+        job="",
+        course=None,
+        deployed=None,
+        resumed=None,
+        scarce=None,
+        registered_again=0,
+    )
     return Run(
         id=run.id,
         line=run.line,

@@ -14,6 +14,7 @@ from shared import naming
 from shared.app import App, arm, wake
 from shared.cloud.endpoints import Deployment
 from shared.errors import NotFound, Permanent, Refused, Transient
+from shared.intake.arrivals import look_into
 from shared.lifecycle.phase import ENDED, Phase
 from shared.line.access import save_line, tell_line
 from shared.line.teardown import Undeletable, stuck, words
@@ -46,6 +47,7 @@ def release(app: App, run: Run) -> str:
         if job is None and run.phase is Phase.TRAINING and run.is_fresh(app.cloud.blobs.now()):
             return "the job to be seen"  # or to be missed for good: it was submitted just now, and costs money
         free_slot(app, run)
+    _followed(app, run)
     loaded = app.lines.load(run.line)
     if loaded is None:
         return ""
@@ -83,6 +85,16 @@ def release(app: App, run: Run) -> str:
     else:
         _wake_next(app, line, run)
     return ""
+
+
+def _followed(app: App, run: Run) -> None:
+    """Sees to it that the folder as it stands now has its run, where this one was of an earlier state.
+
+    Not each change raises an event: an append does not.
+    """
+    early = run.phase in (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING)
+    if early and run.ending and run.ending.phase is Phase.SUPERSEDED:
+        look_into(app, run.source.folder)
 
 
 def _without(line: Line, run: Run) -> Line:

@@ -136,6 +136,8 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
     except Transient as error:
         if isinstance(error, Postponed):
             turn.run = error.keep(turn.run)
+        if error.scarce:
+            return _without_machines(app, turn, step, error)
         _sleep(app, turn, error.after, f"{step.action.doing}: {error}", refused=isinstance(error, Refused))
         return False
     except (Permanent, NotFound) as error:
@@ -155,6 +157,19 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
     changed = replace(changed, claim=None, crashes=0, refused=None)
     turn.save(changed.noted(app.cloud.blobs.now(), step.action.done, phase=step.then))
     return True
+
+
+def _without_machines(app: App, turn: Turn, step: Do, error: Transient) -> bool:
+    """Counts that Azure has refused the step for want of machines. Whether the run can go on now: to its end."""
+    run = turn.run.without_machines(app.cloud.blobs.now(), str(error))
+    scarce = run.attempt.scarce
+    if scarce and scarce.over:
+        ending = Ending(phase=refused(run.phase), why=f"{step.action.doing}: {scarce.ended}")
+        turn.save(replace(run, ending=ending, claim=None))
+        return True
+    turn.run = run
+    _sleep(app, turn, error.after, f"{step.action.doing}: {scarce.waits if scarce else error}")
+    return False
 
 
 def _finish(app: App, turn: Turn) -> None:

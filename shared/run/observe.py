@@ -12,7 +12,9 @@ from datetime import datetime, timedelta
 from shared import naming
 from shared.app import App
 from shared.cloud.endpoints import BUSY, Endpoint
-from shared.intake.folder import datasets_of, read_folder, told_by
+from shared.dataset.spec.choices import FILE_NAME
+from shared.intake import readiness
+from shared.intake.folder import datasets_of, read_folder, rejected_run, told_by
 from shared.lifecycle.phase import ROLLOUT, Phase
 from shared.lifecycle.rules import unseen
 from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, RolloutSeen, Seen, UploadSeen
@@ -20,12 +22,12 @@ from shared.lifecycle.slots import Shortage
 from shared.line.access import held_by, ours
 from shared.line.trained import model_is_there, trained
 from shared.records import layout
-from shared.records.layout import DATASETS, PREPARED
+from shared.records.layout import DATASETS, PREPARED, dataset_file
 from shared.records.line import Line, adoptable, newer_that_serves, newer_to_train, serves_same
 from shared.records.owner import not_on_line, not_ours
 from shared.records.run import Plan, Run
 from shared.records.store import readable
-from shared.run import course, older, slots
+from shared.run import course, machines, older, slots
 from shared.run.hands import in_the_way, instances_of, kept_by_hand, replaced, share_of, split
 from shared.serving.smoke import Answered
 from shared.serving.traffic import others, told
@@ -43,11 +45,19 @@ def _upload(app: App, run: Run) -> UploadSeen:
     folder = read_folder(app, run.source.folder)
     if not folder.files:
         return UploadSeen(gone="the dataset was deleted before it was read")
+    readiness.wait_for_growth(app, run, folder)
     settles_in = (folder.newest + app.settings.data.settle - app.cloud.blobs.now()).total_seconds()
     if _tells_of_several(app, run, told_by(folder)):
         return UploadSeen(settles_in=settles_in, checked=True, rejected=folder.problem)
-    if run.id not in datasets_of(folder):
-        return UploadSeen(gone="the folder has changed since: its newer state has a run of its own")
+    if run.id == rejected_run(folder) and folder.unread:  # its finetune.yaml was archived
+        readiness.wait_for_archive(app, run, [(dataset_file(folder.name, FILE_NAME), folder.files[FILE_NAME])])
+        return UploadSeen(settles_in=settles_in, checked=True, rejected=folder.problem)
+    dataset = datasets_of(folder).get(run.id)
+    if dataset is None:
+        return UploadSeen(gone=readiness.what_changed(run, folder))
+    if settles_in <= 0:
+        files = (file for file in (dataset.train, dataset.validation, dataset.test) if file)
+        readiness.wait_for_archive(app, run, ((dataset_file(folder.name, file.name), file) for file in files))
     return UploadSeen(settles_in=settles_in)
 
 
@@ -78,6 +88,8 @@ def _trained(app: App, run: Run) -> str | None:
 def _plan(app: App, run: Run) -> PlanSeen:
     if run.attempt.in_job and (changed := _changed(app, run, None)):
         return PlanSeen(changed=changed)
+    if run.attempt.in_job:
+        readiness.wait_for_archive(app, run, readiness.archived_of(app, run.source.files))
     line = _line(app, run)
     if newer := newer_to_train(line, run) or (line and newer_that_serves(line, run)):
         return PlanSeen(newer=newer)
@@ -94,6 +106,8 @@ def _plan(app: App, run: Run) -> PlanSeen:
 
 def _machines(app: App, run: Run, plan: Plan) -> PlanSeen:
     """Whether there is what the job runs on: clusters, quota and a slot."""
+    if awaited := machines.awaited(run, app.cloud.blobs.now()):
+        return PlanSeen(quota=awaited, queued=True)
     model = app.cloud.registry.model(run.source.base_model, plan.model_version)
     missing, pending, gpus = [], [], None
     settings, site = app.settings.training, Site.of(app.settings)
@@ -147,6 +161,9 @@ def _job(app: App, run: Run) -> JobSeen:
     line = _line(app, run)
     newer = _newer(line, run) or (newer_that_serves(line, run) if line else None)
     seen = replace(course.seen_of(app, run, job), newer=newer)
+    seen = machines.job(app, run, job, seen)
+    if job.status == "Failed" and run.attempt.in_job:
+        seen = replace(seen, why=readiness.with_archived(app, run, seen.why or ""))
     return _with_data(app, run, seen) if run.attempt.in_job and job.status in ("Completed", "Failed") else seen
 
 
@@ -171,7 +188,8 @@ def _changed(app: App, run: Run, read: datetime | None) -> str | None:
         else:
             changed, how = blob.etag != file.etag and (read is None or blob.last_modified <= read), "changed"
         if changed:
-            return f"{file.name} was {how} before the job had read it: its newer state has a run of its own"
+            newer = readiness.newer_state(read_folder(app, run.source.folder))
+            return f"{file.name} was {how} before the job had read it: {newer}"
     return None
 
 
@@ -181,8 +199,8 @@ def _rollout(app: App, run: Run) -> RolloutSeen:
         return RolloutSeen(endpoint=None)
     if newer := newer_that_serves(line, run):
         return RolloutSeen(newer=newer)
-    if (newer := _newer(line, run)) and not run.restores and _went_further(app, newer):
-        return RolloutSeen(newer=newer)
+    if further := _further(app, run):
+        return RolloutSeen(newer=further)
     if line.is_going:
         return RolloutSeen(busy="the teardown of the endpoint")
     if line.pinned_by and line.serving and not run.restores and line.rollout != run.id:
@@ -236,10 +254,18 @@ def _room(app: App, run: Run, line: Line, endpoint: Endpoint) -> RolloutSeen:
 def _deployment(app: App, run: Run) -> DeploymentSeen:
     now = app.cloud.blobs.now()
     deployment = app.cloud.endpoints.deployment(run.deployed.endpoint, run.deployed.name)
+    overdue = now - machines.begun(run) > timedelta(hours=app.settings.rollout.max_deploying_hours)
+    if seen := machines.deployment(run, deployment, now):
+        return replace(seen, newer=_further(app, run)) if deployment is None else replace(seen, overdue=overdue)
     if deployment is None:
         return DeploymentSeen(state=None, fresh=_just_begun(app, run) or _first_look(run, "the deployment"))
-    overdue = now - run.begun > timedelta(hours=app.settings.rollout.max_deploying_hours)
     return DeploymentSeen(state=deployment.state, why=deployment.why, overdue=overdue)
+
+
+def _further(app: App, run: Run) -> str | None:
+    """A newer run of the line that has a model, and would have the endpoint if this one gave up."""
+    newer = _newer(_line(app, run), run)
+    return newer if newer and not run.restores and _went_further(app, newer) else None
 
 
 def _check(app: App, run: Run) -> CheckSeen:

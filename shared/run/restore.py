@@ -55,6 +55,8 @@ def restored(trained: Run, what: Serving) -> Attempt:
         kept=None,
         deployed=None,
         resumed=None,
+        scarce=None,
+        registered_again=0,
     )
 
 

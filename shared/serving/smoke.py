@@ -20,6 +20,8 @@ SILENCE = timedelta(minutes=15)
 """A deployment that is made but answers nothing for so long, from the first question on, has failed."""
 PAUSE = timedelta(minutes=5)
 """What counts at most of the time between two questions: hosts that stood still for long have not asked meanwhile."""
+MOST_ERRORS = 5
+"""A model that answers the same question so often with an error, and with nothing else, has failed on it."""
 _ERRORS = ("Traceback (most recent call last)", '{"error"', "{'error'", '{"message"', "Internal Server Error")
 
 
@@ -32,14 +34,25 @@ class Verdict:
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True, tag="silent"):
-    """Since when what was asked has not answered, less what of that does not count; and when it was asked last."""
+    """Since when what was asked has not answered, less what of that does not count; and when it was asked last.
+
+    `times`: how often it was asked; `errors`: how often the model answered with an error of its own.
+    """
 
     since: Moment
     asked: Moment | None = None
+    times: int = 1
+    errors: int = 0
 
     def failed(self, now: datetime) -> bool:
         """Whether that is to be taken for good."""
-        return now - self.since >= SILENCE
+        return now - self.since >= SILENCE or self.errors >= MOST_ERRORS
+
+    def told(self, now: datetime) -> str:
+        """What it comes to, in words."""
+        if self.errors >= MOST_ERRORS:
+            return f"it answered with an error {self.errors} times in {_length(now - self.since)}"
+        return f"no answer in {SILENCE}, asked {self.times} times"
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True, tag="answered"):
@@ -52,12 +65,23 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, tag="answered"):
     why: str
 
 
-def unanswered(before: Silence | None, now: datetime) -> Silence:
-    """The silence after one more question that was not answered."""
+def unanswered(before: Silence | None, now: datetime, *, error: bool = False) -> Silence:
+    """The silence after one more question that was not answered, or that the model had an `error` for."""
     if before is None:
-        return Silence(since=now, asked=now)
+        return Silence(since=now, asked=now, errors=int(error))
     paused = now - (before.asked or now)
-    return Silence(since=before.since + max(paused - PAUSE, timedelta(0)), asked=now)
+    return Silence(
+        since=before.since + max(paused - PAUSE, timedelta(0)),
+        asked=now,
+        times=before.times + 1,
+        errors=before.errors + error,
+    )
+
+
+def _length(time: timedelta) -> str:
+    """In whole minutes, or seconds."""
+    seconds = int(time.total_seconds())
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} minutes"
 
 
 def judge(conversation: Sequence[Mapping[str, str]], answer: str) -> Verdict:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from shared.cloud.failures import judged, translated
-from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 
 SOON = timedelta(seconds=30)
 
@@ -25,6 +25,11 @@ SOON = timedelta(seconds=30)
         (400, "OperationCanceled", "The operation was canceled", Transient),
         (400, "UserError", "learning_rate is not a number", Permanent),
         (400, "OutOfQuota", "Not enough quota available for Standard_NC24ads_A100_v4", Transient),
+        (400, "OutOfCapacity", "The specified VM Size failed to provision: retry later", Transient),
+        (400, "BadRequest", "due to a lack of Azure Machine Learning capacity in the region", Transient),
+        (409, "AllocationFailed", "We do not have sufficient capacity for the requested VM size", Transient),
+        (409, "BlobArchived", "This operation is not permitted on an archived blob.", Refused),
+        (409, "BlobBeingRehydrated", "This operation is not permitted because it is being rehydrated.", Transient),
         (401, "InvalidAuthenticationToken", "expired", Transient),
         (403, "AuthorizationFailed", "no", Transient),
         (408, "", "", Transient),
@@ -119,6 +124,21 @@ def test_quota_is_waited_for_as_long_as_azure_says(headers: dict[str, str], afte
     error = judged("x", 429, "QuotaExceeded", "Not enough quota available", headers)
     assert isinstance(error, Transient)
     assert error.after == timedelta(seconds=after)
+
+
+@pytest.mark.parametrize(("code", "scarce"), [("OutOfCapacity", True), ("OutOfQuota", True), ("Conflict", False)])
+def test_what_azure_has_no_machines_for_is_marked(code: str, scarce: bool) -> None:
+    """It has a limit of its own, see lifecycle/again.py."""
+    error = judged("x", 409, code, "no", {})
+    assert isinstance(error, Transient)
+    assert error.scarce is scarce
+
+
+def test_an_archived_blob_says_rehydrate_and_is_not_asked_for_every_minute() -> None:
+    error = judged("blob prepared/r/1/test.jsonl", 409, "BlobArchived", "not permitted on an archived blob", {})
+    assert isinstance(error, Refused), "people are told"
+    assert "rehydrate it (az storage blob set-tier --tier Hot" in str(error)
+    assert error.after == timedelta(hours=1)
 
 
 def test_who_is_not_let_in_hears_which_credential_was_refused() -> None:

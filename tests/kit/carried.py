@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.dataset.spec.choices import Hub, Policy
+from shared.lifecycle.again import Scarce
 from shared.lifecycle.course import Course
 from shared.lifecycle.giving_way import Pace
 from shared.lifecycle.phase import Phase
@@ -84,6 +85,8 @@ RUN = Run(
             approval=Approval(needed=True, asked=(AT,), by="ada"),
         ),
         resumed=AT + 2 * MINUTE,
+        scarce=Scarce(times=2, since=AT, at=AT + MINUTE, why="none left", standing=True),
+        registered_again=1,
     ),
     ending=Ending(phase=Phase.ROLLED_BACK, why="the gate"),
     waiting=Waiting(why="quota", hold="quota"),

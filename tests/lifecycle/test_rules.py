@@ -21,9 +21,9 @@ SHOWN: dict[Phase, list[Seen]] = {phase: list(shown(phase)) for phase in LOOKS}
 ONWARD = {
     Phase.RECEIVED: {Phase.PREPARED, Phase.REJECTED, Phase.UNCHANGED, Phase.FAILED, Phase.SUPERSEDED},
     Phase.PREPARED: {Phase.TRAINING, Phase.UNCHANGED, Phase.FAILED, Phase.SUPERSEDED},
-    Phase.TRAINING: {Phase.REGISTERED, Phase.FAILED, Phase.REJECTED, Phase.SUPERSEDED},
+    Phase.TRAINING: {Phase.PREPARED, Phase.REGISTERED, Phase.FAILED, Phase.REJECTED, Phase.SUPERSEDED},
     Phase.REGISTERED: {Phase.DEPLOYING, Phase.FAILED, Phase.SUPERSEDED},
-    Phase.DEPLOYING: {Phase.CHECKING, Phase.ROLLED_BACK},
+    Phase.DEPLOYING: {Phase.CHECKING, Phase.ROLLED_BACK, Phase.SUPERSEDED},
     Phase.CHECKING: {Phase.LIVE, Phase.ROLLED_BACK, Phase.SUPERSEDED},
 }
 
@@ -52,6 +52,9 @@ SHORT_OF_IT = Wait(900, NO_QUOTA, hold="quota")
 BY_HAND = Wait(300, "30 % to blue", hold="endpoint")
 BEHIND = Wait(60, "quota, for which run r2 has waited longer", hold="quota", wakes="r2")
 OLDER = "run r2, which trains"
+NO_MACHINES = "machines, of which Azure has none to give"
+NOTE, REMOVE = Do(Action.NOTE_NO_MACHINES, Phase.DEPLOYING), Do(Action.REMOVE_FAILED, Phase.DEPLOYING)
+TRAIN_AGAIN = Do(Action.TRAIN_AGAIN, Phase.PREPARED)
 QUEUE = "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken"
 TOO_SLOW = "the job took longer than MAX_TRAINING_HOURS (24 hours)"
 QUEUED = "a node of cluster gpu"
@@ -298,6 +301,11 @@ TRAINING = (
         apart="what is gone is in no state",
     ),
     Rule(
+        words="One that got no machines before it trained is submitted again.",
+        looks={JobSeen(status="Failed", why="AllocationFailed", again=True): TRAIN_AGAIN},
+        apart="the next rule is about a job that was cancelled",
+    ),
+    Rule(
         words="One that was cancelled for that it took too long ends as that.",
         looks={
             JobSeen(status="Canceled", overdue=TOO_SLOW): Stop(Phase.FAILED, f"{TOO_SLOW}, and was cancelled"),
@@ -457,12 +465,8 @@ REGISTERED = (
         without={"fresh": False},
     ),
     Rule(
-        words="Without a model nothing that serves is touched.",
-        looks={
-            RolloutSeen(gone="model m:1"): Stop(
-                Phase.FAILED, "model m:1 is gone: somebody deleted it; upload the dataset again"
-            )
-        },
+        words="A model that is gone is registered again before anything that serves is touched.",
+        looks={RolloutSeen(gone="model m:1"): Do(Action.REGISTER_AGAIN, Phase.REGISTERED)},
         both=RolloutSeen(gone="model m:1", resized=True),
         without={"gone": None},
     ),
@@ -525,6 +529,39 @@ DEPLOYING = (
             DeploymentSeen(state="Succeeded", overdue=True): Go(Phase.CHECKING),
         },
         apart="what is made has not failed",
+    ),
+    Rule(
+        words="Without a deployment of its own it gives way to who is newer and has a model.",
+        looks={
+            DeploymentSeen(state=None, newer="r9", again_in=30, waits=NO_MACHINES): Stop(
+                Phase.SUPERSEDED, "run r9 is newer and went further"
+            )
+        },
+        apart="what is newer is looked for only where nothing is to be noted",
+    ),
+    Rule(
+        words="That Azure had no machines for it is noted first.",
+        looks={DeploymentSeen(state="Failed", why="OutOfCapacity", again="note"): NOTE},
+        apart="one thing is next",
+    ),
+    Rule(
+        words="Then what failed is deleted, which may hold quota.",
+        looks={DeploymentSeen(state="Failed", why="OutOfCapacity", again="remove"): REMOVE},
+        apart="one thing is next",
+    ),
+    Rule(
+        words="Then there is a pause.",
+        looks={DeploymentSeen(state=None, again_in=30, waits=NO_MACHINES): Wait(30, NO_MACHINES, hold="quota")},
+        apart="one thing is next",
+    ),
+    Rule(
+        words="Then it is deployed again.",
+        looks={
+            DeploymentSeen(state=None, again="deploy"): Do(Action.DEPLOY_MODEL, Phase.DEPLOYING),
+            DeploymentSeen(state="Creating", again="deploy"): Do(Action.DEPLOY_MODEL, Phase.DEPLOYING),
+        },
+        both=DeploymentSeen(state="Failed", again="deploy"),
+        without={"again": ""},
     ),
     Rule(
         words="One that failed says why, if Azure does.",

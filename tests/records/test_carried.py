@@ -29,7 +29,11 @@ _DEPLOYMENT = {
     f"attempt.deployed.{field}": "another deployment is made, and checked anew"
     for field in ("endpoint", "name", "instances", "asked", "smoke", "scores", "approval")
 }
-_RESUMED = {"attempt.resumed": "its phase's time begins anew"}
+_RESUMED = {
+    "attempt.resumed": "its phase's time begins anew",
+    "attempt.scarce": "it is tried anew for as long",
+    "attempt.registered_again": "the same",
+}
 _HISTORY = {"history": "Azure does not know it", "outbox": "what was not sent can't be known any more"}
 DROPPED: dict[str, dict[str, str]] = {
     "tags": _STANDS

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.serving.smoke import SILENCE, judge, shuffled, unanswered
+from shared.serving.smoke import MOST_ERRORS, SILENCE, judge, shuffled, unanswered
 
 ASKED = [{"role": "user", "content": "Capital of Peru?"}]
 
@@ -46,6 +46,21 @@ def test_silence_is_believed_when_it_was_met_for_long_and_not_when_nobody_asked(
         silence = unanswered(silence, now)
     assert silence
     assert silence.failed(now) is (sum(min(wait, 5 * 60) for wait in waits[1:]) >= 15 * 60)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=20))
+def test_errors_of_the_model_are_believed_when_there_are_several_and_counted(errors: list[bool]) -> None:
+    now, silence = datetime(2026, 11, 23, tzinfo=UTC), None
+    for error in errors:
+        now += timedelta(seconds=30)
+        silence = unanswered(silence, now, error=error)
+    assert silence
+    assert silence.failed(now) is (sum(errors) >= MOST_ERRORS)
+    told = silence.told(now)
+    if sum(errors) >= MOST_ERRORS:
+        assert told.startswith(f"it answered with an error {sum(errors)} times in ")
+    else:
+        assert told == f"no answer in 0:15:00, asked {len(errors)} times"
 
 
 @given(st.integers(0, 100), st.text(), st.text())

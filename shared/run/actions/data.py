@@ -54,7 +54,7 @@ def prepare_data(app: App, run: Run) -> Run:
 
     dataset = datasets_of(read_folder(app, run.source.folder)).get(run.id)
     if dataset is None:
-        raise Transient("the folder has just changed", after=timedelta(seconds=1))
+        raise Transient("the folder has changed since it was looked at; it is looked at again", timedelta(seconds=1))
     run = replace(run, source=replace(run.source, **taken(run.source.folder, dataset)))
     run, files = _inputs(app, run)
     if sum(file.size for file in files.values()) > app.settings.data.inline_limit_mb * MIB:
@@ -74,8 +74,10 @@ def prepare_data(app: App, run: Run) -> Run:
             )
             if report.rejected:
                 raise _Rejected  # noqa: TRY301 - it has to leave through the writers, so that none of them commits
-    except (Conflict, NotFound):
-        raise Transient("a file of the dataset was changed while it was read", after=timedelta(seconds=1)) from None
+    except Conflict as error:
+        raise Transient(f"a file was written to while it was read: {error}", after=timedelta(seconds=1)) from None
+    except NotFound as error:
+        raise Transient(f"a file was deleted while it was read: {error}", after=timedelta(seconds=1)) from None
     except _Rejected:
         log.info("run %s: %s", run.id, report.summary)
     blobs.write(PREPARED, layout.report_page(run.prepared), page(report).encode())

@@ -19,14 +19,14 @@ from typing import Any, Literal
 import msgspec
 
 from shared.app import App
-from shared.errors import NotFound, Permanent, Refused, Transient
+from shared.errors import ModelFailed, NotFound, Permanent, Refused, Transient
 from shared.records import layout
 from shared.records.base import from_json
 from shared.records.layout import PREPARED
 from shared.records.run import Run
 from shared.serving.gate import Compared, Gate, Scores, score, verdict
 from shared.serving.payload import answer_of, conversation_of, expected_of, scoring_payload
-from shared.serving.smoke import SILENCE, Silence, shuffled, unanswered
+from shared.serving.smoke import MOST_ERRORS, SILENCE, Silence, shuffled, unanswered
 
 log = logging.getLogger("droptune.run.actions.gate")
 
@@ -34,6 +34,8 @@ ASKING = 10 * 60.0
 """Seconds of one turn: 200 rows may take longer than a function lives. The rest is asked in the next turns."""
 SAVED = 15.0
 """Seconds between two saves of the answers: a crash loses no more."""
+MOST_BAD_ROWS = 3
+"""Rows for which what serves is asked again after an error. With so many it is taken for what it is."""
 EXCERPT = 2000
 """Characters of a text that the file of answers shows."""
 
@@ -232,7 +234,7 @@ class _Sheet:
             except Refused:
                 self.save()
                 raise  # nobody asked it: that is no silence of its
-            except Transient as error:
+            except (Transient, ModelFailed) as error:
                 raise self.patience(error, f"{who} did not answer") from error
             if answer.error and side == "new":
                 raise _Unanswered(f"{who} failed on the held-out row in line {row.line}: {answer.error}")
@@ -241,17 +243,17 @@ class _Sheet:
                 self.save()
                 raise Transient(f"{missing} more answers of {who}", after=timedelta(seconds=1))
 
-    def patience(self, error: Transient | NotFound, what: str) -> Transient | _Unanswered:
+    def patience(self, error: Transient | NotFound | ModelFailed, what: str) -> Transient | _Unanswered:
         """What to raise for `error`: it is to be tried again, until nothing has been answered for SILENCE."""
         if isinstance(error, Transient) and error.shut_out:  # who is not let in hears nothing of how it answers
             self.save()
             return error
         now = self._app.cloud.blobs.now()
-        silence = unanswered(self._file.silence, now)
+        silence = unanswered(self._file.silence, now, error=isinstance(error, ModelFailed))
         self._file, self._changed = replace(self._file, silence=silence), True
         self.save()
         if silence.failed(now):
-            return _Unanswered(f"{what} for {SILENCE}: {_cut(str(error))}")
+            return _Unanswered(f"{what} for {SILENCE}, asked {silence.times} times: {_cut(str(error))}")
         return Transient(f"{what}: {error}", *([error.after] if isinstance(error, Transient) else []))
 
     def save(self) -> None:
@@ -277,8 +279,17 @@ class _Sheet:
                 for response in self._app.cloud.endpoints.score_each(self._run.deployed.endpoint, payloads, deployment):
                     yield left[0], self._scored(left[0], answer_of(response))
                     left.popleft()
+            except ModelFailed as error:
+                asked = 1 + (self._file.silence.errors if self._file.silence else 0)
+                if asked < MOST_ERRORS and self._bad_rows() < MOST_BAD_ROWS:
+                    raise  # it is the moment's, perhaps: the row is asked again in another turn
+                times = f", asked {asked} times" if asked > 1 else ""
+                yield left.popleft(), _Answer(error=_cut(f"{error}{times}"))
             except (Permanent, ValueError) as error:
                 yield left.popleft(), _Answer(error=_cut(str(error)))
+
+    def _bad_rows(self) -> int:
+        return sum(bool(row.live and row.live.error) for row in self.noted.values())
 
     def _scored(self, row: _Row, answer: str) -> _Answer:
         kind = self._run.source.promotion.gate.score

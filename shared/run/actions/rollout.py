@@ -10,11 +10,12 @@ from datetime import timedelta
 from shared import naming
 from shared.app import App
 from shared.cloud.endpoints import Endpoint
-from shared.errors import NotFound, Permanent, Refused, Transient
+from shared.errors import ModelFailed, NotFound, Permanent, Refused, Transient
 from shared.line.access import held_by, line_of, ours, own, reopen_line, save_line, tell_line
 from shared.line.teardown import Undeletable, give_back_traffic, lock_on, remove_deployments, stuck, try_deleting
 from shared.line.trained import note_trained
 from shared.records.line import TEARDOWN, Empty, Line, Removed, Retiring, Serving, Standing, adoptable
+from shared.records.owner import is_on_line
 from shared.records.run import Approval, Deployed, Run
 from shared.records.tags import tags_of, tags_of_line
 from shared.run.actions.gate import held_out
@@ -22,7 +23,7 @@ from shared.run.hands import by_settings, instances_of, kept_by_hand
 from shared.serving.idle import running_costs
 from shared.serving.instances import Instances
 from shared.serving.payload import answer_of, conversation_of, expected_of, opening_of, scoring_payload
-from shared.serving.smoke import SILENCE, Answered, Silence, Verdict, judge, unanswered
+from shared.serving.smoke import Answered, Silence, Verdict, judge, unanswered
 
 log = logging.getLogger("droptune.run.actions.rollout")
 
@@ -167,7 +168,26 @@ def deploy_model(app: App, run: Run) -> Run:
         raise Transient(f"model {run.attempt.model} is not to be seen")
     deployment, instances = naming.deployment_name(run.id, run.attempt.number), instances_of(app, run)
     app.cloud.endpoints.deploy(line.endpoint, deployment, model.id, instances.size, instances.count, tags_of(run))
-    return run.in_attempt(deployed=_deployed(run, line, deployment, instances, by_settings(app)))
+    asked = run.in_attempt(deployed=_deployed(run, line, deployment, instances, by_settings(app)))
+    if scarce := run.attempt.scarce:
+        asked = asked.in_attempt(scarce=replace(scarce, at=app.cloud.blobs.now(), standing=False))
+    return asked
+
+
+def note_no_machines(app: App, run: Run) -> Run:
+    """Counts that Azure had no machines for the deployment, which is still there, as Failed."""
+    deployment = app.cloud.endpoints.deployment(run.deployed.endpoint, run.deployed.name)
+    why = deployment.why if deployment else ""
+    return run.without_machines(app.cloud.blobs.now(), why, standing=True)
+
+
+def remove_failed(app: App, run: Run) -> Run:
+    """Asks for the end of the run's own deployment, which failed for want of machines and may hold quota."""
+    line, _ = own(app, run)
+    found = app.cloud.endpoints.deployment(line.endpoint, run.deployed.name)
+    if found and found.state == "Failed" and is_on_line(line, found.name, found.tags):
+        app.cloud.endpoints.remove_deployment(line.endpoint, found.name)
+    return run
 
 
 def _taken_up(app: App, run: Run, line: Line, name: str) -> Run:
@@ -198,7 +218,10 @@ def _deployed(run: Run, line: Line, name: str, instances: Instances | None, aske
 
 
 def smoke_test(app: App, run: Run) -> Run:
-    """Asks the new deployment one held-out question, as a caller would. One that stays silent for long has failed."""
+    """Asks the new deployment one held-out question, as a caller would. One that stays silent for long has failed.
+
+    So has one that answers with errors again and again: a single one may be the moment's.
+    """
     question, expected = _question(app, run)
     answer = ""
     try:
@@ -209,16 +232,16 @@ def smoke_test(app: App, run: Run) -> Run:
         verdict = judge(question, answer)
     except Refused:
         raise  # nobody asked the model: that is no silence of its
-    except (Transient, NotFound) as error:
+    except (Transient, NotFound, ModelFailed) as error:
         if isinstance(error, Transient) and error.shut_out:  # who is not let in hears nothing of how it answers
             raise
         now = app.cloud.blobs.now()
-        before = run.deployed.smoke
-        silence = unanswered(before if isinstance(before, Silence) else None, now)
+        before = run.deployed.smoke if isinstance(run.deployed.smoke, Silence) else None
+        silence = unanswered(before, now, error=isinstance(error, ModelFailed))
         if not silence.failed(now):
             after = [error.after] if isinstance(error, Transient) else []
             raise Postponed(str(error), lambda run: run.in_deployed(smoke=silence), *after) from error
-        verdict = Verdict(passed=False, why=f"no answer in {SILENCE}: {error}")
+        verdict = Verdict(passed=False, why=f"{silence.told(now)}, at last: {error}")
     except (Permanent, ValueError) as error:
         verdict = Verdict(passed=False, why=str(error))
     smoke = Answered(question=question, expected=expected, answer=answer, passed=verdict.passed, why=verdict.why)

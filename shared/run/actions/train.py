@@ -14,7 +14,7 @@ from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED, in_datastore
 from shared.records.line import Newest, newer_to_train
 from shared.records.owner import is_of_run
-from shared.records.run import Plan, Run
+from shared.records.run import Attempt, Plan, Run
 from shared.records.store import readable
 from shared.records.tags import tags_of
 from shared.run import course, older, slots
@@ -26,6 +26,8 @@ from shared.training.parameters import resolve
 from shared.training.step import Step, code, step
 
 log = logging.getLogger("droptune.run.actions.train")
+MOST_REGISTERED = 3
+"""Times that a run registers its model again."""
 
 
 def resolve_plan(app: App, run: Run) -> Run:
@@ -185,6 +187,26 @@ def _plan(run: Run) -> Plan:
     return run.attempt.plan
 
 
+def train_again(app: App, run: Run) -> Run:
+    """Another attempt, of the same data and plan, in the place of one whose job got no machines.
+
+    It takes its turn again: others may have machines of another size, or the time until there are some.
+    """
+    job = app.cloud.jobs.get(run.attempt.job)
+    free_slot(app, run)
+    why = job.why if job else "the job is gone"
+    failed = run.without_machines(app.cloud.blobs.now(), why).attempt
+    attempt = Attempt(
+        number=failed.number + 1,
+        data_of=run.prepared,
+        in_job=failed.in_job,
+        data=failed.data,
+        plan=failed.plan,
+        scarce=failed.scarce,
+    )
+    return replace(run, attempt=attempt)
+
+
 def cancel_job(app: App, run: Run) -> Run:
     job = app.cloud.jobs.get(run.attempt.job)
     why = course.seen_of(app, run, job).overdue if job else ""
@@ -211,6 +233,49 @@ def register_model(app: App, run: Run) -> Run:
     free_slot(app, run)
     _came_to_its_end(app, run)
     return run.in_attempt(model=f"{model.name}:{model.version}")
+
+
+def register_again(app: App, run: Run) -> Run:
+    """Registers the model that is gone once more, under its name, of the output of the job that made it.
+
+    Raises Permanent, with what to do, where that is gone too, or the model is taken away again and again.
+    """
+    name, _, version = run.attempt.model.rpartition(":")
+    job = run.attempt.job or version
+    gone = f"model {run.attempt.model} is gone: somebody deleted it"
+    if run.attempt.registered_again >= MOST_REGISTERED:
+        raise Permanent(
+            f"{gone}, and it was gone again after each of {MOST_REGISTERED} times that it was registered anew of what "
+            f"job {job} put out: see in the workspace's activity log who deletes it, then droptune retry {run.id}"
+        )
+    made = app.cloud.jobs.get(job)
+    if made is None or made.status != "Completed":
+        shown = "is gone too" if made is None else f"is {made.status}"
+        raise Permanent(f"{gone}, and job {job}, which made it, {shown}: {_anew(run)}")
+    owner = replace(run, id=run.restores.run if run.restores else run.id)
+    if (of := version.rpartition("-"))[2].isdigit():  # of an earlier attempt, or of the run whose model it brings back
+        owner = replace(owner, id=of[0], restores=None).in_attempt(number=int(of[2]))
+    try:
+        app.cloud.models.register(
+            name,
+            version,
+            job,
+            f"{run.source.base_model} fine-tuned on {run.source.folder} by Droptune",
+            tags=tags_of(owner) | {"droptune.job": job},
+            properties={"droptune.base_model": run.attempt.plan.model_id if run.attempt.plan else ""},
+        )
+    except Permanent as error:
+        raise Permanent(
+            f"{gone}, and can't be registered again of what job {job} put out ({error}): {_anew(run)}"
+        ) from error
+    return run.in_attempt(registered_again=run.attempt.registered_again + 1)
+
+
+def _anew(run: Run) -> str:
+    """What helps where nothing is left of a model."""
+    if run.restores:
+        return "upload the dataset again, which trains anew"
+    return f"droptune retry {run.id} trains anew, or upload the dataset again"
 
 
 def _came_to_its_end(app: App, run: Run) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -28,8 +29,9 @@ from shared.records.layout import DATASETS, PREPARED
 from shared.records.line import Line, Serving, Standing
 from shared.records.run import Attempt, Deployed, Run, Source
 from shared.run.actions import gate as gate_effect
-from shared.run.actions.gate import compare_answers, held_out
+from shared.run.actions.gate import MOST_BAD_ROWS, compare_answers, held_out
 from shared.serving.gate import Bounds, Gate, Promotion, Scores
+from shared.serving.smoke import MOST_ERRORS
 from tests.kit.azureml import MODEL
 from tests.kit.azureml.submitting import submitting
 from tests.kit.records import changed
@@ -316,12 +318,33 @@ def test_who_answers_now_and_then_is_not_silent(app: App, run: Run, cloud: Stack
     assert compared(app, run).passed
 
 
+def in_turns(app: App, run: Run) -> Scores:
+    """What the gate says after as many turns as it takes, with no time between them."""
+    for _ in range(100):
+        with suppress(Transient):
+            return compared(app, run)
+    raise AssertionError("it never comes to an end")
+
+
+def test_one_error_on_a_row_is_asked_again(app: App, run: Run, cloud: Stack, answered: Callable[[], int]) -> None:
+    serving(app, run, "vague")
+    for skip in (2, ROWS + 2):
+        fault(cloud, run, skip=skip, status=424, code="ModelError", message="CUDA out of memory")
+    with pytest.raises(Transient, match=r"the new version did not answer: .*CUDA out of memory"):
+        compare_answers(app, run)
+    scores = in_turns(app, run)
+    assert scores.passed
+    assert "failed" not in scores.why
+    assert answered() == 2 * ROWS, "nothing was asked again but what had no answer"
+
+
 def test_a_new_version_that_fails_on_a_row_has_failed(app: App, run: Run, cloud: Stack) -> None:
     serving(app, run, "vague")
-    fault(cloud, run, skip=2, status=424, code="ModelError", message="CUDA out of memory")
-    scores = compared(app, run)
+    fault(cloud, run, skip=2, status=424, code="ModelError", message="CUDA out of memory", count=None)
+    scores = in_turns(app, run)
     assert not scores.passed
     assert "CUDA out of memory" in scores.why
+    assert f"asked {MOST_ERRORS} times" in scores.why
     assert "in line" in scores.why
     assert [each["new"] is not None for each in sheet(app, run)["rows"]] == [True, True] + [False] * (ROWS - 2)
 
@@ -354,8 +377,8 @@ def test_what_serves_but_is_silent_is_compared_with_as_far_as_it_answered(app: A
 
 def test_rows_that_what_serves_fails_on_do_not_let_a_worse_version_in(app: App, run: Run, cloud: Stack) -> None:
     serving(app, run, "knowing")
-    fault(cloud, run, skip=ROWS, count=2, status=424, code="ModelError", message="too long")
-    scores = compared(app, asking(run, "vague"))
+    fault(cloud, run, skip=ROWS, count=2 * MOST_ERRORS, status=424, code="ModelError", message="too long")
+    scores = in_turns(app, asking(run, "vague"))
     assert not scores.passed
     assert scores.compared
     assert (scores.rows, scores.compared.rows) == (ROWS, ROWS - 2)
@@ -383,8 +406,10 @@ def test_the_floor_is_of_all_rows_whatever_serves_made_of_them(app: App, run: Ru
         if line != first:
             each["messages"][-1]["content"] = "QQQQ"
     app.cloud.blobs.write(PREPARED, layout.part_of(run.prepared, "test"), jsonl(rows))
-    fault(cloud, run, skip=ROWS + 1, count=ROWS - 1, status=424, code="ModelError", message="too long")
-    scores = compared(app, asking(run, min_score=50))
+    # The first rows are asked again and again, the others once: it is known by then what serves is like.
+    failing = MOST_BAD_ROWS * MOST_ERRORS + (ROWS - 1 - MOST_BAD_ROWS)
+    fault(cloud, run, skip=ROWS + 1, count=failing, status=424, code="ModelError", message="too long")
+    scores = in_turns(app, asking(run, min_score=50))
     assert scores.compared
     assert scores.compared.rows == 1
     assert scores.compared.new == pytest.approx(100)
