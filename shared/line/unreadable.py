@@ -15,7 +15,7 @@ from shared.errors import NotFound
 from shared.lifecycle.moment import Moment
 from shared.records import layout
 from shared.records.base import from_json
-from shared.records.layout import DELETIONS, STATE, WATERMARK
+from shared.records.layout import DELETIONS, SEATS, STATE, WATERMARK
 
 log = logging.getLogger("droptune.line.unreadable")
 UNREADABLE = "Record.Unreadable"
@@ -23,6 +23,7 @@ TOLD_FOR = timedelta(days=7)
 """How long health tells of a record that was made anew."""
 _LOST = {
     WATERMARK: "what was uploaded before that and has no run is found by `droptune start FOLDER` alone",
+    SEATS: "it was made of the lines and runs that there are; who waits for a seat asks again",
     DELETIONS: "CLEANUP_MAX_DELETIONS counts anew from then",
 }
 
