@@ -38,6 +38,7 @@ from shared.lifecycle.seats import (
     why,
 )
 from shared.line.unreadable import keep_and_tell
+from shared.records.base import VERSION
 from shared.records.layout import SEATS, STATE
 from shared.records.line import Line
 from shared.records.mark import Mark, mark_in
@@ -252,7 +253,7 @@ def _read(app: App) -> tuple[Seats, str]:
     try:
         return decoded(data, Seats, f"{STATE}/{SEATS}"), etag
     except Unreadable as error:
-        if error.version:  # a newer app's
+        if error.version > VERSION:
             raise
         keep_and_tell(app, SEATS, data)
         return _made(app, etag)

@@ -88,6 +88,7 @@ def days_of_uploads(stage: Stage, *, days: int, cap: int, folders: int, mode: st
         work(world)
         passes(world, DAY)
         assert most(world) <= cap, "what stands is the cloud's own word"
+        log.info("%s, day %d: %d at most", mode, day, most(world))
     own = [world.run(run_id) for run_id in world.known[first:]]
     waiting = [run for run in own if not run.phase.ended]
     told = told_of(world)
