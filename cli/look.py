@@ -260,6 +260,8 @@ def _show_status(console: Console, found: StatusView) -> None:
             screen.text(f"nobody calls it; known since {local(line.idle_since)} ({ago(line.idle_since)})", indent=6)
     if not found.serving:
         screen.text("nothing", indent=2)
+    if found.seats:
+        screen.text(escaped(found.seats, SENTENCE), indent=2)
     if found.torn_down:
         screen.title("What is torn down")
     names = _names([*found.serving, *found.torn_down])

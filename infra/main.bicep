@@ -74,6 +74,10 @@ param maxActiveJobs int = 2
 @maxValue(1000)
 param maxJobsPerDay int = 20
 
+@description('Lines that serve, or train for that, at once; the runs of others wait.')
+@minValue(1)
+param maxLiveEndpoints int = 5
+
 @description('Hours after which a job is cancelled.')
 @minValue(1)
 @maxValue(168)
@@ -427,6 +431,7 @@ module app 'modules/app.bicep' = {
     servingPricePerHour: servingPricePerHour
     maxActiveJobs: maxActiveJobs
     maxJobsPerDay: maxJobsPerDay
+    maxLiveEndpoints: maxLiveEndpoints
     maxTrainingHours: maxTrainingHours
     cleanupMode: cleanupMode
     resourceTags: resourceTags

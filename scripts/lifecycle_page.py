@@ -41,6 +41,10 @@ _JOB = (
 )
 STATES = {(JobSeen, "status"): _JOB, (RolloutSeen, "endpoint"): _PROVISIONING, (DeploymentSeen, "state"): _PROVISIONING}
 """Fields that hold a state of Azure ML's. Other texts are only looked at for whether they are there."""
+_LAST = ("seat", "no_seat")
+"""Fields after which a look sees no more."""
+_BEFORE_LAST = ("changed", "newer", "planned", "trained", "behind", "noted", "newest", "pinned_by", "busy", "slot")
+"""What it has seen by then."""
 _TOLD = (str, str | None, tuple[str, ...])
 """Types of what is told: a name or a reason, or none. The page shows the field's name for it."""
 _SAMPLES: dict[Any, tuple[Any, ...]] = {
@@ -68,9 +72,21 @@ def shown(phase: Phase) -> Iterator[Seen]:
     """Everything that a run in `phase` can be shown, every combination of its look's fields. KeyError: a new type."""
     kind = LOOKS[phase]
     hints = get_type_hints(kind)
-    values = [STATES.get((kind, field.name)) or _values(hints[field.name], field.name) for field in fields(kind)]
-    for combination in itertools.product(*values):
-        yield kind(**dict(zip((field.name for field in fields(kind)), combination, strict=True)))
+    values = {
+        field.name: STATES.get((kind, field.name)) or _values(hints[field.name], field.name) for field in fields(kind)
+    }
+    last = [name for name in _LAST if name in values]
+    yield from _combined(kind, {name: of for name, of in values.items() if name not in last})
+    if last:
+        before = {name: of for name, of in values.items() if name in (*_BEFORE_LAST, *last)}
+        yield from (
+            seen for seen in _combined(kind, before) if any(getattr(seen, each) != getattr(kind, each) for each in last)
+        )
+
+
+def _combined(kind: type[Seen], values: dict[str, tuple[Any, ...]]) -> Iterator[Seen]:
+    for combination in itertools.product(*values.values()):
+        yield kind(**dict(zip(values, combination, strict=True)))
 
 
 def _values(hint: Any, name: str) -> tuple[Any, ...]:

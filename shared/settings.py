@@ -187,6 +187,9 @@ class Serving:
 
     size: str = _setting("SERVING_SIZE", "VM size of a deployment", "Standard_NC24ads_A100_v4")
     instances: int = _setting("SERVING_INSTANCES", "Instances of a deployment", 1)
+    max_live: int = _setting(
+        "MAX_LIVE_ENDPOINTS", "Lines that serve, or train for that, at once; the runs of others wait", 5
+    )
     hourly_price: float = _setting("SERVING_PRICE_PER_HOUR", "Price of an instance an hour, for the money saved", 0.0)
 
 

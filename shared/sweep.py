@@ -29,6 +29,7 @@ from shared.intake.found import find_uploads, keep, last_listing
 from shared.intake.without_run import tell_of_uploads
 from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import WORK
+from shared.line import seats
 from shared.line.lost import Lost, lost_endpoints, tell_of_lost
 from shared.line.unreadable import keep_and_tell
 from shared.logs import ignored
@@ -111,6 +112,7 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> None:
     except Exception:
         log.exception("the slots can't be looked at; who waits for one stays where it is")
         queue = slots.Queue(turn=(), waiting=())
+    queue = _with_seats(app, queue, marks)
     behind = cache(partial(_is_behind, app))
     is_overdue = partial(_is_overdue, now=now, queue=queue, review=review)
     for found in working:
@@ -122,16 +124,27 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> None:
             log.exception("run %s can't be looked at; the others are", found.key)
 
 
+def _with_seats(app: App, queue: slots.Queue, marks: dict[str, Mark]) -> slots.Queue:
+    """The queue with those who wait for a seat among the live endpoints."""
+    try:
+        seated = seats.stale(app, marks)
+    except Exception:
+        log.exception("the seats can't be looked at; who waits for one stays where it is")
+        waiting = {mark.id for mark in marks.values() if mark.hold == "seat"}
+        seated = seats.Queue(turn=(), waiting=waiting)
+    return slots.Queue(turn=[*queue.turn, *seated.turn], waiting={*queue.waiting, *seated.waiting})
+
+
 def _is_overdue(mark: Mark, *, now: datetime, queue: slots.Queue, review: bool) -> bool:
     """Whether something should have happened to the run by itself. A job is always looked at: its event may be lost.
 
-    Of those who wait for a slot slots.json says it; whoever waits for a person is looked at by a `review`.
+    Of those who wait for a slot or a seat its record says it; whoever waits for a person is looked at by a `review`.
     """
     if mark.id in queue.turn or mark.phase not in WORK:
         return True
     if mark.due is not None:
         return mark.due + MARGIN < now
-    return mark.id not in queue.waiting if mark.hold == "slot" else review
+    return mark.id not in queue.waiting if mark.hold in ("slot", "seat") else review
 
 
 def _is_behind(app: App, queue: str) -> bool:

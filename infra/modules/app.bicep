@@ -66,6 +66,9 @@ param maxActiveJobs int
 @description('Jobs that are started in any 24 hours.')
 param maxJobsPerDay int
 
+@description('Lines that serve, or train for that, at once.')
+param maxLiveEndpoints int
+
 @description('Hours after which a job is cancelled.')
 param maxTrainingHours int
 
@@ -202,6 +205,7 @@ resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
     SERVING_PRICE_PER_HOUR: servingPricePerHour
     MAX_ACTIVE_JOBS: string(maxActiveJobs)
     MAX_JOBS_PER_DAY: string(maxJobsPerDay)
+    MAX_LIVE_ENDPOINTS: string(maxLiveEndpoints)
     MAX_TRAINING_HOURS: string(maxTrainingHours)
     CLEANUP_MODE: cleanupMode
     RESOURCE_TAGS: resourceTags

@@ -14,6 +14,7 @@ from shared.api.named import line_named
 from shared.api.run_commands import another_attempt
 from shared.app import App, wake
 from shared.errors import Permanent
+from shared.line import seats
 from shared.line.access import held_by
 from shared.line.by_hand import without_what_is_gone
 from shared.line.trained import can_be_deployed
@@ -103,6 +104,8 @@ def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: 
     run = again(app, line, what, instead_of, why)
     other = held_by(app, line, run)
     waits = f", after {other}" if other else ""
+    if seat := seats.needed_by(app, line):
+        waits += f"; it waits for {seat}"
     known = app.runs.load(run.id)
     if known and not known.record.phase.ended:
         wake(app, known.record)

@@ -10,6 +10,7 @@ from itertools import islice
 from shared.api.schema import LineView, NeedView
 from shared.intake.without_run import Upload
 from shared.lifecycle.phase import Phase
+from shared.line.seats import Overview
 from shared.records.mark import Mark
 
 type Broken = tuple[str, object]
@@ -41,6 +42,13 @@ def needs_of_runs(marks: Iterable[Mark]) -> Iterator[NeedView]:
         if ended := _ENDED_BADLY.get(mark.phase):
             again = "" if mark.phase == Phase.REJECTED else f"droptune retry {mark.id}"
             yield _need(mark, f"{ended}: {mark.status}", again)
+
+
+def needs_of_seats(seats: Overview, *, deletes: bool) -> Iterator[NeedView]:
+    """Of all runs that wait for a seat, once, where no endpoint goes by itself."""
+    if seats.waiting and seats.why and not deletes:
+        runs = f"{seats.waiting} runs wait" if seats.waiting > 1 else "1 run waits"
+        yield NeedView(what=f"{runs} for {seats.why}", folder="")
 
 
 def needs_of_lines(lines: Iterable[LineView]) -> Iterator[NeedView]:

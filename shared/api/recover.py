@@ -28,6 +28,7 @@ from shared.errors import Conflict
 from shared.intake.events import folder_of
 from shared.intake.folder import datasets_of, read_folder
 from shared.lifecycle.phase import ENDED, Phase
+from shared.line import seats
 from shared.line.trained import model_is_there, note_trained
 from shared.naming import INSTALLATION_TAG, LINE_TAG, RUN_TAG, made_for, tag
 from shared.records import tags
@@ -233,6 +234,7 @@ def _recover_line(work: _Work, endpoint: Endpoint, deployments: list[Deployment]
         return
     line = _with_deployments(work, replace(line, endpoint=endpoint.name), endpoint, deployments)
     work.lines[line.id] = line
+    seats.hold(app, line)
     if not app.lines.create(line):
         return
     start_timer(app, line)

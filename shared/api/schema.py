@@ -379,11 +379,13 @@ class NeedView(Shape, frozen=True, kw_only=True):
 class StatusView(Shape, frozen=True, kw_only=True):
     """What serves, what needs a person, and what goes on by itself. `unseen`: as in RunList.
 
-    `torn_down`: what has served, and can be revived; what `needs` tells of is not in it.
+    `torn_down`: what has served, and can be revived; what `needs` tells of is not in it. `seats`: how many of the live
+    endpoints that there may be are taken, in words.
     """
 
     version: int = VERSION
     serving: list[LineView] = []
+    seats: str = ""
     torn_down: list[LineView] = []
     needs: list[NeedView] = []
     working: list[RunSummary] = []

@@ -22,6 +22,7 @@ from shared.api.needs import (
     needs_of_lines,
     needs_of_records,
     needs_of_runs,
+    needs_of_seats,
     needs_of_uploads,
     needs_of_warnings,
 )
@@ -32,6 +33,7 @@ from shared.errors import NotFound, Permanent
 from shared.intake.adopted import adopted
 from shared.intake.without_run import uploads_without_run
 from shared.lifecycle.phase import WORK, Phase
+from shared.line import seats
 from shared.line.unreadable import unreadable
 from shared.logs import visible
 from shared.records import layout
@@ -365,8 +367,10 @@ def _status(app: App) -> schema.StatusView:
     marks, broken = app.runs.summaries(RECENT)
     found, unread = app.lines.recent(RECENT)
     views = [_line(app, line, shown) for line in found]
+    seated = seats.overview(app)
     needs = [
         *needs_of_runs(marks),
+        *needs_of_seats(seated, deletes=app.settings.cleanup.mode == "delete"),
         *needs_of_lines(views),
         *needs_of_records([*broken, *unread]),
         *needs_of_warnings([*mistyped(), *unreadable(app), *adopted(app)]),
@@ -374,6 +378,7 @@ def _status(app: App) -> schema.StatusView:
     ]
     return schema.StatusView(
         serving=[view for view in views if view.serving],
+        seats=seated.taken,
         torn_down=[view for view in views if view.latest and not (view.serving or view.seen or view.rollout)],
         needs=needs,
         working=[_summary(mark) for mark in marks if mark.phase in WORK and not is_up_to_people(mark)],

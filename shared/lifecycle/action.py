@@ -35,6 +35,11 @@ class Action(StrEnum):
         "waits for an older run of its line",
     )
     TAKE_SLOT = "take_slot", "asking for a slot to train", "asked for a slot to train"
+    TAKE_SEAT = (
+        "take_seat",
+        "asking for a seat among the live endpoints",
+        "asked for a seat among the live endpoints",
+    )
     WAIT_FOR_QUOTA = "wait_for_quota", "lining up for quota", "lined up for quota"
     SUBMIT_JOB = "submit_job", "submitting the job", "submitted the job"
     NOTE_TRAINING = "note_training", "noting since when the job trains", "noted that the job trains"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-type Hold = Literal["", "slot", "quota", "approval", "pin", "endpoint"]
+type Hold = Literal["", "slot", "quota", "approval", "pin", "endpoint", "seat"]
 
 
 class Phase(StrEnum):

@@ -41,8 +41,9 @@ class Go:
 class Wait:
     """Nothing to do now. `seconds`: look again after so long; None: an event or the sweep will wake the run.
 
-    `hold`: what is not worth a look before somebody did something: `slot` (a run that trains ends), `quota` (which
-    nothing tells of), `approval`, `pin`, `endpoint` (what a person did to it in Azure, which nothing tells of either).
+    `hold`: what is not worth a look before somebody did something: `slot` (a run that trains ends), `seat` (one ends,
+    or an endpoint goes), `quota` (which nothing tells of), `approval`, `pin`, `endpoint` (what a person did to it in
+    Azure, which nothing tells of either).
     `wakes`: the run that is waited for, which may not know that it is its turn. `refused`: a rule of somebody's in
     Azure is what stands in the way, which people are told of.
     """
@@ -152,6 +153,10 @@ def _prepared(seen: PlanSeen) -> Step:
             return Do(Action.WAIT_FOR_OLDER, Phase.PREPARED)
         case PlanSeen(behind=why) if why:
             return Wait(LINE_WAIT, why)
+        case PlanSeen(no_seat=why, newest=False) if why:
+            return Do(Action.BECOME_NEWEST, Phase.PREPARED)
+        case PlanSeen(no_seat=why) if why:
+            return Wait(None, why, hold="seat")
         case PlanSeen(unusable=str(why)):
             return Stop(Phase.FAILED, why)
         case PlanSeen(queued=False) if seen.quota or seen.ahead:
@@ -226,6 +231,10 @@ def _registered(seen: RolloutSeen) -> Step:
             return Wait(None, f"the line, which {who} has pinned to what it serves: droptune unpin", hold="pin")
         case RolloutSeen(busy=str(what)):
             return Wait(60, what)
+        case RolloutSeen(no_seat=why) if why:
+            return Wait(None, why, hold="seat")
+        case RolloutSeen(seat=False):
+            return Do(Action.TAKE_SEAT, Phase.REGISTERED)
         case RolloutSeen(endpoint=None, fresh=True):
             return Poll(unseen("the endpoint"))
         case RolloutSeen(endpoint=None):

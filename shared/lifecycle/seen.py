@@ -56,6 +56,8 @@ class PlanSeen:
     """The run stands among those that wait for quota."""
     ahead: str = ""
     """The run that has waited for quota longest, if it is another one."""
+    no_seat: str = ""
+    """What it waits for where its line gets no seat among the live endpoints, in words."""
     slot: bool = True
     """The run may train now."""
     queue: str = ""
@@ -102,6 +104,10 @@ class RolloutSeen:
     """A run that is newer and went further."""
     busy: str | None = None
     """What else the line is being changed for."""
+    seat: bool = True
+    """The line has a seat among the live endpoints."""
+    no_seat: str = ""
+    """What the run waits for if not, in words; "" where it is to ask for one."""
     endpoint: str | None = "Succeeded"
     """Its provisioning state; None: there is none."""
     gone: str | None = None

@@ -17,7 +17,7 @@ from shared.app import App, arm, wake
 from shared.cloud.endpoints import Deployment, Endpoint
 from shared.cloud.locks import Lock, lock_that_holds
 from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
-from shared.line import cap
+from shared.line import cap, seats
 from shared.line.access import is_active, ours, save_and_send, send_and_save
 from shared.records.line import TEARDOWN, TRAFFIC, TRIED_AGAIN, Empty, Line, Retiring, Standing, TearingDown
 from shared.records.owner import is_endpoint_of, is_on_line, not_ours
@@ -77,6 +77,7 @@ def _end_grace(app: App, line: Line, etag: str) -> None:
         arm(app, line, min(waits or [each.until for each in left]), lambda line: save_and_send(app, line, etag))
     else:
         save_and_send(app, replace(line, wake=None), etag)
+        seats.settle(app, line)
 
 
 def stuck(line: Line, refused: Mapping[str, str], now: datetime) -> Line:
@@ -130,6 +131,7 @@ def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
         arm(app, done, now + TRIED_AGAIN, lambda line: save_and_send(app, line, etag))
     else:
         save_and_send(app, done, etag)
+    seats.settle(app, done)
 
 
 def _in_the_way(line: Line, endpoint: Endpoint, foreign: Sequence[str]) -> str:

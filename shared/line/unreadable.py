@@ -15,7 +15,7 @@ from shared.errors import NotFound
 from shared.lifecycle.moment import Moment
 from shared.records import layout
 from shared.records.base import from_json
-from shared.records.layout import DELETIONS, LISTING, STATE, WATERMARK
+from shared.records.layout import DELETIONS, LISTING, SEATS, STATE, WATERMARK
 
 log = logging.getLogger("droptune.line.unreadable")
 UNREADABLE = "Record.Unreadable"
@@ -24,6 +24,7 @@ TOLD_FOR = timedelta(days=7)
 _LOST = {
     WATERMARK: f"uploads are found all the same, by the last listing of the datasets ({STATE}/{LISTING})",
     LISTING: "what had come before that without an event starts nothing by itself; droptune start FOLDER starts it",
+    SEATS: "it was made of the lines and runs that there are; who waits for a seat asks again",
     DELETIONS: "CLEANUP_MAX_DELETIONS counts anew from then",
 }
 

@@ -50,6 +50,8 @@ def entry(over: str, newest_first: str = "", key: str = "") -> str:
 
 
 SLOTS = "slots.json"
+SEATS = "seats.json"
+"""Which lines have a seat among the live endpoints, and who waits for one."""
 WATERMARK = "watermark.json"
 """When the sweep did what last."""
 DELETIONS = "deletions.json"

@@ -372,6 +372,10 @@ class Run:
         asked = self.in_deployed(approval=replace(approval, asked=(*approval.asked, at)))
         return replace(asked, outbox=(*self.outbox, notice))
 
+    def tell_of_seat(self, at: datetime, why: str) -> Run:
+        """The run after people were told, `why` in words, that it waits for a seat among the live endpoints."""
+        return replace(self, outbox=(*self.outbox, self._notice("Run.SeatNeeded", at, why)))
+
     def keep(self, instances: Instances | None, at: datetime, why: str) -> Run:
         """The run whose deployment gets these instances, or what the settings say; people are told `why` in words."""
         changed = self.in_attempt(kept=instances).noted(at, why)

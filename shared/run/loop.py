@@ -18,6 +18,7 @@ from shared.app import App, arm, queue_of, wake
 from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 from shared.lifecycle.phase import Hold, Phase, refused
 from shared.lifecycle.rules import Do, Go, Poll, Step, Stop, Wait, next_step
+from shared.line import seats
 from shared.line.access import serves
 from shared.records.base import CLOCKS, Wake
 from shared.records.run import Ending, Run, Waiting
@@ -183,6 +184,8 @@ def _finish(app: App, turn: Turn) -> None:
         run = turn.run
     try:
         left = release(app, run)
+        if not left and run.phase is not Phase.RECEIVED:
+            seats.leave(app, run)
     except Transient as error:
         _sleep(app, turn, error.after, f"ending it: {error}", refused=isinstance(error, Refused))
         return

@@ -19,6 +19,7 @@ from shared.lifecycle.phase import ROLLOUT, Phase
 from shared.lifecycle.rules import unseen
 from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, RolloutSeen, Seen, UploadSeen
 from shared.lifecycle.slots import Shortage
+from shared.line import seats
 from shared.line.access import held_by, ours
 from shared.line.trained import model_is_there, trained
 from shared.records import layout
@@ -101,7 +102,11 @@ def _plan(app: App, run: Run) -> PlanSeen:
     if line and (behind := older.waits_for(app, run, line)):
         noted = line.waits is not None and line.waits.order >= run.order
         return PlanSeen(behind=behind, noted=noted and not slots.has_place(app, run.id))
-    return replace(_machines(app, run, run.attempt.plan), newest=newest)
+    seat = seats.look(app, run)
+    if seat.why:  # who does not stand among those who wait asks for a slot, and gets a place there
+        return PlanSeen(no_seat=seat.why if seat.queued else "", slot=False, newest=newest)
+    seen = _machines(app, run, run.attempt.plan)
+    return replace(seen, newest=newest, slot=seen.slot and seat.granted)
 
 
 def _machines(app: App, run: Run, plan: Plan) -> PlanSeen:
@@ -208,6 +213,8 @@ def _rollout(app: App, run: Run) -> RolloutSeen:
         return RolloutSeen(pinned_by=line.pinned_by)
     if other := held_by(app, line, run):
         return RolloutSeen(busy=other)
+    if not (seats.serves_on(line, run) or (place := seats.look(app, run)).granted):
+        return RolloutSeen(seat=False, no_seat=place.why if place.queued else "")
     endpoint = app.cloud.endpoints.get(line.endpoint)
     if endpoint is None:  # where something serves, to make it anew would take its traffic away
         early = _first_look(run, "the endpoint") or (run.wake is not None and run.wake.due > app.cloud.blobs.now())

@@ -17,8 +17,11 @@ from shared.records import layout
 from shared.records.layout import STATE
 from tests.kit.waiting import eventually
 
-SETTINGS = {"BASE_MODEL": "Phi-3-mini-4k-instruct", "CLEANUP_MODE": "delete"}
-"""What the apps of tests are told: the smallest model, and to tear down. Their own defaults are Phi-4 and `report`."""
+SETTINGS = {"BASE_MODEL": "Phi-3-mini-4k-instruct", "CLEANUP_MODE": "delete", "MAX_LIVE_ENDPOINTS": "100000"}
+"""What the apps of tests are told: the smallest model, to tear down, and no cap that tests of one session could meet.
+
+Their own defaults are Phi-4, `report` and 5.
+"""
 
 
 def forget(app: App) -> None:
@@ -26,6 +29,7 @@ def forget(app: App) -> None:
     for run_id in app.runs.active():
         app.cloud.blobs.delete(STATE, f"active/{run_id}")
     app.cloud.blobs.delete(STATE, layout.SLOTS)
+    app.cloud.blobs.delete(STATE, layout.SEATS)
     for queue in (layout.PREPARE_QUEUE, layout.STEPS_QUEUE):
         app.cloud.clients.queue_service.get_queue_client(queue).clear_messages()
 

@@ -55,6 +55,8 @@ OLDER = "run r2, which trains"
 NO_MACHINES = "machines, of which Azure has none to give"
 NOTE, REMOVE = Do(Action.NOTE_NO_MACHINES, Phase.DEPLOYING), Do(Action.REMOVE_FAILED, Phase.DEPLOYING)
 TRAIN_AGAIN = Do(Action.TRAIN_AGAIN, Phase.PREPARED)
+FULL = "a free seat: 5 of MAX_LIVE_ENDPOINTS=5 lines serve or are on their way (a, b, c and 2 more)"
+NO_SEAT = Wait(None, FULL, hold="seat")
 QUEUE = "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken"
 TOO_SLOW = "the job took longer than MAX_TRAINING_HOURS (24 hours)"
 QUEUED = "a node of cluster gpu"
@@ -154,8 +156,20 @@ PREPARED = (
             PlanSeen(behind=OLDER, noted=True): Wait(300, OLDER),
             PlanSeen(behind=OLDER, noted=True, slot=False): Wait(300, OLDER),
         },
-        both=PlanSeen(behind=OLDER, noted=True, unusable="gpu has no identity"),
+        both=PlanSeen(behind=OLDER, noted=True, no_seat=FULL, newest=False),
         without={"behind": ""},
+    ),
+    Rule(
+        words="Whose line gets no seat supersedes older ones of its line that wait for it.",
+        looks={PlanSeen(no_seat=FULL, slot=False, newest=False): Do(Action.BECOME_NEWEST, Phase.PREPARED)},
+        both=PlanSeen(no_seat=FULL, slot=False, newest=False),
+        without={"newest": True},
+    ),
+    Rule(
+        words="Then it waits, before anything is asked of Azure.",
+        looks={PlanSeen(no_seat=FULL, slot=False): NO_SEAT},
+        both=PlanSeen(no_seat=FULL, slot=False, unusable="gpu has no identity"),
+        without={"no_seat": ""},
     ),
     Rule(
         words="On a compute that can't be used no wait helps.",
@@ -203,7 +217,7 @@ PREPARED = (
         without={"pending": ()},
     ),
     Rule(
-        words="Who has all of that asks for a slot.",
+        words="Who has all of that asks for a seat and a slot.",
         looks={PlanSeen(slot=False): Do(Action.TAKE_SLOT, Phase.PREPARED)},
         both=PlanSeen(slot=False, queue="", newest=False),
         without={"queue": QUEUE},
@@ -409,8 +423,23 @@ REGISTERED = (
     Rule(
         words="One change of a line at a time.",
         looks={RolloutSeen(busy="the rollout of run r8"): Wait(60, "the rollout of run r8")},
-        both=RolloutSeen(busy="the rollout of run r8", endpoint=None, fresh=True),
+        both=RolloutSeen(busy="the rollout of run r8", seat=False, no_seat=FULL),
         without={"busy": None},
+    ),
+    Rule(
+        words="Who asks for a seat waits for it, before anything is made.",
+        looks={
+            RolloutSeen(seat=False, no_seat=FULL): NO_SEAT,
+            RolloutSeen(seat=False, no_seat=FULL, endpoint=None): NO_SEAT,
+        },
+        both=RolloutSeen(seat=False, no_seat=FULL),
+        without={"no_seat": ""},
+    ),
+    Rule(
+        words="Whose line has none, or lost it, asks.",
+        looks={RolloutSeen(seat=False): Do(Action.TAKE_SEAT, Phase.REGISTERED)},
+        both=RolloutSeen(seat=False, endpoint=None, fresh=True),
+        without={"seat": True},
     ),
     Rule(
         words="One look that misses an endpoint which serves is not believed.",
@@ -860,7 +889,7 @@ def test_a_job_starts_only_with_a_plan_and_on_ready_computes() -> None:
         assert isinstance(seen, PlanSeen)
         starts = next_step(Phase.PREPARED, seen) == Do(Action.SUBMIT_JOB, Phase.TRAINING)
         ready = seen.planned and not (seen.missing or seen.pending or seen.unusable or seen.changed or seen.quota)
-        ready = ready and not (seen.trained or seen.behind)
+        ready = ready and not (seen.trained or seen.behind or seen.no_seat)
         assert starts == (ready and seen.slot and seen.newest and not seen.newer and not seen.ahead)
 
 

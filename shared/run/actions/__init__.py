@@ -21,6 +21,7 @@ ACTIONS: dict[Action, Callable[[App, Run], Run]] = {
     Action.BECOME_NEWEST: train.become_newest,
     Action.WAIT_FOR_OLDER: train.wait_for_older,
     Action.TAKE_SLOT: train.take_slot,
+    Action.TAKE_SEAT: train.take_seat,
     Action.WAIT_FOR_QUOTA: train.wait_for_quota,
     Action.SUBMIT_JOB: train.submit_job,
     Action.NOTE_TRAINING: course.noted,

@@ -9,6 +9,7 @@ from shared import naming
 from shared.app import App, wake
 from shared.dataset.split import PARTS
 from shared.errors import Permanent
+from shared.line import seats
 from shared.line.access import line_of, save_line
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED, in_datastore
@@ -105,7 +106,20 @@ def _wake(app: App, newest: Newest) -> None:
         wake(app, other.record)
 
 
+def take_seat(app: App, run: Run) -> Run:
+    """Asks for a seat for the run's line. Who gets none waits for it alone, and people are told of that."""
+    place = seats.take(app, run)
+    if place.granted:
+        return run
+    free_slot(app, run)
+    log.warning("run %s waits for %s", run.id, place.why)
+    return run.tell_of_seat(app.cloud.blobs.now(), f"it waits for {place.why}") if place.why else run
+
+
 def take_slot(app: App, run: Run) -> Run:
+    """Asks for a slot, once the run's line has its seat: nothing is trained that could not be deployed."""
+    if not seats.take(app, run).granted:
+        return take_seat(app, run)
     slots.take(app, run.id)
     return run
 

@@ -126,3 +126,4 @@ def emptied(world: World) -> None:
             app.runs.save(replace(loaded.record, phase=Phase.CANCELLED, claim=None, wake=None), loaded.etag)
         app.runs.retire(run_id)
     app.cloud.blobs.delete("state", "slots.json")
+    app.cloud.blobs.delete("state", "seats.json")

@@ -46,6 +46,8 @@ def empty(world: World) -> None:
         for blob in list(blobs.list("state", folder)):
             blobs.delete("state", blob.name)
     blobs.delete("state", "slots.json")
+    blobs.delete("state", "seats.json")
+    blobs.delete("state", "seats.json")
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,308 @@
+"""The seats of lines: at most MAX_LIVE_ENDPOINTS lines have deployments, or runs that are on their way to one.
+
+Nothing else bounds what stands and costs, where more is uploaded than is torn down. One blob, `state/seats.json`,
+changed under If-Match only, so that two hosts can't both take the last seat. A run asks for one before its job is
+submitted, and, unless its line still has one, again before it deploys. Who gets none waits, and is woken when it has
+its turn: by the end of a run, by a teardown, or by the sweep. A line that serves is never held up. A record that is
+lost or broken is made again, of the lines and the runs that work. lifecycle/seats.py has the rules.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import msgspec
+
+from shared import naming
+from shared.app import App, wake
+from shared.errors import Conflict, NotFound, Transient
+from shared.lifecycle.phase import Phase
+from shared.lifecycle.seats import (
+    Asking,
+    Limit,
+    Seat,
+    Seats,
+    asked,
+    free,
+    gets,
+    granted,
+    held,
+    left,
+    told,
+    upcoming,
+    why,
+)
+from shared.line.unreadable import keep_and_tell
+from shared.records.base import VERSION
+from shared.records.layout import SEATS, STATE
+from shared.records.line import Line
+from shared.records.mark import Mark, mark_in
+from shared.records.run import Run
+from shared.records.store import TRIES, Unreadable, compare_and_swap, decoded, readable
+
+log = logging.getLogger("droptune.line.seats")
+_turn = threading.Lock()  # the threads of a process need not lose against each other: one at a time
+UNDER_WAY = (Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a run may do. `granted`: its line has a seat for it. If not, `why` is what it waits for, "" where it is to
+    `take` one; `queued`: it stands among those who wait.
+    """
+
+    granted: bool = False
+    why: str = ""
+    queued: bool = False
+
+
+def occupied(line: Line) -> bool:
+    """Whether something of the line's stands, or is being made or deleted: what costs."""
+    return bool(line.serving or line.retiring or line.orphans or line.rollout or line.is_going)
+
+
+def look(app: App, run: Run) -> Place:
+    """Where the run stands. Changes nothing, but for a record that is lost or broken (see `_read`)."""
+    seats, _ = _read(app)
+    return _place(app, seats, run)
+
+
+def serves_on(line: Line, run: Run) -> bool:
+    """Whether the line has a seat without a look: it serves, or is being changed for this very run."""
+    return not line.is_going and (line.serving is not None or line.rollout == run.id)
+
+
+def take(app: App, run: Run) -> Place:
+    """Gives the run's line a seat if its turn has come, else lets the run wait. Again, it changes nothing.
+
+    Raises Transient.
+    """
+    seats = _changed(app, lambda seats: asked(seats, run.id, _asking(run), _seat(app, run), _limit(app, seats)))
+    return _place(app, seats, run)
+
+
+def hold(app: App, line: Line) -> None:
+    """Gives a line a seat whatever the limit says, since something of it stands. Raises Transient."""
+    if occupied(line):
+        since = line.serving.since if line.serving else app.cloud.blobs.now()
+        seat = Seat(since=since, folder=line.folder, endpoint=line.endpoint)
+        _changed(app, lambda seats: held(seats, line.id, seat))
+
+
+def leave(app: App, run: Run) -> None:
+    """The run is not on its way any more; its line keeps the seat if something of it stands. Wakes whose turn it is.
+
+    Raises Transient.
+    """
+    seats, _ = _read(app)
+    seat = seats.taken.get(run.line)
+    if run.id in seats.asking or (seat and (run.id in seat.runs or not seat.runs)):
+        standing = {run.line: _stands(app, run.line)}
+        if left(seats, [run.id], standing) != seats:
+            _let_go(app, [run.id], standing)
+
+
+def settle(app: App, line: Line) -> None:
+    """Takes the line's seat back if nothing of it stands and no run is on its way, and wakes whose turn it is.
+
+    What fails the sweep makes up for.
+    """
+    if occupied(line):
+        return
+    try:
+        _let_go(app, [], {line.id: False})
+    except Transient as error:
+        log.warning("line %s keeps its seat until the sweep: %s", line.id, error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """Who waits for a seat, and whose turn it is: those are to be woken, in their order."""
+
+    turn: Sequence[str]
+    waiting: Collection[str]
+
+
+def stale(app: App, marks: Mapping[str, Mark]) -> Queue:
+    """Takes back the seats of lines of which nothing stands any more, and the places of runs that wait no more.
+
+    For the sweep: no crash may block the others for ever, nor who is parked, nor what somebody deleted by hand.
+    `marks`: what a listing says of the open runs, by id. Loads the records of the lines that have a seat, where
+    anybody waits for one. Raises Transient.
+    """
+    if not any(mark.hold == "seat" for mark in marks.values()):
+        return Queue(turn=(), waiting=())
+    seats, _ = _read(app)
+    known = {run for seat in seats.taken.values() for run in seat.runs} | seats.asking.keys()
+    gone = [run for run in known if not _goes_on(app, run, marks.get(run), asks=run in seats.asking)]
+    standing = {line: _stands(app, line) for line in seats.taken}
+    after = left(seats, gone, standing)
+    if after != seats:
+        # What was no run's a moment ago may be one's by now: it is in the record then, and keeps the seat.
+        after = _changed(app, lambda seats: left(seats, gone, standing))
+    limit = Limit(most=_most(app), standing=frozenset(line for line, stands in standing.items() if stands))
+    return Queue(turn=upcoming(after, limit), waiting=after.asking.keys())
+
+
+def needed_by(app: App, line: Line) -> str:
+    """What a run that begins with its deployment would wait for; "" where the line has a seat, or gets one at once."""
+    if line.serving and not line.is_going:
+        return ""
+    seats, _ = _read(app)
+    limit = _limit(app, seats)
+    asking = Asking(line=line.id, since=app.cloud.blobs.now(), trained=True)
+    return "" if gets(seats, "", asking, limit) else _why(app, seats, limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """How many seats are taken, in words; how many runs wait for one, and if any do, `why`."""
+
+    taken: str
+    waiting: int = 0
+    why: str = ""
+
+
+def overview(app: App) -> Overview:
+    """For people. Raises Transient."""
+    seats, _ = _read(app)
+    limit = _limit(app, seats)
+    waiting = len(seats.asking)
+    return Overview(
+        taken=told(seats, limit),
+        waiting=waiting,
+        why=_why(app, seats, limit) if waiting and not free(seats, limit) else "",
+    )
+
+
+def _place(app: App, seats: Seats, run: Run) -> Place:
+    limit = _limit(app, seats)
+    if granted(seats, run.id, run.line, limit):
+        return Place(granted=True)
+    if gets(seats, run.id, _asking(run), limit):
+        return Place()
+    return Place(why=_why(app, seats, limit), queued=run.id in seats.asking)
+
+
+def _why(app: App, seats: Seats, limit: Limit) -> str:
+    return why(seats, limit, deletes=app.settings.cleanup.mode == "delete")
+
+
+def _asking(run: Run) -> Asking:
+    return Asking(line=run.line, since=run.since, trained=run.phase is not Phase.PREPARED)
+
+
+def _seat(app: App, run: Run) -> Seat:
+    endpoint = naming.endpoint_name(
+        run.source.folder, run.source.base_model, *app.settings.workspace.scope, installation=run.installation
+    )
+    return Seat(since=run.since, folder=run.source.folder, endpoint=endpoint)
+
+
+def _let_go(app: App, runs: Collection[str], standing: Mapping[str, bool]) -> None:
+    """Takes it out of the record, and wakes whom that makes room for. Raises Transient."""
+    seats = _changed(app, lambda seats: left(seats, runs, standing))
+    for run_id in upcoming(seats, _limit(app, seats)):
+        if loaded := readable(app.runs, run_id):
+            wake(app, loaded.record)
+
+
+def _goes_on(app: App, run_id: str, mark: Mark | None, *, asks: bool) -> bool:
+    """Whether the run is on its way, or comes when its turn has come. One whose mark can't be read is believed to.
+
+    One that is parked may be so for long: it keeps a seat only for what it has in Azure already.
+    """
+    if mark is None:
+        return app.runs.is_marked(run_id)
+    return not mark.parked or (mark.phase in UNDER_WAY and not asks)
+
+
+def _stands(app: App, line_id: str) -> bool:
+    """Whether something of the line stands; of one whose record can't be read that is not known."""
+    try:
+        loaded = app.lines.load(line_id)
+    except Unreadable as error:
+        log.warning("line %s keeps its seat: %s", line_id, error)
+        return True
+    return loaded is not None and occupied(loaded.record)
+
+
+def _most(app: App) -> int:
+    return app.settings.serving.max_live
+
+
+def _limit(app: App, seats: Seats) -> Limit:
+    """The limit; who stands is looked at only where more seats are taken than there may be."""
+    most = _most(app)
+    if len(seats.taken) <= most:
+        return Limit(most=most)
+    return Limit(most=most, standing=frozenset(line for line in seats.taken if _stands(app, line)))
+
+
+def _read(app: App) -> tuple[Seats, str]:
+    """The record and its ETag. Where there is none, or it is broken, it is made and written at once."""
+    try:
+        data, etag = app.cloud.blobs.read(STATE, SEATS)
+    except NotFound:
+        return _made(app, None)
+    try:
+        return decoded(data, Seats, f"{STATE}/{SEATS}"), etag
+    except Unreadable as error:
+        if error.version > VERSION:
+            raise
+        keep_and_tell(app, SEATS, data)
+        return _made(app, etag)
+
+
+def _made(app: App, etag: str | None) -> tuple[Seats, str]:
+    made = _as_found(app)
+    with suppress(Conflict):  # somebody else was faster
+        body = msgspec.json.encode(made)
+        return made, app.cloud.blobs.write(STATE, SEATS, body, if_match=etag, if_none_match=etag is None)
+    return _read(app)
+
+
+def _as_found(app: App) -> Seats:
+    """The record as lines and the runs that work show it. Who waits asks again, at its next look."""
+    seats, now = Seats(), app.cloud.blobs.now()
+    for line_id in app.lines.standing():
+        loaded = readable(app.lines, line_id)
+        if loaded and occupied(loaded.record):
+            line = loaded.record
+            since = line.serving.since if line.serving else now
+            seats = held(seats, line.id, Seat(since=since, folder=line.folder, endpoint=line.endpoint))
+    for found in app.runs.open():
+        mark = mark_in(found.metadata)
+        if mark and mark.phase in UNDER_WAY and (loaded_run := readable(app.runs, mark.id)):
+            run = loaded_run.record
+            seats = held(seats, run.line, _seat(app, run))
+            seat = seats.taken[run.line]
+            seats = replace(seats, taken={**seats.taken, run.line: replace(seat, runs=(*seat.runs, run.id))})
+    return seats
+
+
+def _changed(app: App, change: Callable[[Seats], Seats]) -> Seats:
+    """The record after `change`; it is written only where that is another one. Raises Transient.
+
+    `change` is asked again when somebody else was faster: changes are such that doing them twice is doing them once.
+    """
+
+    def attempt() -> Seats:
+        seats, etag = _read(app)
+        after = change(seats)
+        if after != seats:
+            app.cloud.blobs.write(STATE, SEATS, msgspec.json.encode(after), if_match=etag)
+        return after
+
+    try:
+        with _turn:
+            return compare_and_swap(attempt, f"{STATE}/{SEATS}")
+    except Conflict:
+        raise Transient(
+            f"{STATE}/{SEATS} was changed by others {TRIES} times in a row", after=timedelta(seconds=2)
+        ) from None
