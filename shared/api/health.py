@@ -22,7 +22,8 @@ from shared.api.access import shut
 from shared.api.answers import Answer, answered
 from shared.app import App, app, mistyped
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.line.unreadable import unreadable
+from shared.line.unreadable import stops_training, unreadable
+from shared.line.waits import counted
 from shared.logs import ignored_so_far
 from shared.records.layout import DATASETS
 from shared.settings import SettingError
@@ -37,12 +38,14 @@ FRESH = 10.0
 class Found:
     """What a look has shown. `problem`: what is wrong, "" where nothing is; `time`: storage's, "" without an answer.
 
-    `warnings`: what keeps nobody from working, and somebody should see to.
+    `warnings`: what keeps nobody from working, and somebody should see to; `needs`: how much waits for a person, as the
+    last sweep found it, which `status` tells one by one.
     """
 
     problem: str
     time: str = ""
     warnings: tuple[str, ...] = ()
+    needs: int = 0
 
 
 class Looks:
@@ -85,6 +88,7 @@ def _about(app: App) -> schema.About:
         ok=not found.problem,
         problem=found.problem,
         warnings=list(found.warnings),
+        needs=found.needs,
         time=found.time,
         age=round(seconds, 1),
         ignored=dict(ignored_so_far),
@@ -101,7 +105,11 @@ def _look() -> Found:
         if refusal := shut(ours.settings.api):
             return _bad(refusal.why)
         time = ours.cloud.blobs.answers().isoformat()
-        return Found(problem="", time=time, warnings=(*mistyped(), *unreadable(ours)))
+        problem = stops_training(ours)
+        if problem:
+            log.error("not well: %s", problem)
+        warnings = (*mistyped(), *unreadable(ours))
+        return Found(problem=problem, time=time, warnings=warnings, needs=counted(ours))
     except SettingError as error:
         return _bad(f"the app's settings are no good: {error}")
     except (Transient, Permanent, Conflict, NotFound) as error:

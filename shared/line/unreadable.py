@@ -1,7 +1,7 @@
-"""Records that belong to no run and no line, and can't be read: the sweep's watermark and the deletions.
+"""Records that belong to no run and no line, and can't be read: the sweep's watermark, the deletions and the slots.
 
-What was in them is kept when they are made anew, and people are told. Called by the sweep, by whoever takes a deletion,
-and by health.
+What was in them is kept when they are made anew, and people are told. Called by the sweep, by whoever takes a deletion
+or a slot, and by health.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 from shared.app import App
 from shared.errors import NotFound
 from shared.lifecycle.moment import Moment
+from shared.lifecycle.slots import Slots
 from shared.records import layout
-from shared.records.base import from_json
-from shared.records.layout import DELETIONS, STATE, WATERMARK
+from shared.records.base import VERSION, from_json
+from shared.records.layout import DELETIONS, SLOTS, STATE, WATERMARK
+from shared.records.store import Unreadable, decoded
 
 log = logging.getLogger("droptune.line.unreadable")
 UNREADABLE = "Record.Unreadable"
@@ -24,6 +26,7 @@ TOLD_FOR = timedelta(days=7)
 _LOST = {
     WATERMARK: "what was uploaded before that and has no run is found by `droptune start FOLDER` alone",
     DELETIONS: "CLEANUP_MAX_DELETIONS counts anew from then",
+    SLOTS: "who trains and who waits is known by the runs, but MAX_JOBS_PER_DAY counts anew from then",
 }
 
 
@@ -51,6 +54,20 @@ def unreadable(app: App) -> Iterator[str]:
         pass
     except ValueError:
         yield f"{STATE}/{DELETIONS} can't be read: the next teardown makes it anew; {_LOST[DELETIONS]}"
+
+
+def stops_training(app: App) -> str:
+    """Why nobody gets a slot: a newer app wrote the record of the slots. "" where it can be read, or made anew.
+
+    Raises Transient, Permanent.
+    """
+    try:
+        decoded(app.cloud.blobs.read(STATE, SLOTS)[0], Slots, f"{STATE}/{SLOTS}")
+    except NotFound:
+        pass
+    except Unreadable as error:
+        return f"nothing is trained: {error}" if error.version > VERSION else ""
+    return ""
 
 
 def _made_anew(name: str, at: datetime) -> str:

@@ -56,6 +56,10 @@ DELETIONS = "deletions.json"
 """Which endpoints were torn down in CLEANUP_DELETION_WINDOW."""
 UPLOADS_TOLD = "uploads-told.json"
 """Of which folders' uploads that yield no run people heard last, and when."""
+NEEDS = "needs.json"
+"""What goes on only when a person does something, as it was found last, and when people heard of it."""
+POISON = "poison/"
+"""Prefix of the messages and dead letters that could not be handled."""
 WAITING = "waiting/"
 """Prefix of what incomplete folders wait for, each a JSON list of file names."""
 
@@ -87,7 +91,7 @@ def damaged(name: str) -> str:
 
 def poisoned(source: str, name: str) -> str:
     """Blob in `state` that keeps a message of a queue, or a dead letter, that could not be handled."""
-    return f"poison/{source}/{name}"
+    return f"{POISON}{source}/{name}"
 
 
 # In `datasets` -------------------------------------------------------------------------------------------------------
