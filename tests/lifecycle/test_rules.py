@@ -570,7 +570,7 @@ CHECKING = (
             CheckSeen(passed=True, gate=False, why="below min_score", approval=True, ask=True): Stop(
                 Phase.ROLLED_BACK, "below min_score"
             ),
-            CheckSeen(passed=False, gate=True, traffic=100, why="the answer is empty", overdue="an answer"): Stop(
+            CheckSeen(passed=False, gate=True, traffic=100, why="the answer is empty"): Stop(
                 Phase.ROLLED_BACK, "the answer is empty"
             ),
         },
@@ -608,8 +608,7 @@ CHECKING = (
     Rule(
         words="What has all of the traffic serves: callers have it.",
         looks={CheckSeen(passed=True, gate=True, traffic=100): Do(Action.START_SERVING, Phase.CHECKING)},
-        both=CheckSeen(passed=True, gate=True, traffic=100),
-        without={"traffic": 99},
+        apart="what serves has passed",
     ),
     Rule(
         words="It is asked a question first, whatever there is of other checks, approvals and traffic by hand.",

@@ -28,6 +28,7 @@ from shared.records import layout
 from shared.records.layout import STATE
 from shared.records.line import Standing, TearingDown
 from shared.records.run import Run
+from shared.records.store import readable
 from tests.kit.azureml.rules import ruled
 from tests.kit.worlds.people import HOUR
 from tests.kit.worlds.stage import Stage
@@ -67,9 +68,9 @@ class Case:
     def over(self) -> bool:
         """Whether nothing is left to wait for."""
         if not self.of_line:
-            found = self.stage.app.runs.load(self.run.id)
+            found = readable(self.stage.app.runs, self.run.id)
             return found is not None and found.record.phase.ended
-        found_line = self.stage.app.lines.load(self.stage.line_id)
+        found_line = readable(self.stage.app.lines, self.stage.line_id)
         if found_line is None:
             return False
         line = found_line.record
@@ -234,10 +235,8 @@ def cause_of(case: Case, cause: str) -> Any:
 
 def limit(case: Case) -> timedelta:
     """How long nobody need hear of it: its phase's own limit, and an hour for the sweep's review."""
-    return {Phase.CHECKING: timedelta(hours=7), Phase.DEPLOYING: timedelta(hours=4)}.get(
-        case.place.removesuffix(", ending"),
-        DAY + 2 * HOUR,  # type: ignore[call-overload]
-    )
+    limits = {Phase.CHECKING.value: 7 * HOUR, Phase.DEPLOYING.value: 4 * HOUR}
+    return limits.get(case.place.removesuffix(", ending"), DAY + 2 * HOUR)
 
 
 def settled(case: Case, cause: str) -> str:
