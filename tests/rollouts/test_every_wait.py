@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from shared.api import run_commands, views
+from shared.api import line_commands, run_commands, views
 from shared.api.recover import recover
 from shared.app import wake
 from shared.lifecycle.phase import WORK, Phase
@@ -30,7 +30,9 @@ from shared.records.line import Standing, TearingDown
 from shared.records.run import Run
 from shared.records.store import readable
 from tests.kit.azureml.rules import ruled
-from tests.kit.worlds.people import HOUR
+from tests.kit.waiting import eventually
+from tests.kit.worlds.people import BY_HAND, HOUR, deployed, given, held
+from tests.kit.worlds.scene import deleted
 from tests.kit.worlds.stage import Stage
 from tests.kit.worlds.wire import Call
 from tests.kit.worlds.world import SWEEP_EVERY
@@ -54,7 +56,6 @@ class Case:
     stage: Stage
     place: str
     run: Run
-    began: int = 0
 
     @property
     def of_line(self) -> bool:
@@ -79,7 +80,7 @@ class Case:
     def told(self) -> list[str]:
         """What people heard of it since the cause came."""
         sent = self.stage.world.control("GET", "/_local/eventgrid")["events"]
-        events = [each.get("event", each) for each in sent if each["topic"] == "lifecycle"][self.began :]
+        events = [each.get("event", each) for each in sent if each["topic"] == "lifecycle"]
         names = (self.run.id, self.stage.line_id, self.stage.endpoint)
         about = [each for each in events if any(name in json.dumps(each) for name in names)]
         return [f"{each['type']}: {each['data']['reason']}" for each in about if TOLD.search(each["type"])]
@@ -269,12 +270,12 @@ def test_every_wait_has_an_end_or_a_person(
     stage: Stage, request: pytest.FixtureRequest, place: str, cause: str
 ) -> None:
     case = arrived(stage, place)
-    sent = stage.world.control("GET", "/_local/eventgrid")["events"]
-    case.began = len([each for each in sent if each["topic"] == "lifecycle"])
+    stage.world.control("DELETE", "/_local/eventgrid")
     try:
         outcome = settled(case, cause)
     finally:
         stage.world.errors.clear()  # bugs are what some of them are about
+        eventually(lambda: deleted(stage.app, stage.endpoint))
     if not case.of_line:
         assert stage.run(case.run).why, "an end has a reason"
     outcomes[place, cause] = outcome
@@ -287,3 +288,75 @@ def test_every_wait_has_an_end_or_a_person(
 def test_no_case_is_left_out() -> None:
     assert len(CASES) == len(set(CASES)) == (2 * len(WORK) + 3) * 7 == 105
     assert set(SAMPLE) <= set(CASES)
+
+
+# What the table does not say -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.thorough
+def test_a_bug_in_the_checks_is_given_up_at_their_limit_and_no_sooner(stage: Stage) -> None:
+    case = arrived(stage, Phase.CHECKING)
+    with bug(case):
+        # What lets go of the deployment meets the same bug: it ends once that is gone.
+        assert not case.passes(5 * HOUR, lambda: stage.run(case.run).ending)
+        assert case.passes(3 * HOUR, lambda: stage.run(case.run).ending), stage.run(case.run)
+        assert "MAX_CHECKING_HOURS" in stage.run(case.run).why
+    stage.world.errors.clear()
+    assert case.passes(3 * HOUR, case.over)
+    assert stage.run(case.run).phase is Phase.ROLLED_BACK
+    assert stage.standing() == {}
+
+
+@pytest.mark.thorough
+def test_a_model_that_is_not_deployed_is_given_up_after_days_and_a_retry_does_not_train_again(stage: Stage) -> None:
+    stage.world.change(MAX_REGISTERED_DAYS=1)
+    stage.live()
+    line_commands.pin(stage.app, stage.line_id, by="ada")
+    run = stage.version()
+    case = Case(stage=stage, place=Phase.REGISTERED, run=run)
+    assert not case.passes(23 * HOUR, case.over)
+    assert any("Run.Waiting" in each and "droptune unpin" in each for each in case.told())
+    assert case.passes(3 * HOUR, case.over)
+    ended = stage.run(run)
+    assert ended.phase is Phase.FAILED
+    assert "MAX_REGISTERED_DAYS" in ended.why
+    assert "ada has pinned" in ended.why
+    line_commands.unpin(stage.app, stage.line_id, by="ada")
+    run_commands.retry(stage.app, run.id, by="ada")
+    assert stage.until(run).phase is Phase.LIVE
+    assert stage.made("jobs") == []
+    stage.at_rest()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("days", [1, 30])
+def test_what_a_person_did_meanwhile_is_seen_before_a_limit_that_passed_while_hosts_were_down(
+    stage: Stage, days: int
+) -> None:
+    """Somebody's traffic was in its way; it has none any more when hosts come back."""
+    old = stage.live()
+    deployed(stage, BY_HAND)
+    run = stage.until(stage.version(), lambda run: run.phase is Phase.CHECKING)
+    given(stage, {old.deployed.name: 70, BY_HAND: 30})
+    stage.until(run, held)
+    given(stage, {old.deployed.name: 100})
+    stage.world.clock.jump(days * DAY)
+    live = stage.until(run)
+    assert live.phase is Phase.LIVE, live.why
+
+
+@pytest.mark.thorough
+def test_a_state_that_is_lost_whole_is_told_at_once_and_daily_counted_and_shown(stage: Stage) -> None:
+    live = stage.live()
+    case = Case(stage=stage, place=LINES[1], run=live)
+    for blob in list(stage.app.cloud.blobs.list(STATE)):
+        stage.app.cloud.blobs.delete(STATE, blob.name)
+    assert case.passes(2 * SWEEP_EVERY, case.told)
+    assert counted(stage.app)
+    assert any("droptune recover" in each for each in case.needs())
+    for days in range(1, 4):
+        stage.world.clock.jump(DAY)
+        assert case.passes(2 * HOUR, lambda days=days: len(case.told()) > days)
+    recover(stage.app)
+    stage.world.clock.jump(HOUR)
+    assert case.passes(2 * HOUR, lambda: not case.needs())
