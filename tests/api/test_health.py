@@ -20,7 +20,9 @@ from shared.api.health import FRESH, Found, Looks
 from shared.app import App
 from shared.app import app as this_process
 from shared.errors import Permanent, Transient
+from shared.line.waits import Need, tell
 from shared.logs import harmless, ignored, ignored_so_far
+from shared.records.layout import NEEDS, SLOTS, STATE
 
 GOOD = Found(problem="", time="now")
 
@@ -106,6 +108,19 @@ def test_a_setting_that_nothing_reads_is_told_at_the_start_and_to_who_may_call(
     assert caplog.text.count(told) == 1
     assert json.loads(health.about(this_process())[1])["warnings"] == [told]
     assert told in [need["what"] for need in json.loads(views.status(app)[1])["needs"]]
+
+
+def test_it_is_not_well_where_nothing_is_trained_and_it_counts_what_waits_for_a_person(app: App, anew: None) -> None:
+    app.cloud.blobs.write(STATE, SLOTS, b'{"version": 99}')
+    tell(app, {"runs": [Need(key="a", event="", subject="runs/a", why="b")]}, app.cloud.blobs.now())
+    try:
+        assert asked() == (503, {"status": "not ok"})
+        told = json.loads(health.about(this_process())[1])
+        assert told["problem"].startswith("nothing is trained: state/slots.json can't be read: it is of version 99")
+        assert told["needs"] == 1
+    finally:
+        app.cloud.blobs.delete(STATE, SLOTS)
+        app.cloud.blobs.delete(STATE, NEEDS)
 
 
 def test_storage_that_fails_is_asked_once(app: App, cloud: Stack, anew: None, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -345,6 +346,10 @@ def test_what_a_person_did_meanwhile_is_seen_before_a_limit_that_passed_while_ho
     assert live.phase is Phase.LIVE, live.why
 
 
+def _told_more(case: Case, than: int) -> bool:
+    return len(case.told()) > than
+
+
 @pytest.mark.thorough
 def test_a_state_that_is_lost_whole_is_told_at_once_and_daily_counted_and_shown(stage: Stage) -> None:
     live = stage.live()
@@ -356,7 +361,7 @@ def test_a_state_that_is_lost_whole_is_told_at_once_and_daily_counted_and_shown(
     assert any("droptune recover" in each for each in case.needs())
     for days in range(1, 4):
         stage.world.clock.jump(DAY)
-        assert case.passes(2 * HOUR, lambda days=days: len(case.told()) > days)
+        assert case.passes(2 * HOUR, partial(_told_more, case, days))
     recover(stage.app)
     stage.world.clock.jump(HOUR)
     assert case.passes(2 * HOUR, lambda: not case.needs())
