@@ -33,6 +33,7 @@ class Mark:
 
     `due`: when the sweep has to look at the record, at the earliest; None where somebody wakes the run (`hold`).
     `status`: in a sentence, what it waits for or why it ended. `refused`: a rule of somebody's in Azure forbids that.
+    `begun`: see Run; None in older marks.
     """
 
     version: int = VERSION
@@ -47,6 +48,7 @@ class Mark:
     hold: Hold = ""
     parked: bool = False
     refused: bool = False
+    begun: Moment | None = None
     due: Moment | None = None
 
     def is_sooner(self, other: Mark) -> bool:
@@ -83,6 +85,7 @@ def mark_of(run: Run) -> Mark:
         status=status_of(run)[:_STATUS],
         hold=run.hold,
         parked=run.parked is not None,
+        begun=run.begun,
         refused=bool(run.refused and run.waiting and run.refused.why == run.waiting.why),
         due=_due(run),
     )

@@ -68,7 +68,7 @@ def is_up_to_people(mark: Mark) -> bool:
 
 def is_long(settings: Settings, mark: Mark, now: datetime) -> bool:
     """Whether the run has been where it is for longer than usual."""
-    return mark.phase in WORK and now - mark.since > usual(settings, Phase(mark.phase))
+    return mark.phase in WORK and now - (mark.begun or mark.since) > usual(settings, Phase(mark.phase))
 
 
 def needs_of(

@@ -34,7 +34,7 @@ from tests.kit.azureml.rules import ruled
 from tests.kit.waiting import eventually
 from tests.kit.worlds.people import BY_HAND, HOUR, deployed, given, held
 from tests.kit.worlds.scene import deleted
-from tests.kit.worlds.stage import Stage
+from tests.kit.worlds.stage import MANUAL, Stage
 from tests.kit.worlds.wire import Call
 from tests.kit.worlds.world import SWEEP_EVERY
 
@@ -76,7 +76,8 @@ class Case:
         if found_line is None:
             return False
         line = found_line.record
-        return not (line.retiring or line.is_going) and (self.place != LINES[2] or bool(line.emptied))
+        done = {LINES[0]: not line.retiring, LINES[1]: line.noticed is None, LINES[2]: bool(line.emptied)}
+        return not line.is_going and done[self.place]
 
     def told(self) -> list[str]:
         """What people heard of it since the cause came."""
@@ -337,8 +338,9 @@ def test_what_a_person_did_meanwhile_is_seen_before_a_limit_that_passed_while_ho
     """Somebody's traffic was in its way; it has none any more when hosts come back."""
     old = stage.live()
     deployed(stage, BY_HAND)
-    run = stage.until(stage.version(), lambda run: run.phase is Phase.CHECKING)
+    run = stage.until(stage.version(promotion=MANUAL), lambda run: run.hold == "approval")
     given(stage, {old.deployed.name: 70, BY_HAND: 30})
+    run_commands.approve(stage.app, run.id, by="ada")
     stage.until(run, held)
     given(stage, {old.deployed.name: 100})
     stage.world.clock.jump(days * DAY)
