@@ -10,10 +10,11 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from shared.app import App
+from shared.app import App, wake
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.line.teardown import tend
 from shared.records import layout
@@ -21,6 +22,7 @@ from shared.records.layout import STATE
 from shared.records.store import compare_and_swap
 from shared.run.loop import advance
 from shared.run.turn import Turn
+from shared.run.waits import given_up
 
 log = logging.getLogger("droptune.messages")
 
@@ -64,11 +66,19 @@ def park(app: App, queue: str, message_id: str, body: bytes) -> None:
 
 
 def _park_run(app: App, run_id: str, why: str) -> None:
-    """Parks the run, where there is one that has not ended. Raises Conflict when somebody else changed it meanwhile."""
+    """Parks the run, where there is one that has not ended, or ends it where it is time.
+
+    Raises Conflict when somebody else changed it meanwhile.
+    """
     loaded = app.runs.load(run_id)
     if loaded and not loaded.record.phase.ended:
         turn = Turn(app, *loaded)
-        turn.save(turn.run.park(app.cloud.blobs.now(), why))
+        ending = given_up(app, turn.run, why)
+        if ending:
+            turn.save(replace(turn.run, ending=ending, claim=None, crashes=0))
+            wake(app, turn.run)
+        else:
+            turn.save(turn.run.park(app.cloud.blobs.now(), why))
         with suppress(Conflict):  # it is parked; what was sent is told again, as the same event
             turn.close()
 

@@ -200,6 +200,9 @@ class Rollout:
     poll_interval: timedelta = _setting(
         "POLL_INTERVAL", "First wait between two looks at a deployment; it backs off", timedelta(seconds=30)
     )
+    max_registered_days: int = _setting(
+        "MAX_REGISTERED_DAYS", "A model that is not deployed within so many days is given up; it is told of daily", 14
+    )
     max_deploying_hours: int = _setting(
         "MAX_DEPLOYING_HOURS", "A deployment that takes longer to be made is rolled back", 3
     )

@@ -9,8 +9,8 @@ nobody; else what has ended is never looked at.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import islice
@@ -24,24 +24,27 @@ from shared.cloud.queues import PEEKED
 from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 from shared.intake.adopted import adopt
 from shared.intake.adopted import review as review_adopted
-from shared.intake.arrivals import undelivered
+from shared.intake.arrivals import look_into, undelivered
 from shared.intake.found import find_uploads, keep, last_listing
 from shared.intake.without_run import tell_of_uploads
 from shared.lifecycle.moment import Moment
-from shared.lifecycle.phase import WORK
+from shared.lifecycle.phase import WORK, Phase
 from shared.line import seats
-from shared.line.lost import Lost, lost_endpoints, tell_of_lost
+from shared.line.lost import lost, needs_of_lines, needs_of_messages
 from shared.line.unreadable import keep_and_tell
+from shared.line.waits import Need, Source, tell, unreadable_record
 from shared.logs import ignored
 from shared.naming import made_for, tag
 from shared.records import layout
 from shared.records.base import from_json
-from shared.records.layout import DEAD_LETTERS, LISTING, STATE, WATERMARK
+from shared.records.layout import DEAD_LETTERS, LISTING, SEATS, SLOTS, STATE, WATERMARK
 from shared.records.mark import Mark, mark_in, mark_of, unreadable
 from shared.records.owner import is_of_run
-from shared.records.store import Open, Unreadable
+from shared.records.store import STILLBORN, Open, Unreadable
 from shared.run import slots
 from shared.run.course import limits_of, without_record
+from shared.run.waits import lost as lost_run
+from shared.run.waits import needs_of
 
 log = logging.getLogger("droptune.sweep")
 
@@ -61,15 +64,11 @@ LETTERS_AT_MOST = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Watermark:
-    """When Droptune swept first, listed the datasets last, and reviewed last who waits. By the service's clock.
-
-    `told`: what is there without a record, and when people heard of it last.
-    """
+    """When Droptune swept first, listed the datasets last, and reviewed last who waits. By the service's clock."""
 
     installed: Moment
     swept: Moment
     reviewed: Moment | None = None
-    told: dict[str, Moment] = field(default_factory=dict)
 
 
 def sweep(app: App) -> None:
@@ -88,10 +87,12 @@ def sweep(app: App) -> None:
     mark = mark or Watermark(installed=now, swept=now - app.settings.schedules.uploads_sweep)
     after = mark
     review = mark.reviewed is None or now - mark.reviewed >= REVIEW
-    _wake_overdue(app, now, review=review)
+    stood = mark.reviewed is None or now - mark.reviewed > 2 * REVIEW
+    found: dict[Source, Sequence[Need]] = {"runs": _wake_overdue(app, now, review=review, stood=stood)}
     if review:
-        lost = [*_cancel_orphans(app, now), *_lost_endpoints(app)]
-        after = replace(after, reviewed=now, told=tell_of_lost(app, lost, mark.told, now))
+        after = replace(after, reviewed=now)
+        found |= _review(app, now)
+    tell(app, found, now)
     _handle_dead_letters(app)
     if now - mark.swept >= app.settings.schedules.uploads_sweep and _find_uploads(app, mark, now, first=etag is None):
         after = replace(after, swept=now)
@@ -104,32 +105,39 @@ def sweep(app: App) -> None:
         log.info("another sweep moved the watermark")
 
 
-def _wake_overdue(app: App, now: datetime, *, review: bool) -> None:
+def _wake_overdue(app: App, now: datetime, *, review: bool, stood: bool) -> list[Need]:
+    """Wakes those runs. Returns what of the open ones waits for a person; `stood`: see `needs_of`."""
     working = list(app.runs.open())
     marks = {found.key: mark for found in working if (mark := mark_in(found.metadata))}
+    needs = list(needs_of(app, working, marks, now, stood=stood))
     try:
         queue = slots.stale(app, marks)
-    except Exception:
+    except Exception as error:
         log.exception("the slots can't be looked at; who waits for one stays where it is")
         queue = slots.Queue(turn=(), waiting=())
-    queue = _with_seats(app, queue, marks)
+        if isinstance(error, Unreadable):
+            needs.append(unreadable_record(SLOTS, error.version))
+    queue = _with_seats(app, queue, marks, needs)
     behind = cache(partial(_is_behind, app))
     is_overdue = partial(_is_overdue, now=now, queue=queue, review=review)
     for found in working:
         mark = marks.get(found.key)
         try:
             if mark is None or is_overdue(mark):
-                _wake_if_overdue(app, found, behind, is_overdue)
+                needs += _wake_if_overdue(app, found, behind, is_overdue)
         except Exception:
             log.exception("run %s can't be looked at; the others are", found.key)
+    return needs
 
 
-def _with_seats(app: App, queue: slots.Queue, marks: dict[str, Mark]) -> slots.Queue:
+def _with_seats(app: App, queue: slots.Queue, marks: dict[str, Mark], needs: list[Need]) -> slots.Queue:
     """The queue with those who wait for a seat among the live endpoints."""
     try:
         seated = seats.stale(app, marks)
-    except Exception:
+    except Exception as error:
         log.exception("the seats can't be looked at; who waits for one stays where it is")
+        if isinstance(error, Unreadable):
+            needs.append(unreadable_record(SEATS, error.version))
         waiting = {mark.id for mark in marks.values() if mark.hold == "seat"}
         seated = seats.Queue(turn=(), waiting=waiting)
     return slots.Queue(turn=[*queue.turn, *seated.turn], waiting={*queue.waiting, *seated.waiting})
@@ -162,46 +170,68 @@ def _is_behind(app: App, queue: str) -> bool:
     return behind
 
 
-def _wake_if_overdue(app: App, found: Open, behind: Callable[[str], bool], is_overdue: Callable[[Mark], bool]) -> None:
-    """Asks the record, which its marker may be behind: that is put right."""
+def _wake_if_overdue(
+    app: App, found: Open, behind: Callable[[str], bool], is_overdue: Callable[[Mark], bool]
+) -> list[Need]:
+    """Asks the record, which its marker may be behind: that is put right. Returns what is wrong with the record."""
     try:
         loaded = app.runs.load(found.key)
     except Unreadable as error:
         log.warning("run %s: %s", found.key, error)
         app.runs.remark(found, unreadable(found.key, error.version))
-        return
+        return [unreadable_record(f"runs/{found.key}", error.version)]
     if loaded is None:
-        app.runs.retire(found.key)
-        return
+        return _without_record(app, found)
     run, mark = loaded.record, mark_of(loaded.record)
     app.runs.remark(found, mark.metadata())
     if is_overdue(mark) and not behind(queue_of(run.phase)):
         log.info("run %s (%s) is overdue: woken", run.id, run.phase)
         wake(app, run)
-
-
-def _lost_endpoints(app: App) -> list[Lost]:
-    try:
-        return lost_endpoints(app)
-    except (Transient, Permanent) as error:
-        log.warning("the endpoints can't be looked through now: %s", error)
-    except Exception:
-        log.exception("the endpoints can't be looked through")
     return []
 
 
-def _cancel_orphans(app: App, now: datetime) -> list[Lost]:
-    """Cancels our jobs that cost money and that no run waits for. Returns those whose run's record is lost."""
-    limits, lost = limits_of(app), list[Lost]()
-    try:
-        for job in app.cloud.jobs.active(now - limits.training - limits.queueing - REMEMBERED):
-            if _cancel_if_orphan(app, job, now):
-                lost.append(Lost(kind="job", name=job.name, dataset=tag(job.tags, "droptune.dataset") or ""))
-    except (Transient, Permanent) as error:
-        log.warning("the jobs can't be looked through now: %s", error)
-    except Exception:  # what else the sweep is there for is not to wait for that
-        log.exception("the jobs can't be looked through")
-    return lost
+def _without_record(app: App, found: Open) -> list[Need]:
+    """What becomes of a marker whose record is not there (yet): one that had no job is made again, of its folder.
+
+    One that had is told of for REMEMBERED, as long as nobody has recovered it.
+    """
+    mark = mark_in(found.metadata)
+    age = app.cloud.blobs.now() - found.modified
+    if mark is None or mark.phase not in WORK or age < STILLBORN or age > REMEMBERED:
+        app.runs.retire(found.key)
+        return []
+    if mark.phase not in (Phase.RECEIVED, Phase.PREPARED):
+        return [lost_run(mark)]
+    log.warning("the record of run %s, which was %s, is lost: made again of %s", mark.id, mark.phase, mark.folder)
+    look_into(app, mark.folder)
+    app.runs.retire(found.key)  # where the folder yields that run no more
+    return []
+
+
+def _review(app: App, now: datetime) -> dict[Source, Sequence[Need]]:
+    """What else waits for a person. Each kind is looked at apart: of one that can't be now, what was known stays."""
+    found: dict[Source, Sequence[Need]] = {}
+    looks: dict[Source, Callable[[], Iterable[Need]]] = {
+        "lost": lambda: _cancel_orphans(app, now),
+        "lines": lambda: needs_of_lines(app, now),
+        "messages": lambda: needs_of_messages(app, now),
+    }
+    for source, look in looks.items():
+        try:
+            found[source] = list(look())
+        except (Transient, Permanent) as error:
+            log.warning("the %s can't be looked through now: %s", source, error)
+        except Exception:  # what else the sweep is there for is not to wait for that
+            log.exception("the %s can't be looked through", source)
+    return found
+
+
+def _cancel_orphans(app: App, now: datetime) -> Iterator[Need]:
+    """Cancels our jobs that cost money and that no run waits for. Gives those whose run's record is lost."""
+    limits = limits_of(app)
+    for job in app.cloud.jobs.active(now - limits.training - limits.queueing - REMEMBERED):
+        if _cancel_if_orphan(app, job, now):
+            yield lost("job", job.name, tag(job.tags, "droptune.dataset") or "")
 
 
 def _cancel_if_orphan(app: App, job: JobView, now: datetime) -> bool:

@@ -23,9 +23,10 @@ from shared.api.answers import Answer, answered
 from shared.app import App, app, mistyped
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.intake.adopted import adopted
-from shared.line.unreadable import unreadable
+from shared.line.unreadable import stops_training, unreadable
+from shared.line.waits import counted
 from shared.logs import ignored_so_far
-from shared.records.layout import DATASETS
+from shared.records.layout import DATASETS, SLOTS
 from shared.settings import SettingError
 
 log = logging.getLogger("droptune.api.health")
@@ -38,12 +39,14 @@ FRESH = 10.0
 class Found:
     """What a look has shown. `problem`: what is wrong, "" where nothing is; `time`: storage's, "" without an answer.
 
-    `warnings`: what keeps nobody from working, and somebody should see to.
+    `warnings`: what keeps nobody from working, and somebody should see to; `needs`: how much waits for a person, as the
+    last sweep found it, which `status` tells one by one.
     """
 
     problem: str
     time: str = ""
     warnings: tuple[str, ...] = ()
+    needs: int = 0
 
 
 class Looks:
@@ -82,10 +85,12 @@ def about(app: App) -> Answer:
 
 def _about(app: App) -> schema.About:
     seconds, found = _looks.latest()
+    closer = _closer.latest()[1] if found.time else found
     return schema.About(
         ok=not found.problem,
         problem=found.problem,
-        warnings=list(found.warnings),
+        warnings=list(closer.warnings),
+        needs=closer.needs,
         time=found.time,
         age=round(seconds, 1),
         ignored=dict(ignored_so_far),
@@ -101,8 +106,11 @@ def _look() -> Found:
         ours = app()
         if refusal := shut(ours.settings.api):
             return _bad(refusal.why)
-        time = ours.cloud.blobs.answers().isoformat()
-        return Found(problem="", time=time, warnings=(*mistyped(), *unreadable(ours), *adopted(ours)))
+        time, held = ours.cloud.blobs.answers(SLOTS)
+        problem = stops_training(held)
+        if problem:
+            log.error("not well: %s", problem)
+        return Found(problem=problem, time=time.isoformat())
     except SettingError as error:
         return _bad(f"the app's settings are no good: {error}")
     except (Transient, Permanent, Conflict, NotFound) as error:
@@ -117,4 +125,13 @@ def _bad(problem: str) -> Found:
     return Found(problem=problem)
 
 
-_looks = Looks(_look)
+def _look_closer() -> Found:
+    """What only who may call is told: it costs more calls than strangers may cause."""
+    ours = app()
+    try:
+        return Found(problem="", warnings=(*mistyped(), *unreadable(ours), *adopted(ours)), needs=counted(ours))
+    except (Transient, Permanent, Conflict, NotFound) as error:
+        return Found(problem="", warnings=(f"what waits for a person can't be read now: {error}",))
+
+
+_looks, _closer = Looks(_look), Looks(_look_closer)

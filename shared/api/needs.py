@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from itertools import islice
 
 from shared.api.schema import LineView, NeedView
 from shared.intake.without_run import Upload
 from shared.lifecycle.phase import Phase
 from shared.line.seats import Overview
+from shared.line.waits import Need
 from shared.records.mark import Mark
+from shared.run.waits import is_up_to_people, long
 
 type Broken = tuple[str, object]
 """The id of a record that can't be read, and what is known of it."""
@@ -25,19 +28,16 @@ _ENDED_BADLY: dict[str, str] = {
 }
 
 
-def is_up_to_people(mark: Mark) -> bool:
-    """Whether the run goes on only when somebody does something."""
-    return mark.parked or mark.hold in ("approval", "pin")
-
-
-def needs_of_runs(marks: Iterable[Mark]) -> Iterator[NeedView]:
-    """Of each run that waits for somebody, and of each folder whose latest run ended badly."""
+def needs_of_runs(marks: Iterable[Mark], late: Callable[[Mark], bool] = lambda _: False) -> Iterator[NeedView]:
+    """Of each run that waits for somebody, or is `late`, and of each folder whose latest run ended badly."""
     latest: dict[str, Mark] = {}
     for mark in marks:
         known = latest.get(mark.folder)
         latest[mark.folder] = mark if known is None or mark.since > known.since else known
         if is_up_to_people(mark):
             yield _need(mark, mark.status, _command(mark))
+        elif late(mark) and mark.hold != "seat":  # all of those are one need
+            yield _need(mark, long(mark), "")
     for mark in latest.values():
         if ended := _ENDED_BADLY.get(mark.phase):
             again = "" if mark.phase == Phase.REJECTED else f"droptune retry {mark.id}"
@@ -81,6 +81,15 @@ def needs_of_records(broken: Iterable[Broken]) -> Iterator[NeedView]:
         )
 
 
+def needs_of_kept(kept: Iterable[tuple[Need, datetime]]) -> Iterator[NeedView]:
+    """Of what the last sweep, or cleanup, found, and no listing shows: what is lost, or stands still."""
+    return (
+        NeedView(what=need.why, folder=need.dataset, run=need.run, since=since)
+        for need, since in kept
+        if not need.shown
+    )
+
+
 def needs_of_warnings(warnings: Iterable[str]) -> Iterator[NeedView]:
     """Of settings that nothing reads, and of records that belong to no run and no line."""
     return (NeedView(what=warning, folder="") for warning in warnings)
@@ -93,4 +102,4 @@ def _need(mark: Mark, what: str, command: str) -> NeedView:
 def _command(mark: Mark) -> str:
     if mark.parked:
         return f"droptune retry {mark.id}"
-    return f"droptune unpin {mark.line}" if mark.hold == "pin" else f"droptune approve {mark.id}"
+    return {"pin": f"droptune unpin {mark.line}", "approval": f"droptune approve {mark.id}"}.get(mark.hold, "")

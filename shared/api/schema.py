@@ -419,6 +419,8 @@ class Health(Shape, frozen=True, kw_only=True):
 class About(Shape, frozen=True, kw_only=True):
     """Whether this process could work; `problem`: why not; `warnings`: what else somebody should see to.
 
+    `needs`: how much waits for a person, as the last sweep found it: `status` tells it one by one.
+
     `ignored`: what it let go, by reason; `pid`: its number.
 
     `time`: storage's, when it was asked, `age` seconds ago. `datasets`: the address of the container that takes
@@ -429,6 +431,7 @@ class About(Shape, frozen=True, kw_only=True):
     ok: bool
     problem: str = ""
     warnings: list[str] = []
+    needs: int = 0
     time: str = ""
     age: float
     ignored: dict[str, int] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -18,7 +19,7 @@ from shared.api.curves import job_curves
 from shared.api.models import base_models
 from shared.api.named import SEARCHED, line_named, run_named
 from shared.api.needs import (
-    is_up_to_people,
+    needs_of_kept,
     needs_of_lines,
     needs_of_records,
     needs_of_runs,
@@ -34,15 +35,17 @@ from shared.intake.adopted import adopted
 from shared.intake.without_run import uploads_without_run
 from shared.lifecycle.phase import WORK, Phase
 from shared.line import seats
-from shared.line.unreadable import unreadable
+from shared.line.unreadable import stops_training, unreadable
+from shared.line.waits import kept_needs
 from shared.logs import visible
 from shared.records import layout
 from shared.records.base import VERSION, from_json
-from shared.records.layout import PREPARED, STATE, WAITING
+from shared.records.layout import PREPARED, SLOTS, STATE, WAITING
 from shared.records.line import Line, Removed, Serving, Standing
 from shared.records.mark import Mark, mark_of, status_of
 from shared.records.run import Deployed, Run
 from shared.records.store import readable
+from shared.run.waits import is_long, is_up_to_people
 from shared.serving.gate import Scores
 from shared.serving.idle import money_saved
 from shared.serving.smoke import Answered
@@ -368,11 +371,15 @@ def _status(app: App) -> schema.StatusView:
     found, unread = app.lines.recent(RECENT)
     views = [_line(app, line, shown) for line in found]
     seated = seats.overview(app)
+    late = partial(is_long, app.settings, now=app.cloud.blobs.now())
+    stops = stops_training(app.cloud.blobs.answers(SLOTS)[1])
     needs = [
-        *needs_of_runs(marks),
+        *needs_of_warnings([stops] if stops else []),
+        *needs_of_runs(marks, late),
         *needs_of_seats(seated, deletes=app.settings.cleanup.mode == "delete"),
         *needs_of_lines(views),
         *needs_of_records([*broken, *unread]),
+        *needs_of_kept(kept_needs(app)),
         *needs_of_warnings([*mistyped(), *unreadable(app), *adopted(app)]),
         *needs_of_uploads(uploads_without_run(app)),
     ]
@@ -381,7 +388,7 @@ def _status(app: App) -> schema.StatusView:
         seats=seated.taken,
         torn_down=[view for view in views if view.latest and not (view.serving or view.seen or view.rollout)],
         needs=needs,
-        working=[_summary(mark) for mark in marks if mark.phase in WORK and not is_up_to_people(mark)],
+        working=[_summary(mark) for mark in marks if mark.phase in WORK and not (is_up_to_people(mark) or late(mark))],
         waiting=dict(_waiting(app)),
         unseen=shown.why,
     )

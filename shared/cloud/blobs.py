@@ -160,15 +160,22 @@ class Blobs:
                     self._clients.blob_service.get_container_client("state").exists(**self._options(None))
         return self._reckoned()
 
-    def answers(self) -> datetime:
-        """The storage service's time, asked for in one call that is not tried again, within seconds.
+    def answers(self, name: str) -> tuple[datetime, bytes | None]:
+        """The storage service's time, and what the blob `name` in `state` holds; None where there is no such blob.
 
-        For who asks whether it answers at all. Raises Transient or Permanent.
+        One call that is not tried again, within seconds: for who asks whether it answers at all. Raises NotFound where
+        there is no container, Transient or Permanent.
         """
-        options = self._options(None) | _AT_ONCE
+        from azure.core.exceptions import ResourceNotFoundError
+
         with translated("storage, asked whether it answers", role=_ROLE):
-            self._clients.blob_service.get_container_client("state").get_container_properties(**options)
-        return self._reckoned()
+            try:
+                data = self._blob("state", name).download_blob(**self._options(None) | _AT_ONCE).readall()
+            except ResourceNotFoundError as error:
+                if getattr(error, "error_code", "") != "BlobNotFound":
+                    raise
+                data = None
+        return self._reckoned(), data
 
     def _reckoned(self) -> datetime:
         """The service's time, from what it said last."""

@@ -88,10 +88,6 @@ QUOTA_WAIT = 15 * 60.0
 LINE_WAIT = 5 * 60.0
 """Seconds: the end of what is waited for wakes the run, but for a crash; others may get or lose a slot meanwhile."""
 UNANSWERED = "nobody has approved it in MAX_APPROVAL_DAYS days: droptune retry deploys it again, and asks again"
-OVERDUE = (
-    "it did not serve within MAX_CHECKING_HOURS: see to what it waited for, then droptune retry, which does not train "
-    "again; that was"
-)
 
 
 def unseen(what: str) -> str:
@@ -317,8 +313,6 @@ def _checking(seen: CheckSeen) -> Step:
             return Wait(None, "an approval: droptune approve", hold="approval")
         case CheckSeen(passed=True, gate=True, busy=False, traffic=100):
             return Do(Action.START_SERVING, Phase.CHECKING)
-        case CheckSeen(overdue=what) if what:
-            return Stop(Phase.ROLLED_BACK, f"{OVERDUE} {what}")
         case CheckSeen(passed=None):
             return Do(Action.SMOKE_TEST, Phase.CHECKING)
         case CheckSeen(gate=None):

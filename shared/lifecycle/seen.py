@@ -184,8 +184,6 @@ class CheckSeen:
     """A run that is newer and serves."""
     serves: bool = False
     """The line says that this run serves."""
-    overdue: str = ""
-    """What it waited for last, where all but the approval takes longer than MAX_CHECKING_HOURS."""
 
 
 type Seen = UploadSeen | PlanSeen | JobSeen | RolloutSeen | DeploymentSeen | CheckSeen

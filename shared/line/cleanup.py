@@ -20,10 +20,12 @@ from shared.errors import Conflict, Permanent, Transient
 from shared.line import cap
 from shared.line.access import is_active, save_and_send, send_and_save
 from shared.line.teardown import lock_on, told
+from shared.line.waits import Need, tell, unjudged
 from shared.naming import OWNER_TAGS, made_for, tag
 from shared.records.base import FRESH
 from shared.records.line import TEARDOWN, Line, NotMade, Orphan, Retiring, Standing, TearingDown
 from shared.records.owner import is_on_line, not_ours
+from shared.records.store import Unreadable
 from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, running_costs, verdict
 from shared.settings import Cleanup
 
@@ -48,15 +50,21 @@ def policy_of(settings: Cleanup) -> Policy:
 
 def cleanup(app: App) -> None:
     """Judges every line whose endpoint may stand. One that can't be judged now is left for the next tick."""
+    needs = list[Need]()
     for line_id in app.lines.standing():
         try:
             _judge(app, line_id)
+        except Unreadable as error:  # told by the sweep
+            log.warning("line %s is left alone this time: %s", line_id, error)
         except (Transient, Permanent) as error:
             log.warning("line %s is left alone this time: %s", line_id, error)
+            needs.append(unjudged(line_id, str(error), after=DAY))
         except Conflict:
             log.info("line %s changed meanwhile: left for the next tick", line_id)
-        except Exception:
+        except Exception as error:
             log.exception("line %s can't be judged; the others are", line_id)
+            needs.append(unjudged(line_id, f"{type(error).__name__}, see the log"))
+    tell(app, {"cleanup": needs}, app.cloud.blobs.now())
 
 
 def _judge(app: App, line_id: str) -> None:

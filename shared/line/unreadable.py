@@ -1,7 +1,7 @@
-"""Records that belong to no run and no line, and can't be read: the sweep's watermark and listing, the deletions.
+"""Records of no run and no line that can't be read: watermark and listing of the sweep, deletions, slots, seats.
 
-What was in them is kept when they are made anew, and people are told. Called by the sweep, by whoever takes a deletion,
-and by health.
+What was in them is kept when they are made anew, and people are told. Called by the sweep, by whoever takes a deletion
+or a slot, and by health.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 from shared.app import App
 from shared.errors import NotFound
 from shared.lifecycle.moment import Moment
+from shared.lifecycle.slots import Slots
 from shared.records import layout
-from shared.records.base import from_json
-from shared.records.layout import DELETIONS, LISTING, SEATS, STATE, WATERMARK
+from shared.records.base import VERSION, from_json
+from shared.records.layout import DELETIONS, LISTING, SEATS, SLOTS, STATE, WATERMARK
+from shared.records.store import Unreadable, decoded
 
 log = logging.getLogger("droptune.line.unreadable")
 UNREADABLE = "Record.Unreadable"
@@ -26,6 +28,7 @@ _LOST = {
     LISTING: "what had come before that without an event starts nothing by itself; droptune start FOLDER starts it",
     SEATS: "it was made of the lines and runs that there are; who waits for a seat asks again",
     DELETIONS: "CLEANUP_MAX_DELETIONS counts anew from then",
+    SLOTS: "who trains and who waits is known by the runs, but MAX_JOBS_PER_DAY counts anew from then",
 }
 
 
@@ -53,6 +56,19 @@ def unreadable(app: App) -> Iterator[str]:
         pass
     except ValueError:
         yield f"{STATE}/{DELETIONS} can't be read: the next teardown makes it anew; {_LOST[DELETIONS]}"
+
+
+def stops_training(slots: bytes | None) -> str:
+    """Why nobody gets a slot: a newer app wrote the record of the slots, which holds `slots`, None where there is none.
+
+    "" where it can be read, or made anew.
+    """
+    try:
+        if slots is not None:
+            decoded(slots, Slots, f"{STATE}/{SLOTS}")
+    except Unreadable as error:
+        return f"nothing is trained: {error}" if error.version > VERSION else ""
+    return ""
 
 
 def _made_anew(name: str, at: datetime) -> str:

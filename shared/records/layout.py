@@ -62,6 +62,10 @@ LISTING = "listing.gz"
 """What the datasets were at the last listing, eight bytes a blob."""
 ADOPTED = "adopted.json"
 """When a listing had none before it to be compared with, and which folders with data had no run then."""
+NEEDS = "needs.json"
+"""What goes on only when a person does something, as it was found last, and when people heard of it."""
+POISON = "poison/"
+"""Prefix of the messages and dead letters that could not be handled."""
 WAITING = "waiting/"
 """Prefix of what incomplete folders wait for, each a JSON list of file names."""
 
@@ -93,7 +97,7 @@ def damaged(name: str) -> str:
 
 def poisoned(source: str, name: str) -> str:
     """Blob in `state` that keeps a message of a queue, or a dead letter, that could not be handled."""
-    return f"poison/{source}/{name}"
+    return f"{POISON}{source}/{name}"
 
 
 # In `datasets` -------------------------------------------------------------------------------------------------------

@@ -10,17 +10,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
 from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import Hold
 from shared.records.base import VERSION, from_json
-from shared.records.run import Run
+from shared.records.run import PARKED, Run
 
-PARKED = timedelta(hours=1)
-"""A parked run is tried again so often: what it stumbled over may have been mended, and it may cost money."""
 _STATUS = 400
 """Characters of the sentence that a mark keeps."""
 _DIGITS = 10
@@ -34,7 +32,8 @@ class Mark:
     """A run as a list shows it. `phase` is text here: a newer app may know more of them.
 
     `due`: when the sweep has to look at the record, at the earliest; None where somebody wakes the run (`hold`).
-    `status`: in a sentence, what it waits for or why it ended.
+    `status`: in a sentence, what it waits for or why it ended. `refused`: a rule of somebody's in Azure forbids that.
+    `begun`: see Run; None in older marks.
     """
 
     version: int = VERSION
@@ -48,6 +47,8 @@ class Mark:
     status: str = ""
     hold: Hold = ""
     parked: bool = False
+    refused: bool = False
+    begun: Moment | None = None
     due: Moment | None = None
 
     def is_sooner(self, other: Mark) -> bool:
@@ -84,6 +85,8 @@ def mark_of(run: Run) -> Mark:
         status=status_of(run)[:_STATUS],
         hold=run.hold,
         parked=run.parked is not None,
+        begun=run.begun,
+        refused=bool(run.refused and run.waiting and run.refused.why == run.waiting.why),
         due=_due(run),
     )
 

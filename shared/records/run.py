@@ -28,7 +28,9 @@ log = logging.getLogger("droptune.records.run")
 HISTORY_LIMIT = 200
 LATE = timedelta(minutes=10)
 """Who comes so much later than somebody was to finds that all hosts stood still: a sweep makes up for a lost timer."""
-LIMITED = (Phase.DEPLOYING, Phase.CHECKING)
+PARKED = timedelta(hours=1)
+"""A parked run is tried again so often: what it stumbled over may have been mended, and it may cost money."""
+LIMITED = (Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 """Phases whose limit counts the time in which somebody looked. That of TRAINING is the job's, which goes on anyway."""
 
 # What it is made of --------------------------------------------------------------------------------------------------
@@ -320,14 +322,15 @@ class Run:
     def taken_up(self, now: datetime) -> Run:
         """The run as a turn finds it at `now`, without the time in which somebody was to look, and nobody did.
 
-        Since when that is its timer, its claim or its last change tells. The timer is moved too: the next turn after a
-        crash must not find the same time again.
+        Since when that is its timer, its claim or its last change tells; one that is parked is looked at after PARKED.
+        What waits for a person without a timer waits all the time. The timer is moved too: the next turn after a crash
+        must not find the same time again.
         """
         changed = self.history[-1].at if self.history else None
-        parked = self.parked.at if self.parked else None
+        parked = self.parked.at + PARKED if self.parked else None
         times = (self.wake and self.wake.due, self.claim and self.claim.until, changed, parked)
         due = max([self.begun, *(each for each in times if each)])
-        if self.hold or self.phase not in LIMITED or now - due < LATE:
+        if (self.hold and not self.wake) or self.phase not in LIMITED or now - due < LATE:
             return self
         timer = Wake(token=self.wake.token if self.wake else "", due=now - CLOCKS)
         return replace(self.in_attempt(resumed=self.begun + (now - due)), wake=timer)

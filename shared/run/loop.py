@@ -28,6 +28,7 @@ from shared.run.actions.rollout import Postponed
 from shared.run.ending import release
 from shared.run.observe import OBSERVE
 from shared.run.turn import Turn
+from shared.run.waits import given_up
 
 log = logging.getLogger("droptune.run.loop")
 
@@ -127,9 +128,10 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
     if crashes > CRASHES_AT_MOST:
         why = f"{step.action.doing} was begun {crashes} times and never came to an end: see the log"
         log.error("run %s is parked: %s", run.id, why)
-        turn.save(run.park(app.cloud.blobs.now(), why))
+        ending = given_up(app, run, why)
+        turn.save(replace(run, ending=ending, claim=None) if ending else run.park(app.cloud.blobs.now(), why))
         turn.close()
-        return False
+        return ending is not None
     turn.run = replace(run, crashes=crashes)
     try:
         with turn.claimed(step.action):
@@ -211,9 +213,14 @@ def _retire(app: App, run: Run) -> None:
 def _sleep(app: App, turn: Turn, after: timedelta | None, why: str, hold: Hold = "", *, refused: bool = False) -> None:
     """Saves what the run waits for; arms its timer unless one is live already, or none is wanted (`after` is None).
 
-    `refused`: only a person ends it, who is told.
+    `refused`: only a person ends it, who is told. It ends here if it has waited for too long: it has just tried again.
     """
     now = app.cloud.blobs.now()
+    if ending := given_up(app, turn.run, why, hold):
+        turn.save(replace(turn.run, ending=ending, claim=None, crashes=0))
+        turn.close()
+        wake(app, turn.run)
+        return
     run = turn.run.refuse(now, why) if refused else turn.run
     timer = _live(run, now)
     waiting = replace(run, waiting=Waiting(why=why, hold=hold), claim=None, wake=timer, crashes=0)

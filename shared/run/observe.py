@@ -291,15 +291,12 @@ def _check(app: App, run: Run) -> CheckSeen:
     if endpoint is None or deployment is None:
         return CheckSeen(gone=gone, fresh=_first_look(run, gone))
     now = app.cloud.blobs.now()
-    # What waits for nothing yet was not even tried.
-    late = now - run.begun > timedelta(hours=app.settings.rollout.max_checking_hours)
-    overdue = run.waiting.why if late and run.waiting else ""
     foreign = not_on_line(line, deployed.name, deployment.tags) if line else ""
     smoke, scores, approval = deployed.smoke, deployed.scores, deployed.approval
     if not isinstance(smoke, Answered):
-        return CheckSeen(overdue=overdue)
+        return CheckSeen()
     if not smoke.passed:
-        return CheckSeen(passed=False, why=f"the smoke test failed: {smoke.why}", overdue=overdue)
+        return CheckSeen(passed=False, why=f"the smoke test failed: {smoke.why}")
     ask = not approval.asked or now - approval.asked[-1] >= DAY
     return CheckSeen(
         passed=True,
@@ -308,7 +305,6 @@ def _check(app: App, run: Run) -> CheckSeen:
         approval=run.needs_approval and not approval.by,
         ask=ask,
         unanswered=ask and len(approval.asked) >= app.settings.rollout.max_approval_days,
-        overdue=overdue,
         busy=endpoint.busy or deployment.state in BUSY,
         hands=foreign or (_hands(app, run, line, endpoint) if line else ""),
         traffic=0 if foreign else share_of(run, line, endpoint, deployed.name),

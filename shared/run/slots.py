@@ -5,7 +5,8 @@ lifecycle/slots.py has the rules.
 
 One blob, `state/slots.json`, changed under If-Match only, so that two hosts can't both take the last slot. A run takes
 a slot before it submits its job and gives it back when it trains no more; whoever gives one back wakes those whose turn
-it is, oldest first. A record that is lost is made again, of the runs that work.
+it is, oldest first. A record that is lost, or that somebody broke, is made again, of the
+runs that work.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ from shared.lifecycle.slots import (
     waited_longer,
 )
 from shared.lifecycle.slots import would_get as by_rule
+from shared.line.unreadable import keep_and_tell
+from shared.records.base import VERSION
 from shared.records.layout import SLOTS, STATE
 from shared.records.mark import Mark
 from shared.records.run import Run
@@ -221,7 +224,10 @@ def _limits(app: App) -> Limits:
 
 
 def _read(app: App) -> tuple[Slots, str]:
-    """The record and its ETag. Where there is none it is made, and written at once: the next one need only read it."""
+    """The record and its ETag. Where there is none, or it is broken, it is made, and written at once.
+
+    Raises Unreadable where a newer app wrote it: that one's is never rewritten.
+    """
     try:
         data, etag = app.cloud.blobs.read(STATE, SLOTS)
     except NotFound:
@@ -229,7 +235,16 @@ def _read(app: App) -> tuple[Slots, str]:
         with suppress(Conflict):  # somebody else was faster
             return made, app.cloud.blobs.write(STATE, SLOTS, msgspec.json.encode(made), if_none_match=True)
         return _read(app)
-    return decoded(data, Slots, f"{STATE}/{SLOTS}"), etag
+    try:
+        return decoded(data, Slots, f"{STATE}/{SLOTS}"), etag
+    except Unreadable as error:
+        if error.version > VERSION:
+            raise
+    keep_and_tell(app, SLOTS, data)
+    made = _as_found(app)
+    with suppress(Conflict):
+        return made, app.cloud.blobs.write(STATE, SLOTS, msgspec.json.encode(made), if_match=etag)
+    return _read(app)
 
 
 def _as_found(app: App) -> Slots:

@@ -20,7 +20,9 @@ from shared.api.health import FRESH, Found, Looks
 from shared.app import App
 from shared.app import app as this_process
 from shared.errors import Permanent, Transient
+from shared.line.waits import Need, tell
 from shared.logs import harmless, ignored, ignored_so_far
+from shared.records.layout import NEEDS, SLOTS, STATE
 
 GOOD = Found(problem="", time="now")
 
@@ -67,9 +69,9 @@ def anew(app: App) -> Iterator[None]:
     """This process has not looked yet, nor read its settings."""
     before = logging.getLogRecordFactory()
     this_process.cache_clear()
-    health._looks = Looks(health._look)
+    health._looks, health._closer = Looks(health._look), Looks(health._look_closer)
     yield
-    health._looks = Looks(health._look)
+    health._looks, health._closer = Looks(health._look), Looks(health._look_closer)
     if this_process.cache_info().currsize:
         this_process().cloud.close()
         this_process.cache_clear()
@@ -109,6 +111,19 @@ def test_a_setting_that_nothing_reads_is_told_at_the_start_and_to_who_may_call(
     assert told in [need["what"] for need in json.loads(views.status(app)[1])["needs"]]
 
 
+def test_it_is_not_well_where_nothing_is_trained_and_it_counts_what_waits_for_a_person(app: App, anew: None) -> None:
+    app.cloud.blobs.write(STATE, SLOTS, b'{"version": 99}')
+    tell(app, {"runs": [Need(key="a", event="", subject="runs/a", why="b")]}, app.cloud.blobs.now())
+    try:
+        assert asked() == (503, {"status": "not ok"})
+        told = json.loads(health.about(this_process())[1])
+        assert told["problem"].startswith("nothing is trained: state/slots.json can't be read: it is of version 99")
+        assert told["needs"] == 1
+    finally:
+        app.cloud.blobs.delete(STATE, SLOTS)
+        app.cloud.blobs.delete(STATE, NEEDS)
+
+
 def test_storage_that_fails_is_asked_once(app: App, cloud: Stack, anew: None, caplog: pytest.LogCaptureFixture) -> None:
     assert asked()[0] == 200  # the process has its token
     health._looks = Looks(health._look)
@@ -130,7 +145,7 @@ def test_storage_that_fails_is_asked_once(app: App, cloud: Stack, anew: None, ca
 
 def test_it_says_what_is_wrong_with_storage(app: App, cloud: Stack) -> None:
     with requests_of(app) as counted:
-        assert abs((app.cloud.blobs.answers() - app.cloud.blobs.now()).total_seconds()) < 2
+        assert abs((app.cloud.blobs.answers(SLOTS)[0] - app.cloud.blobs.now()).total_seconds()) < 2
     assert counted.requests == 1
     missing = {"service": "blob", "status": 404, "code": "ContainerNotFound", "count": 1}
     for fault, kind, told in (
@@ -140,7 +155,7 @@ def test_it_says_what_is_wrong_with_storage(app: App, cloud: Stack) -> None:
     ):
         cloud.control("POST", "/_local/faults", fault)
         with pytest.raises(kind, match=told):
-            app.cloud.blobs.answers()
+            app.cloud.blobs.answers(SLOTS)
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,10 @@ from shared.api import line_commands, run_commands
 from shared.api.recover import recover
 from shared.cloud.failures import translated
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.records.layout import DATASETS, STATE, WATERMARK
+from shared.line.waits import Kept
+from shared.records.layout import DATASETS, NEEDS, STATE
 from shared.records.line import Line
 from shared.records.run import Run
-from shared.sweep import Watermark
 from tests.kit.rows import chats
 from tests.kit.waiting import eventually
 from tests.kit.worlds.scene import deleted, emptied, pretend
@@ -443,11 +443,13 @@ class Machine(RuleBasedStateMachine):
             world.cleanup()
             while world.turn() or world.look(everything=True):
                 pass
-        told = msgspec.json.decode(world.app.cloud.blobs.read(STATE, WATERMARK)[0], type=Watermark).told
+        told = msgspec.json.decode(world.app.cloud.blobs.read(STATE, NEEDS)[0], type=Kept).told
         lines = {line.endpoint: line for line in self._lines() if line.id in set(world.app.lines.standing())}
         for name in left:
             if name not in lines:
-                assert f"endpoint {name}" in told or endpoints.get(name) is None, f"nobody heard of endpoint {name}"
+                assert f"lost endpoint {name}" in told or endpoints.get(name) is None, (
+                    f"nobody heard of endpoint {name}"
+                )
                 continue
             line = lines[name]
             known = {run.deployed.name for run in self._runs() if run.attempt.deployed and not run.phase.ended}

@@ -61,11 +61,6 @@ QUEUE = "a free slot: 2 of MAX_ACTIVE_JOBS=2 are taken"
 TOO_SLOW = "the job took longer than MAX_TRAINING_HOURS (24 hours)"
 QUEUED = "a node of cluster gpu"
 JOB_GONE = Stop(Phase.FAILED, "the job is gone: somebody deleted it")
-TOO_LONG = Stop(
-    Phase.ROLLED_BACK,
-    "it did not serve within MAX_CHECKING_HOURS: see to what it waited for, then droptune retry, which does not train "
-    "again; that was an answer",
-)
 RECEIVED = (
     Rule(
         words="A folder that has changed, or is gone, yields this run no more.",
@@ -675,7 +670,7 @@ CHECKING = (
             CheckSeen(passed=True, gate=False, why="below min_score", approval=True, ask=True): Stop(
                 Phase.ROLLED_BACK, "below min_score"
             ),
-            CheckSeen(passed=False, gate=True, traffic=100, why="the answer is empty", overdue="an answer"): Stop(
+            CheckSeen(passed=False, gate=True, traffic=100, why="the answer is empty"): Stop(
                 Phase.ROLLED_BACK, "the answer is empty"
             ),
         },
@@ -706,29 +701,14 @@ CHECKING = (
             CheckSeen(passed=True, gate=True, approval=True): Wait(
                 None, "an approval: droptune approve", hold="approval"
             ),
-            CheckSeen(passed=True, gate=True, approval=True, overdue="an answer"): Wait(
-                None, "an approval: droptune approve", hold="approval"
-            ),
         },
         both=CheckSeen(passed=True, gate=True, approval=True, busy=False, traffic=100),
         without={"approval": False},
     ),
     Rule(
-        words="What has all of the traffic serves: callers have it, late as it may be.",
+        words="What has all of the traffic serves: callers have it.",
         looks={CheckSeen(passed=True, gate=True, traffic=100): Do(Action.START_SERVING, Phase.CHECKING)},
-        both=CheckSeen(passed=True, gate=True, traffic=100, overdue="an answer"),
-        without={"traffic": 99},
-    ),
-    Rule(
-        words="What takes too long is given up, and says what it waited for.",
-        looks={
-            CheckSeen(overdue="an answer"): TOO_LONG,
-            CheckSeen(passed=True, overdue="an answer"): TOO_LONG,
-            CheckSeen(passed=True, gate=True, traffic=100, busy=True, overdue="an answer"): TOO_LONG,
-            CheckSeen(passed=True, gate=True, overdue="an answer"): TOO_LONG,
-        },
-        both=CheckSeen(overdue="an answer", passed=None),
-        without={"overdue": ""},
+        apart="what serves has passed",
     ),
     Rule(
         words="It is asked a question first, whatever there is of other checks, approvals and traffic by hand.",
@@ -937,36 +917,15 @@ def test_traffic_goes_only_to_what_passed_and_a_run_is_live_only_when_it_serves_
             assert seen.gate
             assert (seen.busy, seen.approval, seen.gone, seen.hands) == (False, False, None, "")
         if step == Do(Action.START_SERVING, Phase.CHECKING):
-            rest = dataclasses.replace(seen, why="", fresh=False, ask=False, unanswered=False, overdue="", hands="")
+            rest = dataclasses.replace(seen, why="", fresh=False, ask=False, unanswered=False, hands="")
             assert rest == CheckSeen(passed=True, gate=True, traffic=100)
         assert (target(step) is Phase.LIVE) == seen.serves
-
-
-def test_nothing_is_waited_for_in_checking_longer_than_its_limits_and_the_reason_says_what_it_was() -> None:
-    for seen in SHOWN[Phase.CHECKING]:
-        assert isinstance(seen, CheckSeen)
-        step = next_step(Phase.CHECKING, seen)
-        over = seen.serves or seen.newer or seen.gone or seen.passed is False or (seen.passed and seen.gate is False)
-        asks = bool(seen.passed and seen.gate and seen.approval)
-        if seen.overdue and not over and not asks and step != Do(Action.START_SERVING, Phase.CHECKING):
-            assert target(step) is Phase.ROLLED_BACK, seen
-            assert isinstance(step, Stop)
-            assert all(each in step.why for each in (seen.overdue, "MAX_CHECKING_HOURS", "droptune retry"))
-        if isinstance(step, Stop) and "MAX_CHECKING_HOURS" in step.why:
-            assert seen.overdue, "no sooner"
-        if step == Do(Action.START_SERVING, Phase.CHECKING):
-            assert step == next_step(Phase.CHECKING, dataclasses.replace(seen, overdue="")), "callers have it already"
 
 
 def test_an_approval_has_a_limit_of_its_own_and_people_are_told_before_that() -> None:
     for seen in SHOWN[Phase.CHECKING]:
         assert isinstance(seen, CheckSeen)
         step = next_step(Phase.CHECKING, seen)
-        assert (
-            step == next_step(Phase.CHECKING, dataclasses.replace(seen, overdue=""))
-            or not seen.approval
-            or (seen.passed is None or seen.gate is None)
-        ), "the time in which it waits for a person counts for that alone"
         good = bool(seen.passed and seen.gate and not (seen.serves or seen.newer or seen.gone))
         unanswered = isinstance(step, Stop) and "MAX_APPROVAL_DAYS" in step.why
         assert unanswered == (good and seen.approval and seen.unanswered)

@@ -29,6 +29,7 @@ from shared.records.line import Line, Removed
 from shared.records.mark import Mark, mark_in, mark_of
 from shared.records.run import (
     HISTORY_LIMIT,
+    PARKED,
     Approval,
     Claim,
     Deployed,
@@ -780,8 +781,9 @@ KNOWN: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("known", KNOWN)
 def test_a_time_in_which_nobody_looked_is_none_of_its_phases_and_is_found_once(phase: Phase, known: str) -> None:
     run = a_run(phase=phase, **KNOWN[known])
-    counted = NOW + minutes(7) - run.begun if KNOWN[known] else timedelta(0)
-    soon, late = NOW + minutes(7 + 9), NOW + minutes(7 + DAY)
+    rests = PARKED if run.parked else timedelta(0)  # that it is left alone for so long is nobody's standstill
+    counted = NOW + minutes(7) + rests - run.begun if KNOWN[known] else timedelta(0)
+    soon, late = NOW + minutes(7 + 9) + rests, NOW + minutes(7 + DAY)
     assert run.taken_up(soon) == run or not KNOWN[known]
     taken = run.taken_up(late)
     assert late - taken.begun == counted

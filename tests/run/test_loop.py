@@ -316,7 +316,7 @@ def test_a_standstill_is_none_of_a_runs_time_whoever_ends_it_and_costs_nothing(
             line="none",
             order=Order(uploaded=now),
             source=Source(folder="none", base_model="Phi-4"),
-            since=now - timedelta(days=2),
+            since=now - late - timedelta(hours=1),  # its limit is not over
             phase=Phase.CHECKING,
             attempt=Attempt(deployed=Deployed(endpoint="none", name="none")),
             wake=Wake(token="t", due=now - late),

@@ -14,19 +14,23 @@ import pytest
 
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
+from shared.api import views
 from shared.app import App
 from shared.errors import Transient
 from shared.lifecycle.action import Action
 from shared.lifecycle.phase import Hold, Phase
 from shared.lifecycle.slots import Limits, Place, Shortage, Slots, taken
+from shared.line.unreadable import stops_training, unreadable
+from shared.line.waits import counted
 from shared.records import layout
 from shared.records.base import Order
 from shared.records.layout import STATE
 from shared.records.mark import Mark, mark_in
 from shared.records.run import Claim, Ending, Parked, Run, Source, Waiting
-from shared.records.store import TRIES
+from shared.records.store import TRIES, Unreadable
 from shared.run import slots
-from tests.kit.clouds import forget
+from shared.sweep import sweep
+from tests.kit.clouds import forget, later
 from tests.kit.jobs import submitted
 from tests.kit.records import changed, run_of
 from tests.kit.settings import with_settings
@@ -325,6 +329,58 @@ def test_a_record_that_is_lost_is_made_of_the_runs_that_work(two: App, names: li
     assert turn(two) == []
     assert slots.free(two, trains) == [waits]
     two.cloud.blobs.delete(STATE, f"runs/{broken}.json")
+
+
+@pytest.mark.parametrize("data", [b"", b'{"holding": {"r', b"[]", b'{"holding": 7}', b"\xff"])
+def test_a_record_that_is_broken_is_made_of_the_runs_that_work_kept_and_told(
+    two: App, cloud: Stack, names: list[str], data: bytes
+) -> None:
+    trains, waits, *_ = names
+    recorded(two, trains, Phase.TRAINING)
+    recorded(two, waits, Phase.PREPARED, waiting=waiting("slot"))
+    two.cloud.blobs.write(STATE, layout.SLOTS, data)
+    try:
+        assert slots.look(two, trains).granted
+        assert turn(two) == [waits]
+        assert two.cloud.blobs.read(STATE, layout.damaged(layout.SLOTS))[0] == data
+        [told] = unreadable(two)
+        assert told.startswith("state/slots.json could not be read, and was made anew at 20")
+        events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+        assert [e["data"]["reason"] for e in events if e.get("subject") == "records/slots.json"][-1] == told
+        assert stops_training(two.cloud.blobs.answers(layout.SLOTS)[1]) == ""
+    finally:
+        two.cloud.blobs.delete(STATE, layout.damaged(layout.SLOTS))
+
+
+def test_a_newer_app_s_record_is_left_as_it_is_and_people_hear_daily_that_nothing_is_trained(
+    two: App, cloud: Stack, names: list[str]
+) -> None:
+    def told() -> list[str]:
+        events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+        return [e["data"]["reason"] for e in events if e.get("subject") == "records/slots.json" and "stands" in str(e)]
+
+    known = len(told())
+    two.cloud.blobs.write(STATE, layout.SLOTS, b'{"version": 99}')
+    before = etag(two)
+    two.cloud.blobs.delete(STATE, layout.NEEDS)
+    with pytest.raises(Unreadable, match="update the app"):
+        slots.take(two, names[0])
+    for _ in range(2):
+        sweep(two)
+    assert len(told()) == known + 1
+    assert "update the app" in told()[-1]
+    assert counted(two) == 1
+    assert "update the app" in stops_training(two.cloud.blobs.answers(layout.SLOTS)[1])
+    assert stops_training(two.cloud.blobs.answers(layout.SLOTS)[1]) in [
+        need["what"] for need in json.loads(views.status(two)[1])["needs"]
+    ]
+    later(two, cloud, timedelta(days=1))
+    sweep(two)
+    assert len(told()) == known + 2
+    assert etag(two) == before
+    lost(two)
+    sweep(two)
+    assert counted(two) == 0
 
 
 def test_who_trains_where_the_record_is_lost_counts_for_the_day(two: App, names: list[str]) -> None:
