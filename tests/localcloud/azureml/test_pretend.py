@@ -95,6 +95,17 @@ def test_a_job_ends_as_it_was_asked_to(
     assert "CUDA out of memory" in told
 
 
+def test_a_job_that_is_starved_fails_before_its_fine_tune_step_has_run(
+    cloud: Stack, ml: Any, submit: Submit, name: str
+) -> None:
+    pretend(cloud, jobs={"match": name, "outcome": "Failed", "why": "AllocationFailed", "starved": True})
+    submit(name)
+    assert ended(ml, name).status == "Failed"
+    *before, finetune = ml.jobs.list(parent_job_name=name)
+    started = [ml.jobs._runs_operations.get_run(each.name).start_time_utc for each in (*before, finetune)]
+    assert [bool(each) for each in started] == [True] * len(before) + [False]
+
+
 def test_the_first_rule_that_matches_wins_as_often_as_it_counts(
     cloud: Stack, ml: Any, submit: Submit, name: str
 ) -> None:
