@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from localcloud.stack import Stack
+from localcloud.stack import Stack, StackError
 from shared import naming
 from shared.api import line_commands, run_commands
 from shared.api.recover import recover
@@ -166,6 +166,18 @@ class Machine(RuleBasedStateMachine):
         """Of a dataset."""
         self._step()
         self._by_hand(lambda: self.world.app.cloud.blobs.delete(DATASETS, self._name(folder, name)))
+
+    @rule(folder=folders, name=st.sampled_from(("train.jsonl", "finetune.yaml")), to=st.integers(0, 3))
+    def bring(self, folder: int, name: str, to: int) -> None:
+        """A blob without an event, and with an old date: renamed, or undeleted (`to` is no folder)."""
+        self._step()
+        path, blobs = self._name(folder, name), self.world.app.cloud.clients.blob_service
+        named = {"rename": f"{DATASETS}/{path}", "to": f"{DATASETS}/{self._name(to, name)}"}
+        if to > 2:
+            self._by_hand(blobs.get_blob_client(DATASETS, path).undelete_blob)
+        elif to != folder:
+            with suppress(StackError):  # there is none
+                self.world.control("POST", "/_local/blobs", named)
 
     @rule(which=st.integers(0, 50), what=st.sampled_from(("job", "deployment", "endpoint", "traffic")))
     def delete(self, which: int, what: str) -> None:
