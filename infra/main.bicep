@@ -74,7 +74,7 @@ param maxActiveJobs int = 2
 @maxValue(1000)
 param maxJobsPerDay int = 20
 
-@description('Hours after which a job is cancelled.')
+@description('Hours after which a job is cancelled, from when its fine-tune step runs.')
 @minValue(1)
 @maxValue(168)
 param maxTrainingHours int = 24

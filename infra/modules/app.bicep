@@ -66,7 +66,7 @@ param maxActiveJobs int
 @description('Jobs that are started in any 24 hours.')
 param maxJobsPerDay int
 
-@description('Hours after which a job is cancelled.')
+@description('Hours after which a job is cancelled, from when its fine-tune step runs.')
 param maxTrainingHours int
 
 @description('What becomes of endpoints that nobody calls.')
