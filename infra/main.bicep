@@ -78,7 +78,7 @@ param maxJobsPerDay int = 20
 @minValue(1)
 param maxLiveEndpoints int = 5
 
-@description('Hours after which a job is cancelled.')
+@description('Hours after which a job is cancelled, from when its fine-tune step runs.')
 @minValue(1)
 @maxValue(168)
 param maxTrainingHours int = 24

@@ -69,7 +69,7 @@ param maxJobsPerDay int
 @description('Lines that serve, or train for that, at once.')
 param maxLiveEndpoints int
 
-@description('Hours after which a job is cancelled.')
+@description('Hours after which a job is cancelled, from when its fine-tune step runs.')
 param maxTrainingHours int
 
 @description('What becomes of endpoints that nobody calls.')

@@ -17,6 +17,8 @@ from shared.lifecycle.phase import ENDED
 QUEUEING = ("NotStarted", "Starting", "Provisioning", "Preparing", "Queued")
 """Statuses of a job, or of a step, that does not run yet."""
 _RUNNING = ("Running", "Finalizing")
+_CLOCKS = timedelta(seconds=5)
+"""More than the clocks of a service's machines differ by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +104,14 @@ def after(known: Course, status: str, step: FineTune | None, *, now: datetime, b
     if known.trains or (step.began is None and step.status not in (*_RUNNING, *ENDED)):
         return known
     began = step.began or now
-    if began <= known.since and known != submitted(begun):  # of before it queued again
+    if began <= known.since + _CLOCKS and known != submitted(begun):  # of before it queued again
         began = now
     return known.turned(min(max(began, known.since), now), trains=True)
 
 
 def _queueing(known: Course, began: datetime | None, now: datetime) -> Course:
     """The same, of a job that queues now; `began`: when it ran since it was last seen to queue, if it did."""
-    if not known.trains and began and known.since < began < now:
+    if not known.trains and began and known.since + _CLOCKS < began < now:
         known = known.turned(began, trains=True)
     return replace(known.turned(now, trains=False), alone=False) if known.trains else known
 

@@ -68,6 +68,16 @@ def test_a_step_whose_node_is_taken_away_queues_again_and_all_its_time_counts() 
     assert "MAX_QUEUE_HOURS" in job.late(68.1)
 
 
+def test_clocks_that_differ_by_seconds_make_no_turns() -> None:
+    """The step began a second after it was seen to queue again, says a service whose clock is ahead."""
+    job, second = Job(), 1 / 3600
+    job.look(2, "Running", "Running", began=2 + second)
+    queues = job.look(2 + second, "Running", "Queued", began=2 + 2 * second)
+    assert not queues.trains
+    assert job.look(3, "Running", "Queued", began=2 + 2 * second) == queues
+    assert job.look(4, "Running", "Running", began=2 + 2 * second).since == hours(4)
+
+
 def test_a_job_that_does_not_respond_goes_on_as_it_did() -> None:
     for job_says, step_says in (("NotResponding", "NotResponding"), ("Running", "NotResponding"), ("Unknown", "New")):
         job = Job()
