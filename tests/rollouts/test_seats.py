@@ -150,6 +150,7 @@ def two_of_one_seat(stage: Stage, **settings: Any) -> tuple[Stage, Run]:
     return other, waits
 
 
+@pytest.mark.thorough
 def test_an_endpoint_that_a_person_deletes_frees_its_seat(stage: Stage) -> None:
     other, waits = two_of_one_seat(stage)
     assert f"delete one (az ml online-endpoint delete --name {stage.endpoint})" in waits_for(waits)
