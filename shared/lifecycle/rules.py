@@ -149,8 +149,6 @@ def _prepared(seen: PlanSeen) -> Step:
             return Do(Action.WAIT_FOR_OLDER, Phase.PREPARED)
         case PlanSeen(behind=why) if why:
             return Wait(LINE_WAIT, why)
-        case PlanSeen(no_seat=why, newest=False) if why:
-            return Do(Action.BECOME_NEWEST, Phase.PREPARED)
         case PlanSeen(no_seat=why) if why:
             return Wait(None, why, hold="seat")
         case PlanSeen(unusable=str(why)):

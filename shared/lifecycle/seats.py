@@ -28,10 +28,15 @@ class Seat:
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """A run that waits for its line to have a seat. `trained`: it has its model, and goes before those without one."""
+    """A run that waits for its line to have a seat, and how new it is: when it was `uploaded`, and its `ordinal`.
+
+    `trained`: it has its model, and goes before those without one.
+    """
 
     line: str
     since: Moment
+    uploaded: Moment
+    ordinal: int = 0
     trained: bool = False
 
 
@@ -129,6 +134,16 @@ def left(seats: Seats, runs: Collection[str], standing: Mapping[str, bool]) -> S
             taken[line] = seat if kept == seat.runs else replace(seat, runs=kept)
     asking = {run: other for run, other in seats.asking.items() if run not in runs}
     return replace(seats, taken=taken, asking=asking)
+
+
+def rivals(seats: Seats, run: str, asking: Asking) -> dict[str, bool]:
+    """The other runs of its line that wait to be trained, and of each whether it is newer."""
+    mine = (asking.uploaded, asking.ordinal)
+    return {
+        each: (other.uploaded, other.ordinal) > mine
+        for each, other in seats.asking.items()
+        if each != run and other.line == asking.line and not (other.trained or asking.trained)
+    }
 
 
 def upcoming(seats: Seats, limit: Limit) -> list[str]:

@@ -33,6 +33,7 @@ from shared.lifecycle.seats import (
     granted,
     held,
     left,
+    rivals,
     told,
     upcoming,
     why,
@@ -53,12 +54,13 @@ UNDER_WAY = (Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """What a run may do. `granted`: its line has a seat for it. If not, `why` is what it waits for, "" where it is to
-    `take` one; `queued`: it stands among those who wait.
+    `take` one; `queued`: it stands among those who wait; `newer`: a newer run of its line that waits beside it.
     """
 
     granted: bool = False
     why: str = ""
     queued: bool = False
+    newer: str = ""
 
 
 def occupied(line: Line) -> bool:
@@ -83,6 +85,10 @@ def take(app: App, run: Run) -> Place:
     Raises Transient.
     """
     seats = _changed(app, lambda seats: asked(seats, run.id, _asking(run), _seat(app, run), _limit(app, seats)))
+    if run.id in seats.asking:
+        for other in rivals(seats, run.id, _asking(run)):  # the older one finds that out, and makes way
+            if loaded := readable(app.runs, other):
+                wake(app, loaded.record)
     return _place(app, seats, run)
 
 
@@ -155,7 +161,8 @@ def needed_by(app: App, line: Line) -> str:
         return ""
     seats, _ = _read(app)
     limit = _limit(app, seats)
-    asking = Asking(line=line.id, since=app.cloud.blobs.now(), trained=True)
+    now = app.cloud.blobs.now()
+    asking = Asking(line=line.id, since=now, uploaded=now, trained=True)
     return "" if gets(seats, "", asking, limit) else _why(app, seats, limit)
 
 
@@ -186,7 +193,8 @@ def _place(app: App, seats: Seats, run: Run) -> Place:
         return Place(granted=True)
     if gets(seats, run.id, _asking(run), limit):
         return Place()
-    return Place(why=_why(app, seats, limit), queued=run.id in seats.asking)
+    newer = [each for each, is_newer in rivals(seats, run.id, _asking(run)).items() if is_newer]
+    return Place(why=_why(app, seats, limit), queued=run.id in seats.asking, newer=min(newer, default=""))
 
 
 def _why(app: App, seats: Seats, limit: Limit) -> str:
@@ -194,7 +202,13 @@ def _why(app: App, seats: Seats, limit: Limit) -> str:
 
 
 def _asking(run: Run) -> Asking:
-    return Asking(line=run.line, since=run.since, trained=run.phase is not Phase.PREPARED)
+    return Asking(
+        line=run.line,
+        since=run.since,
+        uploaded=run.order.uploaded,
+        ordinal=run.order.ordinal,
+        trained=run.phase is not Phase.PREPARED,
+    )
 
 
 def _seat(app: App, run: Run) -> Seat:

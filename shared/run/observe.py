@@ -103,8 +103,10 @@ def _plan(app: App, run: Run) -> PlanSeen:
         noted = line.waits is not None and line.waits.order >= run.order
         return PlanSeen(behind=behind, noted=noted and not slots.has_place(app, run.id))
     seat = seats.look(app, run)
+    if seat.why and seat.newer:
+        return PlanSeen(newer=seat.newer)
     if seat.why:  # who does not stand among those who wait asks for a slot, and gets a place there
-        return PlanSeen(no_seat=seat.why if seat.queued else "", slot=False, newest=newest)
+        return PlanSeen(no_seat=seat.why if seat.queued else "", slot=False)
     seen = _machines(app, run, run.attempt.plan)
     return replace(seen, newest=newest, slot=seen.slot and seat.granted)
 

@@ -21,6 +21,7 @@ from shared.lifecycle.seats import (
     held,
     in_order,
     left,
+    rivals,
     told,
     upcoming,
     why,
@@ -35,7 +36,8 @@ def seat(line: str, second: int = 0) -> Seat:
 
 
 def asking(line: str, second: int = 0, *, trained: bool = False) -> Asking:
-    return Asking(line=line, since=START + timedelta(seconds=second), trained=trained)
+    at = START + timedelta(seconds=second)
+    return Asking(line=line, since=at, uploaded=at, trained=trained)
 
 
 def after(seats: Seats, *runs: str, limit: Limit = TWO) -> Seats:
@@ -72,6 +74,8 @@ def test_a_line_with_a_seat_needs_none_for_its_next_version_and_keeps_it_while_o
 def test_a_newer_run_has_the_place_of_its_line() -> None:
     full = after(Seats(), "x1", "y1", "b1", "a1")
     newer = asked(full, "b2", asking("b", 99), seat("b"), TWO)
+    assert rivals(newer, "b1", asking("b", 2)) == {"b2": True}, "that one is superseded"
+    assert rivals(newer, "b2", asking("b", 99)) == {"b1": False}
     older_gone = left(newer, {"b1"}, {})
     assert in_order(older_gone) == ["b2", "a1"]
 

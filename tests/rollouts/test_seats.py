@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
+from shared.api import line_commands, run_commands, schema, views
 from shared.lifecycle.phase import Phase
 from shared.records.run import Run
 from tests.kit.rows import chats
@@ -109,6 +113,7 @@ def days_of_uploads(stage: Stage, *, days: int, cap: int, folders: int, mode: st
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("mode", ["report", "delete"])
 def test_forty_days_of_twenty_folders_that_nobody_calls(stage: Stage, mode: str) -> None:
     counts = days_of_uploads(stage, days=40, cap=5, folders=FOLDERS, mode=mode)
@@ -125,3 +130,108 @@ def test_a_few_days_of_uploads_that_nobody_calls(stage: Stage) -> None:
     counts = days_of_uploads(stage, days=4, cap=2, folders=3, mode="delete")
     log.warning("%s", counts)
     assert counts["live"] > 2
+
+
+# What ends the wait, to the word --------------------------------------------------------------------------------------
+
+
+def two_of_one_seat(stage: Stage, **settings: Any) -> tuple[Stage, Run]:
+    """What serves has the only seat; another folder, and its run, which waits for one."""
+    world = stage.world
+    world.change(MAX_LIVE_ENDPOINTS=1, **{"CLEANUP_MODE": "report"} | settings)
+    live = stage.until(stage.upload())
+    assert live.phase is Phase.LIVE, live.why
+    other = replace(stage, folder=f"{stage.folder}-b")
+    waits = other.until(other.upload(), lambda run: run.hold == "seat")
+    assert waits_for(waits).startswith(
+        f"a free seat: 1 of MAX_LIVE_ENDPOINTS=1 line serves or is on its way ({stage.folder})"
+    )
+    assert other.jobs() == []
+    return other, waits
+
+
+@pytest.mark.thorough
+def test_an_endpoint_that_a_person_deletes_frees_its_seat(stage: Stage) -> None:
+    other, waits = two_of_one_seat(stage)
+    assert f"delete one (az ml online-endpoint delete --name {stage.endpoint})" in waits_for(waits)
+    assert [why for kind, why in other.events() if kind == "Run.SeatNeeded"] == [f"it waits for {waits_for(waits)}"]
+    status = msgspec.json.decode(views.status(stage.app)[1], type=schema.StatusView)
+    assert status.seats.startswith("1 of MAX_LIVE_ENDPOINTS=1 line serves")
+    assert [need.what for need in status.needs if "seat" in need.what] == [f"1 run waits for {waits_for(waits)}"]
+    stage.app.cloud.endpoints.delete(stage.endpoint)
+    assert other.until(waits).phase is Phase.LIVE
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("settings", [{"MAX_LIVE_ENDPOINTS": 2}, {"CLEANUP_MODE": "delete"}])
+def test_a_setting_that_is_changed_ends_the_wait(stage: Stage, settings: dict[str, Any]) -> None:
+    other, waits = two_of_one_seat(stage)
+    stage.world.change(**settings)
+    stage.world.until(lambda: stage.run(waits).phase.ended, patience=4 * DAY)
+    assert other.run(waits).phase is Phase.LIVE
+    assert (stage.line.serving is None) == ("CLEANUP_MODE" in settings)
+
+
+@pytest.mark.thorough
+def test_a_newer_upload_has_the_place_of_the_one_that_waits(stage: Stage) -> None:
+    other, older = two_of_one_seat(stage)
+    newer = other.until(other.upload("b"), lambda run: run.hold == "seat")
+    older = other.until(older)
+    assert (older.phase, newer.id in older.why) == (Phase.SUPERSEDED, True)
+    assert stage.app.lines.load(newer.line) is None, "nothing for the cleanup to judge"
+    stage.world.change(MAX_LIVE_ENDPOINTS=2)
+    assert other.until(newer).phase is Phase.LIVE
+
+
+@pytest.mark.thorough
+def test_a_line_that_serves_is_not_held_up(stage: Stage) -> None:
+    two_of_one_seat(stage)
+    assert stage.until(stage.upload("b")).phase is Phase.LIVE
+
+
+@pytest.mark.thorough
+def test_a_revive_beyond_the_cap_is_told_at_once_and_waits_before_those_without_a_model(stage: Stage) -> None:
+    other, waits = two_of_one_seat(stage)
+    stage.tear_down()
+    other.until(waits, lambda run: run.phase is Phase.TRAINING)
+    third = replace(stage, folder=f"{stage.folder}-c")
+    last = third.until(third.upload(), lambda run: run.hold == "seat")
+    told = line_commands.revive(stage.app, stage.line_id, by="ann")
+    assert "it waits for a free seat: 1 of MAX_LIVE_ENDPOINTS=1" in told
+    revived = stage.world.newest()
+    assert revived
+    revived = stage.until(revived, lambda run: run.hold == "seat")
+    assert revived.phase is Phase.REGISTERED
+    assert other.until(waits).phase is Phase.LIVE
+    stage.app.cloud.endpoints.delete(other.endpoint)
+    assert stage.until(revived).phase is Phase.LIVE
+    assert stage.run(last).hold == "seat"
+
+
+@pytest.mark.thorough
+def test_a_cap_that_is_lowered_while_it_trains_is_looked_at_before_it_deploys(stage: Stage) -> None:
+    world, other = stage.world, replace(stage, folder=f"{stage.folder}-b")
+    world.change(MAX_LIVE_ENDPOINTS=2, CLEANUP_MODE="report")
+    assert stage.until(stage.upload()).phase is Phase.LIVE
+    trains = other.until(other.upload(), lambda run: run.phase is Phase.TRAINING)
+    world.change(MAX_LIVE_ENDPOINTS=1)
+    trains = other.until(trains, lambda run: run.hold == "seat")
+    assert trains.phase is Phase.REGISTERED
+    assert "2 of MAX_LIVE_ENDPOINTS=1" in waits_for(trains)
+    assert other.made("deployments") == []
+    run_commands.cancel(stage.app, trains.id)
+    assert other.until(trains).phase is Phase.CANCELLED
+
+
+@pytest.mark.thorough
+def test_a_run_that_does_not_go_live_gives_its_seat_to_the_next(stage: Stage) -> None:
+    other, waits = two_of_one_seat(stage)
+    third = replace(stage, folder=f"{stage.folder}-c")
+    next_ = third.until(third.upload(), lambda run: run.hold == "seat")
+    stage.pretend(jobs={"outcome": "Failed"})
+    stage.tear_down()
+    assert other.until(waits).phase is Phase.FAILED
+    stage.pretend()
+    third.until(next_, lambda run: run.phase.ended)
+    assert third.run(next_).phase in (Phase.LIVE, Phase.FAILED)
+    assert third.run(next_).attempt.job
