@@ -13,7 +13,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -25,7 +25,7 @@ from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.line.unreadable import stops_training, unreadable
 from shared.line.waits import counted
 from shared.logs import ignored_so_far
-from shared.records.layout import DATASETS
+from shared.records.layout import DATASETS, SLOTS, STATE
 from shared.settings import SettingError
 
 log = logging.getLogger("droptune.api.health")
@@ -39,7 +39,7 @@ class Found:
     """What a look has shown. `problem`: what is wrong, "" where nothing is; `time`: storage's, "" without an answer.
 
     `warnings`: what keeps nobody from working, and somebody should see to; `needs`: how much waits for a person, as the
-    last sweep found it, which `status` tells one by one.
+    last sweep found it, which `status` tells one by one. Both are looked at for who may call alone.
     """
 
     problem: str
@@ -83,7 +83,7 @@ def about(app: App) -> Answer:
 
 
 def _about(app: App) -> schema.About:
-    seconds, found = _looks.latest()
+    seconds, found = _closer.latest()
     return schema.About(
         ok=not found.problem,
         problem=found.problem,
@@ -99,17 +99,27 @@ def _about(app: App) -> schema.About:
     )
 
 
+def _look_closer() -> Found:
+    """The same with what only who may call hears: strangers cost one call."""
+    found = _looks.latest()[1]
+    if not found.time:
+        return found
+    try:
+        ours = app()
+        return replace(found, warnings=(*mistyped(), *unreadable(ours)), needs=counted(ours))
+    except (Transient, Permanent) as error:
+        return replace(found, problem=found.problem or str(error))
+
+
 def _look() -> Found:
     try:
         ours = app()
         if refusal := shut(ours.settings.api):
             return _bad(refusal.why)
-        time = ours.cloud.blobs.answers().isoformat()
-        problem = stops_training(ours)
-        if problem:
+        time, held = ours.cloud.blobs.answers(STATE, SLOTS)
+        if problem := stops_training(held):
             log.error("not well: %s", problem)
-        warnings = (*mistyped(), *unreadable(ours))
-        return Found(problem=problem, time=time, warnings=warnings, needs=counted(ours))
+        return Found(problem=problem, time=time.isoformat())
     except SettingError as error:
         return _bad(f"the app's settings are no good: {error}")
     except (Transient, Permanent, Conflict, NotFound) as error:
@@ -124,4 +134,4 @@ def _bad(problem: str) -> Found:
     return Found(problem=problem)
 
 
-_looks = Looks(_look)
+_looks, _closer = Looks(_look), Looks(_look_closer)

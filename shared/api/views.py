@@ -37,7 +37,7 @@ from shared.line.waits import kept_needs
 from shared.logs import visible
 from shared.records import layout
 from shared.records.base import VERSION, from_json
-from shared.records.layout import PREPARED, STATE, WAITING
+from shared.records.layout import PREPARED, SLOTS, STATE, WAITING
 from shared.records.line import Line, Removed, Serving, Standing
 from shared.records.mark import Mark, mark_of, status_of
 from shared.records.run import Deployed, Run
@@ -368,7 +368,7 @@ def _status(app: App) -> schema.StatusView:
     found, unread = app.lines.recent(RECENT)
     views = [_line(app, line, shown) for line in found]
     late = partial(is_long, app.settings, now=app.cloud.blobs.now())
-    stops = stops_training(app)
+    stops = stops_training(app.cloud.blobs.answers(STATE, SLOTS)[1])
     needs = [
         *needs_of_warnings([stops] if stops else []),
         *needs_of_runs(marks, late),

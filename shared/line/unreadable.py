@@ -56,15 +56,10 @@ def unreadable(app: App) -> Iterator[str]:
         yield f"{STATE}/{DELETIONS} can't be read: the next teardown makes it anew; {_LOST[DELETIONS]}"
 
 
-def stops_training(app: App) -> str:
-    """Why nobody gets a slot: a newer app wrote the record of the slots. "" where it can be read, or made anew.
-
-    Raises Transient, Permanent.
-    """
+def stops_training(slots: bytes | None) -> str:
+    """Why nobody gets a slot: a newer app wrote the record of the slots. "" where it can be read, or made anew."""
     try:
-        decoded(app.cloud.blobs.read(STATE, SLOTS)[0], Slots, f"{STATE}/{SLOTS}")
-    except NotFound:
-        pass
+        decoded(slots or b"", Slots, f"{STATE}/{SLOTS}")
     except Unreadable as error:
         return f"nothing is trained: {error}" if error.version > VERSION else ""
     return ""
