@@ -13,7 +13,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -26,7 +26,7 @@ from shared.intake.adopted import adopted
 from shared.line.unreadable import stops_training, unreadable
 from shared.line.waits import counted
 from shared.logs import ignored_so_far
-from shared.records.layout import DATASETS, SLOTS
+from shared.records.layout import DATASETS, SLOTS, STATE
 from shared.settings import SettingError
 
 log = logging.getLogger("droptune.api.health")
@@ -40,7 +40,7 @@ class Found:
     """What a look has shown. `problem`: what is wrong, "" where nothing is; `time`: storage's, "" without an answer.
 
     `warnings`: what keeps nobody from working, and somebody should see to; `needs`: how much waits for a person, as the
-    last sweep found it, which `status` tells one by one.
+    last sweep found it, which `status` tells one by one. Both are looked at for who may call alone.
     """
 
     problem: str
@@ -84,13 +84,12 @@ def about(app: App) -> Answer:
 
 
 def _about(app: App) -> schema.About:
-    seconds, found = _looks.latest()
-    closer = _closer.latest()[1] if found.time else found
+    seconds, found = _closer.latest()
     return schema.About(
         ok=not found.problem,
         problem=found.problem,
-        warnings=list(closer.warnings),
-        needs=closer.needs,
+        warnings=list(found.warnings),
+        needs=found.needs,
         time=found.time,
         age=round(seconds, 1),
         ignored=dict(ignored_so_far),
@@ -101,14 +100,25 @@ def _about(app: App) -> schema.About:
     )
 
 
+def _look_closer() -> Found:
+    """The same with what only who may call hears: strangers cost one call."""
+    found = _looks.latest()[1]
+    if not found.time:
+        return found
+    try:
+        ours = app()
+        return replace(found, warnings=(*mistyped(), *unreadable(ours), *adopted(ours)), needs=counted(ours))
+    except (Transient, Permanent) as error:
+        return replace(found, problem=found.problem or str(error))
+
+
 def _look() -> Found:
     try:
         ours = app()
         if refusal := shut(ours.settings.api):
             return _bad(refusal.why)
-        time, held = ours.cloud.blobs.answers(SLOTS)
-        problem = stops_training(held)
-        if problem:
+        time, held = ours.cloud.blobs.answers(STATE, SLOTS)
+        if problem := stops_training(held):
             log.error("not well: %s", problem)
         return Found(problem=problem, time=time.isoformat())
     except SettingError as error:
@@ -123,15 +133,6 @@ def _look() -> Found:
 def _bad(problem: str) -> Found:
     log.error("not well: %s", problem)
     return Found(problem=problem)
-
-
-def _look_closer() -> Found:
-    """What only who may call is told: it costs more calls than strangers may cause."""
-    ours = app()
-    try:
-        return Found(problem="", warnings=(*mistyped(), *unreadable(ours), *adopted(ours)), needs=counted(ours))
-    except (Transient, Permanent, Conflict, NotFound) as error:
-        return Found(problem="", warnings=(f"what waits for a person can't be read now: {error}",))
 
 
 _looks, _closer = Looks(_look), Looks(_look_closer)

@@ -372,7 +372,7 @@ def _status(app: App) -> schema.StatusView:
     views = [_line(app, line, shown) for line in found]
     seated = seats.overview(app)
     late = partial(is_long, app.settings, now=app.cloud.blobs.now())
-    stops = stops_training(app.cloud.blobs.answers(SLOTS)[1])
+    stops = stops_training(app.cloud.blobs.answers(STATE, SLOTS)[1])
     needs = [
         *needs_of_warnings([stops] if stops else []),
         *needs_of_runs(marks, late),

@@ -10,7 +10,7 @@ import base64
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -160,21 +160,14 @@ class Blobs:
                     self._clients.blob_service.get_container_client("state").exists(**self._options(None))
         return self._reckoned()
 
-    def answers(self, name: str) -> tuple[datetime, bytes | None]:
-        """The storage service's time, and what the blob `name` in `state` holds; None where there is no such blob.
+    def answers(self, container: str, name: str) -> tuple[datetime, bytes | None]:
+        """The storage service's time, and a small blob or None, in one call that is not tried again, within seconds.
 
-        One call that is not tried again, within seconds: for who asks whether it answers at all. Raises NotFound where
-        there is no container, Transient or Permanent.
+        For who asks whether it answers at all. Raises Transient or Permanent.
         """
-        from azure.core.exceptions import ResourceNotFoundError
-
-        with translated("storage, asked whether it answers", role=_ROLE):
-            try:
-                data = self._blob("state", name).download_blob(**self._options(None) | _AT_ONCE).readall()
-            except ResourceNotFoundError as error:
-                if getattr(error, "error_code", "") != "BlobNotFound":
-                    raise
-                data = None
+        options, data = self._options(None) | _AT_ONCE, None
+        with suppress(NotFound), translated("storage, asked whether it answers", role=_ROLE):
+            data = self._blob(container, name).download_blob(**options).readall()
         return self._reckoned(), data
 
     def _reckoned(self) -> datetime:

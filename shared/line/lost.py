@@ -17,6 +17,8 @@ from shared.records.owner import line_of_endpoint
 from shared.records.store import Unreadable
 
 DAY = timedelta(days=1)
+STUCK = timedelta(hours=6)
+"""A teardown takes minutes."""
 LOST = "Record.Lost"
 
 
@@ -53,7 +55,7 @@ def _of_line(line: Line, now: datetime) -> Iterator[Need]:
     if line.refused:
         return
     if line.is_going:
-        yield _need(line, "teardown", "its teardown does not come to its end, and it costs: see the log", after=DAY)
+        yield _need(line, "teardown", "its teardown does not come to its end, and it costs: see the log", after=STUCK)
     if late := [each.deployment for each in line.retiring if now - each.until > DAY]:
         yield _need(line, "retiring", f"{', '.join(late)} is to be deleted, still stands and costs: see the log")
 

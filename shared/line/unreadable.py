@@ -59,13 +59,9 @@ def unreadable(app: App) -> Iterator[str]:
 
 
 def stops_training(slots: bytes | None) -> str:
-    """Why nobody gets a slot: a newer app wrote the record of the slots, which holds `slots`, None where there is none.
-
-    "" where it can be read, or made anew.
-    """
+    """Why nobody gets a slot: a newer app wrote the record of the slots. "" where it can be read, or made anew."""
     try:
-        if slots is not None:
-            decoded(slots, Slots, f"{STATE}/{SLOTS}")
+        decoded(slots or b"", Slots, f"{STATE}/{SLOTS}")
     except Unreadable as error:
         return f"nothing is trained: {error}" if error.version > VERSION else ""
     return ""

@@ -87,6 +87,7 @@ def asked() -> tuple[int, dict[str, object]]:
 def test_all_is_well(app: App, anew: None) -> None:
     assert asked() == (200, {"status": "ok"})
     ignored("a kind", "a thing")
+    health.about(this_process())
     with requests_of(this_process()) as counted:
         assert asked() == (200, {"status": "ok"})
         status, body = health.about(this_process())
@@ -126,10 +127,8 @@ def test_it_is_not_well_where_nothing_is_trained_and_it_counts_what_waits_for_a_
 
 def test_storage_that_fails_is_asked_once(app: App, cloud: Stack, anew: None, caplog: pytest.LogCaptureFixture) -> None:
     assert asked()[0] == 200  # the process has its token
-    health._looks = Looks(health._look)
-    cloud.control(
-        "POST", "/_local/faults", {"service": "blob", "query": "restype=container", "status": 503, "count": None}
-    )
+    health._looks, health._closer = Looks(health._look), Looks(health._look_closer)
+    cloud.control("POST", "/_local/faults", {"service": "blob", "path": f"/{SLOTS}$", "status": 503, "count": None})
     try:
         with requests_of(this_process()) as counted:
             assert [asked() for _ in range(5)] == [(503, {"status": "not ok"})] * 5
@@ -145,7 +144,7 @@ def test_storage_that_fails_is_asked_once(app: App, cloud: Stack, anew: None, ca
 
 def test_it_says_what_is_wrong_with_storage(app: App, cloud: Stack) -> None:
     with requests_of(app) as counted:
-        assert abs((app.cloud.blobs.answers(SLOTS)[0] - app.cloud.blobs.now()).total_seconds()) < 2
+        assert abs((app.cloud.blobs.answers(STATE, SLOTS)[0] - app.cloud.blobs.now()).total_seconds()) < 2
     assert counted.requests == 1
     missing = {"service": "blob", "status": 404, "code": "ContainerNotFound", "count": 1}
     for fault, kind, told in (
@@ -155,7 +154,7 @@ def test_it_says_what_is_wrong_with_storage(app: App, cloud: Stack) -> None:
     ):
         cloud.control("POST", "/_local/faults", fault)
         with pytest.raises(kind, match=told):
-            app.cloud.blobs.answers(SLOTS)
+            app.cloud.blobs.answers(STATE, SLOTS)
 
 
 @pytest.mark.parametrize(

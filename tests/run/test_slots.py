@@ -53,6 +53,10 @@ def names() -> list[str]:
     return [f"r{uuid4().hex[:15]}" for _ in range(4)]
 
 
+def stopped(app: App) -> str:
+    return stops_training(app.cloud.blobs.answers(STATE, layout.SLOTS)[1])
+
+
 def etag(app: App) -> str | None:
     found = app.cloud.blobs.head(STATE, layout.SLOTS)
     return found.etag if found else None
@@ -347,7 +351,7 @@ def test_a_record_that_is_broken_is_made_of_the_runs_that_work_kept_and_told(
         assert told.startswith("state/slots.json could not be read, and was made anew at 20")
         events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
         assert [e["data"]["reason"] for e in events if e.get("subject") == "records/slots.json"][-1] == told
-        assert stops_training(two.cloud.blobs.answers(layout.SLOTS)[1]) == ""
+        assert stopped(two) == ""
     finally:
         two.cloud.blobs.delete(STATE, layout.damaged(layout.SLOTS))
 
@@ -370,10 +374,8 @@ def test_a_newer_app_s_record_is_left_as_it_is_and_people_hear_daily_that_nothin
     assert len(told()) == known + 1
     assert "update the app" in told()[-1]
     assert counted(two) == 1
-    assert "update the app" in stops_training(two.cloud.blobs.answers(layout.SLOTS)[1])
-    assert stops_training(two.cloud.blobs.answers(layout.SLOTS)[1]) in [
-        need["what"] for need in json.loads(views.status(two)[1])["needs"]
-    ]
+    assert "update the app" in stopped(two)
+    assert stopped(two) in [need["what"] for need in json.loads(views.status(two)[1])["needs"]]
     later(two, cloud, timedelta(days=1))
     sweep(two)
     assert len(told()) == known + 2

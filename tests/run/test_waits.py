@@ -50,7 +50,9 @@ def a_run(app: App, phase: Phase, age: timedelta, hold: Hold = "", why: str = "i
     )
 
 
-@pytest.mark.parametrize("phase", WORK)
+@pytest.mark.parametrize(
+    "phase", [pytest.param(each, marks=() if each is Phase.REGISTERED else pytest.mark.thorough) for each in WORK]
+)
 def test_whatever_it_waits_for_people_hear_of_it_once_it_is_longer_than_usual_and_daily(
     app: App, cloud: Stack, phase: Phase
 ) -> None:
