@@ -142,6 +142,7 @@ NEVER_CALLED = {
     "locations/mfeOperationResults/read",
     *(f"workspaces/{each}" for each in ("datastores/read", "datastores/listSecrets/action", "computes/delete")),
     *(f"workspaces/{each}" for each in ("models/read", "data/read", "data/versions/read", "data/versions/write")),
+    *(f"workspaces/{each}/versions/delete" for each in ("models", "data")),
     *(f"workspaces/{each}" for each in ("experiments/read", "experiments/runs/write")),
     "workspaces/onlineEndpoints/regenerateKeys/action",
 }

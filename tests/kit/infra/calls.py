@@ -57,7 +57,11 @@ _MANAGEMENT: tuple[tuple[str, str, tuple[Need, ...]], ...] = (
     *(
         (method, _WORKSPACE + rf"/{kind}/[^/]+/versions" + tail, _in_workspace(f"{kind}/versions/{action}"))
         for kind in ("models", "components", "environments", "data")
-        for method, tail, action in (("GET", r"(/[^/]+)?", "read"), ("PUT", r"/[^/]+", "write"))
+        for method, tail, action in (
+            ("GET", r"(/[^/]+)?", "read"),
+            ("PUT", r"/[^/]+", "write"),
+            ("DELETE", r"/[^/]+", "delete"),
+        )
     ),
     *(("GET", _WORKSPACE + rf"/{kind}(/[^/]+)?", _in_workspace(f"{kind}/read")) for kind in ("models", "data")),
     ("GET", _WORKSPACE + r"/onlineEndpoints(/[^/]+)?", _in_workspace("onlineEndpoints/read")),
