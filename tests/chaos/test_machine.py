@@ -23,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from localcloud.azureml.runner import FINETUNE
 from localcloud.stack import Stack, StackError
 from shared import naming
 from shared.api import line_commands, run_commands
@@ -52,8 +53,8 @@ PARTS = 2 if LONG else 1
 """Each has a local cloud of its own, so that they can run beside each other."""
 EXAMPLES = 120 if LONG else 3
 """In a part. Some end before their last step: 200 of them took 9,501."""
-ACTIVE = 2
-"""MAX_ACTIVE_JOBS."""
+ACTIVE, LIVE = 2, 2
+"""MAX_ACTIVE_JOBS, and MAX_LIVE_ENDPOINTS, which is one less than there are folders."""
 SPECS = (
     b"train: train.jsonl\n",
     b"train: train.jsonl\napprove: manual\n",
@@ -76,6 +77,13 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"service": "blob", "moment": "after", "status": 500, "method": "PUT", "path": "/state/"},
     {"service": "queue", "status": 503, "method": "POST"},
 )
+LITTER = ("part-2.jsonl", "2026/train.jsonl", "finetune.yml", "notes.txt")
+"""Another piece, data in a nested folder, what may be meant for a spec, and what is nothing."""
+SHOWN = ("Queued", "NotResponding", "Paused", "Running")
+BROKEN = (None, b"", b"[]", b'{"version": 1, "holding": 3}', b"\xff")
+"""What somebody makes of a record; None: it is gone."""
+RECORDS = ("slots.json", "seats.json", "watermark.json", "listing.gz", "deletions.json", "needs.json")
+SCARCE = "OutOfCapacity: The specified Azure ML Compute Instance or Cluster has no capacity left"
 FORBIDDEN: tuple[dict[str, Any], ...] = (
     {"kind": "lock"},
     {"kind": "lock", "level": "ReadOnly"},
@@ -98,7 +106,9 @@ class Machine(RuleBasedStateMachine):
     def __init__(self, stack: Stack, told: Counter[str]) -> None:
         super().__init__()
         self.told = told
-        self.world = World(stack, hosts=2, MAX_ACTIVE_JOBS=ACTIVE, IDLE_WINDOW=timedelta(hours=3))
+        self.world = World(
+            stack, hosts=2, MAX_ACTIVE_JOBS=ACTIVE, MAX_LIVE_ENDPOINTS=LIVE, IDLE_WINDOW=timedelta(hours=3)
+        )
         self.world.clock.jump(timedelta(minutes=5))  # what an example before this one began ends, so that it can go
         self._without_leftovers()
         emptied(self.world)
@@ -130,6 +140,8 @@ class Machine(RuleBasedStateMachine):
         self.lost: set[str] = set()
         """Endpoints of lines whose records somebody deleted."""
         self.world.control("DELETE", "/_local/history")
+        self.standing = {f"{line.endpoint}/{line.serving.deployment}" for line in self._lines() if line.serving}
+        """Our deployments, as `endpoint/deployment`."""
         self.training: dict[str, str] = {}
         self.followed = 0
         """Entries of the history that were looked at. To delete them instead would lose what comes just then."""
@@ -214,6 +226,32 @@ class Machine(RuleBasedStateMachine):
         if line := self._any(self._lines(), which):
             self._by_hand(lambda: command(self.world.app, line.id, by="a test"))
 
+    @rule(folder=folders, name=st.sampled_from(LITTER), gone=st.booleans())
+    def litter(self, folder: int, name: str, gone: bool) -> None:
+        """Beside, or instead of, a dataset; or somebody tidies up."""
+        self._step()
+        path, blobs = self._name(folder, name), self.world.app.cloud.blobs
+        act = partial(blobs.delete, DATASETS, path) if gone else partial(self.world.upload, path, chats(salt=name))
+        self._by_hand(act)
+
+    @rule(folder=folders, version=st.integers(0, 3), more=st.integers(0, 2))
+    def append(self, folder: int, version: int, more: int) -> None:
+        """A log that grows piece by piece, of which only the first raises an event."""
+        self._step()
+        client = self.world.app.cloud.clients.blob_service
+        blob = client.get_blob_client(DATASETS, self._name(folder, "train.jsonl"))
+        self._by_hand(blob.create_append_blob)
+        for piece in range(1 + more):
+            self._by_hand(partial(blob.append_block, chats(salt=f"{version} {piece}")))
+
+    @rule(folder=folders, tier=st.sampled_from(("Archive", "Hot")))
+    def archive(self, folder: int, tier: str) -> None:
+        """A dataset, or it is brought back."""
+        self._step()
+        client = self.world.app.cloud.clients.blob_service
+        blob = client.get_blob_client(DATASETS, self._name(folder, "train.jsonl"))
+        self._by_hand(partial(blob.set_standard_blob_tier, tier))
+
     # What is somebody else's -----------------------------------------------------------------------------------------
 
     @rule(which=st.integers(0, 50), whose=st.sampled_from(WHOSE))
@@ -293,6 +331,31 @@ class Machine(RuleBasedStateMachine):
         """The next requests of hosts and people alike."""
         self._step()
         self.world.control("POST", "/_local/faults", {"count": times, **fault})
+
+    @rule(which=st.integers(0, 50), status=st.sampled_from(SHOWN), step=st.booleans())
+    def show(self, which: int, status: str, step: bool) -> None:
+        """Azure ML says of a job, or of its fine-tune step, that it queues, is paused or does not respond."""
+        self._step()
+        run = self._any([run for run in self._runs() if run.attempt.job], which)
+        if run:
+            with suppress(AssertionError):  # it has ended, or has no such step yet
+                wanted = {"status": status} | ({"step": FINETUNE} if step else {})
+                self.world.control("POST", f"/_local/jobs/{run.attempt.job}", wanted)
+
+    @rule(times=st.integers(0, 2), what=st.sampled_from(("jobs", "deployments")))
+    def run_out_of_machines(self, times: int, what: str) -> None:
+        """Azure has none for the next ones, and then has again."""
+        self._step()
+        rule = {"outcome": "Failed", "why": SCARCE, "seconds": 30, "count": times}
+        pretend(self.world, {what: rule | ({"starved": True} if what == "jobs" else {})}, job=300, deployment=60)
+
+    @rule(name=st.sampled_from(RECORDS), data=st.sampled_from(BROKEN))
+    def break_a_record(self, name: str, data: bytes | None) -> None:
+        """Somebody overwrites or deletes one that is of no run and no line."""
+        self._step()
+        blobs = self.world.app.cloud.blobs
+        act = partial(blobs.delete, STATE, name) if data is None else partial(blobs.write, STATE, name, data)
+        self._by_hand(act)
 
     @rule(which=st.sampled_from((*FORBIDDEN, None, None)))
     def forbid(self, which: dict[str, Any] | None) -> None:
@@ -395,6 +458,8 @@ class Machine(RuleBasedStateMachine):
             world.control("DELETE", "/_local/rules")
             for topic in ("storage", "azureml"):
                 world.control("POST", "/_local/eventgrid", {"topic": topic, "deliver": 1})
+            for folder in range(3):
+                self.archive(folder, "Hot")
             for host in world.hosts:
                 host.wire.before = host.wire.after = None
             world.until(self._at_rest, patience=timedelta(days=2), minutes=6)
@@ -420,13 +485,18 @@ class Machine(RuleBasedStateMachine):
 
     @staticmethod
     def _held(run: Run) -> bool:
-        return bool(run.parked) or run.hold in ("approval", "pin", "endpoint")
+        return bool(run.parked) or run.hold in ("approval", "pin", "endpoint", "seat")
 
     def _behind(self, run: Run) -> bool:
-        """Whether a run waits for the rollout of one that waits for a person, which it says."""
+        """Whether a run waits for one of its line that waits for a person, which it says."""
         line = self._read(partial(self.world.app.lines.load, run.line))
-        first = self._run(line.record.rollout) if line and line.record.rollout != run.id else None
-        return first is not None and self._held(first) and f"droptune cancel {first.id}" in waits_for(run)
+        if line is None:
+            return False
+        first = self._run(line.record.rollout) if line.record.rollout != run.id else None
+        if first is not None and self._held(first) and f"droptune cancel {first.id}" in waits_for(run):
+            return True
+        older = self._run(line.record.newest.run) if line.record.newest else None
+        return older is not None and older.id != run.id and self._held(older) and f"run {older.id}" in waits_for(run)
 
     def _nothing_forgotten(self) -> None:
         """No job runs that no run knows, and every deployment is one that serves or that a run holds."""
@@ -490,10 +560,20 @@ class Machine(RuleBasedStateMachine):
                     self.training[name] = state
                 if len(self.training) > ACTIVE:
                     self.wrong.append(f"{len(self.training)} jobs at once at {entry['at']}: {self.training}")
+            case {"kind": "deployments", "name": name, "state": state} if self._is_ours(name):
+                (self.standing.discard if state == "Deleted" else self.standing.add)(name)
+                endpoints = {each.partition("/")[0] for each in self.standing if self._is_ours(each)} - self.lost
+                if len(endpoints) > LIVE:
+                    self.wrong.append(f"{len(endpoints)} endpoints have deployments at {entry['at']}: {endpoints}")
             case {"kind": "traffic", "name": name, "traffic": traffic} if len(traffic) > 1 and not any(
                 each.startswith("theirs-") for each in traffic
             ):
                 self.wrong.append(f"endpoint {name} has traffic {traffic}")
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether `endpoint/deployment` is one that our app made."""
+        endpoint, _, deployment = name.partition("/")
+        return deployment.rpartition("-")[0] in self.world.known and deployment not in self.strangers.on(endpoint)
 
     def _one_timer_each(self, runs: list[Run]) -> None:
         tokens = Counter(token for message in self.world.messages.values() if (token := message.token))

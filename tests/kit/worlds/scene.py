@@ -5,10 +5,11 @@ The crash matrix breaks these runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from shared.app import App
@@ -29,9 +30,11 @@ TIMERS = ("sweep", "cleanup")
 """Stages of calls that come in their own time."""
 
 
-def pretend(world: World, *, job: float = 120, deployment: float = 15) -> None:
-    """Jobs and deployments take so many seconds of local time, and only pretend."""
+def pretend(world: World, first: Mapping[str, Any] | None = None, *, job: float = 120, deployment: float = 15) -> None:
+    """Jobs and deployments take so many seconds of local time, and only pretend. `first`: rules that come before."""
     world.control("DELETE", "/_local/pretend")
+    if first:
+        world.control("POST", "/_local/pretend", first)
     world.control("POST", "/_local/pretend", {"jobs": {"seconds": job, "outcome": "Completed"}})
     answers = {"seconds": deployment, "outcome": "Succeeded", "answer": "Answer 1."}
     world.control("POST", "/_local/pretend", {"deployments": answers})
