@@ -56,6 +56,7 @@ SETTINGS = {
     "POLL_INTERVAL": "PT1S",
     "ROLLOUT_GRACE": "PT5S",
     "MAX_ACTIVE_JOBS": str(ACTIVE),
+    "MAX_LIVE_ENDPOINTS": "100000",
     "MAX_JOBS_PER_DAY": "1000000",
     "SWEEP_SCHEDULE": "0 */2 * * * *",
     "AzureFunctionsJobHost__logging__logLevel__default": "Warning",

@@ -73,7 +73,7 @@ def day_of(run: Run) -> str:
 
 
 def told_of(world: World) -> dict[str, str]:
-    """The reason that the topic was told, by run."""
+    """The reason that the topic was told, by run; of the latest events, which are all that the local cloud keeps."""
     sent = [each.get("event", each) for each in world.control("GET", "/_local/eventgrid")["events"]]
     kind = "Droptune.Run.SeatNeeded"
     return {event["data"]["run"]: event["data"]["reason"] for event in sent if event.get("type") == kind}
@@ -85,17 +85,17 @@ def days_of_uploads(stage: Stage, *, days: int, cap: int, folders: int, mode: st
     world.sweeps = False
     world.change(MAX_LIVE_ENDPOINTS=cap, CLEANUP_MODE=mode, MAX_ACTIVE_JOBS=2, MAX_JOBS_PER_DAY=20)
     world.control("DELETE", "/_local/history")
-    first = len(world.known)
+    first, told = len(world.known), dict[str, str]()
     for day in range(days):
         for number in range(folders):
             upload(world, f"d{day:02}-{number:02}-{started}")
         work(world)
         passes(world, DAY)
         assert most(world) <= cap, "what stands is the cloud's own word"
+        told |= told_of(world)
         log.info("%s, day %d: %d at most", mode, day, most(world))
     own = [world.run(run_id) for run_id in world.known[first:]]
     waiting = [run for run in own if not run.phase.ended]
-    told = told_of(world)
     for run in waiting:
         assert (run.phase, run.hold) == (Phase.PREPARED, "seat"), f"{run.phase}: {run.waiting}"
         assert f"of MAX_LIVE_ENDPOINTS={cap} lines serve or are on their way" in waits_for(run)
