@@ -87,8 +87,7 @@ def sweep(app: App) -> None:
     mark = mark or Watermark(installed=now, swept=now - app.settings.schedules.uploads_sweep)
     after = mark
     review = mark.reviewed is None or now - mark.reviewed >= REVIEW
-    stood = mark.reviewed is None or now - mark.reviewed > 2 * REVIEW
-    found: dict[Source, Sequence[Need]] = {"runs": _wake_overdue(app, now, review=review, stood=stood)}
+    found: dict[Source, Sequence[Need]] = {"runs": _wake_overdue(app, now, review=review)}
     if review:
         after = replace(after, reviewed=now)
         found |= _review(app, now)
@@ -105,11 +104,11 @@ def sweep(app: App) -> None:
         log.info("another sweep moved the watermark")
 
 
-def _wake_overdue(app: App, now: datetime, *, review: bool, stood: bool) -> list[Need]:
-    """Wakes those runs. Returns what of the open ones waits for a person; `stood`: see `needs_of`."""
+def _wake_overdue(app: App, now: datetime, *, review: bool) -> list[Need]:
+    """Wakes those runs. Returns what of the open ones waits for a person."""
     working = list(app.runs.open())
     marks = {found.key: mark for found in working if (mark := mark_in(found.metadata))}
-    needs = list(needs_of(app, working, marks, now, stood=stood))
+    needs = list(needs_of(app, working, marks, now))
     try:
         queue = slots.stale(app, marks)
     except Exception as error:

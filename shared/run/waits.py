@@ -22,6 +22,8 @@ from shared.settings import Settings
 BY_PEOPLE = ("approval", "pin", "endpoint")
 """Holds that only a person ends."""
 DAY, MARGIN = timedelta(days=1), timedelta(hours=1)
+ENDS_WITHIN = timedelta(minutes=15)
+"""One that ends, or that hosts come back to, when it has been where it is for long already, is not told of yet."""
 _LIMITS = {
     Phase.REGISTERED: ("it was not deployed within MAX_REGISTERED_DAYS", "max_registered_days", DAY),
     Phase.DEPLOYING: ("it was not deployed within MAX_DEPLOYING_HOURS", "max_deploying_hours", timedelta(hours=1)),
@@ -71,10 +73,8 @@ def is_long(settings: Settings, mark: Mark, now: datetime) -> bool:
     return mark.phase in WORK and now - (mark.begun or mark.since) > usual(settings, Phase(mark.phase))
 
 
-def needs_of(
-    app: App, found: Iterable[Open], marks: Mapping[str, Mark], now: datetime, *, stood: bool
-) -> Iterator[Need]:
-    """What of the open runs waits for a person. `stood`: all hosts did until now, so that nothing is late by itself."""
+def needs_of(app: App, found: Iterable[Open], marks: Mapping[str, Mark], now: datetime) -> Iterator[Need]:
+    """What of the open runs waits for a person."""
     for each in found:
         mark = marks.get(each.key)
         if mark is None and ("unreadable" in each.metadata or version_in(each.metadata) > VERSION):
@@ -83,8 +83,8 @@ def needs_of(
             itself = mark.parked or mark.refused or mark.hold == "approval"
             kind = "parked" if mark.parked else "refused" if mark.refused else mark.hold
             yield _need(mark, kind, mark.status, event="" if itself else "Run.Waiting")
-        elif mark and not stood and is_long(app.settings, mark, now):
-            yield _need(mark, "long", long(mark))
+        elif mark and is_long(app.settings, mark, now):
+            yield _need(mark, "long", long(mark), after=ENDS_WITHIN)
 
 
 def long(mark: Mark) -> str:
@@ -93,7 +93,7 @@ def long(mark: Mark) -> str:
     return f"is {mark.phase} since {mark.since:%Y-%m-%d %H:%M} (UTC): {status}"
 
 
-def _need(mark: Mark, kind: str, status: str, *, event: str = "Run.Waiting") -> Need:
+def _need(mark: Mark, kind: str, status: str, *, event: str = "Run.Waiting", after: timedelta = timedelta(0)) -> Need:
     return Need(
         key=f"run {mark.id} {mark.phase} {kind}",
         event=event,
@@ -102,6 +102,7 @@ def _need(mark: Mark, kind: str, status: str, *, event: str = "Run.Waiting") -> 
         dataset=mark.folder,
         run=mark.id,
         shown=True,
+        after=after,
     )
 
 
