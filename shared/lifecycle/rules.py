@@ -140,7 +140,7 @@ def _prepared(seen: PlanSeen) -> Step:
         case PlanSeen(changed=str(why)):
             return Stop(Phase.SUPERSEDED, why)
         case PlanSeen(newer=str(other)):
-            return Stop(Phase.SUPERSEDED, f"run {other} is newer and ready to train")
+            return Stop(Phase.SUPERSEDED, f"run {other} is newer, and is ready to train or serves already")
         case PlanSeen(planned=False):
             return Do(Action.RESOLVE_PLAN, Phase.PREPARED)
         case PlanSeen(trained=str(what)):
@@ -190,7 +190,7 @@ def _training(seen: JobSeen) -> Step:
         case JobSeen(status="Completed"):
             return Do(Action.REGISTER_MODEL, Phase.REGISTERED)
         case JobSeen(newer=str(other)) if seen.status not in ENDED:
-            return Stop(Phase.SUPERSEDED, f"run {other} is newer and ready to train")
+            return Stop(Phase.SUPERSEDED, f"run {other} is newer, and is ready to train or serves already")
         case JobSeen(status=None, fresh=True):
             return Poll(unseen("the job"))
         case JobSeen(status=None):

@@ -41,7 +41,7 @@ class PlanSeen:
     changed: str | None = None
     """Which file is not the one any more that the run took, where the job is to prepare it."""
     newer: str | None = None
-    """A run of the same line that is newer and ready to train."""
+    """A run of the same line that is newer and ready to train, or serves."""
     trained: str | None = None
     """What was made of the same data and settings meanwhile."""
     behind: str = ""
@@ -85,7 +85,7 @@ class JobSeen:
     fresh: bool = False
     """It may be too early to say that there is none."""
     newer: str | None = None
-    """A run of the same line that is newer and ready to train."""
+    """A run of the same line that is newer and ready to train, or serves."""
     report: Literal["taken", "new", "missing"] = "taken"
     """What became of the report on the data, once the job has ended."""
     rejected: str = ""

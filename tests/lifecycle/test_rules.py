@@ -46,7 +46,7 @@ class Rule:
     apart: str = ""
 
 
-NEWER_TRAINS = Stop(Phase.SUPERSEDED, "run r9 is newer and ready to train")
+NEWER_TRAINS = Stop(Phase.SUPERSEDED, "run r9 is newer, and is ready to train or serves already")
 NO_QUOTA = "no vCPUs are left of family A100"
 SHORT_OF_IT = Wait(900, NO_QUOTA, hold="quota")
 BY_HAND = Wait(300, "30 % to blue", hold="endpoint")
