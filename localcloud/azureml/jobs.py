@@ -59,6 +59,7 @@ async def _put(cloud: Cloud, request: Request) -> Response:
         outputs=checked.outputs,
         compute=checked.steps[0].compute if checked.steps else checked.compute,
         nodes=1 if checked.steps else checked.nodes,
+        clusters=runner.clusters(checked),
         pretends=pretend.take(cloud, "jobs", name),
     )
     runs.save(cloud, job)

@@ -13,7 +13,6 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -51,6 +50,12 @@ class StepFailed(Exception):
     def __init__(self, step: str, reason: str) -> None:
         super().__init__(reason)
         self.step = step
+
+
+def clusters(submitted: Submission) -> dict[str, str]:
+    """The clusters of the component's steps that need not be on the one that trains, by step."""
+    inputs = {IMPORT: "compute_model_import", PREPROCESS: "compute_preprocess"}
+    return {step: submitted.parameters[name].rsplit("/", 1)[-1].lower() for step, name in inputs.items()}
 
 
 def folder(cloud: Cloud, name: str) -> Path:
@@ -337,9 +342,16 @@ def _child(cloud: Cloud, parent: str, step: str) -> Json:
         return known
     job = runs.get(cloud, parent)
     properties = {"azureml.runsource": runs.STEP, "azureml.moduleName": step, "azureml.pipelinerunid": parent}
-    shared: dict[str, Any] = {key: job[key] for key in ("experiment", "compute")}
     child = runs.new(
-        cloud, name, parent=parent, step=step, type=runs.STEP, display_name=step, properties=properties, **shared
+        cloud,
+        name,
+        parent=parent,
+        step=step,
+        type=runs.STEP,
+        display_name=step,
+        properties=properties,
+        experiment=job["experiment"],
+        compute=job["clusters"].get(step, job["compute"]),
     )
     runs.save(cloud, child)
     return child

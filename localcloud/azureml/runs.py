@@ -23,8 +23,8 @@ _EVENTS = "Microsoft.MachineLearningServices"
 def new(cloud: Cloud, name: str, **fields: Any) -> Json:
     """A run's document, not stored yet. `fields` override; a pipeline job also has its PUT's `properties`.
 
-    `place`: whether its nodes stand for a process of this machine. `pretends`: the rule of pretend.py, None if it is
-    real.
+    `clusters`: where steps run that do not on `compute`. `place`: whether its nodes stand for a process of this
+    machine. `pretends`: the rule of pretend.py, None if it is real.
     """
     document: Json = {
         "name": name,
@@ -39,6 +39,7 @@ def new(cloud: Cloud, name: str, **fields: Any) -> Json:
         "request": None,
         "outputs": {},
         "compute": None,
+        "clusters": {},
         "nodes": 0,
         "place": True,
         "pretends": None,
