@@ -14,6 +14,7 @@ from shared.cloud.endpoints import Deployment
 from shared.cloud.jobs import JobView
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle.again import after, no_machines
+from shared.lifecycle.phase import Phase
 from shared.lifecycle.seen import DeploymentSeen, JobSeen
 from shared.naming import made_for
 from shared.records.run import Run
@@ -53,8 +54,8 @@ def _new(run: Run, why: str, now: datetime) -> DeploymentSeen:
 
 
 def begun(run: Run) -> datetime:
-    """Since when the time of the run's deployment counts: each one has its own."""
-    scarce = run.attempt.scarce
+    """Since when its phase's time counts; each deployment has its own, where Azure had no machines for one before."""
+    scarce = run.attempt.scarce if run.phase is Phase.DEPLOYING else None
     return max(run.begun, scarce.at) if scarce else run.begun
 
 

@@ -17,6 +17,7 @@ from shared.records.base import VERSION
 from shared.records.mark import Mark, version_in
 from shared.records.run import Approval, Ending, Run
 from shared.records.store import Open
+from shared.run import machines
 from shared.settings import Settings
 
 BY_PEOPLE = ("approval", "pin", "endpoint")
@@ -44,13 +45,13 @@ def limit_of(settings: Settings, phase: Phase) -> timedelta | None:
 def given_up(app: App, run: Run, why: str, hold: Hold = "") -> Ending | None:
     """The end of a run that has just tried once more, and waits for `why`, if it has done so for too long.
 
-    An approval has a limit of its own.
+    An approval has a limit of its own, and so has a deployment that Azure had no machines for.
     """
     limit = limit_of(app.settings, run.phase)
     approval = run.attempt.deployed.approval if run.attempt.deployed else Approval()
     if run.ending or limit is None or hold == "approval" or (approval.asked and not approval.by):
         return None
-    if app.cloud.blobs.now() - run.begun <= limit:
+    if app.cloud.blobs.now() - machines.begun(run) <= limit:
         return None
     return Ending(phase=refused(run.phase), why=f"{_LIMITS[run.phase][0]}: {_HOW} {why}")
 

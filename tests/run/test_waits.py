@@ -11,6 +11,7 @@ import pytest
 
 from localcloud.stack import Stack
 from shared.app import App
+from shared.lifecycle.again import Scarce
 from shared.lifecycle.phase import WORK, Hold, Phase
 from shared.line.waits import Need, counted, kept_needs, tell
 from shared.records.base import Order, Wake
@@ -108,6 +109,16 @@ def test_a_phase_has_an_end_of_its_own_or_costs_nothing_or_has_the_job_s(app: Ap
             assert ending.phase.ended
             assert given_up(app, replace(run, ending=ending), "a bug") is None, "an end is decided once"
         assert given_up(app, run, "an approval", "approval") is None
+
+
+def test_a_deployment_that_is_made_again_for_want_of_machines_has_its_time_anew(app: App) -> None:
+    now = app.cloud.blobs.now()
+    scarce = Scarce(times=7, since=now - 20 * HOUR, at=now - 2 * HOUR, why="none")
+    run = a_run(app, Phase.DEPLOYING, 20 * HOUR).in_attempt(scarce=scarce)
+    assert given_up(app, run, "machines") is None
+    assert given_up(app, run.in_attempt(scarce=replace(scarce, at=now - 4 * HOUR)), "it")
+    registered = replace(run, phase=Phase.REGISTERED, since=now - 15 * DAY)
+    assert given_up(app, registered, "quota"), "that one's limit counts all of its tries"
 
 
 def test_who_waits_for_an_approval_is_given_up_by_that_limit_alone(app: App) -> None:
