@@ -49,7 +49,7 @@ def no_machines(text: str) -> bool:
 class Scarce:
     """How often Azure had no machines for an attempt, since when; when it was asked last, and what it said.
 
-    `standing`: what it failed with is a deployment, which is to be removed before the next try.
+    `standing`: what it failed with is a deployment, which goes before the next try.
     """
 
     times: int

@@ -163,8 +163,12 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
 
 
 def _without_machines(app: App, turn: Turn, step: Do, error: Transient) -> bool:
-    """Counts that Azure has refused the step for want of machines. Whether the run can go on now: to its end."""
-    run = turn.run.without_machines(app.cloud.blobs.now(), str(error))
+    """Counts that Azure has refused the step for want of machines. Whether the run can go on now: to its end.
+
+    What is DEPLOYING has had a deployment that failed and was removed: it is made again, not missed.
+    """
+    again = turn.run.phase is Phase.DEPLOYING
+    run = turn.run.without_machines(app.cloud.blobs.now(), str(error), standing=again)
     scarce = run.attempt.scarce
     if scarce and scarce.over:
         ending = Ending(phase=refused(run.phase), why=f"{step.action.doing}: {scarce.ended}")

@@ -88,6 +88,22 @@ def test_a_deployment_that_azure_never_has_machines_for_ends_and_says_how_often_
 
 
 @pytest.mark.thorough
+def test_one_that_is_refused_when_it_is_made_again_is_not_taken_for_deleted(stage: Stage) -> None:
+    stage.live()
+    stage.pretend(outcome="Failed", why=CAPACITY, count=1)
+    stage.pretend_too()
+    run = stage.until(stage.version(), lambda run: run.hold == "quota")
+    path = f"/onlineEndpoints/{stage.endpoint}/deployments/"
+    refused = {"method": "PUT", "path": path, "status": 400, "code": "OutOfCapacity", "message": CAPACITY, "count": 1}
+    stage.world.control("POST", "/_local/faults", refused)
+    live = stage.until(run)
+    assert live.phase is Phase.LIVE, live.why
+    assert live.attempt.scarce
+    assert live.attempt.scarce.times == 2
+    stage.at_rest()
+
+
+@pytest.mark.thorough
 @pytest.mark.usefixtures("few_tries")
 @pytest.mark.parametrize("code", ["OutOfCapacity", "OutOfQuota"])
 def test_a_deployment_that_is_refused_at_once_for_want_of_machines_has_the_same_limit(stage: Stage, code: str) -> None:
