@@ -156,6 +156,7 @@ def test_a_job_that_got_no_machines_is_submitted_again_and_holds_no_slot_meanwhi
     assert run.prepared == f"{run.id}/1", "the data are not prepared again"
     live = stage.until(run)
     assert live.phase is Phase.LIVE, live.why
+    assert live.attempt.scarce is None, "what its deployment might want is counted anew"
     assert stage.made("jobs") == [f"{run.id}-1", f"{run.id}-2"]
     stage.at_rest()
 

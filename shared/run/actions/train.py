@@ -246,7 +246,7 @@ def register_model(app: App, run: Run) -> Run:
     )
     free_slot(app, run)
     _came_to_its_end(app, run)
-    return run.in_attempt(model=f"{model.name}:{model.version}")
+    return run.in_attempt(model=f"{model.name}:{model.version}", scarce=None)  # its deployment has a limit of its own
 
 
 def register_again(app: App, run: Run) -> Run:
