@@ -37,7 +37,7 @@ from shared.logs import ignored
 from shared.naming import made_for, tag
 from shared.records import layout
 from shared.records.base import from_json
-from shared.records.layout import DEAD_LETTERS, LISTING, SEATS, SLOTS, STATE, WATERMARK
+from shared.records.layout import DEAD_LETTERS, LISTING, SLOTS, STATE, WATERMARK
 from shared.records.mark import Mark, mark_in, mark_of, unreadable
 from shared.records.owner import is_of_run
 from shared.records.store import STILLBORN, Open, Unreadable
@@ -116,7 +116,7 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> list[Need]:
         queue = slots.Queue(turn=(), waiting=())
         if isinstance(error, Unreadable):
             needs.append(unreadable_record(SLOTS, error.version))
-    queue = _with_seats(app, queue, marks, needs)
+    queue = _with_seats(app, queue, marks)
     behind = cache(partial(_is_behind, app))
     is_overdue = partial(_is_overdue, now=now, queue=queue, review=review)
     for found in working:
@@ -129,14 +129,12 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> list[Need]:
     return needs
 
 
-def _with_seats(app: App, queue: slots.Queue, marks: dict[str, Mark], needs: list[Need]) -> slots.Queue:
+def _with_seats(app: App, queue: slots.Queue, marks: dict[str, Mark]) -> slots.Queue:
     """The queue with those who wait for a seat among the live endpoints."""
     try:
         seated = seats.stale(app, marks)
-    except Exception as error:
+    except Exception:
         log.exception("the seats can't be looked at; who waits for one stays where it is")
-        if isinstance(error, Unreadable):
-            needs.append(unreadable_record(SEATS, error.version))
         waiting = {mark.id for mark in marks.values() if mark.hold == "seat"}
         seated = seats.Queue(turn=(), waiting=waiting)
     return slots.Queue(turn=[*queue.turn, *seated.turn], waiting={*queue.waiting, *seated.waiting})
@@ -145,13 +143,16 @@ def _with_seats(app: App, queue: slots.Queue, marks: dict[str, Mark], needs: lis
 def _is_overdue(mark: Mark, *, now: datetime, queue: slots.Queue, review: bool) -> bool:
     """Whether something should have happened to the run by itself. A job is always looked at: its event may be lost.
 
-    Of those who wait for a slot or a seat its record says it; whoever waits for a person is looked at by a `review`.
+    Of those who wait for a slot or a seat its record says it; whoever waits for a person is looked at by a `review`. So
+    is who has a model and waits for a seat: that has a limit, which is looked at after a try.
     """
     if mark.id in queue.turn or mark.phase not in WORK:
         return True
     if mark.due is not None:
         return mark.due + MARGIN < now
-    return mark.id not in queue.waiting if mark.hold in ("slot", "seat") else review
+    if mark.hold in ("slot", "seat") and mark.id not in queue.waiting:
+        return True
+    return review and not (mark.hold in ("slot", "seat") and mark.phase == Phase.PREPARED)
 
 
 def _is_behind(app: App, queue: str) -> bool:
@@ -212,7 +213,7 @@ def _review(app: App, now: datetime) -> dict[Source, Sequence[Need]]:
     found: dict[Source, Sequence[Need]] = {}
     looks: dict[Source, Callable[[], Iterable[Need]]] = {
         "lost": lambda: _cancel_orphans(app, now),
-        "lines": lambda: needs_of_lines(app, now),
+        "lines": lambda: [*seats.needs(app), *needs_of_lines(app, now)],
         "messages": lambda: needs_of_messages(app, now),
     }
     for source, look in looks.items():

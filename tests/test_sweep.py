@@ -23,6 +23,7 @@ from shared.errors import Transient
 from shared.lifecycle.action import Action
 from shared.lifecycle.phase import ENDED, Hold, Phase
 from shared.lifecycle.slots import TICK, Limits, Slots, place
+from shared.line import seats
 from shared.line.unreadable import unreadable
 from shared.logs import ignored_so_far
 from shared.records import layout
@@ -223,6 +224,21 @@ def test_a_person_s_answer_is_not_lost_with_its_message(app: App, folder: str) -
     reviewed(app, timedelta(0))
     sweep(app)
     assert set(woken(app)) == {approved.id, cancelled.id}
+
+
+def test_who_waits_for_a_seat_with_a_model_is_looked_at_for_its_limit(app: App, folder: str) -> None:
+    none = with_settings(app, MAX_LIVE_ENDPOINTS=0)
+    waiting = {phase: a_run(none, folder, phase, waiting=held("seat")) for phase in (Phase.PREPARED, Phase.REGISTERED)}
+    for run in waiting.values():
+        assert not seats.take(none, run).granted
+    reviewed(none, timedelta(minutes=59))
+    sweep(none)
+    assert woken(none) == []
+    reviewed(none, timedelta(minutes=61))
+    sweep(none)
+    assert woken(none) == [waiting[Phase.REGISTERED].id]
+    for run in waiting.values():
+        seats.leave(none, run)
 
 
 def test_of_those_who_wait_for_a_slot_it_wakes_whose_turn_it_is(app: App, folder: str) -> None:

@@ -36,7 +36,7 @@ def needs_of_runs(marks: Iterable[Mark], late: Callable[[Mark], bool] = lambda _
         latest[mark.folder] = mark if known is None or mark.since > known.since else known
         if is_up_to_people(mark):
             yield _need(mark, mark.status, _command(mark))
-        elif late(mark) and mark.hold != "seat":  # all of those are one need
+        elif late(mark):
             yield _need(mark, long(mark), "")
     for mark in latest.values():
         if ended := _ENDED_BADLY.get(mark.phase):

@@ -26,7 +26,7 @@ class RunSummary(Shape, frozen=True, kw_only=True):
 
     `phase`: where it is; `outcome`: what it came to, "" as long as it has not ended. Both tell of the run, and stay;
     `serves`: whether what it deployed or brought back has traffic now, as Azure shows it. `hold`: `slot`, `quota`,
-    `approval`, `pin` or `endpoint`, where it waits for that.
+    `approval`, `pin`, `endpoint` or `seat`, where it waits for that.
     """
 
     id: str

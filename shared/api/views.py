@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -44,7 +43,7 @@ from shared.records.layout import PREPARED, SLOTS, STATE, WAITING
 from shared.records.line import Line, Removed, Serving, Standing
 from shared.records.mark import Mark, mark_of, status_of
 from shared.records.run import Deployed, Run
-from shared.records.store import readable
+from shared.records.store import Unreadable, readable
 from shared.run.waits import is_long, is_up_to_people
 from shared.serving.gate import Scores
 from shared.serving.idle import money_saved
@@ -370,11 +369,16 @@ def _status(app: App) -> schema.StatusView:
     marks, broken = app.runs.summaries(RECENT)
     found, unread = app.lines.recent(RECENT)
     views = [_line(app, line, shown) for line in found]
-    seated = seats.overview(app)
-    late = partial(is_long, app.settings, now=app.cloud.blobs.now())
+    seated, unseated = _seats(app)
+    now = app.cloud.blobs.now()
     stops = stops_training(app.cloud.blobs.answers(STATE, SLOTS)[1])
+
+    def late(mark: Mark) -> bool:
+        """Those who wait for a seat are one need together, or none: they are shown among what goes on by itself."""
+        return mark.hold != "seat" and is_long(app.settings, mark, now)
+
     needs = [
-        *needs_of_warnings([stops] if stops else []),
+        *needs_of_warnings(filter(None, [stops, unseated])),
         *needs_of_runs(marks, late),
         *needs_of_seats(seated, deletes=app.settings.cleanup.mode == "delete"),
         *needs_of_lines(views),
@@ -392,6 +396,14 @@ def _status(app: App) -> schema.StatusView:
         waiting=dict(_waiting(app)),
         unseen=shown.why,
     )
+
+
+def _seats(app: App) -> tuple[seats.Overview, str]:
+    """How many are taken, and who waits; and why nobody gets one, where a newer app wrote the record."""
+    try:
+        return seats.overview(app), ""
+    except Unreadable as error:
+        return seats.Overview(taken=""), f"nothing is trained: {error}"
 
 
 # Both ----------------------------------------------------------------------------------------------------------------

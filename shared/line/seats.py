@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -39,6 +39,7 @@ from shared.lifecycle.seats import (
     why,
 )
 from shared.line.unreadable import keep_and_tell
+from shared.line.waits import Need, unreadable_record
 from shared.records.base import VERSION
 from shared.records.layout import SEATS, STATE
 from shared.records.line import Line
@@ -164,6 +165,14 @@ def needed_by(app: App, line: Line) -> str:
     now = app.cloud.blobs.now()
     asking = Asking(line=line.id, since=now, uploaded=now, trained=True)
     return "" if gets(seats, "", asking, limit) else _why(app, seats, limit)
+
+
+def needs(app: App) -> Iterator[Need]:
+    """A record that a newer app wrote: nobody gets a seat, and nothing is trained. Raises Transient."""
+    try:
+        _read(app)
+    except Unreadable as error:
+        yield unreadable_record(SEATS, error.version)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,17 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from benchmarks.counting import requests_of
+from shared.api import schema, views
 from shared.app import App
 from shared.errors import Transient
 from shared.lifecycle.phase import Hold, Phase
 from shared.line import seats
 from shared.line.unreadable import unreadable
+from shared.line.waits import kept_needs
 from shared.records import layout
 from shared.records.base import Order
 from shared.records.layout import STATE
@@ -144,7 +147,24 @@ def test_one_of_a_newer_app_is_left_alone(two: App) -> None:
     two.cloud.blobs.write(STATE, layout.SEATS, newer)
     with pytest.raises(Transient, match="update the app"):
         seats.look(two, record(two))
+    two.cloud.blobs.delete(STATE, layout.NEEDS)
+    two.cloud.blobs.delete(STATE, layout.WATERMARK)
+    sweep(two)
+    assert [need.subject for need, _ in kept_needs(two)] == ["records/seats.json"], "whether or not anybody waits"
+    status, body = views.status(two)
+    assert status == 200
+    assert "nothing is trained: state/seats.json can't be read" in body.decode()
     assert two.cloud.blobs.read(STATE, layout.SEATS)[0] == newer
+
+
+@pytest.mark.parametrize("mode", ["report", "delete"])
+def test_who_waits_for_a_seat_for_days_is_seen(two: App, mode: str) -> None:
+    none = with_settings(two, MAX_LIVE_ENDPOINTS=0, CLEANUP_MODE=mode)
+    run = record(none, hold="seat", since=two.cloud.blobs.now() - timedelta(days=3))
+    seats.take(none, run)
+    shown = msgspec.json.decode(views.status(none)[1], type=schema.StatusView)
+    assert run.id in [each.id for each in shown.working]
+    assert len([need for need in shown.needs if "1 run waits for a free seat" in need.what]) == (mode == "report")
 
 
 def test_the_sweep_makes_up_for_a_crash_for_who_is_parked_and_for_what_somebody_deleted(two: App) -> None:
