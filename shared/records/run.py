@@ -391,6 +391,6 @@ class Run:
         scores = self.attempt.deployed.scores if self.attempt.deployed else None
         if kind == "Endpoint.RolledBack" and scores and not scores.passed:
             kind = "Gate.Failed"
-        often = kind in ("Run.Parked", "Run.ApprovalNeeded", "Run.Refused", "Run.InstancesKept")
+        often = kind in ("Run.Parked", "Run.ApprovalNeeded", "Run.Refused", "Run.InstancesKept", "Run.SeatNeeded")
         which = f"{at:%Y%m%dT%H%M%S}" if often else str(self.attempt.number)
         return Notice(id=f"{self.id}-{kind}-{which}", type=f"Droptune.{kind}", at=at, why=why)

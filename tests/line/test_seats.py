@@ -157,6 +157,12 @@ def test_one_of_a_newer_app_is_left_alone(two: App) -> None:
     assert two.cloud.blobs.read(STATE, layout.SEATS)[0] == newer
 
 
+def test_each_wait_for_a_seat_is_an_event_of_its_own(two: App) -> None:
+    run = record(two)
+    told = run.tell_of_seat(run.since, "a seat").tell_of_seat(run.since + timedelta(days=1), "a seat").outbox
+    assert len({notice.id for notice in told}) == 2, "the cap was lowered while it trained"
+
+
 @pytest.mark.parametrize("mode", ["report", "delete"])
 def test_who_waits_for_a_seat_for_days_is_seen(two: App, mode: str) -> None:
     none = with_settings(two, MAX_LIVE_ENDPOINTS=0, CLEANUP_MODE=mode)
