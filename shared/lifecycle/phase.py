@@ -36,7 +36,9 @@ class Phase(StrEnum):
 
 WORK = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 ROLLOUT = (Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
-"""From the model to the traffic."""
+"""From the model to the traffic. Their limits count the time in which somebody looked (waits.py)."""
+PAID = (Phase.TRAINING, *ROLLOUT)
+"""Something of the run's costs money, or has: a look that is refused does not end it, and its line has a seat."""
 JOB_FAILED = ("Failed", "Canceled")
 ENDED = ("Completed", *JOB_FAILED)
 """A job of any other status may go on: one that is NotResponding can be Running again, one that is Paused resumed."""

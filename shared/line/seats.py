@@ -21,7 +21,7 @@ import msgspec
 from shared import naming
 from shared.app import App, wake
 from shared.errors import Conflict, NotFound, Transient
-from shared.lifecycle.phase import Phase
+from shared.lifecycle.phase import PAID, Phase
 from shared.lifecycle.seats import (
     Asking,
     Limit,
@@ -49,7 +49,6 @@ from shared.records.store import TRIES, Unreadable, compare_and_swap, decoded, r
 
 log = logging.getLogger("droptune.line.seats")
 _turn = threading.Lock()  # the threads of a process need not lose against each other: one at a time
-UNDER_WAY = (Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +241,7 @@ def _goes_on(app: App, run_id: str, mark: Mark | None, *, asks: bool) -> bool:
     """
     if mark is None:
         return app.runs.is_marked(run_id)
-    return not mark.parked or (mark.phase in UNDER_WAY and not asks)
+    return not mark.parked or (mark.phase in PAID and not asks)
 
 
 def _stands(app: App, line_id: str) -> bool:
@@ -301,7 +300,7 @@ def _as_found(app: App) -> Seats:
             seats = held(seats, line.id, Seat(since=since, folder=line.folder, endpoint=line.endpoint))
     for found in app.runs.open():
         mark = mark_in(found.metadata)
-        if mark and mark.phase in UNDER_WAY and (loaded_run := readable(app.runs, mark.id)):
+        if mark and mark.phase in PAID and (loaded_run := readable(app.runs, mark.id)):
             run = loaded_run.record
             seats = held(seats, run.line, _seat(app, run))
             seat = seats.taken[run.line]

@@ -16,7 +16,7 @@ from shared.dataset.split import PARTS, Part
 from shared.lifecycle.again import Scarce, after
 from shared.lifecycle.course import Course
 from shared.lifecycle.moment import Moment
-from shared.lifecycle.phase import Hold, Phase
+from shared.lifecycle.phase import ROLLOUT, Hold, Phase
 from shared.records import layout
 from shared.records.base import CLOCKS, FRESH, VERSION, Notice, Order, Refusal, Wake
 from shared.serving.gate import Promotion, Scores
@@ -30,8 +30,6 @@ LATE = timedelta(minutes=10)
 """Who comes so much later than somebody was to finds that all hosts stood still: a sweep makes up for a lost timer."""
 PARKED = timedelta(hours=1)
 """A parked run is tried again so often: what it stumbled over may have been mended, and it may cost money."""
-LIMITED = (Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
-"""Phases whose limit counts the time in which somebody looked. That of TRAINING is the job's, which goes on anyway."""
 
 # What it is made of --------------------------------------------------------------------------------------------------
 
@@ -330,7 +328,7 @@ class Run:
         parked = self.parked.at + PARKED if self.parked else None
         times = (self.wake and self.wake.due, self.claim and self.claim.until, changed, parked)
         due = max([self.begun, *(each for each in times if each)])
-        if (self.hold and not self.wake) or self.phase not in LIMITED or now - due < LATE:
+        if (self.hold and not self.wake) or self.phase not in ROLLOUT or now - due < LATE:
             return self
         timer = Wake(token=self.wake.token if self.wake else "", due=now - CLOCKS)
         return replace(self.in_attempt(resumed=self.begun + (now - due)), wake=timer)

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from shared.app import App, arm, queue_of, wake
 from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
-from shared.lifecycle.phase import Hold, Phase, refused
+from shared.lifecycle.phase import PAID, Hold, Phase, refused
 from shared.lifecycle.rules import Do, Go, Poll, Step, Stop, Wait, next_step
 from shared.line import seats
 from shared.line.access import serves
@@ -35,8 +35,6 @@ log = logging.getLogger("droptune.run.loop")
 STEPS_AT_MOST = 20
 POLL_AT_MOST = timedelta(minutes=5)
 CRASHES_AT_MOST = 5
-PAID = (Phase.TRAINING, Phase.REGISTERED, Phase.DEPLOYING, Phase.CHECKING)
-"""Phases in which something of the run costs money: a look that is refused must not end them."""
 
 
 def advance(app: App, run_id: str, token: str | None) -> None:

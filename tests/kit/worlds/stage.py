@@ -47,7 +47,6 @@ def empty(world: World) -> None:
             blobs.delete("state", blob.name)
     blobs.delete("state", "slots.json")
     blobs.delete("state", "seats.json")
-    blobs.delete("state", "seats.json")
 
 
 @dataclass(kw_only=True)
