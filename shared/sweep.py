@@ -113,7 +113,7 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> list[Need]:
         queue = slots.stale(app, marks)
     except Exception as error:
         log.exception("the slots can't be looked at; who waits for one stays where it is")
-        queue = slots.Queue(turn=(), waiting=())
+        queue = slots.Queue(turn=(), waiting={mark.id for mark in marks.values() if mark.hold == "slot"})
         if isinstance(error, Unreadable):
             needs.append(unreadable_record(SLOTS, error.version))
     queue = _with_seats(app, queue, marks)

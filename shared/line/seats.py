@@ -20,7 +20,7 @@ import msgspec
 
 from shared import naming
 from shared.app import App, wake
-from shared.errors import Conflict, NotFound, Transient
+from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.lifecycle.phase import PAID, Phase
 from shared.lifecycle.seats import (
     Asking,
@@ -122,7 +122,7 @@ def settle(app: App, line: Line) -> None:
         return
     try:
         _let_go(app, [], {line.id: False})
-    except Transient as error:
+    except (Transient, Permanent) as error:
         log.warning("line %s keeps its seat until the sweep: %s", line.id, error)
 
 

@@ -32,7 +32,7 @@ from shared.run import slots
 from shared.sweep import sweep
 from tests.kit.clouds import forget, later
 from tests.kit.jobs import submitted
-from tests.kit.records import changed, run_of
+from tests.kit.records import changed, run_of, woken
 from tests.kit.settings import with_settings
 
 
@@ -369,8 +369,10 @@ def test_a_newer_app_s_record_is_left_as_it_is_and_people_hear_daily_that_nothin
     two.cloud.blobs.delete(STATE, layout.NEEDS)
     with pytest.raises(Unreadable, match="update the app"):
         slots.take(two, names[0])
+    recorded(two, names[1], Phase.PREPARED, waiting=waiting("slot"))
     for _ in range(2):
         sweep(two)
+    assert not woken(two, names[1]), "it stays where it is"
     assert len(told()) == known + 1
     assert "update the app" in told()[-1]
     assert counted(two) == 1

@@ -109,8 +109,10 @@ def _wake(app: App, newest: Newest) -> None:
 def take_seat(app: App, run: Run) -> Run:
     """Asks for a seat for the run's line. Who gets none waits for it alone, and people are told of that."""
     place = seats.take(app, run)
-    if place.granted:
-        return run
+    return run if place.granted else _without_seat(app, run, place)
+
+
+def _without_seat(app: App, run: Run, place: seats.Place) -> Run:
     free_slot(app, run)
     log.warning("run %s waits for %s", run.id, place.why)
     return run.tell_of_seat(app.cloud.blobs.now(), f"it waits for {place.why}") if place.why else run
@@ -118,8 +120,9 @@ def take_seat(app: App, run: Run) -> Run:
 
 def take_slot(app: App, run: Run) -> Run:
     """Asks for a slot, once the run's line has its seat: nothing is trained that could not be deployed."""
-    if not seats.take(app, run).granted:
-        return take_seat(app, run)
+    place = seats.take(app, run)
+    if not place.granted:
+        return _without_seat(app, run, place)
     slots.take(app, run.id)
     return run
 
