@@ -128,9 +128,8 @@ the base model and its component; it is checked when the run is planned.
 
 ## Without it
 
-A folder is one dataset. The file directly in it that ends in {", ".join(KINDS[:-1])} or {KINDS[-1]} is trained on; so
-nothing is asked of a folder with one such file. Names (without the ending, in small or capital letters) may say
-something else:
+A folder is one dataset. The one file directly in it that ends in {", ".join(KINDS[:-1])} or {KINDS[-1]} is trained on.
+By its name (without the ending, in small or capital letters) a file may be for something else, and does not count:
 
 | name | use |
 |---|---|

@@ -158,7 +158,7 @@ class Training:
         "MAX_TRAINING_HOURS", "A job whose fine-tune step has run for longer than this is cancelled", 24
     )
     max_queue_hours: int = _setting(
-        "MAX_QUEUE_HOURS", "A job whose fine-tune step has not run for longer than this, in all, is cancelled", 48
+        "MAX_QUEUE_HOURS", "A job whose fine-tune step waits to run for longer than this, in all, is cancelled", 48
     )
 
     @property
