@@ -113,7 +113,7 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> list[Need]:
         queue = slots.stale(app, marks)
     except Exception as error:
         log.exception("the slots can't be looked at; who waits for one stays where it is")
-        queue = slots.Queue(turn=(), waiting={mark.id for mark in marks.values() if mark.hold == "slot"})
+        queue = seats.Queue(turn=(), waiting={mark.id for mark in marks.values() if mark.hold == "slot"})
         if isinstance(error, Unreadable):
             needs.append(unreadable_record(SLOTS, error.version))
     queue = _with_seats(app, queue, marks)
@@ -129,7 +129,7 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> list[Need]:
     return needs
 
 
-def _with_seats(app: App, queue: slots.Queue, marks: dict[str, Mark]) -> slots.Queue:
+def _with_seats(app: App, queue: seats.Queue, marks: dict[str, Mark]) -> seats.Queue:
     """The queue with those who wait for a seat among the live endpoints."""
     try:
         seated = seats.stale(app, marks)
@@ -137,10 +137,10 @@ def _with_seats(app: App, queue: slots.Queue, marks: dict[str, Mark]) -> slots.Q
         log.exception("the seats can't be looked at; who waits for one stays where it is")
         waiting = {mark.id for mark in marks.values() if mark.hold == "seat"}
         seated = seats.Queue(turn=(), waiting=waiting)
-    return slots.Queue(turn=[*queue.turn, *seated.turn], waiting={*queue.waiting, *seated.waiting})
+    return seats.Queue(turn=[*queue.turn, *seated.turn], waiting={*queue.waiting, *seated.waiting})
 
 
-def _is_overdue(mark: Mark, *, now: datetime, queue: slots.Queue, review: bool) -> bool:
+def _is_overdue(mark: Mark, *, now: datetime, queue: seats.Queue, review: bool) -> bool:
     """Whether something should have happened to the run by itself. A job is always looked at: its event may be lost.
 
     Of those who wait for a slot or a seat its record says it; whoever waits for a person is looked at by a `review`. So

@@ -10,17 +10,12 @@ lost or broken is made again, of the lines and the runs that work. lifecycle/sea
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-
-import msgspec
 
 from shared import naming
 from shared.app import App, wake
-from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.errors import Permanent, Transient
 from shared.lifecycle.phase import PAID, Phase
 from shared.lifecycle.seats import (
     Asking,
@@ -38,17 +33,15 @@ from shared.lifecycle.seats import (
     upcoming,
     why,
 )
-from shared.line.unreadable import keep_and_tell
+from shared.line.remade import Remade
 from shared.line.waits import Need, unreadable_record
-from shared.records.base import VERSION
-from shared.records.layout import SEATS, STATE
+from shared.records.layout import SEATS
 from shared.records.line import Line
 from shared.records.mark import Mark, mark_in
 from shared.records.run import Run
-from shared.records.store import TRIES, Unreadable, compare_and_swap, decoded, readable
+from shared.records.store import Unreadable, readable
 
 log = logging.getLogger("droptune.line.seats")
-_turn = threading.Lock()  # the threads of a process need not lose against each other: one at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +62,8 @@ def occupied(line: Line) -> bool:
 
 
 def look(app: App, run: Run) -> Place:
-    """Where the run stands. Changes nothing, but for a record that is lost or broken (see `_read`)."""
-    seats, _ = _read(app)
+    """Where the run stands. Changes nothing, but for a record that is lost or broken (see remade.py)."""
+    seats = _record.read(app)
     return _place(app, seats, run)
 
 
@@ -84,7 +77,7 @@ def take(app: App, run: Run) -> Place:
 
     Raises Transient.
     """
-    seats = _changed(app, lambda seats: asked(seats, run.id, _asking(run), _seat(app, run), _limit(app, seats)))
+    seats = _record.changed(app, lambda seats: asked(seats, run.id, _asking(run), _seat(app, run), _limit(app, seats)))
     if run.id in seats.asking:
         for other in rivals(seats, run.id, _asking(run)):  # the older one finds that out, and makes way
             if loaded := readable(app.runs, other):
@@ -97,7 +90,7 @@ def hold(app: App, line: Line) -> None:
     if occupied(line):
         since = line.serving.since if line.serving else app.cloud.blobs.now()
         seat = Seat(since=since, folder=line.folder, endpoint=line.endpoint)
-        _changed(app, lambda seats: held(seats, line.id, seat))
+        _record.changed(app, lambda seats: held(seats, line.id, seat))
 
 
 def leave(app: App, run: Run) -> None:
@@ -105,7 +98,7 @@ def leave(app: App, run: Run) -> None:
 
     Raises Transient.
     """
-    seats, _ = _read(app)
+    seats = _record.read(app)
     seat = seats.taken.get(run.line)
     if run.id in seats.asking or (seat and (run.id in seat.runs or not seat.runs)):
         standing = {run.line: _stands(app, run.line)}
@@ -128,7 +121,7 @@ def settle(app: App, line: Line) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """Who waits for a seat, and whose turn it is: those are to be woken, in their order."""
+    """Who waits for a seat, or for a slot, and whose turn it is: those are to be woken, in their order."""
 
     turn: Sequence[str]
     waiting: Collection[str]
@@ -143,14 +136,14 @@ def stale(app: App, marks: Mapping[str, Mark]) -> Queue:
     """
     if not any(mark.hold == "seat" for mark in marks.values()):
         return Queue(turn=(), waiting=())
-    seats, _ = _read(app)
+    seats = _record.read(app)
     known = {run for seat in seats.taken.values() for run in seat.runs} | seats.asking.keys()
     gone = [run for run in known if not _goes_on(app, run, marks.get(run), asks=run in seats.asking)]
     standing = {line: _stands(app, line) for line in seats.taken}
     after = left(seats, gone, standing)
     if after != seats:
         # What was no run's a moment ago may be one's by now: it is in the record then, and keeps the seat.
-        after = _changed(app, lambda seats: left(seats, gone, standing))
+        after = _record.changed(app, lambda seats: left(seats, gone, standing))
     limit = Limit(most=_most(app), standing=frozenset(line for line, stands in standing.items() if stands))
     return Queue(turn=upcoming(after, limit), waiting=after.asking.keys())
 
@@ -159,7 +152,7 @@ def needed_by(app: App, line: Line) -> str:
     """What a run that begins with its deployment would wait for; "" where the line has a seat, or gets one at once."""
     if line.serving and not line.is_going:
         return ""
-    seats, _ = _read(app)
+    seats = _record.read(app)
     limit = _limit(app, seats)
     now = app.cloud.blobs.now()
     asking = Asking(line=line.id, since=now, uploaded=now, trained=True)
@@ -169,7 +162,7 @@ def needed_by(app: App, line: Line) -> str:
 def needs(app: App) -> Iterator[Need]:
     """A record that a newer app wrote: nobody gets a seat, and nothing is trained. Raises Transient."""
     try:
-        _read(app)
+        _record.read(app)
     except Unreadable as error:
         yield unreadable_record(SEATS, error.version)
 
@@ -185,7 +178,7 @@ class Overview:
 
 def overview(app: App) -> Overview:
     """For people. Raises Transient."""
-    seats, _ = _read(app)
+    seats = _record.read(app)
     limit = _limit(app, seats)
     waiting = len(seats.asking)
     return Overview(
@@ -228,7 +221,7 @@ def _seat(app: App, run: Run) -> Seat:
 
 def _let_go(app: App, runs: Collection[str], standing: Mapping[str, bool]) -> None:
     """Takes it out of the record, and wakes whom that makes room for. Raises Transient."""
-    seats = _changed(app, lambda seats: left(seats, runs, standing))
+    seats = _record.changed(app, lambda seats: left(seats, runs, standing))
     for run_id in upcoming(seats, _limit(app, seats)):
         if loaded := readable(app.runs, run_id):
             wake(app, loaded.record)
@@ -266,29 +259,6 @@ def _limit(app: App, seats: Seats) -> Limit:
     return Limit(most=most, standing=frozenset(line for line in seats.taken if _stands(app, line)))
 
 
-def _read(app: App) -> tuple[Seats, str]:
-    """The record and its ETag. Where there is none, or it is broken, it is made and written at once."""
-    try:
-        data, etag = app.cloud.blobs.read(STATE, SEATS)
-    except NotFound:
-        return _made(app, None)
-    try:
-        return decoded(data, Seats, f"{STATE}/{SEATS}"), etag
-    except Unreadable as error:
-        if error.version > VERSION:
-            raise
-        keep_and_tell(app, SEATS, data)
-        return _made(app, etag)
-
-
-def _made(app: App, etag: str | None) -> tuple[Seats, str]:
-    made = _as_found(app)
-    with suppress(Conflict):  # somebody else was faster
-        body = msgspec.json.encode(made)
-        return made, app.cloud.blobs.write(STATE, SEATS, body, if_match=etag, if_none_match=etag is None)
-    return _read(app)
-
-
 def _as_found(app: App) -> Seats:
     """The record as lines and the runs that work show it. Who waits asks again, at its next look."""
     seats, now = Seats(), app.cloud.blobs.now()
@@ -308,23 +278,4 @@ def _as_found(app: App) -> Seats:
     return seats
 
 
-def _changed(app: App, change: Callable[[Seats], Seats]) -> Seats:
-    """The record after `change`; it is written only where that is another one. Raises Transient.
-
-    `change` is asked again when somebody else was faster: changes are such that doing them twice is doing them once.
-    """
-
-    def attempt() -> Seats:
-        seats, etag = _read(app)
-        after = change(seats)
-        if after != seats:
-            app.cloud.blobs.write(STATE, SEATS, msgspec.json.encode(after), if_match=etag)
-        return after
-
-    try:
-        with _turn:
-            return compare_and_swap(attempt, f"{STATE}/{SEATS}")
-    except Conflict:
-        raise Transient(
-            f"{STATE}/{SEATS} was changed by others {TRIES} times in a row", after=timedelta(seconds=2)
-        ) from None
+_record = Remade(name=SEATS, kind=Seats, as_found=_as_found)

@@ -5,24 +5,19 @@ lifecycle/slots.py has the rules.
 
 One blob, `state/slots.json`, changed under If-Match only, so that two hosts can't both take the last slot. A run takes
 a slot before it submits its job and gives it back when it trains no more; whoever gives one back wakes those whose turn
-it is, oldest first. A record that is lost, or that somebody broke, is made again, of the
-runs that work.
+it is, oldest first. A record that is lost, or that somebody broke, is made again, of the runs that work.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-
-import msgspec
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 
 from shared import naming
 from shared.app import App, wake
-from shared.errors import Conflict, NotFound, Permanent, Transient
+from shared.errors import Permanent, Transient
 from shared.lifecycle.action import Action
 from shared.lifecycle.phase import ENDED, Phase
 from shared.lifecycle.slots import (
@@ -42,32 +37,31 @@ from shared.lifecycle.slots import (
     waited_longer,
 )
 from shared.lifecycle.slots import would_get as by_rule
-from shared.line.unreadable import keep_and_tell
-from shared.records.base import VERSION
-from shared.records.layout import SLOTS, STATE
+from shared.line.remade import Remade
+from shared.line.seats import Queue
+from shared.records.layout import SLOTS
 from shared.records.mark import Mark
 from shared.records.run import Run
-from shared.records.store import TRIES, Unreadable, compare_and_swap, decoded, readable
+from shared.records.store import Unreadable, readable
 
 log = logging.getLogger("droptune.run.slots")
-_turn = threading.Lock()  # the threads of a process need not lose against each other: one at a time
 
 
 def look(app: App, run_id: str) -> Place:
-    """Where the run stands. Changes nothing, but for a record that is lost (see `_read`)."""
-    slots, _ = _read(app)
+    """Where the run stands. Changes nothing, but for a record that is lost (see remade.py)."""
+    slots = _record.read(app)
     return place(slots, run_id, _limits(app), app.cloud.blobs.now())
 
 
 def would_get(app: App, run_id: str, holder: str) -> bool:
     """Whether the run would hold a slot at once if `holder` gave back its own. Changes nothing, as `look`."""
-    slots, _ = _read(app)
+    slots = _record.read(app)
     return by_rule(slots, run_id, holder, _limits(app), app.cloud.blobs.now())
 
 
 def has_place(app: App, run_id: str) -> bool:
     """Whether the run holds a slot, or stands among those who wait for one. Changes nothing, as `look`."""
-    slots, _ = _read(app)
+    slots = _record.read(app)
     return run_id in slots.holding or run_id in slots.waiting
 
 
@@ -76,7 +70,7 @@ def shortage(app: App, run: Run) -> Shortage:
 
     Loads the record of the one before it, and of those that have waited longer still and do not any more.
     """
-    slots, _ = _read(app)
+    slots = _record.read(app)
     longer = (each for each in waited_longer(slots, _attempt(run)) if each.startswith(f"{run.phase}/"))
     ahead = next((other.id for each in longer if (other := _of(app, each)) and _is_short(other)), "")
     return Shortage(queued=_attempt(run) in slots.short, ahead=ahead)
@@ -85,18 +79,19 @@ def shortage(app: App, run: Run) -> Shortage:
 def take(app: App, run_id: str) -> Place:
     """Gives the run a slot if its turn has come, else lets it wait. Again, it changes nothing. Raises Transient."""
     limits = _limits(app)
-    slots, now, _ = _changed(app, lambda slots, now: taken(slots, run_id, limits, now))
-    return place(slots, run_id, limits, now)
+    slots = _record.changed(app, lambda slots: taken(slots, run_id, limits, app.cloud.blobs.now()))
+    return place(slots, run_id, limits, app.cloud.blobs.now())
 
 
 def wait_for_quota(app: App, run: Run) -> None:
     """Has the run stand among those that wait for quota, behind all that do already. Raises Transient."""
 
-    def queued(slots: Slots, now: datetime) -> Slots:
+    def queued(slots: Slots) -> Slots:
+        now = app.cloud.blobs.now()
         last = max(slots.short.values(), default=now - TICK)
         return replace(slots, short={_attempt(run): max(now, last + TICK), **slots.short})
 
-    _changed(app, queued)
+    _record.changed(app, queued)
 
 
 def pass_on(app: App, before: str, run_id: str) -> None:
@@ -104,7 +99,7 @@ def pass_on(app: App, before: str, run_id: str) -> None:
 
     Else who is replaced again and again, while it waits, would always be the last.
     """
-    _changed(app, lambda slots, _: passed_on(slots, before, run_id))
+    _record.changed(app, lambda slots: passed_on(slots, before, run_id))
 
 
 def hold(app: App, run_id: str, since: datetime) -> None:
@@ -112,7 +107,7 @@ def hold(app: App, run_id: str, since: datetime) -> None:
 
     Raises Transient.
     """
-    _changed(app, lambda slots, _: granted(slots, run_id, since))
+    _record.changed(app, lambda slots: granted(slots, run_id, since))
 
 
 def free(app: App, run_id: str) -> list[str]:
@@ -121,16 +116,8 @@ def free(app: App, run_id: str) -> list[str]:
     Returns the runs to wake, oldest first, and the same ones again when it is called again after a crash. That a start
     counts for the day is not taken back.
     """
-    slots, _, _ = _changed(app, lambda slots, _: freed(slots, {run_id}))
+    slots = _record.changed(app, lambda slots: freed(slots, {run_id}))
     return upcoming(slots, _limits(app))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Queue:
-    """Who waits for a slot, and whose turn it is: those are to be woken, oldest first."""
-
-    turn: Sequence[str]
-    waiting: Collection[str]
 
 
 def stale(app: App, marks: Mapping[str, Mark]) -> Queue:
@@ -142,17 +129,16 @@ def stale(app: App, marks: Mapping[str, Mark]) -> Queue:
     are parked. Raises Transient.
     """
     limits = _limits(app)
-    slots, _ = _read(app)
+    slots = _record.read(app)
     gone, over = _gone(app, slots, limits, marks), {each for each in slots.short if not _of(app, each)}
 
-    def tidied(slots: Slots, _: datetime) -> Slots:
+    def tidied(slots: Slots) -> Slots:
         left = freed(slots, gone)
         return replace(left, short={each: since for each, since in left.short.items() if each not in over})
 
-    now = app.cloud.blobs.now()
     if gone or over:
-        slots, now, _ = _changed(app, tidied)
-    turn = upcoming(slots, limits) if gone else in_order(slots)[: room(slots, limits, now)]
+        slots = _record.changed(app, tidied)
+    turn = upcoming(slots, limits) if gone else in_order(slots)[: room(slots, limits, app.cloud.blobs.now())]
     return Queue(turn=turn, waiting=slots.waiting)
 
 
@@ -223,30 +209,6 @@ def _limits(app: App) -> Limits:
     return Limits(active=settings.max_active_jobs, day=settings.max_jobs_per_day)
 
 
-def _read(app: App) -> tuple[Slots, str]:
-    """The record and its ETag. Where there is none, or it is broken, it is made, and written at once.
-
-    Raises Unreadable where a newer app wrote it: that one's is never rewritten.
-    """
-    try:
-        data, etag = app.cloud.blobs.read(STATE, SLOTS)
-    except NotFound:
-        made = _as_found(app)
-        with suppress(Conflict):  # somebody else was faster
-            return made, app.cloud.blobs.write(STATE, SLOTS, msgspec.json.encode(made), if_none_match=True)
-        return _read(app)
-    try:
-        return decoded(data, Slots, f"{STATE}/{SLOTS}"), etag
-    except Unreadable as error:
-        if error.version > VERSION:
-            raise
-    keep_and_tell(app, SLOTS, data)
-    made = _as_found(app)
-    with suppress(Conflict):
-        return made, app.cloud.blobs.write(STATE, SLOTS, msgspec.json.encode(made), if_match=etag)
-    return _read(app)
-
-
 def _as_found(app: App) -> Slots:
     """The record as the runs that work show it; those whose own record can't be read are passed over.
 
@@ -268,28 +230,7 @@ def _has_begun(app: App, run: Run) -> bool:
     )
 
 
-def _changed(app: App, change: Callable[[Slots, datetime], Slots]) -> tuple[Slots, datetime, bool]:
-    """The record after `change`, when that was, and whether it was another one before. Writes only then.
-
-    `change` is asked again when somebody else was faster. So is one whose own write was answered with Conflict although
-    it was done (see Blobs): changes are such that doing them twice is doing them once.
-    """
-
-    def attempt() -> tuple[Slots, datetime, bool]:
-        slots, etag = _read(app)
-        now = app.cloud.blobs.now()
-        after = change(slots, now)
-        if after != slots:
-            app.cloud.blobs.write(STATE, SLOTS, msgspec.json.encode(after), if_match=etag)
-        return after, now, after != slots
-
-    try:
-        with _turn:
-            return compare_and_swap(attempt, f"{STATE}/{SLOTS}")
-    except Conflict:
-        raise Transient(
-            f"{STATE}/{SLOTS} was changed by others {TRIES} times in a row", after=timedelta(seconds=2)
-        ) from None
+_record = Remade(name=SLOTS, kind=Slots, as_found=_as_found)
 
 
 def free_slot(app: App, run: Run) -> None:

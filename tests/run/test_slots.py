@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -139,7 +139,7 @@ def test_the_last_slot_goes_to_one_of_two_hosts(two: App) -> None:
 def test_somebody_faster_is_met_by_trying_again_and_then_later(two: App, names: list[str]) -> None:
     calls = 0
 
-    def meddle(now: Slots, _: datetime) -> Slots:
+    def meddle(now: Slots) -> Slots:
         nonlocal calls
         calls += 1
         two.cloud.blobs.write(STATE, layout.SLOTS, msgspec.json.encode(now))
@@ -147,7 +147,7 @@ def test_somebody_faster_is_met_by_trying_again_and_then_later(two: App, names: 
 
     slots.take(two, names[1])
     with pytest.raises(Transient, match=r"slots\.json was changed by others") as caught:
-        slots._changed(two, meddle)
+        slots._record.changed(two, meddle)
     assert calls == TRIES
     assert caught.value.after == timedelta(seconds=2)
     assert not slots.look(two, names[0]).granted
