@@ -95,11 +95,12 @@ def long(mark: Mark) -> str:
 
 
 def _need(mark: Mark, kind: str, status: str, *, event: str = "Run.Waiting", after: timedelta = timedelta(0)) -> Need:
+    ends = "" if mark.status.startswith("ends as ") else f"; droptune cancel {mark.id} ends it"
     return Need(
         key=f"run {mark.id} {mark.phase} {kind}",
         event=event,
         subject=f"runs/{mark.id}",
-        why=f"run {mark.id} {status}; droptune cancel {mark.id} ends it",
+        why=f"run {mark.id} {status}{ends}",
         dataset=mark.folder,
         run=mark.id,
         shown=True,

@@ -18,7 +18,7 @@ from shared.records.base import Order, Wake
 from shared.records.layout import NEEDS, STATE
 from shared.records.mark import mark_of
 from shared.records.run import Approval, Attempt, Deployed, Ending, Run, Source, Waiting
-from shared.run.waits import DAY, ENDS_WITHIN, given_up, is_long, is_up_to_people, limit_of, usual
+from shared.run.waits import DAY, ENDS_WITHIN, given_up, is_long, is_up_to_people, limit_of, needs_of, usual
 from shared.sweep import sweep
 from tests.kit.clouds import forget, later
 from tests.kit.records import events_of
@@ -93,6 +93,15 @@ def test_what_only_a_person_ends_is_told_at_once(app: App, cloud: Stack, hold: H
     app.cloud.blobs.delete(STATE, f"active/{run.id}")
     sweep(app)
     assert counted(app) == 0
+
+
+@pytest.mark.parametrize("ending", [None, Ending(phase=Phase.CANCELLED, why="cancelled by ada")])
+def test_who_is_ending_already_is_not_told_to_cancel(app: App, ending: Ending | None) -> None:
+    run = replace(a_run(app, Phase.CHECKING, 2 * DAY), ending=ending)
+    assert app.runs.create(run)
+    found, now = list(app.runs.open()), app.cloud.blobs.now()
+    [need] = needs_of(app, found, {run.id: mark_of(run)}, now)
+    assert ("droptune cancel" in need.why) == (ending is None)
 
 
 @pytest.mark.parametrize("phase", WORK)
