@@ -49,9 +49,15 @@ class Upload:
 
 
 def uploads_without_run(app: App, looked_at: int | None = LOOKED_AT) -> Iterator[Upload]:
-    """Those among so many first blobs of the container, folder by folder; None: among all."""
-    for folder, blobs in by_folder(islice(app.cloud.blobs.list(DATASETS), looked_at)):
-        yield from without_run(folder, blobs)
+    """Those among so many first blobs of the container, folder by folder; None: among all.
+
+    A folder that is cut off there is left out.
+    """
+    first = list(islice(app.cloud.blobs.list(DATASETS), looked_at))
+    cut = folder_of(first[-1].name) if len(first) == looked_at else ""
+    for folder, blobs in by_folder(first):
+        if not folder or folder != cut:
+            yield from without_run(folder, blobs)
 
 
 def by_folder(listed: Iterable[BlobInfo]) -> Iterator[tuple[str, list[BlobInfo]]]:

@@ -65,6 +65,14 @@ def test_what_yields_no_run_is_told_with_why(app: App, key: str, paths: dict[str
     assert {each["path"]: each["why"] for each in listed if key in each["path"]} == told
 
 
+def test_of_a_folder_that_is_not_seen_whole_nothing_is_said(app: App, key: str, paths: dict[str, str]) -> None:
+    names = [blob.name for blob in app.cloud.blobs.list(DATASETS)]
+    upto = names.index(f"beside-{key}/2026/more.jsonl") + 1
+    told = [upload.path for upload in uploads_without_run(app, upto)]
+    assert f"alone-{key}.jsonl" in told
+    assert f"beside-{key}/2026/more.jsonl" not in told, "its other files may come behind"
+
+
 def test_each_folder_is_told_once_and_for_what_is_new_once_a_day(
     app: App, cloud: Stack, key: str, paths: dict[str, str]
 ) -> None:
