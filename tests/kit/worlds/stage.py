@@ -259,13 +259,13 @@ class Stage:
 
     def jobs(self) -> list[dict[str, Any]]:
         """What happened to this folder's jobs, in order."""
-        own = [run_id for run_id in self.world.known if self.world.run(run_id).source.folder == self.folder]
+        own = self._runs()
         told: list[dict[str, Any]] = self.world.control("GET", "/_local/history")
         return [each for each in told if each["kind"] == "jobs" and each["name"].rpartition("-")[0] in own]
 
     def made(self, kind: str, *, method: str = "PUT") -> list[str]:
         """Names of the jobs, models or deployments of this line that were asked for, those that were refused not."""
-        own = {run_id for run_id in self.world.known if self.world.run(run_id).source.folder == self.folder}
+        own = set(self._runs())
         ledger = self.world.control("GET", "/_local/ledger")
         found = [e for e in ledger if e.get("kind") == kind and e["method"] == method and e["status"] < 300]
         return [e["name"] for e in found if e["name"].rpartition("-")[0] in own]
@@ -299,6 +299,11 @@ class Stage:
         slots = json.loads(self.app.cloud.blobs.read("state", "slots.json")[0]) if self._has_slots() else {}
         assert not slots.get("holding")
         assert not slots.get("waiting")
+
+    def _runs(self) -> list[str]:
+        """The folder's runs, in the order in which they were made; an earlier test may have lost records of its own."""
+        found = ((run_id, self.app.runs.load(run_id)) for run_id in self.world.known)
+        return [run_id for run_id, loaded in found if loaded and loaded.record.source.folder == self.folder]
 
     def _has_slots(self) -> bool:
         return self.app.cloud.blobs.head("state", "slots.json") is not None
