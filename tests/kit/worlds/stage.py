@@ -45,8 +45,8 @@ def empty(world: World) -> None:
     for folder in ("active/", "standing/"):
         for blob in list(blobs.list("state", folder)):
             blobs.delete("state", blob.name)
-    blobs.delete("state", "slots.json")
-    blobs.delete("state", "seats.json")
+    for record in ("slots.json", "seats.json", "deletions.json", "needs.json"):
+        blobs.delete("state", record)
 
 
 @dataclass(kw_only=True)
