@@ -86,7 +86,12 @@ def test_the_folder_of_one_that_was_superseded_is_looked_into_once(
     run, line = make(Phase.PREPARED, Phase.SUPERSEDED, folder="once")
     sent, transport = list[str](), app.cloud.clients.transport
     send = transport.send
-    monkeypatch.setattr(transport, "send", lambda request, **more: sent.append(request.url) or send(request, **more))
+
+    def noted(request: Any, **more: Any) -> Any:
+        sent.append(request.url)
+        return send(request, **more)
+
+    monkeypatch.setattr(transport, "send", noted)
     loaded = app.lines.load(line.id)
     assert loaded
     app.lines.save(replace(line, newest=Newest(run=run.id, order=run.order), rollout=""), loaded.etag)
