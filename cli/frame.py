@@ -34,7 +34,7 @@ EXIT_CODES: Mapping[int, str] = {
     0: "done",
     1: "what was looked at is bad: refused, rejected, failed, rolled back",
     2: "the command can't be carried out; one line on stderr says what to do",
-    3: "it waits for a person, or is parked",
+    3: "it waits for a person, who may have to act in Azure, or is parked",
     4: "--timeout has passed",
     130: "stopped with Ctrl-C",
 }

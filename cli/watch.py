@@ -68,11 +68,14 @@ def code_of(run: RunSummary) -> int | None:
         return 0 if run.phase in _WELL else 1
     if run.status.startswith("ends as "):
         return None
-    return WAITS if run.parked or run.hold in ("approval", "pin") else None
+    return WAITS if run.parked or run.by_people or run.hold in ("approval", "pin", "endpoint") else None
 
 
 def next_of(run: RunSummary, *, serves: bool, shown: bool = False) -> str:
-    """The command to paste after this, "" for none; `shown`: after `show`, so that is not it."""
+    """The command to paste after this, "" for none; `shown`: after `show`, so that is not it.
+
+    Where its status says what to do in Azure, it is the one to go on with after that.
+    """
     if run.parked:
         return f"droptune retry {run.id}"
     if run.hold == "approval":
@@ -282,7 +285,8 @@ class _Watch:
             return
         run, why = view.run, escaped(view.run.status, SENTENCE)
         said = run.outcome or ("is parked" if run.parked else "waits for you")
-        told = why if why.startswith(said) else f"{said}: {why}" if why else said  # a run that waits says so itself
+        # A run that waits says so itself.
+        told = why if why.startswith(said) else f"{said}: {why.removeprefix('waits: ')}" if why else said
         good = code_of(run) == 0
         self._say(f"run {run.id} {told}", "bold green" if good else "bold red")
         if why != escaped(run.status):

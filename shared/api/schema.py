@@ -26,7 +26,8 @@ class RunSummary(Shape, frozen=True, kw_only=True):
 
     `phase`: where it is; `outcome`: what it came to, "" as long as it has not ended. Both tell of the run, and stay;
     `serves`: whether what it deployed or brought back has traffic now, as Azure shows it. `hold`: `slot`, `quota`,
-    `approval`, `pin`, `endpoint` or `seat`, where it waits for that.
+    `approval`, `pin`, `endpoint` or `seat`, where it waits for that. `by_people`: only a person ends that wait; a seat
+    goes by itself where idle endpoints are deleted.
     """
 
     id: str
@@ -40,6 +41,7 @@ class RunSummary(Shape, frozen=True, kw_only=True):
     status: str = ""
     hold: str = ""
     parked: bool = False
+    by_people: bool = False
     serves: bool = False
 
 

@@ -44,7 +44,7 @@ from shared.records.line import Line, Removed, Serving, Standing
 from shared.records.mark import Mark, mark_of, status_of
 from shared.records.run import Deployed, Run
 from shared.records.store import Unreadable, readable
-from shared.run.waits import is_long, is_up_to_people
+from shared.run.waits import BY_PEOPLE, is_long, is_up_to_people
 from shared.serving.gate import Scores
 from shared.serving.idle import money_saved
 from shared.serving.smoke import Answered
@@ -128,7 +128,7 @@ def _runs(app: App, wanted: Mapping[str, str]) -> schema.RunList:
     listed = found[:limit]
     serving = set(_serving_runs(app, listed, shown))
     return schema.RunList(
-        runs=[msgspec.structs.replace(_summary(mark), serves=mark.id in serving) for mark in listed],
+        runs=[msgspec.structs.replace(_summary(app, mark), serves=mark.id in serving) for mark in listed],
         unreadable=unreadable,
         unseen=shown.why,
     )
@@ -171,7 +171,7 @@ def _why(version: int) -> str:
     return "its record is broken: see the app's log, and put back an older state of the blob"
 
 
-def _summary(mark: Mark) -> schema.RunSummary:
+def _summary(app: App, mark: Mark) -> schema.RunSummary:
     return schema.RunSummary(
         id=mark.id,
         line=mark.line,
@@ -184,6 +184,9 @@ def _summary(mark: Mark) -> schema.RunSummary:
         status=mark.status,
         hold=mark.hold,
         parked=mark.parked,
+        by_people=mark.parked
+        or mark.hold in BY_PEOPLE
+        or (mark.hold == "seat" and app.settings.cleanup.mode != "delete"),
     )
 
 
@@ -196,7 +199,7 @@ def _run(app: App, run_id: str) -> schema.RunView:
     metrics, problem = job_curves(app, attempt.job)
     return schema.RunView(
         run=msgspec.structs.replace(
-            _summary(mark_of(run)), status=status_of(run), serves=serving is not None and serving.run == run.id
+            _summary(app, mark_of(run)), status=status_of(run), serves=serving is not None and serving.run == run.id
         ),
         serves=serves,
         line_serves=_serving(serving),
@@ -392,7 +395,9 @@ def _status(app: App) -> schema.StatusView:
         seats=seated.taken,
         torn_down=[view for view in views if view.latest and not (view.serving or view.seen or view.rollout)],
         needs=needs,
-        working=[_summary(mark) for mark in marks if mark.phase in WORK and not (is_up_to_people(mark) or late(mark))],
+        working=[
+            _summary(app, mark) for mark in marks if mark.phase in WORK and not (is_up_to_people(mark) or late(mark))
+        ],
         waiting=dict(_waiting(app)),
         unseen=shown.why,
     )

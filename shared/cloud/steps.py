@@ -15,20 +15,23 @@ from shared.cloud.clients import state
 from shared.lifecycle.course import FineTune
 
 _DEPTH = 3
+_OTHERS = re.compile("import|prepare|preprocess|validat|convert|evaluat")
+"""In the names of the other steps of such a job."""
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def fine_tune(history: Any, job: str, cluster: str) -> FineTune | None:
     """The step that fine-tunes, of a job whose GPU nodes are those of `cluster`; None where no step can be seen.
 
-    It is known by its name. Where none has such a name, it is the first one on that cluster.
+    It is known by its name. Where none has such a name, it is the first one on that cluster that is not named for what
+    comes before or after it: all steps may share one cluster.
     """
     steps = list(_steps(history, job, _DEPTH))
     if not steps:
         return None
     if named := [each for each in steps if _is_named(each)]:
         return _shown(max(named, key=_made))
-    if there := [each for each in steps if _target(each).lower() == cluster.lower()]:
+    if there := [each for each in steps if _target(each).lower() == cluster.lower() and not _is_other(each)]:
         return _shown(min(there, key=_made))
     return FineTune(status="")
 
@@ -55,8 +58,17 @@ def _is_pipeline(run: Any) -> bool:
 
 
 def _is_named(run: Any) -> bool:
+    return any("finetune" in name for name in _names(run))
+
+
+def _is_other(run: Any) -> bool:
+    return any(_OTHERS.search(name) for name in _names(run))
+
+
+def _names(run: Any) -> list[str]:
+    """What it is called, in small letters alone."""
     names = (run.display_name, run.name, (run.properties or {}).get("azureml.moduleName"))
-    return any("finetune" in re.sub(r"[^a-z]", "", str(name).lower()) for name in names if name)
+    return [re.sub(r"[^a-z]", "", str(name).lower()) for name in names if name]
 
 
 def _target(run: Any) -> str:

@@ -14,9 +14,10 @@ from shared.settings import every_setting
 _OF_OTHERS = (
     *("azure", "website", "functions_", "applicationinsights", "appinsights", "scm", "hf_", "python", "docker"),
     *("webjobs", "override_use_", "microsoft_provider_", "enable_oryx", "build_", "diagnostics_", "remotedebugging"),
-    *("droptune_storage__credential", "droptune_storage__clientid", "droptune_storage__tableserviceuri"),
 )
-"""How names begin that Azure, the host and libraries read: none of them is taken for a mistyped one."""
+"""How names begin that Azure, the host and libraries read: one of them has to be much like a setting to be told."""
+_OF_HOST = ("droptune_storage__credential", "droptune_storage__clientid", "droptune_storage__tableserviceuri")
+"""What the host reads beside the setting whose name begins so: never taken for a mistyped one."""
 _NEAR, _NEAREST = 0.85, 0.5
 """How like a setting's name another one is, from 0 to 1: that is taken for it; and that is offered for it at all."""
 _APP_SETTING = "APPSETTING_"
@@ -32,9 +33,10 @@ def unread(environ: Mapping[str, str]) -> list[str]:
     for name in sorted((made | others) - set(known.values())):
         if name.upper() in known:
             found.append(f"{name} is a setting that nothing reads, for its case: it is named {known[name.upper()]}")
-        elif not name.casefold().startswith(_OF_OTHERS) and len(name) <= 2 * max(map(len, known)):
-            cutoff = _NEAREST if name in made else _NEAR
+        elif not name.casefold().startswith(_OF_HOST) and len(name) <= 2 * max(map(len, known)):
+            of_others = name.casefold().startswith(_OF_OTHERS)
+            cutoff = _NEAREST if name in made and not of_others else _NEAR
             near = [known[each] for each in difflib.get_close_matches(name.upper(), known, n=1, cutoff=cutoff)]
-            if near or name in made:
+            if near or (name in made and not of_others):
                 found.append(f"{name} is a setting that nothing reads{f': is {near[0]} meant?' if near else ''}")
     return found

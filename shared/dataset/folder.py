@@ -164,12 +164,21 @@ def _line(meant: Dataset) -> str:
 def _which(train: list[DataFile], line: str) -> str:
     """Names the files, and says what to do: at the end a finetune.yaml of one line, which can be pasted."""
     names = [file.name for file in train]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     named = f"upload a {FILE_NAME} with this line: {line}" if line else f"give one a name that {FILE_NAME} can have"
     return (
-        f"{len(names)} training files in one folder ({', '.join(names[:_NAMED])}{more}), and no {FILE_NAME} that says "
+        f"{len(names)} training files in one folder ({_told(names, _TEXT - len(line))}), and no {FILE_NAME} that says "
         f"which one is meant: put them together into one file, or each into a folder of its own, or {named}"
     )
+
+
+def _told(names: list[str], room: int) -> str:
+    """The first of the names, of which so many are told as `room` characters hold; one at least, cut if need be."""
+    shown = 1
+    while shown < min(len(names), _NAMED) and len(", ".join(names[: shown + 1])) <= room:
+        shown += 1
+    first = ", ".join(names[:shown])
+    cut = first if shown > 1 or len(first) <= max(room, _ONE) else f"{first[: max(room, _ONE)]}…"
+    return cut + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
 def _as_spec_says(folder: str, there: dict[str, DataFile], spec: Spec, spec_file: DataFile | None) -> Contents:
@@ -205,7 +214,7 @@ def _may_be_a_spec(name: str, *, alone: bool) -> bool:
 
 
 def _misnamed(folder: str, names: list[str], *, beside: bool) -> str:
-    told = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    told = _told(names, _TEXT - 2 * len(folder))
     what = f"lies beside {FILE_NAME}, which alone is read" if beside else "may be meant for it, and is not read"
     mend = "delete it" if beside else f"upload it as {folder}/{FILE_NAME}, and delete it"
     return (
@@ -259,6 +268,9 @@ ABOUT = ("report", "readme", "dataset_info", "dataset_infos", "finetune.schema")
 """Stems of files that lie beside data and tell about it."""
 _NAMED = 20
 """Files that are named one by one."""
+_TEXT, _ONE = 480, 40
+"""Characters for names in a reason, with those in what is to be pasted, which comes last: lists of runs cut a reason
+(records/mark.py). And for the one that is named at least."""
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})$", re.ASCII)
 """How datasets that are published in pieces number them."""
 _REASONS = {

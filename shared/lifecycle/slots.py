@@ -115,6 +115,14 @@ def freed(slots: Slots, runs: Collection[str]) -> Slots:
     )
 
 
+def unstarted(slots: Slots, run: str) -> Slots:
+    """After what `run` took its slot for was refused, so that its start does not count. The same if it had no slot."""
+    started = list(slots.started)
+    if (since := slots.holding.get(run)) in started:
+        started.remove(since)
+    return replace(slots, started=tuple(started)) if len(started) < len(slots.started) else slots
+
+
 def would_get(slots: Slots, run: str, holder: str, limits: Limits, now: datetime) -> bool:
     """Whether `run` would hold a slot at once if `holder` gave back its own."""
     return run in taken(freed(slots, {holder}), run, limits, now).holding

@@ -19,8 +19,8 @@ from shared.lifecycle.phase import Hold
 from shared.records.base import VERSION, from_json
 from shared.records.run import PARKED, Run
 
-_STATUS = 400
-"""Characters of the sentence that a mark keeps."""
+_STATUS = 800
+"""Characters of the sentence that a mark keeps: a reason that ends with a line to paste has to have room."""
 _DIGITS = 10
 """More than a version has: Python reads no number of thousands of digits."""
 _LENGTH = 6000

@@ -49,14 +49,14 @@ def release(app: App, run: Run) -> str:
         free_slot(app, run)
     _followed(app, run)
     loaded = app.lines.load(run.line)
+    if loaded and (freed := _without(loaded.record, run)) != loaded.record:
+        save_line(app, freed, loaded.etag)
+        if freed.waits:
+            _wake_if(app, freed.waits, Phase.PREPARED)
+        loaded = app.lines.load(run.line)
     if loaded is None:
         return ""
     line, etag = loaded
-    if (freed := _without(line, run)) != line:
-        save_line(app, freed, etag)
-        if freed.waits:
-            _wake_if(app, freed.waits, Phase.PREPARED)
-        return release(app, run)
     if run.ending and run.ending.phase is Phase.UNCHANGED:
         _take_for_newest(app, run, line, etag)
         return ""

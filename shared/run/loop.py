@@ -27,6 +27,7 @@ from shared.run.actions import ACTIONS
 from shared.run.actions.rollout import Postponed
 from shared.run.ending import release
 from shared.run.observe import OBSERVE
+from shared.run.slots import not_started
 from shared.run.turn import Turn
 from shared.run.waits import given_up
 
@@ -163,7 +164,8 @@ def _act(app: App, turn: Turn, step: Do) -> bool:
 def _without_machines(app: App, turn: Turn, step: Do, error: Transient) -> bool:
     """Counts that Azure has refused the step for want of machines. Whether the run can go on now: to its end.
 
-    What is DEPLOYING has had a deployment that failed and was removed: it is made again, not missed.
+    What is DEPLOYING has had a deployment that failed and was removed: it is made again, not missed. What was to train
+    has no slot meanwhile: others may have machines of another size.
     """
     again = turn.run.phase is Phase.DEPLOYING
     run = turn.run.without_machines(app.cloud.blobs.now(), str(error), standing=again)
@@ -172,8 +174,10 @@ def _without_machines(app: App, turn: Turn, step: Do, error: Transient) -> bool:
         ending = Ending(phase=refused(run.phase), why=f"{step.action.doing}: {scarce.ended}")
         turn.save(replace(run, ending=ending, claim=None))
         return True
+    if run.phase is Phase.PREPARED:
+        not_started(app, run)
     turn.run = run
-    _sleep(app, turn, error.after, f"{step.action.doing}: {scarce.waits if scarce else error}")
+    _sleep(app, turn, error.after, f"{step.action.doing}: {scarce.waits if scarce else error}", hold="quota")
     return False
 
 

@@ -11,7 +11,7 @@ it is, oldest first. A record that is lost, or that somebody broke, is made agai
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -33,6 +33,7 @@ from shared.lifecycle.slots import (
     place,
     room,
     taken,
+    unstarted,
     upcoming,
     waited_longer,
 )
@@ -43,6 +44,7 @@ from shared.records.layout import SLOTS
 from shared.records.mark import Mark
 from shared.records.run import Run
 from shared.records.store import Unreadable, readable
+from shared.run import machines
 
 log = logging.getLogger("droptune.run.slots")
 
@@ -72,7 +74,7 @@ def shortage(app: App, run: Run) -> Shortage:
     """
     slots = _record.read(app)
     longer = (each for each in waited_longer(slots, _attempt(run)) if each.startswith(f"{run.phase}/"))
-    ahead = next((other.id for each in longer if (other := _of(app, each)) and _is_short(other)), "")
+    ahead = next((other.id for each in longer if (other := _of(app, each)) and _is_short(app, other)), "")
     return Shortage(queued=_attempt(run) in slots.short, ahead=ahead)
 
 
@@ -200,8 +202,10 @@ def _of(app: App, attempt: str) -> Run | None:
     return loaded.record if loaded and _attempt(loaded.record) == attempt else None
 
 
-def _is_short(run: Run) -> bool:
-    return run.hold == "quota" and not (run.parked or run.ending)
+def _is_short(app: App, run: Run) -> bool:
+    """Whether quota may be meant for the run: not while it tries nothing, since Azure had no machines for it."""
+    waits = run.hold == "quota" and not (run.parked or run.ending)
+    return waits and not machines.awaited(run, app.cloud.blobs.now())
 
 
 def _limits(app: App) -> Limits:
@@ -235,6 +239,19 @@ _record = Remade(name=SLOTS, kind=Slots, as_found=_as_found)
 
 def free_slot(app: App, run: Run) -> None:
     """Gives the run's place among those that train back, and wakes whom that makes room for."""
-    for run_id in free(app, run.id):
+    _wake_all(app, free(app, run.id))
+
+
+def not_started(app: App, run: Run) -> None:
+    """As `free_slot`, for a run whose job was refused: nothing was started, so that nothing counts for the day.
+
+    Raises Transient.
+    """
+    slots = _record.changed(app, lambda slots: freed(unstarted(slots, run.id), {run.id}))
+    _wake_all(app, upcoming(slots, _limits(app)))
+
+
+def _wake_all(app: App, runs: Iterable[str]) -> None:
+    for run_id in runs:
         if loaded := readable(app.runs, run_id):
             wake(app, loaded.record)

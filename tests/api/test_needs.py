@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.__main__ import parser
+from shared.api import views
 from shared.api.needs import needs_of_lines, needs_of_runs
 from shared.api.schema import LineView, NeedView, RefusalView
-from shared.lifecycle.phase import WORK, Phase
+from shared.app import App
+from shared.lifecycle.phase import WORK, Hold, Phase
 from shared.records.mark import Mark
+from shared.records.run import Run, Waiting
+from tests.kit.settings import with_settings
 
 AT = datetime(2026, 11, 1, 10, tzinfo=UTC)
 ENDED_BADLY = (Phase.REJECTED, Phase.FAILED, Phase.ROLLED_BACK)
@@ -80,3 +87,15 @@ def _can_be_pasted(need: NeedView) -> None:
         name, *arguments = need.command.split()
         assert name == "droptune"
         parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize(
+    ("hold", "mode", "told"),
+    [("seat", "report", True), ("seat", "delete", False), ("pin", "delete", True), ("slot", "report", False)],
+)
+def test_a_run_says_whether_only_people_end_its_wait(
+    app: App, make_run: Callable[..., Run], hold: Hold, mode: str, told: bool
+) -> None:
+    run = make_run("r", phase=Phase.REGISTERED, waiting=Waiting(why="it", hold=hold))
+    shown = views.run(with_settings(app, CLEANUP_MODE=mode), run.id)[1]
+    assert json.loads(shown)["run"]["by_people"] is told

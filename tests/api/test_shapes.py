@@ -37,6 +37,7 @@ RUN_VIEW: dict[str, Any] = {
         "status": "parked: again and again",
         "hold": "quota",
         "parked": True,
+        "by_people": True,
         "serves": False,
     },
     "serves": False,

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -20,10 +21,12 @@ from cli.client import AppClient
 from cli.errors import CliError
 from cli.watch import code_of, follow, next_of, trained
 from shared.api.schema import PlanView, RunView
-from shared.lifecycle.phase import Phase
+from shared.lifecycle.phase import Hold, Phase
+from shared.run.waits import BY_PEOPLE
 from tests.kit.looked_at import SERVED, app, on_terminal, serving, summary, view
 from tests.kit.paths import ROOT
 
+HOLDS = [hold for hold in get_args(Hold.__value__) if hold]
 PLAN = PlanView(model_version="1", component_version="2", parameters={"num_train_epochs": "4"}, gpus=1)
 TRAINING = view(plan=PLAN, status="waits: the job to end")
 LIVE = view("live", outcome="went live", status="m-facts:2 answers at facts-1", serves=True)
@@ -85,11 +88,18 @@ def test_a_run_is_followed_until_it_is_live(capsys: pytest.CaptureFixture[str]) 
         ({"phase": "cancelled"}, 1, "next: droptune retry rnew"),
         ({"phase": "checking", "hold": "approval"}, 3, "next: droptune approve rnew"),
         ({"phase": "checking", "hold": "pin"}, 3, "next: droptune unpin lfacts"),
+        (
+            {"phase": "checking", "hold": "endpoint", "status": "waits: x is away"},
+            3,
+            "run rnew waits for you: x is away",
+        ),
+        ({"phase": "checking", "hold": "endpoint"}, 3, "next: droptune watch rnew"),
+        ({"phase": "prepared", "hold": "seat", "by_people": True}, 3, "next: droptune watch rnew"),
         ({"phase": "training", "parked": True, "status": "parked: x"}, 3, "next: droptune retry rnew"),
     ],
 )
 def test_the_exit_code_says_how_it_went(
-    changes: dict[str, str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+    changes: dict[str, Any], code: int, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with app({"runs/rnew": view(outcome=OUTCOMES.get(changes["phase"], ""), **changes)}) as url:
         assert watched(url) == code
@@ -225,16 +235,19 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is() -> None:
 
 @given(
     phase=st.sampled_from([*Phase]),
-    hold=st.sampled_from(["", "slot", "quota", "approval", "pin", "endpoint"]),
+    hold=st.sampled_from(["", *HOLDS]),
     parked=st.booleans(),
+    by_people=st.booleans(),
 )
-def test_each_state_of_a_run_has_an_exit_code_or_goes_on(phase: Phase, hold: str, parked: bool) -> None:
-    run = summary(phase, outcome=OUTCOMES.get(phase, ""), hold=hold, parked=parked)
+def test_each_state_of_a_run_has_an_exit_code_or_goes_on(
+    phase: Phase, hold: str, parked: bool, by_people: bool
+) -> None:
+    run = summary(phase, outcome=OUTCOMES.get(phase, ""), hold=hold, parked=parked, by_people=by_people)
     code = code_of(run)
     if phase.ended:
         assert code == (0 if phase in (Phase.LIVE, Phase.UNCHANGED) else 1)
     else:
-        assert code == (3 if parked or hold in ("approval", "pin") else None)
+        assert code == (3 if parked or by_people or hold in BY_PEOPLE else None)
     for serves in (True, False):
         assert next_of(run, serves=serves).startswith("droptune ")
     assert next_of(run, serves=True, shown=True) != f"droptune show {run.id}"

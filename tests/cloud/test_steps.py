@@ -63,6 +63,15 @@ def test_without_such_a_name_it_is_the_first_one_on_the_gpu_cluster(azure: Cloud
     assert shown(azure, "job") == "Paused"
 
 
+def test_on_one_cluster_for_all_no_step_before_it_or_after_it_is_taken_for_it(azure: Cloud, below: Any) -> None:
+    gpu = azure.settings.training.gpu_compute
+    names = ("prepare", "chat_completion_model_import", "ft_nlp_data_preprocess", "data_validation", "model_converter")
+    others = [run(name, on=gpu, createdUtc=f"2026-11-01T1{at}:00:00Z") for at, name in enumerate(names)]
+    below(job=others, soon=[*others, run("trainer", on=gpu, createdUtc="2026-11-01T20:00:00Z", status="Queued")])
+    assert azure.jobs.fine_tune("job") == FineTune(status="")
+    assert shown(azure, "soon") == "Queued"
+
+
 def test_it_may_not_be_there_yet_and_there_may_be_no_steps_at_all(azure: Cloud, below: Any) -> None:
     below(job=[run("prepare"), run("step", on=None, kind="azureml.PipelineRun")], step=[], other=[])
     assert azure.jobs.fine_tune("job") == FineTune(status="")

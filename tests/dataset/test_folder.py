@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.dataset.folder import Contents, DataFile, Dataset, Waiting, contents
 from shared.dataset.spec.choices import Hub, Spec
 from shared.dataset.spec.finetune import parse
+from shared.lifecycle.phase import Phase
+from shared.records.mark import mark_of
+from shared.records.run import Ending
+from tests.kit.carried import EMPTY
+from tests.kit.records import changed
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -72,6 +78,24 @@ def test_of_several_training_files_none_is_trained_on_and_a_line_can_be_pasted_t
     meant = read("finetune.yaml", *train, "test.jsonl", spec=spec)
     assert files(meant) == [("train.json" if "train.json" in train else spec.train, None, "test.jsonl")]
     assert spec.train in train
+
+
+NAMES = st.text("abcé-0", min_size=1, max_size=100)
+
+
+def listed(problem: str) -> str:
+    """What lists show of a run that was rejected for it."""
+    return mark_of(changed(EMPTY, phase=Phase.REJECTED, ending=Ending(phase=Phase.REJECTED, why=problem))).status
+
+
+@given(st.sets(NAMES, min_size=2, max_size=30), st.booleans(), NAMES)
+@example({f"part-{n:05}-of-00006" for n in range(6)}, False, "exports")
+def test_what_is_to_be_pasted_is_in_what_lists_show(names: set[str], held: bool, folder: str) -> None:
+    train = [f"x{name}.parquet" for name in names]
+    shown = listed(read(*train, *(("validation.jsonl", "test.jsonl") if held else ())).problem)
+    assert parse(shown.rpartition("with this line: ")[2].encode()).train in train
+    misnamed = contents(folder, listing("train.jsonl", *(f"{name}/finetune.yaml" for name in names)), None)
+    assert listed(misnamed.problem).endswith(f"then droptune start {shlex.quote(folder)}")
 
 
 def test_files_that_no_finetune_yaml_can_name_get_other_names() -> None:

@@ -4,18 +4,26 @@ import ast
 import dataclasses
 import inspect
 import itertools
+import math
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from scripts import lifecycle_page
 from scripts.lifecycle_page import LOOKS, shown, target
+from shared import sweep as sweeps
 from shared.lifecycle import rules
 from shared.lifecycle.action import Action
 from shared.lifecycle.phase import ENDED, WORK, Phase, refused
 from shared.lifecycle.rules import Do, Go, Poll, Step, Stop, Wait, next_step
 from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, RolloutSeen, Seen, UploadSeen
+from shared.line.seats import Queue
+from shared.records.mark import mark_of
+from shared.records.run import Waiting
+from tests.kit.carried import EMPTY
+from tests.kit.records import changed
 
 SHOWN: dict[Phase, list[Seen]] = {phase: list(shown(phase)) for phase in LOOKS}
 ONWARD = {
@@ -838,6 +846,30 @@ def test_whoever_waits_or_stops_says_what_for() -> None:
                 assert seconds is None or seconds > 0
             case Poll(why) | Stop(_, why):
                 assert why or (isinstance(seen, CheckSeen) and not seen.why)
+
+
+LET_IN = {(Phase.PREPARED, "slot"), (Phase.PREPARED, "seat"), (Phase.REGISTERED, "seat")}
+"""Waits for those who are woken as their turn comes (run/slots.py, line/seats.py): the sweep asks both whose it is."""
+REVIEWED = {(Phase.REGISTERED, "pin"), (Phase.CHECKING, "approval")}
+"""Waits for a person, whose command wakes the run."""
+
+
+def test_no_wait_is_without_what_ends_it() -> None:
+    """A timer; a job's event; or a hold, of which somebody else's doing is the end. The sweep makes up for each."""
+    now = EMPTY.since + timedelta(days=1)
+    for phase, seen in everything():
+        match next_step(phase, seen):
+            case Wait(None, why, hold):
+                mark = mark_of(changed(EMPTY, phase=phase, claim=None, wake=None, waiting=Waiting(why=why, hold=hold)))
+                assert phase is Phase.TRAINING if not hold else (phase, hold) in LET_IN | REVIEWED, (phase, seen)
+                asks = {mark.id} if hold in ("slot", "seat") else set()
+                idle = sweeps._is_overdue(mark, now=now, queue=Queue(turn=(), waiting=asks), review=True)
+                turn = sweeps._is_overdue(mark, now=now, queue=Queue(turn=[*asks], waiting=asks), review=False)
+                assert idle or turn, (phase, seen)
+            case Wait(int() | float() as seconds):
+                assert 0 < seconds < math.inf
+            case _:
+                pass
 
 
 def test_an_end_and_a_look_of_another_phase_are_bugs() -> None:

@@ -21,6 +21,7 @@ from shared.lifecycle.slots import (
     place,
     room,
     taken,
+    unstarted,
     upcoming,
     waited_longer,
     would_get,
@@ -63,6 +64,13 @@ def test_who_would_get_a_slot_that_is_given_back() -> None:
     assert not would_get(asked(full, "b"), "new", "x", LIMITS, START + HOUR), "it is another one's"
     assert would_get(asked(full, "b"), "b", "x", LIMITS, START + HOUR)
     assert not would_get(full, "new", "x", Limits(active=2, day=2), START + HOUR), "the day's limit lets none start"
+
+
+def test_a_start_that_was_refused_does_not_count() -> None:
+    full = asked(Slots(), "x", "y", "z")
+    left = freed(unstarted(full, "y"), {"y"})
+    assert left == replace(asked(Slots(), "x"), waiting=full.waiting)
+    assert unstarted(full, "z") == full, "it waits, and has not started"
 
 
 def test_who_replaces_one_that_waits_has_its_place() -> None:

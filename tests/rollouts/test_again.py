@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -182,6 +183,26 @@ def test_a_job_that_was_paid_for_or_failed_otherwise_is_not_submitted_again(stag
     assert run.phase is Phase.FAILED
     assert how["why"] in run.why
     assert stage.made("jobs") == [f"{run.id}-1"]
+
+
+@pytest.mark.thorough
+def test_a_job_that_is_refused_at_once_for_want_of_machines_keeps_nobody_from_training(stage: Stage) -> None:
+    stage.world.change(MAX_ACTIVE_JOBS=1, MAX_JOBS_PER_DAY=2)
+    run = stage.upload()
+    refused = {"method": "PUT", "path": f"/jobs/{run.id}", "status": 400, "code": "OutOfCapacity", "message": CAPACITY}
+    stage.world.control("POST", "/_local/faults", refused | {"count": None})
+    run = stage.until(run, lambda run: run.attempt.scarce is not None and run.attempt.scarce.times == 2)
+    assert (run.phase, run.hold) == (Phase.PREPARED, "quota")
+    assert "tried 2 times since" in waits_for(run)
+    other = replace(stage, folder=f"{stage.folder}-other")
+    live = other.until(other.upload())
+    assert live.phase is Phase.LIVE, live.why
+    assert stage.run(run).phase is Phase.PREPARED
+    stage.world.control("DELETE", "/_local/faults")
+    live = stage.until(run)
+    assert live.phase is Phase.LIVE, live.why
+    assert stage.made("jobs") == [f"{run.id}-1"], "what was refused takes none of the day's starts"
+    stage.at_rest()
 
 
 # One error in the checks ---------------------------------------------------------------------------------------------

@@ -80,6 +80,27 @@ def test_what_fails_does_not_stay_the_newest_in_the_way_of_older_ones(
     assert line_of(app, line).newest == (newest if ends is Phase.LIVE else None)
 
 
+def test_the_folder_of_one_that_was_superseded_is_looked_into_once(
+    app: App, make: Callable[..., tuple[Run, Line]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, line = make(Phase.PREPARED, Phase.SUPERSEDED, folder="once")
+    sent, transport = list[str](), app.cloud.clients.transport
+    send = transport.send
+
+    def noted(request: Any, **more: Any) -> Any:
+        sent.append(request.url)
+        return send(request, **more)
+
+    monkeypatch.setattr(transport, "send", noted)
+    loaded = app.lines.load(line.id)
+    assert loaded
+    app.lines.save(replace(line, newest=Newest(run=run.id, order=run.order), rollout=""), loaded.etag)
+    assert release(app, run) == ""
+    assert line_of(app, line).newest is None
+    looks = [each for each in sent if "datasets" in each]
+    assert len(looks) == 1, "\n".join(sent)
+
+
 @pytest.mark.parametrize(("fingerprint", "taken"), [("f", True), ("other", False)])
 def test_data_that_come_again_make_what_serves_the_newest(
     app: App, make: Callable[..., tuple[Run, Line]], fingerprint: str, taken: bool

@@ -465,7 +465,7 @@ def test_the_sweep_too_tells_those_whom_the_day_holds_up(two: App, names: list[s
     assert turn(one) == [], "once is enough"
 
 
-@pytest.mark.parametrize("why", ["parked", "ending"])
+@pytest.mark.parametrize("why", ["parked", "ending", "attempt"])
 def test_who_waits_for_quota_and_will_not_take_it_lets_those_behind_it_go_on(
     two: App, names: list[str], why: str
 ) -> None:
@@ -473,5 +473,10 @@ def test_who_waits_for_quota_and_will_not_take_it_lets_those_behind_it_go_on(
         recorded(two, name, Phase.PREPARED, waiting=waiting("quota"))
         slots.wait_for_quota(two, run_of(two, name))
     assert slots.shortage(two, run_of(two, names[1])).ahead == names[0]
-    put(two, names[0], **{why: a_bug(two) if why == "parked" else Ending(phase=Phase.CANCELLED, why="ada")})
+    changes = {
+        "parked": a_bug(two),
+        "ending": Ending(phase=Phase.CANCELLED, why="ada"),
+        "attempt": run_of(two, names[0]).without_machines(two.cloud.blobs.now(), "none left").attempt,
+    }
+    put(two, names[0], **{why: changes[why]})
     assert slots.shortage(two, run_of(two, names[1])) == Shortage(queued=True)
