@@ -30,6 +30,7 @@ from shared.intake.without_run import tell_of_uploads
 from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import WORK, Phase
 from shared.line import seats
+from shared.line.incomplete import needs_of_folders
 from shared.line.lost import lost, needs_of_lines, needs_of_messages
 from shared.line.unreadable import keep_and_tell
 from shared.line.waits import Need, Source, tell, unreadable_record
@@ -215,6 +216,7 @@ def _review(app: App, now: datetime) -> dict[Source, Sequence[Need]]:
         "lost": lambda: _cancel_orphans(app, now),
         "lines": lambda: [*seats.needs(app), *needs_of_lines(app, now)],
         "messages": lambda: needs_of_messages(app, now),
+        "folders": lambda: needs_of_folders(app),
     }
     for source, look in looks.items():
         try:
