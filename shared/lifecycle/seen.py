@@ -17,6 +17,8 @@ class UploadSeen:
     """Why the folder does not yield this run any more."""
     settles_in: float = 0
     """Seconds until the rest of the upload should be there."""
+    last: str = ""
+    """The file that was written last: from there they count."""
     checked: bool = False
     rejected: str = ""
     """Why the data can't be trained on."""

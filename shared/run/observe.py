@@ -47,19 +47,20 @@ def _upload(app: App, run: Run) -> UploadSeen:
     if not folder.files:
         return UploadSeen(gone="the dataset was deleted before it was read")
     readiness.wait_for_growth(app, run, folder)
+    last = folder.last.name
     settles_in = (folder.newest + app.settings.data.settle - app.cloud.blobs.now()).total_seconds()
     if _tells_of_several(app, run, told_by(folder)):
-        return UploadSeen(settles_in=settles_in, checked=True, rejected=folder.problem)
+        return UploadSeen(settles_in=settles_in, last=last, checked=True, rejected=folder.problem)
     if run.id == rejected_run(folder) and folder.unread:  # its finetune.yaml was archived
         readiness.wait_for_archive(app, run, [(dataset_file(folder.name, FILE_NAME), folder.files[FILE_NAME])])
-        return UploadSeen(settles_in=settles_in, checked=True, rejected=folder.problem)
+        return UploadSeen(settles_in=settles_in, last=last, checked=True, rejected=folder.problem)
     dataset = datasets_of(folder).get(run.id)
     if dataset is None:
         return UploadSeen(gone=readiness.what_changed(run, folder))
     if settles_in <= 0:
         files = (file for file in (dataset.train, dataset.validation, dataset.test) if file)
         readiness.wait_for_archive(app, run, ((dataset_file(folder.name, file.name), file) for file in files))
-    return UploadSeen(settles_in=settles_in)
+    return UploadSeen(settles_in=settles_in, last=last)
 
 
 def _tells_of_several(app: App, run: Run, told_by: tuple[str, ...]) -> bool:
