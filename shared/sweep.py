@@ -25,7 +25,7 @@ from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 from shared.intake.adopted import adopt
 from shared.intake.adopted import review as review_adopted
 from shared.intake.arrivals import look_into, undelivered
-from shared.intake.found import Seen, find_uploads, keep, last_listing, untold
+from shared.intake.found import Seen, find_uploads, keep, last_listing, stay_news
 from shared.intake.without_run import tell_of_uploads
 from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import WORK, Phase
@@ -316,7 +316,7 @@ def _find_uploads(app: App, mark: Watermark, now: datetime, *, first: bool) -> b
         if kept.listing is None:
             adopt(app, seen.startable, now, first=first)
         if not _tell_of_uploads(app, mark, seen, now):
-            untold(seen, kept)
+            stay_news(seen, kept)
         if kept.damaged is not None:
             keep_and_tell(app, LISTING, kept.damaged)
         keep(app, seen.listing, kept)

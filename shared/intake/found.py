@@ -109,7 +109,7 @@ def find_uploads(app: App, kept: Kept, *, since: datetime, now: datetime) -> tup
     return seen, done
 
 
-def untold(seen: Seen, kept: Kept) -> None:
+def stay_news(seen: Seen, kept: Kept) -> None:
     """Has what looks old be news the next time too: people could not be told that it yields no run."""
     for path in seen.aged:
         _as_before(seen, kept, folder_of(path))

@@ -88,7 +88,8 @@ def test_a_need_without_its_time_is_shown_as_of_now(app: App, cloud: Stack, fold
     later(app, cloud, HOUR)
     sweep(app)
     kept = json.loads(app.cloud.blobs.read(STATE, NEEDS)[0])
-    for since in ({}, {"folders": {}}):
+    without: list[dict[str, Any]] = [{}, {"folders": {}}]
+    for since in without:
         app.cloud.blobs.write(STATE, NEEDS, json.dumps(kept | {"since": since}).encode())
         [(need, at)] = [(need, at) for need, at in kept_needs(app) if need.dataset == folder]
         assert app.cloud.blobs.now() - at < timedelta(minutes=1)
