@@ -145,7 +145,9 @@ each file into a folder of its own, or name one.
 With a {FILE_NAME} those files are used that it names, whatever they are called.
 
 A file that seems to be meant for one and is none (`finetune.yml`, `Finetune.yaml`, `fine-tune.yaml`, `finetune.json`,
-or one in a folder below, where there is none in the dataset's own) is never passed over: the upload is a rejected run
+one with a letter that looks the same; where there is none in the dataset's own folder also one in a folder below,
+`finetune.yaml.bak`, `finetune.toml`, `finetune.yaml.jsonl`, and one that is mistyped) is never passed over: the upload
+is a rejected run
 that names it, since what it says, an approval perhaps, would be dropped.
 """
 

@@ -25,11 +25,12 @@ from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 from shared.intake.adopted import adopt
 from shared.intake.adopted import review as review_adopted
 from shared.intake.arrivals import look_into, undelivered
-from shared.intake.found import find_uploads, keep, last_listing
+from shared.intake.found import Seen, find_uploads, keep, last_listing, stay_news
 from shared.intake.without_run import tell_of_uploads
 from shared.lifecycle.moment import Moment
 from shared.lifecycle.phase import WORK, Phase
 from shared.line import seats
+from shared.line.incomplete import needs_of_folders
 from shared.line.lost import lost, needs_of_lines, needs_of_messages
 from shared.line.unreadable import keep_and_tell
 from shared.line.waits import Need, Source, tell, unreadable_record
@@ -215,6 +216,7 @@ def _review(app: App, now: datetime) -> dict[Source, Sequence[Need]]:
         "lost": lambda: _cancel_orphans(app, now),
         "lines": lambda: [*seats.needs(app), *needs_of_lines(app, now)],
         "messages": lambda: needs_of_messages(app, now),
+        "folders": lambda: needs_of_folders(app),
     }
     for source, look in looks.items():
         try:
@@ -310,11 +312,13 @@ def _find_uploads(app: App, mark: Watermark, now: datetime, *, first: bool) -> b
     """
     try:
         kept = last_listing(app)
-        if kept.damaged is not None:
-            keep_and_tell(app, LISTING, kept.damaged)
         seen, done = find_uploads(app, kept, since=max(mark.installed, mark.swept - OVERLAP), now=now)
         if kept.listing is None:
             adopt(app, seen.startable, now, first=first)
+        if not _tell_of_uploads(app, mark, seen, now):
+            stay_news(seen, kept)
+        if kept.damaged is not None:
+            keep_and_tell(app, LISTING, kept.damaged)
         keep(app, seen.listing, kept)
     except (Transient, Conflict, NotFound, Permanent) as error:
         log.error("the datasets can't be listed now: %s", error)  # noqa: TRY400 - it is no bug
@@ -324,10 +328,21 @@ def _find_uploads(app: App, mark: Watermark, now: datetime, *, first: bool) -> b
         return False
     try:
         review_adopted(app, now)
-        if done:
-            tell_of_uploads(app, mark.installed, seen.uploads)
+    except (Transient, Conflict, Permanent) as error:
+        log.warning("what the datasets were adopted with can't be told now: %s", error)
+    except Exception:
+        log.exception("what the datasets were adopted with can't be told")
+    return done
+
+
+def _tell_of_uploads(app: App, mark: Watermark, seen: Seen, now: datetime) -> bool:
+    """Whether those that yield no run were told, or are remembered."""
+    try:
+        tell_of_uploads(app, mark.installed, seen.uploads, found=seen.aged, listed=now)
     except (Transient, Conflict, Permanent) as error:
         log.warning("uploads that yield no run can't be told now: %s", error)
     except Exception:
         log.exception("uploads that yield no run can't be told")
-    return done
+    else:
+        return True
+    return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -34,12 +33,13 @@ from shared.intake.adopted import adopted
 from shared.intake.without_run import uploads_without_run
 from shared.lifecycle.phase import WORK, Phase
 from shared.line import seats
+from shared.line.incomplete import waiting_folders
 from shared.line.unreadable import stops_training, unreadable
 from shared.line.waits import kept_needs
 from shared.logs import visible
 from shared.records import layout
 from shared.records.base import VERSION, from_json
-from shared.records.layout import PREPARED, SLOTS, STATE, WAITING
+from shared.records.layout import PREPARED, SLOTS, STATE
 from shared.records.line import Line, Removed, Serving, Standing
 from shared.records.mark import Mark, mark_of, status_of
 from shared.records.run import Deployed, Run
@@ -297,15 +297,7 @@ def _logs(app: App, run: Run) -> schema.LogsView:
 
 def _folders(app: App) -> schema.FolderList:
     uploads = (_like(upload, schema.UploadView) for upload in islice(uploads_without_run(app), RECENT))
-    return schema.FolderList(waiting=dict(_waiting(app)), without_run=[each for each in uploads if each])
-
-
-def _waiting(app: App) -> Iterator[tuple[str, list[str]]]:
-    blobs = app.cloud.blobs
-    for blob in blobs.list(STATE, WAITING):
-        with suppress(NotFound, ValueError):  # it has just been completed; or somebody broke it
-            name = blob.name.removeprefix(WAITING).removesuffix(".json")
-            yield name, from_json(blobs.read(STATE, blob.name)[0], list[str])
+    return schema.FolderList(waiting=dict(waiting_folders(app)), without_run=[each for each in uploads if each])
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------
@@ -398,7 +390,7 @@ def _status(app: App) -> schema.StatusView:
         working=[
             _summary(app, mark) for mark in marks if mark.phase in WORK and not (is_up_to_people(mark) or late(mark))
         ],
-        waiting=dict(_waiting(app)),
+        waiting=dict(waiting_folders(app)),
         unseen=shown.why,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -203,24 +204,50 @@ def _may_be_a_spec(name: str, *, alone: bool) -> bool:
     *above, last = name.split("/")
     if above:
         return alone and (last == FILE_NAME or _may_be_a_spec(last, alone=False))
-    stem, endings = re.sub(r"[\s_-]", "", last.casefold()).removeprefix("."), set[str]()
+    plain = re.sub(r"[\s_-]", "", _plain(last))
+    stem = plain.removeprefix(".")
     while ending := next((each for each in _SPEC_ENDINGS if stem.endswith(each)), ""):
         stem = stem.removesuffix(ending)
-        endings.add(ending)
     if stem == _SPEC_STEM:
         return True
-    near = len(stem) < 2 * len(_SPEC_STEM) and SequenceMatcher(None, stem, _SPEC_STEM).ratio() >= _NEAR
-    return near and alone and bool(endings & {".yaml", ".yml"})
+    return alone and not _SWAP.search(plain) and _is_like_a_spec(plain)
+
+
+def _is_like_a_spec(plain: str) -> bool:
+    """Whether a name says nearly `finetune`, and then nearly `yaml`, whatever stands behind: `~`, `.bak`, `.jsonl`."""
+    parts = [part for part in re.split(r"\W+", re.sub(r"^(\w+)(ya?ml)$", r"\1.\2", plain)) if part]
+    exactly = kind_of(plain)  # a name of data says it in full, or means something else
+    kinds = [at for at, part in enumerate(parts) if at and (part in ("yaml", "yml") if exactly else _is_kind(part))]
+    return bool(kinds) and _is_near("".join(parts[: kinds[0]]), _SPEC_STEM)
+
+
+def _is_kind(part: str) -> bool:
+    return part in _SPEC_KINDS or (len(part) > 2 and _is_near(part, "yaml", "yml"))
+
+
+def _is_near(text: str, *meant: str) -> bool:
+    return any(len(text) < 2 * len(each) and SequenceMatcher(None, text, each).ratio() >= _NEAR for each in meant)
+
+
+def _plain(name: str) -> str:
+    """The name in small ASCII letters, where it has others that look the same: of Cyrillic, accented, wide ones."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(each for each in plain if unicodedata.category(each) not in ("Mn", "Cf")).translate(_LOOKS_LIKE)
 
 
 def _misnamed(folder: str, names: list[str], *, beside: bool) -> str:
-    told = _told(names, _TEXT - 2 * len(folder))
+    told = _told(list(map(_shown, names)), _TEXT - 2 * len(folder))
     what = f"lies beside {FILE_NAME}, which alone is read" if beside else "may be meant for it, and is not read"
     mend = "delete it" if beside else f"upload it as {folder}/{FILE_NAME}, and delete it"
     return (
         f"{told}: a specification is named {FILE_NAME}, in small letters, directly in the folder; this {what}: "
         f"{mend}, or give it another name if it is no specification; then droptune start {shlex.quote(folder)}"
     )
+
+
+def _shown(name: str) -> str:
+    """The name, and its codes where letters of it may look like others."""
+    return name if name.isascii() else f"{name} ({name.encode('ascii', 'backslashreplace').decode()})"
 
 
 def _no_file(name: str) -> str:
@@ -263,7 +290,17 @@ def _stem(name: str) -> str:
 
 _SPEC_STEM, _SPEC_ENDINGS = "finetune", (".yaml", ".yml", ".json", ".txt")
 _NEAR = 0.75
-"""How like `finetune` a name is, from 0 to 1, that is taken for a mistyped one."""
+"""How like `finetune`, or `yaml`, a word is, from 0 to 1, that is taken for a mistyped one."""
+_SPEC_KINDS = ("toml", "ini", "cfg", "conf", "config")
+"""Endings of other files that settings are written in."""
+_SWAP = re.compile(r"^\..*\.sw[a-p]$")
+"""What an editor keeps beside a file that is open."""
+_LOOKS_LIKE = str.maketrans(
+    "\u0430\u0435\u0456\u04cf\u0443\u04af\u0442\u043c\u043f\u0438"
+    "\u03b1\u03b5\u03b9\u03b7\u03bd\u03bc\u03c4\u03c5\u0131\u0142\u0192",
+    "aeilyytmnuaeinnmtuilf",
+)
+"""Cyrillic, Greek and Latin letters, by their codes, and those of `finetune.yaml` that they look like."""
 ABOUT = ("report", "readme", "dataset_info", "dataset_infos", "finetune.schema")
 """Stems of files that lie beside data and tell about it."""
 _NAMED = 20

@@ -44,16 +44,23 @@ class Folder:
 
     @property
     def data(self) -> list[DataFile]:
-        """Those of its files that are not passed over; none where nobody knows."""
-        return (
-            [file for name, file in self.files.items() if name not in self.contents.ignored] if not self.unread else []
-        )
+        """Those of its files that are not passed over, its finetune.yaml among them; none where nobody knows."""
+        if self.unread:
+            return []
+        found = self.contents
+        taken = {name for dataset in found.datasets for name in dataset.etags}
+        return [file for name, file in self.files.items() if name in taken or name not in found.ignored]
+
+    @property
+    def last(self) -> DataFile:
+        """Which of its files was written last. What is passed over may be written to for ever, and does not count."""
+        known = [self.files[FILE_NAME]] if self.unread else self.data
+        return max(known or self.files.values(), key=lambda file: (file.modified, file.name))
 
     @property
     def newest(self) -> datetime:
-        """When the last of its files was written, but for logs that lie beside and grow."""
-        whole = [file for file in self.files.values() if not file.appended]
-        return max(file.modified for file in (*whole, *self.data) or self.files.values())
+        """When that was: from there the settle time counts."""
+        return self.last.modified
 
     @property
     def contents(self) -> Contents:

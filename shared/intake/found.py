@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared.app import App
 from shared.cloud.blobs import BlobInfo
 from shared.errors import Conflict, NotFound, Transient
 from shared.intake.arrivals import look_into
-from shared.intake.listing import Listing, compared, decoded, encoded
+from shared.intake.events import folder_of
+from shared.intake.listing import Listing, compared, decoded, encoded, joined
 from shared.intake.without_run import Upload, by_folder, may_start, without_run
 from shared.records.layout import DATASETS, LISTING, STATE
 
@@ -36,12 +37,14 @@ class Kept:
 class Seen:
     """What a listing shows: itself, and the folders with news. `came`: when what looks older is taken to have come.
 
-    `uploads` yield no run. `startable`: folders that a person may start; only where there was no listing before.
+    `uploads` yield no run; `aged`: paths of what is new and looks older. `startable`: folders that a person may start;
+    only where there was no listing before.
     """
 
     listing: Listing = field(default_factory=dict)
     changed: dict[str, datetime | None] = field(default_factory=dict)
     uploads: list[Upload] = field(default_factory=list)
+    aged: set[str] = field(default_factory=set)
     startable: list[str] = field(default_factory=list)
 
 
@@ -67,20 +70,21 @@ def held_against(
     """
     seen = Seen()
     for folder, blobs in folders:
-        if not folder:
-            seen.uploads += without_run(folder, blobs)
-            continue
+        seen.uploads += without_run(folder, blobs)
         here = compared(blobs, kept.get(folder, b"") if kept else b"")
-        seen.listing[folder] = here.kept
         news = here.news if kept is not None else [blob for blob in blobs if blob.last_modified >= since]
         aged = {blob.name for blob in news if blob.last_modified < since}
+        if not folder:
+            # What lies in none comes in parts. A listing that knows nothing of it can't tell what is new.
+            seen.listing[folder] = joined(seen.listing.get(folder, b""), here.kept)
+            seen.aged |= aged if kept and folder in kept else set()
+            continue
+        seen.listing[folder] = here.kept
+        seen.aged |= aged
         if news:
             seen.changed[folder] = now if aged else None
         if kept is None and may_start(folder, blobs):
             seen.startable.append(folder)
-        seen.uploads += (
-            replace(upload, at=since) if upload.path in aged else upload for upload in without_run(folder, blobs)
-        )
     return seen
 
 
@@ -101,11 +105,21 @@ def find_uploads(app: App, kept: Kept, *, since: datetime, now: datetime) -> tup
             done = False
         except Exception:
             log.exception("%s/%s can't be looked into; the other folders are", DATASETS, folder)
-        if kept.listing and folder in kept.listing:
-            seen.listing[folder] = kept.listing[folder]
-        else:
-            del seen.listing[folder]
+        _as_before(seen, kept, folder)
     return seen, done
+
+
+def stay_news(seen: Seen, kept: Kept) -> None:
+    """Has what looks old be news the next time too: people could not be told that it yields no run."""
+    for path in seen.aged:
+        _as_before(seen, kept, folder_of(path))
+
+
+def _as_before(seen: Seen, kept: Kept, folder: str) -> None:
+    if kept.listing and folder in kept.listing:
+        seen.listing[folder] = kept.listing[folder]
+    else:
+        seen.listing.pop(folder, None)
 
 
 def keep(app: App, listing: Listing, before: Kept) -> None:

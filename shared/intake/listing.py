@@ -22,7 +22,7 @@ HASH = 8
 """Bytes. A new blob is taken for one of a million others of its folder once in 18,000,000,000,000 times."""
 
 type Listing = dict[str, bytes]
-"""The folders, and of each the hashes of its blobs, in order, one behind the other."""
+"""The folders, and "" for what lies in none, and of each the hashes of its blobs, in order, one behind the other."""
 
 
 class _Kept(msgspec.Struct):
@@ -46,6 +46,11 @@ def compared(blobs: Iterable[BlobInfo], before: bytes) -> Compared:
         return Compared(kept=kept, news=())
     known = set(_hashes(before))
     return Compared(kept=kept, news=tuple(blob for hash_, blob in now.items() if hash_ not in known))
+
+
+def joined(one: bytes, other: bytes) -> bytes:
+    """What is kept of two parts of a folder."""
+    return b"".join(sorted({*_hashes(one), *_hashes(other)}))
 
 
 def encoded(listing: Listing) -> bytes:

@@ -8,7 +8,7 @@ sweep, which has people hear of each such folder, once a day at most.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby, islice
@@ -21,7 +21,7 @@ from shared.cloud.blobs import BlobInfo
 from shared.dataset.folder import DataFile, contents
 from shared.dataset.kinds import kind_of
 from shared.dataset.spec.choices import FILE_NAME
-from shared.errors import Conflict, NotFound
+from shared.errors import NotFound
 from shared.intake.events import folder_of, is_marker
 from shared.lifecycle.moment import Moment
 from shared.records.base import from_json
@@ -36,6 +36,8 @@ _NAMED = 5
 """Files that an event names one by one."""
 _REMEMBERED = 1000
 """Folders."""
+_LEFT = 100
+"""Files of a folder that look old and are still to be told of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,34 +121,63 @@ def _upload(folder: str, file: DataFile, why: str) -> Upload:
 # Events --------------------------------------------------------------------------------------------------------------
 
 
-def tell_of_uploads(app: App, since: datetime, uploads: Iterable[Upload]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """When a folder was told of last, if it was; and of what looks older than it came, and is still to be told of."""
+
+    at: Moment | None = None
+    left: tuple[str, ...] = ()
+
+
+def tell_of_uploads(
+    app: App,
+    since: datetime,
+    uploads: Iterable[Upload],
+    *,
+    found: Collection[str] = (),
+    listed: datetime | None = None,
+) -> None:
     """An event for each folder of which `uploads` yield no run and came after `since`, and after it was told last.
 
-    Within a day a folder is told once, what lies in no folder all together. What may not be all there yet is left to
-    the next time. Raises Transient, Permanent.
+    Within a day a folder is told once, what lies in no folder all together. What has come just now is left to the next
+    time: more may be on its way. `found`: paths of those that look older than they came, which are remembered until
+    they are told of. `listed`: when the uploads were; None: now. Raises Transient, Conflict, Permanent.
     """
-    now = app.cloud.blobs.now().replace(microsecond=0)  # blobs tell their last change in whole seconds
+    now = (listed or app.cloud.blobs.now()).replace(microsecond=0)  # blobs tell their last change in whole seconds
     told, etag = _told(app)
-    after = dict[str, datetime]()
+    after = dict[str, _Told]()
     for folder, each in groupby(sorted(uploads, key=lambda upload: upload.folder), key=lambda upload: upload.folder):
-        last = told.get(folder, since)
-        new = [upload for upload in each if upload.at >= last]
-        if folder in told:
-            after[folder] = told[folder]
-        if not new or now - max(upload.at for upload in new) < app.settings.data.settle:
-            continue
-        if folder in told and now - last < AGAIN:
-            continue
-        if _publish(app, folder, new, now):
-            after[folder] = now
-    kept = dict(sorted(after.items(), key=lambda item: item[1])[-_REMEMBERED:])
+        if known := _told_of(app, folder, list(each), told.get(folder, _Told()), since, found, now):
+            after[folder] = known
+    kept = dict(sorted(after.items(), key=lambda item: item[1].at or now)[-_REMEMBERED:])
     if kept == told:
         return
-    try:
-        body = msgspec.json.encode(kept)
-        app.cloud.blobs.write(STATE, UPLOADS_TOLD, body, if_match=etag, if_none_match=etag is None)
-    except Conflict:
-        log.info("another sweep told of uploads without a run")
+    body = msgspec.json.encode({folder: each if each.left else each.at for folder, each in kept.items()})
+    app.cloud.blobs.write(STATE, UPLOADS_TOLD, body, if_match=etag, if_none_match=etag is None)
+
+
+def _told_of(
+    app: App,
+    folder: str,
+    uploads: list[Upload],
+    known: _Told,
+    since: datetime,
+    found: Collection[str],
+    now: datetime,
+) -> _Told | None:
+    """What is to be remembered of the folder, once it is told of if that is due."""
+    settle = app.settings.data.settle
+    waits = {upload.path for upload in uploads if upload.path in found or upload.path in known.left}
+
+    def is_new(upload: Upload) -> bool:
+        # When it was told of last, what had come within the settle time was left out.
+        return (upload.at > known.at - settle if known.at else upload.at >= since) and now - upload.at >= settle
+
+    new = [upload for upload in uploads if upload.path in waits or is_new(upload)]
+    if new and (known.at is None or now - known.at >= AGAIN) and _publish(app, folder, new, now):
+        return _Told(at=now)
+    left = tuple(sorted(waits)[:_LEFT])
+    return _Told(at=known.at, left=left) if known.at or left else None
 
 
 def _publish(app: App, folder: str, uploads: list[Upload], now: datetime) -> bool:
@@ -163,13 +194,14 @@ def _publish(app: App, folder: str, uploads: list[Upload], now: datetime) -> boo
     return app.cloud.topic.publish(f"Droptune.{EVENT}", subject, data, id=event, time=now)
 
 
-def _told(app: App) -> tuple[dict[str, datetime], str | None]:
+def _told(app: App) -> tuple[dict[str, _Told], str | None]:
     try:
         data, etag = app.cloud.blobs.read(STATE, UPLOADS_TOLD)
     except NotFound:
         return {}, None
     try:
-        return from_json(data, dict[str, Moment]), etag
+        found = from_json(data, dict[str, Moment | _Told])
+        return {key: each if isinstance(each, _Told) else _Told(at=each) for key, each in found.items()}, etag
     except ValueError:
         log.exception("%s/%s can't be read, and is made anew: what it told of is told once more", STATE, UPLOADS_TOLD)
         return {}, etag

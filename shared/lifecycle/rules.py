@@ -122,7 +122,9 @@ def _received(seen: UploadSeen) -> Step:
         case UploadSeen(gone=str(why)):
             return Stop(Phase.SUPERSEDED, why)
         case UploadSeen(settles_in=seconds) if seconds > 0:
-            return Wait(seconds, "the rest of the upload")
+            return Wait(
+                seconds, f"the rest of the upload{seen.last and f', after {seen.last}, which was written last'}"
+            )
         case UploadSeen(in_job=True):
             return Go(Phase.PREPARED)
         case UploadSeen(checked=False):

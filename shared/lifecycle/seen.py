@@ -17,6 +17,8 @@ class UploadSeen:
     """Why the folder does not yield this run any more."""
     settles_in: float = 0
     """Seconds until the rest of the upload should be there."""
+    last: str = ""
+    """The file that was written last: from there they count."""
     checked: bool = False
     rejected: str = ""
     """Why the data can't be trained on."""
@@ -39,7 +41,7 @@ class PlanSeen:
     unusable: str | None = None
     """Why a cluster can't be used."""
     changed: str | None = None
-    """Which file is not the one any more that the run took, where the job is to prepare it."""
+    """Where the job is to prepare the data, which file is not the one any more that it took, or what came."""
     newer: str | None = None
     """A run of the same line that is newer and ready to train, or serves."""
     trained: str | None = None

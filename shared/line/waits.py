@@ -23,7 +23,7 @@ from shared.records.layout import NEEDS, STATE
 from shared.records.store import compare_and_swap
 
 log = logging.getLogger("droptune.line.waits")
-type Source = Literal["runs", "lines", "lost", "messages", "cleanup"]
+type Source = Literal["runs", "lines", "lost", "messages", "folders", "cleanup"]
 """Who looks: each source says all that it found, and nothing of the others."""
 KEPT = 500
 """Needs of one source that are kept one by one; all are counted."""
@@ -100,11 +100,15 @@ def _publish(app: App, need: Need, now: datetime) -> bool:
 
 
 def kept_needs(app: App) -> Iterator[tuple[Need, datetime]]:
-    """What waits for a person as it was found last, each since when. Raises Transient, Permanent."""
+    """What waits for a person as it was found last, each since when: now, where somebody took that out of NEEDS.
+
+    Raises Transient, Permanent.
+    """
     kept, _ = _read(app)
     for source, needs in kept.needs.items():
+        since = kept.since.get(source, {})
         for each in needs:
-            yield each, kept.since[source][each.key]
+            yield each, since.get(each.key) or app.cloud.blobs.now()
 
 
 def counted(app: App) -> int:

@@ -47,19 +47,20 @@ def _upload(app: App, run: Run) -> UploadSeen:
     if not folder.files:
         return UploadSeen(gone="the dataset was deleted before it was read")
     readiness.wait_for_growth(app, run, folder)
+    last = folder.last.name
     settles_in = (folder.newest + app.settings.data.settle - app.cloud.blobs.now()).total_seconds()
     if _tells_of_several(app, run, told_by(folder)):
-        return UploadSeen(settles_in=settles_in, checked=True, rejected=folder.problem)
+        return UploadSeen(settles_in=settles_in, last=last, checked=True, rejected=folder.problem)
     if run.id == rejected_run(folder) and folder.unread:  # its finetune.yaml was archived
         readiness.wait_for_archive(app, run, [(dataset_file(folder.name, FILE_NAME), folder.files[FILE_NAME])])
-        return UploadSeen(settles_in=settles_in, checked=True, rejected=folder.problem)
+        return UploadSeen(settles_in=settles_in, last=last, checked=True, rejected=folder.problem)
     dataset = datasets_of(folder).get(run.id)
     if dataset is None:
         return UploadSeen(gone=readiness.what_changed(run, folder))
     if settles_in <= 0:
         files = (file for file in (dataset.train, dataset.validation, dataset.test) if file)
         readiness.wait_for_archive(app, run, ((dataset_file(folder.name, file.name), file) for file in files))
-    return UploadSeen(settles_in=settles_in)
+    return UploadSeen(settles_in=settles_in, last=last)
 
 
 def _tells_of_several(app: App, run: Run, told_by: tuple[str, ...]) -> bool:
@@ -87,7 +88,7 @@ def _trained(app: App, run: Run) -> str | None:
 
 
 def _plan(app: App, run: Run) -> PlanSeen:
-    if run.attempt.in_job and (changed := _changed(app, run, None)):
+    if run.attempt.in_job and (changed := _changed(app, run, None) or _other_by_now(app, run)):
         return PlanSeen(changed=changed)
     if run.attempt.in_job:
         readiness.wait_for_archive(app, run, readiness.archived_of(app, run.source.files))
@@ -198,6 +199,21 @@ def _changed(app: App, run: Run, read: datetime | None) -> str | None:
             newer = readiness.newer_state(read_folder(app, run.source.folder))
             return f"{file.name} was {how} before the job had read it: {newer}"
     return None
+
+
+def _other_by_now(app: App, run: Run) -> str | None:
+    """Why its folder is not meant to be trained on like that any more, or nobody knows, before a job is paid for it.
+
+    What is archived by now was followed when it could be read. Who starts a run anew means what that one says.
+    """
+    folder = read_folder(app, run.source.folder)
+    if folder.archived:
+        return None
+    if folder.problem:
+        return f"the folder has changed before the job had read its data: {readiness.newer_state(folder)}"
+    spec, now = run.source.spec, folder.files.get(FILE_NAME)
+    first = run.attempt.number == 1 and run.order.ordinal == 0
+    return readiness.what_changed(run, folder) if first and (spec and spec.etag) != (now and now.etag) else None
 
 
 def _rollout(app: App, run: Run) -> RolloutSeen:

@@ -182,7 +182,49 @@ MISNAMED = [
 ]
 
 
-@pytest.mark.parametrize("name", [*MISNAMED, "finetue.yaml", "finetuning.yml", "finetunes.yaml", "conf/finetune.yaml"])
+ALONE = [
+    *("finetue.yaml", "finetuning.yml", "finetunes.yaml", "conf/finetune.yaml"),
+    *("finetune.yaml~", "finetune.yaml.bak", "#finetune.yaml#", "finetune.yaml.orig", "finetune (1).yaml"),
+    *("finetune.toml", "finetune.cfg", "finetune.yam", "finetune.ymal", "finetuneyaml", "finetune,yaml"),
+    *("finetune.yaml.jsonl", "finetune.yml.csv", "Finetune.YAML.parquet", "finetune.yaml.jsonl.gz"),
+]
+"""What is taken for one where there is none."""
+LOOKS_THE_SAME = [
+    *("finetune.y\u0430ml", "fin\u0435tune.yaml", "f\u0456netune.yml", "\uff46inetune.yaml", "finet\u00fcne.yaml"),
+    *("finetune\u200b.yaml", "finetune.yaml\u200e", "F\u0399NETUNE.YAML", "\ufb01netune.yaml"),
+]
+
+
+@pytest.mark.parametrize("name", LOOKS_THE_SAME)
+@pytest.mark.parametrize("spec", [None, Spec(train="a.jsonl")], ids=["alone", "beside"])
+def test_what_looks_the_same_is_refused_and_its_letters_are_shown(name: str, spec: Spec | None) -> None:
+    found = read(name, "a.jsonl", *(["finetune.yaml"] if spec else []), spec=spec)
+    assert not found.datasets
+    assert [file.name for file in found.misnamed] == [name]
+    assert found.problem.startswith(f"{name} ({name.encode('ascii', 'backslashreplace').decode()}): a specification")
+
+
+@given(
+    st.sampled_from(["finetune", "Finetune", "FINETUNED", "fine-tune", "finetuning"]),
+    st.from_regex(r"[-_.]?(data|train|rows|v[0-9]|chats|en|20[0-9]{2}|ml|aml)?", fullmatch=True),
+    st.sampled_from([".jsonl", ".csv", ".parquet", ".jsonl.gz", ".CSV"]),
+)
+def test_data_whose_name_begins_like_it_are_data(stem: str, more: str, ending: str) -> None:
+    name = f"{stem}{more}{ending}"
+    assert files(read(name)) == [(name, None, None)]
+
+
+@given(
+    st.integers(0, 7),
+    st.sampled_from(["", "x", "-", " ", "\u0301"]),
+    st.sampled_from([".yaml", ".yml", ".yaml~", ".YAML.bak", ".yaml.jsonl", ".y\u0430ml"]),
+)
+def test_a_letter_that_is_mistyped_makes_no_other_file_of_it(at: int, typed: str, ending: str) -> None:
+    name = f"{'finetune'[:at]}{typed}{'finetune'[at + (typed != '-') :]}{ending}"
+    assert read(name, "train.jsonl").problem.startswith(name)
+
+
+@pytest.mark.parametrize("name", [*MISNAMED, *ALONE])
 @pytest.mark.parametrize("train", [["train.jsonl"], ["a.csv", "b.csv"]])
 def test_what_may_be_meant_for_a_finetune_yaml_is_refused(name: str, train: list[str]) -> None:
     found = read(name, *train, "notes.txt")
@@ -205,6 +247,7 @@ def test_beside_a_finetune_yaml_it_is_refused_too(name: str) -> None:
     "name",
     [
         *("finetune.jsonl", "finetuned.json", "finetune.schema.json", "config.yaml", "dvc.yaml", ".finetune.yaml.swp"),
+        *("finetune_data.jsonl", "finetuned.jsonl", "finetune.aml.jsonl", "finetune.md", "finetune.log", "finetune.py"),
         *("dataset.yml", "tune.yaml", "fine.yaml", "finetune.csv", "yaml", ".yaml"),
     ],
 )
@@ -214,7 +257,7 @@ def test_what_is_named_otherwise_is_not_taken_for_one(name: str) -> None:
 
 
 def test_copies_of_a_finetune_yaml_do_no_harm_and_one_that_is_named_as_data_is_data() -> None:
-    copies = ("finetune-old.yaml", "finetune2.yml", "old/finetune.yaml")
+    copies = ("finetune.yaml~", "finetune.yaml.bak", "finetune-old.yaml", "finetune2.yml", "old/finetune.yaml")
     assert files(read("finetune.yaml", *copies, "a.jsonl", spec=Spec(train="a.jsonl"))) == [("a.jsonl", None, None)]
     assert files(read("finetune.yaml", "finetune.json", spec=Spec(train="finetune.json"))) == [
         ("finetune.json", None, None)

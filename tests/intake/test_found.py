@@ -19,7 +19,7 @@ from shared.intake.listing import decoded
 from shared.lifecycle.phase import Phase
 from shared.line.unreadable import unreadable
 from shared.records import layout
-from shared.records.layout import ADOPTED, DATASETS, LISTING, PREPARED, STATE, WATERMARK
+from shared.records.layout import ADOPTED, DATASETS, LISTING, PREPARED, STATE, UPLOADS_TOLD, WATERMARK
 from shared.records.run import Run
 from shared.sweep import sweep
 from tests.kit.clouds import forget, later
@@ -214,6 +214,58 @@ def test_what_yields_no_run_is_told_though_it_looks_old(app: App, cloud: Stack, 
     events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
     [reason] = [each["data"]["reason"] for each in events if each.get("subject") == f"datasets/{folder}"]
     assert reason.startswith(f"{folder}/2026/train.jsonl yields no run: it is not directly in the folder")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("where", ["FOLDER/2026/", "FOLDER-"], ids=["in a folder", "in none"])
+def test_what_looks_old_beside_what_was_told_is_told_a_day_later(
+    app: App, cloud: Stack, folder: str, where: str
+) -> None:
+    where = where.replace("FOLDER", folder)
+    bring = renamed(app, cloud, f"{where}old.jsonl")
+    quick = with_settings(app, SETTLE_TIME=timedelta(0))
+    app.cloud.blobs.delete(STATE, UPLOADS_TOLD)
+
+    def reasons() -> list[str]:
+        events = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+        told = [each["data"]["reason"] for each in events if each.get("type") == "Droptune.Upload.WithoutRun"]
+        return [reason for reason in told if where in reason]
+
+    later(app, cloud, LONG)
+    put(app, f"{where}new.jsonl")
+    sweep(quick)
+    later(app, cloud, LONG)
+    bring()
+    sweep(quick)
+    assert len(reasons()) == 1, "once a day"
+    later(app, cloud, timedelta(days=1))
+    for _ in range(2):
+        sweep(quick)
+    [first, second] = reasons()
+    assert f"{where}new.jsonl yields no run" in first
+    assert f"{where}old.jsonl yields no run" in second
+
+
+@pytest.mark.thorough
+def test_a_damaged_listing_is_told_once_while_nothing_can_be_listed(
+    app: App, cloud: Stack, folder: str, fault: Callable[..., None]
+) -> None:
+    app.cloud.blobs.write(STATE, LISTING, b"{")
+
+    def events() -> list[str]:
+        sent = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+        return [each["id"] for each in sent if str(each.get("id")).startswith(f"unreadable-{LISTING}")]
+
+    before = events()
+    for _ in range(3):
+        fault(method="GET", path=f"/{DATASETS}$")
+        sweep(app)
+        cloud.control("DELETE", "/_local/faults")
+        later(app, cloud, timedelta(minutes=5))
+    assert events() == before, "nothing was made anew"
+    for _ in range(2):
+        sweep(app)
+    assert len(events()) == len(before) + 1
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from shared.app import App
 from shared.dataset.folder import DataFile
 from shared.errors import Permanent, Refused, Transient
 from shared.intake.folder import Folder, datasets_of, runs_of
-from shared.intake.readiness import ARCHIVED_FOR, wait_for_archive, what_changed
+from shared.intake.readiness import ARCHIVED_FOR, wait_for_archive, wait_for_growth, what_changed
 from shared.records.base import Order
 from shared.records.run import File, Run, Source
 
@@ -94,6 +94,26 @@ def test_a_log_that_grows_beside_the_data_holds_nothing_up(app: App) -> None:
     here = folder(now, file("train.jsonl", now - 9 * SETTLE), file("upload.log", now, appended=True))
     assert here.newest == now - 9 * SETTLE
     assert [each.name for each in here.data] == ["train.jsonl"]
+
+
+@pytest.mark.parametrize("beside", ["heartbeat.txt", ".DS_Store", "2026/more.jsonl", "readme.jsonl", "prompts_gen.csv"])
+def test_what_is_passed_over_and_written_over_again_and_again_holds_nothing_up(app: App, beside: str) -> None:
+    now = app.cloud.blobs.now()
+    for names in (["train.jsonl"], ["train.jsonl", "test.jsonl"], ["a.csv", "b.csv"], ["train.jsonl", "finetune.yml"]):
+        *others, last = names
+        files = [file(name, now - 9 * SETTLE) for name in others]
+        here = folder(now, *files, file(last, now - SETTLE), file(beside, now))
+        assert here.last.name == last, "which people are told"
+    unread = replace(folder(now, file("finetune.yaml", now - SETTLE), file(beside, now)), unread="it is no YAML")
+    assert unread.last.name == "finetune.yaml"
+    assert folder(now, file(beside, now)).last.name == beside
+
+
+def test_a_held_out_file_that_grows_is_waited_for_too(app: App) -> None:
+    now = app.cloud.blobs.now()
+    here = folder(now, file("train.jsonl", now - 9 * SETTLE), file("test.jsonl", now, appended=True))
+    with pytest.raises(Transient, match=r"faq/test\.jsonl is an append blob that was still written to"):
+        wait_for_growth(app, run(now), here)
 
 
 def test_what_changed_names_what_happened_and_the_run_of_the_folder_as_it_stands_now(app: App) -> None:

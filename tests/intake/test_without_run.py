@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from localcloud.stack import Stack
 from shared.api import views
 from shared.app import App
 from shared.cloud.blobs import BlobInfo
-from shared.intake.without_run import tell_of_uploads, uploads_without_run, without_run
+from shared.intake.without_run import Upload, tell_of_uploads, uploads_without_run, without_run
 from shared.records.layout import DATASETS, STATE, UPLOADS_TOLD
 from tests.kit.settings import with_settings
 from tests.kit.waiting import eventually
@@ -107,3 +107,47 @@ def test_each_folder_is_told_once_and_for_what_is_new_once_a_day(
     app.cloud.blobs.write(STATE, UPLOADS_TOLD, b"{")
     tell_of_uploads(quick, app.cloud.blobs.now() + timedelta(hours=1), uploads_without_run(app, None))
     assert len(events()) > before, "a record that is broken stops nothing"
+
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def say(app: App, cloud: Stack, key: str) -> Iterator[Callable[..., str]]:
+    """Tells of uploads by their names and ages, as listed so long after BEGIN; what people hear of them."""
+    app.cloud.blobs.delete(STATE, UPLOADS_TOLD)
+
+    def events() -> list[str]:
+        told = [each["event"] for each in cloud.control("GET", "/_local/eventgrid")["events"]]
+        return [each["data"]["reason"] for each in told if key in str(each["data"])]
+
+    def say(at: timedelta, uploads: dict[str, timedelta], *found: str, folder: str = key) -> str:
+        before, now = events(), BEGIN + at
+        made = [Upload(path=f"{key}{name}", folder=folder, why="so", at=now - age) for name, age in uploads.items()]
+        tell_of_uploads(app, BEGIN, made, found={f"{key}{name}" for name in found}, listed=now)
+        return " ".join(events()[len(before) :])
+
+    yield say
+    app.cloud.blobs.delete(STATE, UPLOADS_TOLD)
+
+
+def test_uploads_that_never_cease_are_told_but_for_the_last_ones(key: str, say: Callable[..., str]) -> None:
+    """And those that were left out the first time are told the next day."""
+    second, day = timedelta(seconds=1), timedelta(days=1)
+    many = {"old": 70 * second, "young": 59 * second, "new": 0 * second}
+    for folder in ("", key):
+        assert say(day, many, folder=folder) == f"{key}old yields no run: so"
+        assert not say(day + 61 * second, {name: age + 61 * second for name, age in many.items()}, folder=folder)
+        told = say(2 * day, {name: age + day for name, age in many.items()}, folder=folder)
+        assert told == f"{key}young, {key}new yield no run: so"
+        assert not say(3 * day, {name: age + 2 * day for name, age in many.items()}, folder=folder)
+
+
+def test_what_looks_old_is_remembered_until_it_is_told(key: str, say: Callable[..., str]) -> None:
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    assert say(day, {"first": hour}) == f"{key}first yields no run: so"
+    assert not say(day + 3 * hour, {"first": 4 * hour, "renamed": 90 * day, "gone": 90 * day}, "renamed", "gone")
+    assert not say(day + 4 * hour, {"first": 5 * hour, "renamed": 90 * day})
+    assert say(2 * day, {"first": 25 * hour, "renamed": 90 * day}) == f"{key}renamed yields no run: so"
+    assert not say(3 * day, {"first": 49 * hour, "renamed": 90 * day})
+    assert not say(4 * day, {"first": 73 * hour, "renamed": 90 * day})

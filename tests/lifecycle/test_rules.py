@@ -81,6 +81,9 @@ RECEIVED = (
         looks={
             UploadSeen(settles_in=30): Wait(30, "the rest of the upload"),
             UploadSeen(settles_in=0.5, checked=True): Wait(0.5, "the rest of the upload"),
+            UploadSeen(settles_in=9, last="a.csv"): Wait(
+                9, "the rest of the upload, after a.csv, which was written last"
+            ),
         },
         both=UploadSeen(settles_in=30, in_job=True),
         without={"settles_in": 0},

@@ -150,6 +150,41 @@ def test_what_the_job_is_to_read_is_not_submitted_for_while_it_is_archived(stage
     assert stage.made("jobs") == []
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("came", ["finetune.yml", "more.jsonl", "finetune.yaml", "notes.txt", "test.jsonl"])
+def test_what_the_job_is_to_read_is_not_submitted_for_once_nobody_knows_what_is_meant(stage: Stage, came: str) -> None:
+    stage.world.change(INLINE_LIMIT_MB=0.000001, MAX_ACTIVE_JOBS=0)
+    run = stage.until(stage.upload(), lambda run: run.hold == "slot" or run.phase.ended)
+    assert run.attempt.in_job, run.why
+    blob(stage, came).upload_blob(b"trian: train.jsonl\n")
+    while stage.world.turn() or stage.world.look():
+        pass
+    stage.world.change(MAX_ACTIVE_JOBS=1000)
+    stage.world.clock.jump(timedelta(hours=2))
+    run = stage.until(run, lambda run: run.phase is not Phase.PREPARED)
+    if came in ("notes.txt", "test.jsonl"):
+        assert run.phase is Phase.TRAINING, run.why
+        return
+    assert run.phase is Phase.SUPERSEDED, run.why
+    assert "nothing of the folder is trained on as it stands now" in run.why
+    assert ("2 training files" if came == "more.jsonl" else came) in run.why
+    assert stage.made("jobs") == []
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("spec", ["train: trian.jsonl", "train: train.jsonl\nmodel: Phi-4"])
+def test_nor_once_a_finetune_yaml_came_that_says_what_else_is_meant(stage: Stage, spec: str) -> None:
+    stage.world.change(INLINE_LIMIT_MB=0.000001, MAX_ACTIVE_JOBS=0)
+    run = stage.until(stage.upload(), lambda run: run.hold == "slot" or run.phase.ended)
+    assert run.attempt.in_job, run.why
+    blob(stage, "finetune.yaml").upload_blob(spec.encode())
+    stage.world.change(MAX_ACTIVE_JOBS=1000)
+    stage.world.clock.jump(timedelta(hours=2))
+    run = stage.until(run, lambda run: run.phase is not Phase.PREPARED)
+    assert run.phase is Phase.SUPERSEDED, run.why
+    assert run.why.startswith("finetune.yaml came before the data were read: ")
+
+
 # Growing -------------------------------------------------------------------------------------------------------------
 
 
