@@ -9,6 +9,7 @@ from shared import naming
 from shared.app import App
 from shared.lifecycle.giving_way import Older, behind
 from shared.lifecycle.phase import ENDED, ROLLOUT, Phase
+from shared.line.trained import content_of
 from shared.records.line import Line, serves_same
 from shared.records.run import Run
 from shared.records.store import Unreadable
@@ -79,6 +80,10 @@ def waits_for(app: App, run: Run, line: Line) -> str:
 
 
 def _makes_the_same(other: Run, run: Run) -> bool:
-    """Whether both are of the same content and finetune.yaml. Nobody knows it of data that a job has yet to read."""
+    """Whether both are of the same content and finetune.yaml.
+
+    Of data that a job has yet to read, the MD5s of their files say it.
+    """
     same = bool(run.attempt.fingerprint) and other.attempt.fingerprint == run.attempt.fingerprint
+    same = same or (bool(content := content_of(run.source)) and content_of(other.source) == content)
     return same and other.source.promotion == run.source.promotion

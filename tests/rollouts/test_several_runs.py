@@ -230,6 +230,33 @@ def test_the_same_content_goes_on_where_the_first_run_failed(stage: Stage) -> No
     stage.at_rest()
 
 
+def test_what_only_a_job_reads_is_known_by_the_md5s_of_its_files(stage: Stage) -> None:
+    """While it trains and once it serves: the same bytes again, and metadata that somebody sets, cost no job."""
+    stage.world.change(INLINE_LIMIT_MB=0.000001)
+    stage.pretend(job=9 * HOUR)
+    first = stage.until(stage.upload(), lambda run: run.phase is Phase.TRAINING)
+    again = stage.until(stage.upload(), lambda run: run.phase is Phase.PREPARED and run.waiting)
+    assert f"run {first.id}, which is of the same data and settings" in waits_for(again)
+    stage.world.control("POST", f"/_local/jobs/{first.attempt.job}", {"status": "Completed"})
+    assert stage.until(first).phase is Phase.LIVE
+    again = stage.until(again)
+    assert (again.phase, again.why) == (
+        Phase.UNCHANGED,
+        f"already trained: run {first.id} made {stage.run(first).attempt.model} of the same data and settings, "
+        "and it serves",
+    )
+    blobs, known = stage.app.cloud.clients.blob_service, len(stage.world.known)
+    blobs.get_blob_client("datasets", f"{stage.folder}/train.jsonl").set_blob_metadata({"scanned": "yes"})
+    stage.world.until(lambda: len(stage.world.known) > known)
+    assert stage.until(stage.world.run(stage.world.known[known])).phase is Phase.UNCHANGED
+    assert stage.made("jobs") == [first.attempt.job]
+    other = stage.until(stage.upload("b"), lambda run: run.phase is Phase.TRAINING)
+    assert other.attempt.data is None, "its own job says what is in it"
+    run_commands.cancel(stage.app, other.id)
+    stage.until(other)
+    stage.at_rest()
+
+
 @pytest.mark.parametrize("salt", ["a", "b"], ids=["same", "other"])
 @pytest.mark.parametrize("end", ["Completed", "Failed"])
 def test_the_job_of_a_parked_run_is_not_lost(stage: Stage, salt: str, end: str) -> None:
