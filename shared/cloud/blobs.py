@@ -35,7 +35,8 @@ class BlobInfo:
     """A blob as a listing or a HEAD shows it. `size` in bytes, `etag` without quotes, `last_modified` in UTC.
 
     `archived`: it is in the access tier Archive, and can't be read; `rehydrates`: it is on its way back, which takes
-    hours. `appended`: it is an append blob, which may grow.
+    hours. `appended`: it is an append blob, which may grow. `md5`: of its content, in hex, "" where nobody has
+    noted it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class BlobInfo:
     archived: bool = False
     rehydrates: bool = False
     appended: bool = False
+    md5: str = ""
 
 
 class Blobs:
@@ -269,6 +271,7 @@ def _bare(etag: str) -> str:
 
 
 def _info(properties: Any) -> BlobInfo:
+    settings = properties.content_settings
     return BlobInfo(
         name=properties.name,
         etag=_bare(properties.etag),
@@ -278,4 +281,5 @@ def _info(properties: Any) -> BlobInfo:
         archived=plain(properties.blob_tier).lower() == _ARCHIVE,
         rehydrates=bool(properties.archive_status),
         appended=plain(properties.blob_type).lower() == _APPENDED,
+        md5=bytes(settings.content_md5).hex() if settings and settings.content_md5 else "",
     )

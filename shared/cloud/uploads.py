@@ -43,11 +43,15 @@ class Changed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a file held when it was read. `blocks`: the name of each of its blocks; `state`: how the system tells it."""
+    """What a file held when it was read. Hashes in hex.
+
+    `blocks`: the name of each of its blocks; `state`: how the system tells it.
+    """
 
     path: Path
     size: int
     sha256: str
+    md5: str
     block: int
     blocks: tuple[str, ...]
     state: tuple[int, ...]
@@ -93,13 +97,22 @@ def content_of(path: Path, *, block: int = CHUNK) -> Content:
     size = path.stat().st_size
     while block * MOST_BLOCKS < size:
         block *= 2
-    whole, names, read = sha256(), list[str](), 0
+    whole, other, names, read = sha256(), md5(usedforsecurity=False), list[str](), 0
     with path.open("rb") as file:
         while data := file.read(block):
             whole.update(data)
+            other.update(data)
             names.append(_block_name(data, len(names)))
             read += len(data)
-    found = Content(path=path, size=read, sha256=whole.hexdigest(), block=block, blocks=tuple(names), state=before)
+    found = Content(
+        path=path,
+        size=read,
+        sha256=whole.hexdigest(),
+        md5=other.hexdigest(),
+        block=block,
+        blocks=tuple(names),
+        state=before,
+    )
     found.still()
     return found
 
@@ -144,7 +157,7 @@ class Uploads:
         Raises Conflict where another version is there, or where one is and `replaces` is None; nothing changes then.
         """
         from azure.core import MatchConditions
-        from azure.storage.blob import BlobBlock
+        from azure.storage.blob import BlobBlock, ContentSettings
 
         if replaces is None:
             condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
@@ -155,6 +168,7 @@ class Uploads:
                 done = self._blob(name).commit_block_list(
                     [BlobBlock(block_id=each) for each in content.blocks],
                     metadata={_DIGEST: content.sha256},
+                    content_settings=ContentSettings(content_md5=bytearray.fromhex(content.md5)),
                     **condition,
                 )
                 return _bare(str(done["etag"]))

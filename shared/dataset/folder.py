@@ -26,7 +26,7 @@ from shared.errors import Permanent
 class DataFile:
     """A blob in a dataset's folder: its name below the folder, ETag, size in bytes, last modification in UTC.
 
-    `archived`, `rehydrates`, `appended`: see BlobInfo.
+    `archived`, `rehydrates`, `appended`, `md5`: see BlobInfo.
     """
 
     name: str
@@ -36,6 +36,7 @@ class DataFile:
     archived: bool = False
     rehydrates: bool = False
     appended: bool = False
+    md5: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

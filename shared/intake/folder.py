@@ -89,6 +89,7 @@ def read_folder(app: App, name: str) -> Folder:
             archived=blob.archived,
             rehydrates=blob.rehydrates,
             appended=blob.appended,
+            md5=blob.md5,
         )
         for blob in app.cloud.blobs.list(DATASETS, prefix)
         if not blob.name.endswith("/")
@@ -186,7 +187,7 @@ def taken(folder: str, dataset: Dataset) -> dict[str, Any]:
     """The fields of a run's Source that say which blobs it takes."""
 
     def file(found: DataFile) -> File:
-        return File(name=dataset_file(folder, found.name), etag=found.etag, size=found.size)
+        return File(name=dataset_file(folder, found.name), etag=found.etag, size=found.size, md5=found.md5)
 
     parts = (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
     taken: dict[str, Any] = {part: (file(found),) if found else () for part, found in parts}

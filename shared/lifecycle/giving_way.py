@@ -45,7 +45,8 @@ class Older:
 
     `same`: it would make the same model, of the same content and settings, and can still go live. `trains`: it has a
     job that nobody has ended, for `ran` seconds. `rolls_out`: it has its model, and can still go live. `parked`: a
-    person has to see to it first.
+    person has to see to it first; it counts for what it has in Azure. `unknown`: why nobody can tell what it is
+    at, "" where its record can be read.
     """
 
     run: str
@@ -54,6 +55,13 @@ class Older:
     ran: float = 0
     rolls_out: bool = False
     parked: bool = False
+    unknown: str = ""
+
+    @property
+    def named(self) -> str:
+        """In words; what ends the wait for one that is parked is up to people."""
+        how = f" (parked: droptune retry {self.run} takes it up, droptune cancel {self.run} ends it)"
+        return f"run {self.run}{how if self.parked else ''}"
 
 
 def behind(older: Older | None, pace: Pace, *, gets_slot: bool, back: bool = False) -> str:
@@ -62,18 +70,20 @@ def behind(older: Older | None, pace: Pace, *, gets_slot: bool, back: bool = Fal
     `gets_slot`: it would train at once if the older one gave back its slot. `back`: it is of what serves, and would
     keep that serving, so that a model that is there already were paid for in vain.
     """
-    if older is None or older.parked:
+    if older is None:
         return ""
+    if older.unknown:
+        return f"{older.named}, which may have a job that runs: {older.unknown}"
     if older.same:
-        return f"run {older.run}, which is of the same data and settings: it goes on if that one does not go live"
+        return f"{older.named}, which is of the same data and settings: it goes on if that one does not go live"
     if back and older.rolls_out:
-        return f"run {older.run}, which has been trained and is on its way to serve"
+        return f"{older.named}, which has been trained and is on its way to serve"
     if not older.trains:
         return ""
     if older.ran >= pace.early:
-        return f"run {older.run}, which has trained too long to be ended for a newer one"
+        return f"{older.named}, which has trained too long to be ended for a newer one"
     if pace.gave_way:
-        return f"run {older.run}, which trains: the job before it was ended for a newer one already"
+        return f"{older.named}, which trains: the job before it was ended for a newer one already"
     if not gets_slot:
-        return f"run {older.run}, which trains: its slot would go to others, who have waited longer"
+        return f"{older.named}, which trains: its slot would go to others, who have waited longer"
     return ""

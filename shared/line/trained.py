@@ -1,10 +1,12 @@
 """What was trained before, by content: the same data and settings need not be trained again.
 
-Noted when a run goes live; read when an upload turns out to be the same.
+Noted when a run goes live; read when an upload turns out to be the same. What only a job reads is known by the MD5s of
+its files, so that nobody pays for a job to learn that.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import msgspec
@@ -13,7 +15,7 @@ from shared.app import App
 from shared.errors import NotFound
 from shared.records import layout
 from shared.records.layout import STATE
-from shared.records.run import Run
+from shared.records.run import Data, Run, Source
 from shared.records.store import decoded
 
 
@@ -58,6 +60,39 @@ def trained(app: App, run: Run) -> Trained | None:
     except NotFound:
         return None
     return decoded(data, Trained, f"{STATE}/{name}")
+
+
+def content_of(source: Source) -> str:
+    """Equal for the same bytes that are read, and trained on, with the same settings; nothing has to be read for it.
+
+    "" where that is not known: storage has no MD5 of a file, or the hub's commit is still open.
+    """
+    files = [(part, file.name, file.size, file.md5) for part, file in source.parts.items()]
+    known = all(file.md5 for file in source.files) and (source.files or source.hub_commit)
+    if not known or (source.hub and not source.hub_commit):
+        return ""
+    settings = [source.base_model, source.policy, source.pinned_hub, sorted(source.parameters.items())]
+    return hashlib.sha256(msgspec.json.encode([files, settings], order="sorted")).hexdigest()[:32]
+
+
+def known_data(app: App, run: Run) -> Data | None:
+    """What a job has found in the very bytes of the run's data before; None where nobody knows. Raises Unreadable."""
+    content = content_of(run.source)
+    if not content:
+        return None
+    try:
+        name = layout.content(run.line, content)
+        data, _ = app.cloud.blobs.read(STATE, name)
+    except NotFound:
+        return None
+    return decoded(data, Data, f"{STATE}/{name}")
+
+
+def note_data(app: App, run: Run) -> None:
+    """Remembers what the run's job has found in its data, for runs of the same bytes; what is rejected is not noted."""
+    content, data = content_of(run.source), run.attempt.data
+    if content and data and not data.rejected:
+        app.cloud.blobs.write(STATE, layout.content(run.line, content), msgspec.json.encode(data))
 
 
 def note_trained(app: App, run: Run, *, first: bool = False) -> None:

@@ -80,6 +80,11 @@ def trained(line: str, fingerprint: str) -> str:
     return f"trained/{line}/{fingerprint}.json"
 
 
+def content(line: str, content: str) -> str:
+    """Blob in `state` that remembers what a job has found in these files, read with these settings."""
+    return f"content/{line}/{content}.json"
+
+
 def curves(job: str) -> str:
     """Blob in `state` that keeps a job's metrics for a while, as people saw them last."""
     return f"curves/{job}.json"

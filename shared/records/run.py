@@ -36,11 +36,15 @@ PARKED = timedelta(hours=1)
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A blob in `datasets`, as it was when the run took it. `size` in bytes."""
+    """A blob in `datasets`, as it was when the run took it. `size` in bytes.
+
+    `md5`: of its content, in hex, "" where storage knows none. What is set on a blob changes its ETag, and not that.
+    """
 
     name: str
     etag: str
     size: int
+    md5: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

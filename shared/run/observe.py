@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from shared import naming
 from shared.app import App
+from shared.cloud.blobs import BlobInfo
 from shared.cloud.endpoints import BUSY, Endpoint
 from shared.dataset.spec.choices import FILE_NAME
 from shared.intake import readiness
@@ -21,12 +22,12 @@ from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, 
 from shared.lifecycle.slots import Shortage
 from shared.line import seats
 from shared.line.access import held_by, ours
-from shared.line.trained import model_is_there, trained
+from shared.line.trained import known_data, model_is_there, trained
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED, dataset_file
 from shared.records.line import Line, adoptable, newer_that_serves, newer_to_train, serves_same
 from shared.records.owner import not_on_line, not_ours
-from shared.records.run import Plan, Run
+from shared.records.run import File, Plan, Run
 from shared.records.store import readable
 from shared.run import course, machines, older, slots
 from shared.run.hands import in_the_way, instances_of, kept_by_hand, replaced, share_of, split
@@ -95,8 +96,8 @@ def _plan(app: App, run: Run) -> PlanSeen:
     line = _line(app, run)
     if newer := newer_to_train(line, run) or (line and newer_that_serves(line, run)):
         return PlanSeen(newer=newer)
-    if run.attempt.plan is None:
-        return PlanSeen(planned=False)
+    if run.attempt.plan is None or (run.attempt.in_job and not run.attempt.data and known_data(app, run)):
+        return PlanSeen(planned=False)  # where the older run's job has read the same bytes meanwhile, too
     newest = line is not None and line.newest is not None and line.newest.order >= run.order
     if not newest and (made := _trained(app, run)):
         return PlanSeen(trained=made)
@@ -194,7 +195,7 @@ def _changed(app: App, run: Run, read: datetime | None) -> str | None:
         if blob is None:
             changed, how = read is None, "deleted"
         else:
-            changed, how = blob.etag != file.etag and (read is None or blob.last_modified <= read), "changed"
+            changed, how = not _same_bytes(file, blob) and (read is None or blob.last_modified <= read), "changed"
         if changed:
             newer = readiness.newer_state(read_folder(app, run.source.folder))
             return f"{file.name} was {how} before the job had read it: {newer}"
@@ -214,6 +215,11 @@ def _other_by_now(app: App, run: Run) -> str | None:
     spec, now = run.source.spec, folder.files.get(FILE_NAME)
     first = run.attempt.number == 1 and run.order.ordinal == 0
     return readiness.what_changed(run, folder) if first and (spec and spec.etag) != (now and now.etag) else None
+
+
+def _same_bytes(file: File, blob: BlobInfo) -> bool:
+    """Whether the blob is what the run took; metadata that somebody has set on it since change nothing of that."""
+    return blob.etag == file.etag or (bool(file.md5) and (blob.md5, blob.size) == (file.md5, file.size))
 
 
 def _rollout(app: App, run: Run) -> RolloutSeen:

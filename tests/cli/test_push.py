@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,10 @@ def test_a_folder_goes_up_and_the_run_is_named(
     said = Said(capsys, "push", data, "--state", state)
     assert (said.code, said.err) == (0, "")
     [run] = runs_of(read_folder(app, folder))
-    assert set(there(app, folder)) == {"train.jsonl", "test.jsonl", "finetune.yaml"}
+    sent = there(app, folder)
+    assert set(sent) == {"train.jsonl", "test.jsonl", "finetune.yaml"}
+    noted = {blob.name.rpartition("/")[2]: blob.md5 for blob in app.cloud.blobs.list(DATASETS, f"{folder}/")}
+    assert noted == {name: md5(content, usedforsecurity=False).hexdigest() for name, content in sent.items()}
     assert said.out.splitlines()[:2] == [f"app       the local cloud in {state}", f"dataset   datasets/{folder}"]
     for line in ("30 rows  new", "12 rows  new", "stays     README.md", "nothing yet: this is its first version"):
         assert line in said.out

@@ -29,8 +29,18 @@ def run(since: datetime, *train: File) -> Run:
     )
 
 
-def file(name: str, at: datetime, **more: bool) -> DataFile:
-    return DataFile(name=name, etag=f"etag of {name}", size=9, modified=at, **more)
+def file(
+    name: str, at: datetime, *, archived: bool = False, rehydrates: bool = False, appended: bool = False
+) -> DataFile:
+    return DataFile(
+        name=name,
+        etag=f"etag of {name}",
+        size=9,
+        modified=at,
+        archived=archived,
+        rehydrates=rehydrates,
+        appended=appended,
+    )
 
 
 def folder(at: datetime, *files: DataFile) -> Folder:

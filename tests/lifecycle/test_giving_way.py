@@ -15,7 +15,13 @@ HOUR = 3600.0
 SECONDS = st.floats(0, 100 * HOUR)
 PACES = st.builds(Pace, took=st.none() | SECONDS, gave_way=st.booleans())
 OLDERS = st.builds(
-    Older, run=st.just("r1"), same=st.booleans(), trains=st.booleans(), ran=SECONDS, parked=st.booleans()
+    Older,
+    run=st.just("r1"),
+    same=st.booleans(),
+    trains=st.booleans(),
+    ran=SECONDS,
+    parked=st.booleans(),
+    unknown=st.sampled_from(("", "state/runs/r1.json can't be read")),
 )
 type Rule = Callable[[Older, Pace], str]
 
@@ -28,15 +34,19 @@ def test_a_job_is_ended_only_for_other_content_early_with_its_slot_and_once(
     older: Older, pace: Pace, gets_slot: bool
 ) -> None:
     goes_on = not behind(older, pace, gets_slot=gets_slot)
-    if goes_on and older.trains and not older.parked:
+    if goes_on and older.trains:
         assert not older.same
         assert older.ran < (30 * 60 if pace.took is None else pace.took / 5)
         assert not pace.gave_way
         assert gets_slot
-    if older.parked or not (older.trains or older.same):
+    assert not (goes_on and older.unknown), "it may have a job"
+    if not (older.trains or older.same or older.unknown):
         assert goes_on, "there is no job to end"
     if not goes_on:
-        assert behind(older, pace, gets_slot=gets_slot).startswith("run r1, which ")
+        told = behind(older, pace, gets_slot=gets_slot)
+        assert told.startswith("run r1")
+        assert older.unknown in told
+        assert ("droptune cancel r1 ends it" in told) == older.parked
 
 
 def test_the_bounds() -> None:

@@ -197,6 +197,27 @@ def test_what_is_paid_comes_to_something_and_each_line_goes_live(
         assert folder.longest_wait() <= 4 * takes * HOUR + ROLLOUT, folder
 
 
+TURNS = [
+    (0, "new", 0.2, False),
+    (1, "new", 0.2, False),
+    (0, "new", 5.0, False),
+    (1, "again", 5.0, False),
+    (0, "back", 5.0, False),
+    (1, "new", 0.2, False),
+    (0, "new", 0.2, False),
+]
+
+
+def test_folders_that_share_one_slot_waste_no_more(stage: Stage) -> None:
+    """A job is not ended where its slot would go to another folder, which waits for it."""
+    stage.world.change(MAX_ACTIVE_JOBS=1)
+    paid, useful, folders = lived_through(stage, 3.0, TURNS)
+    assert paid <= 1.3 * useful
+    assert stage.world.run(next(iter(folders[0].runs))).phase is Phase.LIVE, "though a newer one came within 30 minutes"
+    for folder in folders[:2]:
+        assert folder.longest_wait() <= 2 * 4 * 3 * HOUR + ROLLOUT, folder
+
+
 NINE_HOURS = [(0, what, 6.0, False) for what in ("new", "again", "again", "new", "new", "new")]
 
 

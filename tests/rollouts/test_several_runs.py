@@ -230,6 +230,83 @@ def test_the_same_content_goes_on_where_the_first_run_failed(stage: Stage) -> No
     stage.at_rest()
 
 
+def test_what_only_a_job_reads_is_known_by_the_md5s_of_its_files(stage: Stage) -> None:
+    """While it trains and once it serves: the same bytes again, and metadata that somebody sets, cost no job."""
+    stage.world.change(INLINE_LIMIT_MB=0.000001)
+    stage.pretend(job=9 * HOUR)
+    first = stage.until(stage.upload(), lambda run: run.phase is Phase.TRAINING)
+    again = stage.until(stage.upload(), lambda run: run.phase is Phase.PREPARED and run.waiting)
+    assert f"run {first.id}, which is of the same data and settings" in waits_for(again)
+    stage.world.control("POST", f"/_local/jobs/{first.attempt.job}", {"status": "Completed"})
+    assert stage.until(first).phase is Phase.LIVE
+    again = stage.until(again)
+    assert (again.phase, again.why) == (
+        Phase.UNCHANGED,
+        f"already trained: run {first.id} made {stage.run(first).attempt.model} of the same data and settings, "
+        "and it serves",
+    )
+    blobs, known = stage.app.cloud.clients.blob_service, len(stage.world.known)
+    blobs.get_blob_client("datasets", f"{stage.folder}/train.jsonl").set_blob_metadata({"scanned": "yes"})
+    stage.world.until(lambda: len(stage.world.known) > known)
+    assert stage.until(stage.world.run(stage.world.known[known])).phase is Phase.UNCHANGED
+    assert stage.made("jobs") == [first.attempt.job]
+    other = stage.until(stage.upload("b"), lambda run: run.phase is Phase.TRAINING)
+    assert other.attempt.data is None, "its own job says what is in it"
+    run_commands.cancel(stage.app, other.id)
+    stage.until(other)
+    stage.at_rest()
+
+
+@pytest.mark.parametrize("salt", ["a", "b"], ids=["same", "other"])
+@pytest.mark.parametrize("end", ["Completed", "Failed"])
+def test_the_job_of_a_parked_run_is_not_lost(stage: Stage, salt: str, end: str) -> None:
+    stage.pretend(job=9 * HOUR)
+    first = stage.until(stage.upload(), lambda run: run.phase is Phase.TRAINING)
+    stage.world.clock.jump(timedelta(minutes=50))
+    loaded = stage.app.runs.load(first.id)
+    assert loaded
+    stage.app.runs.save(loaded.record.park(stage.now(), "a bug"), loaded.etag, before=loaded.record)
+    newer = stage.until(stage.upload(salt), lambda run: run.waiting and run.phase is Phase.PREPARED)
+    told = "of the same data" if salt == "a" else "trained too long"
+    assert f"droptune cancel {first.id} ends it), which" in waits_for(newer)
+    assert told in waits_for(newer)
+    assert stage.job_status(first) == "Running"
+    stage.world.control("POST", f"/_local/jobs/{first.attempt.job}", {"status": end})
+    newer = stage.until(newer, lambda run: run.phase is not Phase.PREPARED)
+    if salt == "a" and end == "Completed":
+        assert newer.phase is Phase.UNCHANGED
+    else:
+        assert newer.phase is Phase.TRAINING
+        run_commands.cancel(stage.app, newer.id)
+        stage.until(newer)
+    assert stage.until(first).phase is (Phase.LIVE if end == "Completed" else Phase.FAILED)
+    stage.at_rest()
+
+
+@pytest.mark.parametrize("how", ["unreadable", "lost"])
+def test_nothing_is_paid_while_nobody_knows_what_the_older_run_is_at(stage: Stage, how: str) -> None:
+    stage.pretend(job=9 * HOUR)
+    first = stage.until(stage.upload(), lambda run: run.phase is Phase.TRAINING)
+    name = f"runs/{first.id}.json"
+    kept, _ = stage.app.cloud.blobs.read("state", name)
+    if how == "lost":
+        stage.app.cloud.blobs.delete("state", name)
+    else:
+        stage.app.cloud.blobs.write("state", name, json.dumps(json.loads(kept) | {"since": 7}).encode())
+    newer = stage.until(stage.upload("b"), lambda run: run.waiting and run.phase is Phase.PREPARED)
+    told = waits_for(newer)
+    assert told.startswith(f"run {first.id}, which may have a job that runs: ")
+    assert f"state/{name} can't be read" in told or f"its record is lost, and job {first.attempt.job} runs" in told
+    assert "or delete it and recover" in told or "droptune recover makes the record again" in told
+    stage.app.cloud.blobs.write("state", name, kept)
+    assert stage.until(newer, lambda run: run.phase is not Phase.PREPARED).phase is Phase.TRAINING
+    assert stage.until(first).phase is Phase.SUPERSEDED
+    assert stage.made("jobs") == [first.attempt.job, stage.run(newer).attempt.job]
+    run_commands.cancel(stage.app, newer.id)
+    stage.until(newer)
+    stage.at_rest()
+
+
 def test_who_goes_back_to_what_serves_waits_for_other_content_that_has_trained_long(stage: Stage) -> None:
     first = stage.until(stage.upload("a"))
     stage.pretend(job=9 * HOUR)

@@ -95,10 +95,30 @@ def test_what_is_seen_of_the_older_run(two: Two) -> None:
     lost = two.with_older(ending=Ending(phase=Phase.CANCELLED, why="ada"))
     assert lost
     assert (lost.same, lost.trains) == (False, False)
-    parked = two.with_older(parked=Parked(at=two.now, why="a bug"))
-    assert parked
-    assert parked.parked
     assert two.with_older(phase=Phase.FAILED) is None
+
+
+@pytest.mark.parametrize("phase", [Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING])
+def test_of_a_parked_run_without_a_job_nothing_is_awaited(two: Two, phase: Phase) -> None:
+    seen = two.with_older(phase=phase, parked=Parked(at=two.now, why="a bug"))
+    assert seen
+    assert (seen.same, seen.trains, seen.rolls_out) == (False, False, False)
+
+
+def test_the_model_of_a_parked_run_is_awaited(two: Two) -> None:
+    seen = two.with_older(phase=Phase.REGISTERED, parked=Parked(at=two.now, why="a bug"))
+    assert seen
+    assert (seen.same, seen.trains, seen.rolls_out) == (True, False, True)
+
+
+def test_of_a_run_that_is_over_nobody_needs_to_read_the_record(two: Two) -> None:
+    name, marker = f"runs/{two.older.id}.json", f"active/{two.older.id}"
+    two.app.cloud.blobs.write(STATE, name, b"{")
+    seen = older.met(two.app, two.newer, line_of(two.app, two.line))
+    assert seen
+    assert f"{STATE}/{name} can't be read" in seen.unknown
+    two.app.cloud.blobs.delete(STATE, marker)
+    assert older.met(two.app, two.newer, line_of(two.app, two.line)) is None
 
 
 def test_no_job_is_ended_that_began_after_the_look(two: Two) -> None:

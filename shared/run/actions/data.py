@@ -16,6 +16,7 @@ from shared.dataset.judging.rules import Facts
 from shared.dataset.split import Part
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.intake.folder import datasets_of, read_folder, taken
+from shared.line.trained import note_data
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED
 from shared.records.run import Data, Run
@@ -121,6 +122,7 @@ def _fingerprint(run: Run, digest: str) -> str:
 
 def take_report(app: App, run: Run) -> Run:
     """Takes into the record what the job's first step says of the data that it prepared."""
-    return _reported(
-        run, msgspec.json.decode(app.cloud.blobs.read(PREPARED, layout.report(run.prepared))[0], type=_Told)
-    )
+    told = msgspec.json.decode(app.cloud.blobs.read(PREPARED, layout.report(run.prepared))[0], type=_Told)
+    reported = _reported(run, told)
+    note_data(app, reported)
+    return reported

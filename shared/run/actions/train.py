@@ -11,6 +11,7 @@ from shared.dataset.split import PARTS
 from shared.errors import Permanent
 from shared.line import seats
 from shared.line.access import line_of, save_line
+from shared.line.trained import known_data
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED, in_datastore
 from shared.records.line import Newest, newer_to_train
@@ -32,7 +33,10 @@ MOST_REGISTERED = 3
 
 
 def resolve_plan(app: App, run: Run) -> Run:
-    """Resolves model, component, parameters and GPUs, and refuses what can't run: all before anything is spent."""
+    """Resolves model, component, parameters and GPUs, and refuses what can't run: all before anything is spent.
+
+    Takes what a job has found in the same bytes before, where this run's own job is to read them.
+    """
     settings, now = app.settings.training, app.cloud.blobs.now()
     model = app.cloud.registry.model(run.source.base_model)
     clusters = [app.cloud.computes.get(name) for name in (settings.cpu_compute, settings.gpu_compute)]
@@ -53,7 +57,7 @@ def resolve_plan(app: App, run: Run) -> Run:
     )
     for note in plan.notes:
         log.warning("run %s: %s", run.id, note)
-    return run.in_attempt(plan=plan)
+    return run.in_attempt(plan=plan, data=run.attempt.data or (known_data(app, run) if run.attempt.in_job else None))
 
 
 def make_clusters(app: App, run: Run) -> Run:
@@ -157,7 +161,8 @@ def submit_job(app: App, run: Run) -> Run:
         step=_first_step(app, run) if run.attempt.in_job else None,
     )
     app.cloud.jobs.submit(request)
-    return run.in_attempt(job=request.name)
+    # What is known of such data from another job is not what this one finds: the app, or the model, may be another.
+    return run.in_attempt(job=request.name, data=None if run.attempt.in_job else run.attempt.data)
 
 
 def _addresses(run: Run) -> dict[str, str]:
