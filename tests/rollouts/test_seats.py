@@ -19,7 +19,7 @@ from shared.api import line_commands, run_commands, schema, views
 from shared.api.recover import recover
 from shared.lifecycle.phase import Phase
 from shared.line.waits import kept_needs
-from shared.records.layout import DATASETS, SEATS, SLOTS, STATE, damaged, marker
+from shared.records.layout import DATASETS, SEATS, SLOTS, STATE, WATERMARK, damaged, marker
 from shared.records.run import Run
 from tests.kit.rows import chats
 from tests.kit.worlds.stage import RIGHT, Stage, waits_for
@@ -259,6 +259,17 @@ def test_a_line_that_is_looked_after_again_has_its_seat(stage: Stage) -> None:
     stage.app.cloud.blobs.write(STATE, SEATS, b'{"version": 1, "taken": {}, "asking": {}}')
     assert any(stage.line_id in each for each in recover(stage.app).rebuilt)
     assert stage.line_id in msgspec.json.decode(stage.app.cloud.blobs.read(STATE, SEATS)[0])["taken"]
+
+
+@pytest.mark.thorough
+def test_the_sweep_gives_a_seat_to_what_has_lost_both_its_record_and_its_seat(stage: Stage) -> None:
+    blobs = stage.app.cloud.blobs
+    assert stage.until(stage.upload()).phase is Phase.LIVE
+    blobs.delete(STATE, f"lines/{stage.line_id}.json")
+    blobs.write(STATE, SEATS, b'{"version": 1, "taken": {}, "asking": {}}')
+    blobs.delete(STATE, WATERMARK)
+    stage.world.sweep()
+    assert stage.line_id in msgspec.json.decode(blobs.read(STATE, SEATS)[0])["taken"]
 
 
 @pytest.mark.thorough
