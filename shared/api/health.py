@@ -26,7 +26,7 @@ from shared.intake.adopted import adopted
 from shared.line.unreadable import stops_training, unreadable
 from shared.line.waits import counted
 from shared.logs import ignored_so_far
-from shared.records.layout import DATASETS, SLOTS, STATE
+from shared.records.layout import DATASETS, SEATS, SLOTS, STATE
 from shared.settings import SettingError
 
 log = logging.getLogger("droptune.api.health")
@@ -101,12 +101,14 @@ def _about(app: App) -> schema.About:
 
 
 def _look_closer() -> Found:
-    """The same with what only who may call hears: strangers cost one call."""
+    """The same with what only who may call hears, as of the seats: strangers cost one call."""
     found = _looks.latest()[1]
     if not found.time:
         return found
     try:
         ours = app()
+        problem = found.problem or stops_training(ours.cloud.blobs.answers(STATE, SEATS)[1], SEATS)
+        found = replace(found, problem=problem)
         return replace(found, warnings=(*mistyped(), *unreadable(ours), *adopted(ours)), needs=counted(ours))
     except (Transient, Permanent) as error:
         return replace(found, problem=found.problem or str(error))

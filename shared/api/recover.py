@@ -221,6 +221,7 @@ def _recover_line(work: _Work, endpoint: Endpoint, deployments: list[Deployment]
         return
     if loaded:
         work.lines[line_id] = loaded.record
+        seats.hold(app, loaded.record)
         if not (loaded.record.removed or app.lines.is_marked(line_id)):
             with suppress(Conflict):
                 app.lines.reopen(*loaded)

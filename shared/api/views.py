@@ -369,8 +369,11 @@ def _status(app: App) -> schema.StatusView:
     stops = stops_training(app.cloud.blobs.answers(STATE, SLOTS)[1])
 
     def late(mark: Mark) -> bool:
-        """Those who wait for a seat are one need together, or none: they are shown among what goes on by itself."""
-        return mark.hold != "seat" and is_long(app.settings, mark, now)
+        """Those who wait for a seat are one need together, or none: they are shown among what goes on by itself.
+
+        But for who may take a seat, and does not.
+        """
+        return (mark.hold != "seat" or mark.id in seated.turn) and is_long(app.settings, mark, now)
 
     needs = [
         *needs_of_warnings(filter(None, [stops, unseated])),

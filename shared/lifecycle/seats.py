@@ -14,6 +14,8 @@ from shared.lifecycle.moment import Moment
 
 NAMED = 3
 """Folders that a sentence names."""
+_DELETE = "az ml online-endpoint delete --name"
+_BEFORE = " before it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +90,18 @@ def gets(seats: Seats, run: str, asking: Asking, limit: Limit) -> bool:
     """Whether the run's line has a seat, or would get one if it asked now."""
     if asking.line in seats.taken:
         return fits(seats, asking.line, limit)
+    return ahead(seats, run, asking) < free(seats, limit)
+
+
+def ahead(seats: Seats, run: str, asking: Asking) -> int:
+    """How many lines without a seat get one before the run's."""
     mine = _turn(run, _as_its_line(seats, asking))
-    ahead = {
+    lines = {
         other.line
         for each, other in seats.asking.items()
         if other.line not in seats.taken and other.line != asking.line and _turn(each, other) < mine
     }
-    return len(ahead) < free(seats, limit)
+    return len(lines)
 
 
 def granted(seats: Seats, run: str, line: str, limit: Limit) -> bool:
@@ -162,9 +169,14 @@ def told(seats: Seats, limit: Limit) -> str:
     return f"{len(folders)} of MAX_LIVE_ENDPOINTS={limit.most} {one} way ({named})"
 
 
-def why(seats: Seats, limit: Limit, *, deletes: bool) -> str:
-    """What a run waits for that gets no seat, and what ends that. `deletes`: idle endpoints go by themselves."""
+def why(seats: Seats, limit: Limit, *, deletes: bool, before: int = 0) -> str:
+    """What a run waits for that gets no seat, and what ends that. `deletes`: idle endpoints go by themselves.
+
+    `before`: how many have their turn before it; said where seats are free, since it waits for nothing else then.
+    """
     wait = f"a free seat: {told(seats, limit)}"
+    if before and free(seats, limit):
+        return f"{wait}, and {before} {'runs are' if before > 1 else 'run is'}{_BEFORE}"
     if deletes:
         return f"{wait}. One is free once an endpoint that nobody calls is torn down; MAX_LIVE_ENDPOINTS may be raised"
     stands = min(
@@ -172,11 +184,23 @@ def why(seats: Seats, limit: Limit, *, deletes: bool) -> str:
         key=lambda seat: (seat.since, seat.folder),
         default=None,
     )
-    frees = f"delete one (az ml online-endpoint delete --name {stands.endpoint})" if stands else "cancel a run"
+    frees = f"delete one ({_DELETE} {stands.endpoint})" if stands else "cancel a run"
     return (
         f"{wait}, and none goes by itself with CLEANUP_MODE=report: {frees}, set CLEANUP_MODE=delete, or raise "
         "MAX_LIVE_ENDPOINTS"
     )
+
+
+def is_stale(words: str, seats: Seats, limit: Limit) -> bool:
+    """Whether what `why` said, or its beginning, names an endpoint that has no seat any more, or seats that were free.
+
+    Other words stay right, or do no harm: they are not made anew each time that a line comes or goes.
+    """
+    if words.endswith(_BEFORE):
+        return not free(seats, limit)
+    _, names, rest = words.partition(f"({_DELETE} ")
+    endpoint, whole, _ = rest.partition(")")
+    return bool(names and whole) and endpoint not in {seat.endpoint for seat in seats.taken.values()}
 
 
 def _turn(run: str, asking: Asking) -> tuple[bool, datetime, str]:

@@ -1,7 +1,8 @@
 """What is ours and has no record, or no end: endpoints and jobs that no record knows, lines whose upkeep stands still.
 
-A record is lost when somebody empties `state`, or restores it from an old copy. Nothing is done to what it was of:
-`droptune recover` makes the record again. Called by the sweep, which has people hear of each at once and once a day.
+A record is lost when somebody empties `state`, or restores it from an old copy. Nothing is done to what it was of, but
+that its line has a seat: `droptune recover` makes the record again. Called by the sweep, which has people hear of each
+at once and once a day.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from shared.app import App
+from shared.line import seats
 from shared.line.waits import Need, unreadable_record
 from shared.records.layout import POISON, STATE
 from shared.records.line import Line
@@ -45,6 +47,7 @@ def needs_of_lines(app: App, now: datetime) -> Iterator[Need]:
             yield from _of_line(loaded.record, now)
     for name, line in mine.items():
         if line.id not in known:
+            seats.hold_lost(app, line)
             yield lost("endpoint", name, line.folder)
 
 

@@ -17,18 +17,22 @@ import msgspec
 from shared.app import App
 from shared.errors import Conflict, NotFound, Transient
 from shared.line.unreadable import keep_and_tell
-from shared.records.base import VERSION
+from shared.records.base import VERSION, from_json
 from shared.records.layout import STATE
 from shared.records.store import TRIES, Unreadable, compare_and_swap, decoded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Remade[R]:
-    """The record of that `name` in `state`; `as_found` makes it of what can be seen."""
+    """The record of that `name` in `state`; `as_found` makes it of what can be seen.
+
+    `whole`: a field that it always has. All have defaults, by which one that somebody emptied would hold nothing.
+    """
 
     name: str
     kind: type[R]
     as_found: Callable[[App], R]
+    whole: str
     _turn: threading.Lock = field(default_factory=threading.Lock)
     """The threads of a process need not lose against each other: one at a time."""
 
@@ -68,7 +72,9 @@ class Remade[R]:
         except NotFound:
             return self._made(app, None)
         try:
-            return decoded(data, self.kind, f"{STATE}/{self.name}"), etag
+            record = decoded(data, self.kind, f"{STATE}/{self.name}")
+            if self.whole in from_json(data, dict[str, msgspec.Raw]):
+                return record, etag
         except Unreadable as error:
             if error.version > VERSION:
                 raise

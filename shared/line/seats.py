@@ -4,7 +4,7 @@ Nothing else bounds what stands and costs, where more is uploaded than is torn d
 changed under If-Match only, so that two hosts can't both take the last seat. A run asks for one before its job is
 submitted, and, unless its line still has one, again before it deploys. Who gets none waits, and is woken when it has
 its turn: by the end of a run, by a teardown, or by the sweep. A line that serves is never held up. A record that is
-lost or broken is made again, of the lines and the runs that work. lifecycle/seats.py has the rules.
+lost or broken is made again, of the lines, the endpoints and the runs that work. lifecycle/seats.py has the rules.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from shared import naming
 from shared.app import App, wake
@@ -22,11 +23,13 @@ from shared.lifecycle.seats import (
     Limit,
     Seat,
     Seats,
+    ahead,
     asked,
     free,
     gets,
     granted,
     held,
+    is_stale,
     left,
     rivals,
     told,
@@ -35,13 +38,16 @@ from shared.lifecycle.seats import (
 )
 from shared.line.remade import Remade
 from shared.line.waits import Need, unreadable_record
-from shared.records.layout import SEATS
+from shared.records.layout import SEATS, STATE
 from shared.records.line import Line
 from shared.records.mark import Mark, mark_in
+from shared.records.owner import line_of_endpoint
 from shared.records.run import Run
 from shared.records.store import Unreadable, readable
 
 log = logging.getLogger("droptune.line.seats")
+REWORDED = 20
+"""Runs whose words are made anew by one look of the sweep: where hundreds wait, the others follow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +99,25 @@ def hold(app: App, line: Line) -> None:
         _record.changed(app, lambda seats: held(seats, line.id, seat))
 
 
+def hold_lost(app: App, line: Line) -> None:
+    """Gives a line a seat whose record is lost, if its endpoint has a deployment: that costs as before.
+
+    What fails the next look makes up for.
+    """
+    try:
+        if app.lines.load(line.id) is None and app.cloud.endpoints.deployments(line.endpoint):
+            seat = Seat(since=app.cloud.blobs.now(), folder=line.folder, endpoint=line.endpoint)
+            _record.changed(app, lambda seats: held(seats, line.id, seat))
+    except (Transient, Permanent) as error:
+        log.warning("line %s, whose record is lost, has no seat yet: %s", line.id, error)
+
+
+def step_aside(app: App, run: Run) -> None:
+    """The run waits for something else: it asks again, and is as old then. Wakes whose turn it is. Raises Transient."""
+    if run.id in _record.read(app).asking:
+        _let_go(app, [run.id], {})
+
+
 def leave(app: App, run: Run) -> None:
     """The run is not on its way any more; its line keeps the seat if something of it stands. Wakes whose turn it is.
 
@@ -101,7 +126,7 @@ def leave(app: App, run: Run) -> None:
     seats = _record.read(app)
     seat = seats.taken.get(run.line)
     if run.id in seats.asking or (seat and (run.id in seat.runs or not seat.runs)):
-        standing = {run.line: _stands(app, run.line)}
+        standing = {run.line: _stands(app, run.line, seat, [run.id])}
         if left(seats, [run.id], standing) != seats:
             _let_go(app, [run.id], standing)
 
@@ -139,13 +164,15 @@ def stale(app: App, marks: Mapping[str, Mark]) -> Queue:
     seats = _record.read(app)
     known = {run for seat in seats.taken.values() for run in seat.runs} | seats.asking.keys()
     gone = [run for run in known if not _goes_on(app, run, marks.get(run), asks=run in seats.asking)]
-    standing = {line: _stands(app, line) for line in seats.taken}
+    standing = {line: _stands(app, line, seat, gone) for line, seat in seats.taken.items()}
     after = left(seats, gone, standing)
     if after != seats:
         # What was no run's a moment ago may be one's by now: it is in the record then, and keeps the seat.
         after = _record.changed(app, lambda seats: left(seats, gone, standing))
     limit = Limit(most=_most(app), standing=frozenset(line for line, stands in standing.items() if stands))
-    return Queue(turn=upcoming(after, limit), waiting=after.asking.keys())
+    waits = [mark for mark in marks.values() if mark.hold == "seat" and mark.phase == Phase.PREPARED]
+    old = [mark.id for mark in waits if is_stale(mark.status, after, limit)]
+    return Queue(turn=upcoming(after, limit), waiting=after.asking.keys() - set(old[:REWORDED]))
 
 
 def needed_by(app: App, line: Line) -> str:
@@ -156,7 +183,7 @@ def needed_by(app: App, line: Line) -> str:
     limit = _limit(app, seats)
     now = app.cloud.blobs.now()
     asking = Asking(line=line.id, since=now, uploaded=now, trained=True)
-    return "" if gets(seats, "", asking, limit) else _why(app, seats, limit)
+    return "" if gets(seats, "", asking, limit) else _why(app, seats, limit, ahead(seats, "", asking))
 
 
 def needs(app: App) -> Iterator[Need]:
@@ -169,11 +196,15 @@ def needs(app: App) -> Iterator[Need]:
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """How many seats are taken, in words; how many runs wait for one, and if any do, `why`."""
+    """How many seats are taken, in words; how many runs wait for one, and if any do, `why`.
+
+    `turn`: runs that may take one now; who has long been asked to is looked after, as is any run that is late.
+    """
 
     taken: str
     waiting: int = 0
     why: str = ""
+    turn: Collection[str] = ()
 
 
 def overview(app: App) -> Overview:
@@ -185,6 +216,7 @@ def overview(app: App) -> Overview:
         taken=told(seats, limit),
         waiting=waiting,
         why=_why(app, seats, limit) if waiting and not free(seats, limit) else "",
+        turn=upcoming(seats, limit),
     )
 
 
@@ -195,11 +227,12 @@ def _place(app: App, seats: Seats, run: Run) -> Place:
     if gets(seats, run.id, _asking(run), limit):
         return Place()
     newer = [each for each, is_newer in rivals(seats, run.id, _asking(run)).items() if is_newer]
-    return Place(why=_why(app, seats, limit), queued=run.id in seats.asking, newer=min(newer, default=""))
+    before = ahead(seats, run.id, _asking(run))
+    return Place(why=_why(app, seats, limit, before), queued=run.id in seats.asking, newer=min(newer, default=""))
 
 
-def _why(app: App, seats: Seats, limit: Limit) -> str:
-    return why(seats, limit, deletes=app.settings.cleanup.mode == "delete")
+def _why(app: App, seats: Seats, limit: Limit, before: int = 0) -> str:
+    return why(seats, limit, deletes=app.settings.cleanup.mode == "delete", before=before)
 
 
 def _asking(run: Run) -> Asking:
@@ -228,23 +261,44 @@ def _let_go(app: App, runs: Collection[str], standing: Mapping[str, bool]) -> No
 
 
 def _goes_on(app: App, run_id: str, mark: Mark | None, *, asks: bool) -> bool:
-    """Whether the run is on its way, or comes when its turn has come. One whose mark can't be read is believed to.
+    """Whether the run is on its way, or comes when its turn has come. One whose mark can't be read is on its way.
 
     One that is parked may be so for long: it keeps a seat only for what it has in Azure already.
     """
+    if asks:
+        return _would_come(app, run_id, mark)
     if mark is None:
         return app.runs.is_marked(run_id)
-    return not mark.parked or (mark.phase in PAID and not asks)
+    return not mark.parked or mark.phase in PAID
 
 
-def _stands(app: App, line_id: str) -> bool:
-    """Whether something of the line stands; of one whose record can't be read that is not known."""
+def _would_come(app: App, run_id: str, mark: Mark | None) -> bool:
+    """Whether the run waits for a seat and nothing else; its mark may be older than what it does right now.
+
+    Who goes on later asks again, and is as old then: nobody else is to wait until it does.
+    """
+    if mark and mark.hold == "seat":
+        return not mark.parked
+    loaded = readable(app.runs, run_id)
+    run = loaded.record if loaded else None
+    return run is not None and not (run.parked or run.phase.ended) and (run.hold == "seat" or run.claim is not None)
+
+
+def _stands(app: App, line_id: str, seat: Seat | None, gone: Collection[str] = ()) -> bool:
+    """Whether something of the line stands. Of one whose record can't be read that is believed.
+
+    Where the record is lost its endpoint says it: what it has costs as before. Nobody asks for that as long as runs,
+    but for those that are `gone`, keep the seat anyway; their line may have no record yet.
+    """
     try:
-        loaded = app.lines.load(line_id)
-    except Unreadable as error:
+        if loaded := app.lines.load(line_id):
+            return occupied(loaded.record)
+        if seat is None or any(run not in gone for run in seat.runs):
+            return False
+        return bool(app.cloud.endpoints.deployments(seat.endpoint))
+    except (Transient, Permanent) as error:
         log.warning("line %s keeps its seat: %s", line_id, error)
         return True
-    return loaded is not None and occupied(loaded.record)
 
 
 def _most(app: App) -> int:
@@ -256,18 +310,15 @@ def _limit(app: App, seats: Seats) -> Limit:
     most = _most(app)
     if len(seats.taken) <= most:
         return Limit(most=most)
-    return Limit(most=most, standing=frozenset(line for line in seats.taken if _stands(app, line)))
+    return Limit(most=most, standing=frozenset(line for line, seat in seats.taken.items() if _stands(app, line, seat)))
 
 
 def _as_found(app: App) -> Seats:
-    """The record as lines and the runs that work show it. Who waits asks again, at its next look."""
-    seats, now = Seats(), app.cloud.blobs.now()
-    for line_id in app.lines.standing():
-        loaded = readable(app.lines, line_id)
-        if loaded and occupied(loaded.record):
-            line = loaded.record
-            since = line.serving.since if line.serving else now
-            seats = held(seats, line.id, Seat(since=since, folder=line.folder, endpoint=line.endpoint))
+    """The record as lines, endpoints and the runs that work show it. Who waits asks again, at its next look."""
+    seats = Seats()
+    for line in _standing(app):
+        since = line.serving.since if line.serving else app.cloud.blobs.now()
+        seats = held(seats, line.id, Seat(since=since, folder=line.folder, endpoint=line.endpoint))
     for found in app.runs.open():
         mark = mark_in(found.metadata)
         if mark and mark.phase in PAID and (loaded_run := readable(app.runs, mark.id)):
@@ -278,4 +329,18 @@ def _as_found(app: App) -> Seats:
     return seats
 
 
-_record = Remade(name=SEATS, kind=Seats, as_found=_as_found)
+def _standing(app: App) -> Iterator[Line]:
+    """The lines of which something stands, by their records; where those are lost or broken, by their endpoints."""
+    for line_id in app.lines.standing():
+        if (loaded := readable(app.lines, line_id)) and occupied(loaded.record):
+            yield loaded.record
+    try:
+        for each in app.cloud.endpoints.list():
+            line = line_of_endpoint(app.settings, each.name, each.tags)
+            if line and readable(app.lines, line.id) is None and app.cloud.endpoints.deployments(each.name):
+                yield line
+    except Permanent as error:  # no run is to end for that
+        raise Transient(f"{STATE}/{SEATS} can't be made again: {error}", after=timedelta(minutes=5)) from error
+
+
+_record = Remade(name=SEATS, kind=Seats, as_found=_as_found, whole="taken")

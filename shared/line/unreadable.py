@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from shared.app import App
 from shared.errors import NotFound
 from shared.lifecycle.moment import Moment
+from shared.lifecycle.seats import Seats
 from shared.lifecycle.slots import Slots
 from shared.records import layout
 from shared.records.base import VERSION, from_json
@@ -58,10 +59,13 @@ def unreadable(app: App) -> Iterator[str]:
         yield f"{STATE}/{DELETIONS} can't be read: the next teardown makes it anew; {_LOST[DELETIONS]}"
 
 
-def stops_training(slots: bytes | None) -> str:
-    """Why nobody gets a slot: a newer app wrote the record of the slots. "" where it can be read, or made anew."""
+def stops_training(held: bytes | None, name: str = SLOTS) -> str:
+    """Why nobody gets a slot, or a seat: a newer app wrote the record of that name, which `held` this.
+
+    "" where it can be read, or made anew.
+    """
     try:
-        decoded(slots or b"", Slots, f"{STATE}/{SLOTS}")
+        decoded(held or b"", Seats if name == SEATS else Slots, f"{STATE}/{name}")
     except Unreadable as error:
         return f"nothing is trained: {error}" if error.version > VERSION else ""
     return ""

@@ -234,7 +234,7 @@ def _has_begun(app: App, run: Run) -> bool:
     )
 
 
-_record = Remade(name=SLOTS, kind=Slots, as_found=_as_found)
+_record = Remade(name=SLOTS, kind=Slots, as_found=_as_found, whole="holding")
 
 
 def free_slot(app: App, run: Run) -> None:

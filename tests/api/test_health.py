@@ -22,7 +22,7 @@ from shared.app import app as this_process
 from shared.errors import Permanent, Transient
 from shared.line.waits import Need, tell
 from shared.logs import harmless, ignored, ignored_so_far
-from shared.records.layout import NEEDS, SLOTS, STATE
+from shared.records.layout import NEEDS, SEATS, SLOTS, STATE
 
 GOOD = Found(problem="", time="now")
 
@@ -123,6 +123,19 @@ def test_it_is_not_well_where_nothing_is_trained_and_it_counts_what_waits_for_a_
     finally:
         app.cloud.blobs.delete(STATE, SLOTS)
         app.cloud.blobs.delete(STATE, NEEDS)
+
+
+def test_who_may_call_hears_that_nobody_gets_a_seat_and_strangers_cost_one_call_as_ever(app: App, anew: None) -> None:
+    app.cloud.blobs.write(STATE, SEATS, b'{"version": 99}')
+    try:
+        with requests_of(this_process()) as counted:
+            assert asked() == (200, {"status": "ok"})
+        assert counted.requests <= 1
+        told = json.loads(health.about(this_process())[1])
+        assert not told["ok"]
+        assert told["problem"].startswith("nothing is trained: state/seats.json can't be read: it is of version 99")
+    finally:
+        app.cloud.blobs.delete(STATE, SEATS)
 
 
 def test_storage_that_fails_is_asked_once(app: App, cloud: Stack, anew: None, caplog: pytest.LogCaptureFixture) -> None:

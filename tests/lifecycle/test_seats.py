@@ -13,6 +13,7 @@ from shared.lifecycle.seats import (
     Limit,
     Seat,
     Seats,
+    ahead,
     asked,
     fits,
     free,
@@ -20,6 +21,7 @@ from shared.lifecycle.seats import (
     granted,
     held,
     in_order,
+    is_stale,
     left,
     rivals,
     told,
@@ -121,6 +123,25 @@ def test_the_reason_says_how_many_who_and_what_ends_it() -> None:
     )
     assert "torn down" in why(stands, five, deletes=True)
     assert "report" not in why(stands, five, deletes=True)
+
+
+def test_who_waits_while_seats_are_free_hears_how_many_are_before_it() -> None:
+    full = after(Seats(), "a1", "b1", "c1", "d1")
+    free_now = left(full, {"a1"}, {"a": False})
+    before = ahead(free_now, "d1", asking("d", 3))
+    words = why(free_now, TWO, deletes=False, before=before)
+    assert words == "a free seat: 1 of MAX_LIVE_ENDPOINTS=2 lines serve or are on their way (b), and 1 run is before it"
+    assert not is_stale(words, free_now, TWO)
+    assert is_stale(words, full, TWO), "no seat is free any more"
+
+
+def test_words_are_made_anew_where_they_name_an_endpoint_that_has_gone() -> None:
+    full = left(after(Seats(), "a1", "b1", "c1"), {"a1"}, {"a": True})
+    words = why(full, TWO, deletes=False)
+    assert not is_stale(words, full, TWO)
+    assert is_stale(words, left(full, [], {"a": False}), TWO)
+    assert not is_stale(words[:90], left(full, [], {"a": False}), TWO), "a mark keeps the beginning alone"
+    assert not is_stale(why(full, TWO, deletes=True), Seats(), TWO)
 
 
 @given(st.permutations(["a", "b", "c", "d"]), st.integers(min_value=1, max_value=4))

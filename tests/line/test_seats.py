@@ -132,7 +132,7 @@ def test_a_record_that_is_lost_is_made_of_the_lines_and_the_runs_that_work(two: 
     assert seats.look(two, waits).why, "both seats are taken"
 
 
-@pytest.mark.parametrize("broken", [b"", b"[]", b'{"version": 1, "taken": 7}', b"\xff"])
+@pytest.mark.parametrize("broken", [b"", b"[]", b"{}", b'{"version": 1}', b'{"version": 1, "taken": 7}', b"\xff"])
 def test_one_that_is_broken_is_made_again_kept_and_told(two: App, broken: bytes) -> None:
     run = record(two, phase=Phase.TRAINING)
     two.cloud.blobs.write(STATE, layout.SEATS, broken)

@@ -16,7 +16,10 @@ import msgspec
 import pytest
 
 from shared.api import line_commands, run_commands, schema, views
+from shared.api.recover import recover
 from shared.lifecycle.phase import Phase
+from shared.line.waits import kept_needs
+from shared.records.layout import DATASETS, SEATS, SLOTS, STATE, WATERMARK, damaged, marker
 from shared.records.run import Run
 from tests.kit.rows import chats
 from tests.kit.worlds.stage import RIGHT, Stage, waits_for
@@ -26,6 +29,7 @@ DAY = timedelta(days=1)
 TIMERS = timedelta(hours=6)
 """How often the sweep and the cleanup come here: more rarely than in Azure, which makes every wait longer."""
 log = logging.getLogger("tests.rollouts.seats")
+GPUS = "standardNCADSA100v4Family"
 FOLDERS = 20
 """New ones a day."""
 
@@ -160,6 +164,129 @@ def test_an_endpoint_that_a_person_deletes_frees_its_seat(stage: Stage) -> None:
     assert [need.what for need in status.needs if "seat" in need.what] == [f"1 run waits for {waits_for(waits)}"]
     stage.app.cloud.endpoints.delete(stage.endpoint)
     assert other.until(waits).phase is Phase.LIVE
+
+
+def third_of(stage: Stage) -> tuple[Stage, Run]:
+    """One more folder whose run waits for a seat."""
+    third = replace(stage, folder=f"{stage.folder}-c")
+    return third, third.until(third.upload(), lambda run: run.hold == "seat")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("what", ["archived", "line", "run", "mark"])
+def test_who_can_not_go_on_when_its_turn_comes_keeps_nobody_out(stage: Stage, what: str) -> None:
+    blobs = stage.app.cloud.blobs
+    stage.world.change(INLINE_LIMIT_MB=0.000001)
+    other, head = two_of_one_seat(stage)
+    third, waits = third_of(stage)
+    body, _ = blobs.read(STATE, f"runs/{head.id}.json")
+    if what == "archived":
+        data = stage.app.cloud.clients.blob_service.get_blob_client(DATASETS, f"{other.folder}/train.jsonl")
+        data.set_standard_blob_tier("Archive")
+    elif what == "mark":  # its marker says what it did before
+        blobs.write(STATE, f"runs/{head.id}.json", body.replace(b'"since":"', b'"since":"x', 1))
+    else:
+        blobs.write(
+            STATE, f"lines/{other.line_id}.json" if what == "line" else f"runs/{head.id}.json", b'{"phase": "prepared"}'
+        )
+    stage.app.cloud.endpoints.delete(stage.endpoint)
+    assert third.until(waits).phase is Phase.LIVE
+    blobs.write(STATE, f"runs/{head.id}.json", body)
+
+
+@pytest.mark.thorough
+def test_who_waits_for_quota_keeps_nobody_out(stage: Stage) -> None:
+    other, head = two_of_one_seat(stage)
+    third, waits = third_of(stage)
+    quota = stage.world.control("POST", "/_local/quota", {})[GPUS]
+    stage.world.control("POST", "/_local/quota", {GPUS: 0})
+    try:
+        stage.app.cloud.endpoints.delete(stage.endpoint)
+        short = [each.until(run, lambda run: run.hold == "quota") for each, run in ((other, head), (third, waits))]
+        asking = msgspec.json.decode(stage.app.cloud.blobs.read(STATE, SEATS)[0])["asking"]
+        assert asking == {}, "what they wait for is no seat"
+    finally:
+        stage.world.control("POST", "/_local/quota", {GPUS: quota})
+    assert other.until(short[0]).phase is Phase.LIVE, "it has waited longest"
+    assert third.until(short[1], lambda run: run.hold == "seat")
+
+
+@pytest.mark.thorough
+def test_the_words_of_a_wait_name_no_endpoint_that_is_gone(stage: Stage) -> None:
+    other, head = two_of_one_seat(stage)
+    third, waits = third_of(stage)
+    stage.app.cloud.endpoints.delete(stage.endpoint)
+    assert other.until(head).phase is Phase.LIVE
+    waits = third.until(waits, lambda run: stage.endpoint not in waits_for(run))
+    assert waits.hold == "seat"
+    waits = third.until(waits, lambda run: other.endpoint in waits_for(run) or "cancel a run" in waits_for(run))
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("lost", ["state", "record"])
+def test_what_has_lost_its_record_still_counts(stage: Stage, lost: str) -> None:
+    """It costs as before, and people are told of it."""
+    blobs = stage.app.cloud.blobs
+    if lost == "record":
+        other, waits = two_of_one_seat(stage)
+        blobs.delete(STATE, f"lines/{stage.line_id}.json")
+    else:
+        stage.world.change(MAX_LIVE_ENDPOINTS=1, CLEANUP_MODE="report")
+        for each in stage.app.cloud.endpoints.list():
+            stage.app.cloud.endpoints.delete(each.name)
+        assert stage.until(stage.upload()).phase is Phase.LIVE
+        for blob in list(blobs.list(STATE)):
+            blobs.delete(STATE, blob.name)
+        stage.world.known.clear()
+        other = replace(stage, folder=f"{stage.folder}-b")
+        waits = other.until(other.upload(), lambda run: run.hold or run.phase.ended)
+    passes(stage.world, 2 * TIMERS)
+    waits = other.run(waits)
+    assert (waits.hold, other.standing()) == ("seat", {})
+    assert stage.standing()
+    status = msgspec.json.decode(views.status(stage.app)[1], type=schema.StatusView)
+    assert status.seats.startswith("1 of MAX_LIVE_ENDPOINTS=1 line serves")
+    assert any(stage.endpoint in need.why for need, _ in kept_needs(stage.app))
+    stage.app.cloud.endpoints.delete(stage.endpoint)
+    assert other.until(waits).phase is Phase.LIVE
+
+
+@pytest.mark.thorough
+def test_a_line_that_is_looked_after_again_has_its_seat(stage: Stage) -> None:
+    stage.world.change(MAX_LIVE_ENDPOINTS=1, CLEANUP_MODE="report")
+    assert stage.until(stage.upload()).phase is Phase.LIVE
+    stage.app.cloud.blobs.delete(STATE, marker("standing", stage.line_id))
+    stage.app.cloud.blobs.write(STATE, SEATS, b'{"version": 1, "taken": {}, "asking": {}}')
+    assert any(stage.line_id in each for each in recover(stage.app).rebuilt)
+    assert stage.line_id in msgspec.json.decode(stage.app.cloud.blobs.read(STATE, SEATS)[0])["taken"]
+
+
+@pytest.mark.thorough
+def test_the_sweep_gives_a_seat_to_what_has_lost_both_its_record_and_its_seat(stage: Stage) -> None:
+    blobs = stage.app.cloud.blobs
+    assert stage.until(stage.upload()).phase is Phase.LIVE
+    blobs.delete(STATE, f"lines/{stage.line_id}.json")
+    blobs.write(STATE, SEATS, b'{"version": 1, "taken": {}, "asking": {}}')
+    blobs.delete(STATE, WATERMARK)
+    stage.world.sweep()
+    assert stage.line_id in msgspec.json.decode(blobs.read(STATE, SEATS)[0])["taken"]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", [SLOTS, SEATS])
+def test_a_record_that_is_emptied_counts_as_broken(stage: Stage, name: str) -> None:
+    world = stage.world
+    world.change(MAX_LIVE_ENDPOINTS=1 if name == SEATS else 5, MAX_ACTIVE_JOBS=1, CLEANUP_MODE="report")
+    stage.pretend(job=9 * 3600)
+    stage.until(stage.upload(), lambda run: run.phase is Phase.TRAINING)
+    stage.app.cloud.blobs.write(STATE, name, b"{}")
+    other = replace(stage, folder=f"{stage.folder}-b")
+    waits = other.until(other.upload(), lambda run: run.hold or run.phase is Phase.TRAINING)
+    assert waits.hold == ("seat" if name == SEATS else "slot")
+    assert stage.app.cloud.blobs.read(STATE, damaged(name))[0] == b"{}"
+    status = msgspec.json.decode(views.status(stage.app)[1], type=schema.StatusView)
+    assert any(need.what.startswith(f"state/{name} could not be read") for need in status.needs)
+    stage.app.cloud.blobs.delete(STATE, damaged(name))
 
 
 @pytest.mark.thorough

@@ -335,7 +335,7 @@ def test_a_record_that_is_lost_is_made_of_the_runs_that_work(two: App, names: li
     two.cloud.blobs.delete(STATE, f"runs/{broken}.json")
 
 
-@pytest.mark.parametrize("data", [b"", b'{"holding": {"r', b"[]", b'{"holding": 7}', b"\xff"])
+@pytest.mark.parametrize("data", [b"", b'{"holding": {"r', b"[]", b"{}", b'{"version": 1}', b'{"holding": 7}', b"\xff"])
 def test_a_record_that_is_broken_is_made_of_the_runs_that_work_kept_and_told(
     two: App, cloud: Stack, names: list[str], data: bytes
 ) -> None:

@@ -95,6 +95,7 @@ def become_newest(app: App, run: Run) -> Run:
 def wait_for_older(app: App, run: Run) -> Run:
     """Makes the run the newest of its line that waits for an older one, without a slot; the one before it is woken."""
     free_slot(app, run)
+    seats.step_aside(app, run)
     line, etag = line_of(app, run)
     before = line.waits
     if before and before.order >= run.order:
@@ -132,7 +133,9 @@ def take_slot(app: App, run: Run) -> Run:
 
 
 def wait_for_quota(app: App, run: Run) -> Run:
+    """Lines the run up for quota; a seat that is free meanwhile is somebody else's."""
     slots.wait_for_quota(app, run)
+    seats.step_aside(app, run)
     return run
 
 
