@@ -73,6 +73,7 @@ SUMMARY: dict[str, Any] = {
     "outcome": "was rejected",
     "status": "1 of 2 rows is bad",
     "hold": "",
+    "by_people": False,
     "parked": False,
     "serves": False,
 }

@@ -173,13 +173,14 @@ def test_a_file_beside_one_that_trains_is_rejected_and_that_trains_on(app: App, 
 
 
 def test_a_second_file_that_comes_before_the_first_has_settled_stops_it(app: App, folder: str) -> None:
+    quick = with_settings(app, SETTLE_TIME=timedelta(0))
     put(app, folder, a__jsonl=ROW)
-    look_into(app, folder)
+    look_into(quick, folder)
     alone = only_run(app, folder)
     put(app, folder, b__jsonl=ROW)
-    look_into(app, folder)
+    look_into(quick, folder)
     for run_id in [mark.id for mark in app.runs.summaries(100)[0] if mark.folder == folder]:
-        advance(with_settings(app, SETTLE_TIME=timedelta(0)), run_id, None)
+        advance(quick, run_id, None)
     assert run_of(app, alone.id).phase is Phase.SUPERSEDED
     ended = Counter(mark.phase for mark in app.runs.summaries(100)[0] if mark.folder == folder)
     assert ended == {Phase.SUPERSEDED: 1, Phase.REJECTED: 1}
