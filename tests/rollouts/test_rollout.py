@@ -200,7 +200,7 @@ def test_a_version_that_only_repeats_questions_is_stopped_before_it_is_compared(
     assert stage.traffic() == {old.deployed.name: 100}
 
 
-@pytest.mark.parametrize("why", ["refused", "updating"])
+@pytest.mark.parametrize("why", [pytest.param("refused", marks=pytest.mark.thorough), "updating"])
 def test_traffic_that_can_not_be_given_is_not_waited_for_for_ever(stage: Stage, why: str) -> None:
     """The new version costs money all the while, and keeps the line. A day in which no host looks does not count."""
     old = stage.live()
