@@ -250,7 +250,8 @@ def settled(case: Case, cause: str) -> str:
         assert case.passes(limit(case), lambda: case.over() or case.told()), f"silent: {case.stage.world.told()}"
         if case.over():
             return "ended"
-        assert case.passes(2 * SWEEP_EVERY, lambda: case.over() or counted(case.stage.app)), "health does not count it"
+        reviewed = 2 * SWEEP_EVERY + (HOUR if case.place in LINES else timedelta(0))  # lines are reviewed once an hour
+        assert case.passes(reviewed, lambda: case.over() or counted(case.stage.app)), "health does not count it"
         if case.over():
             return "ended"
         assert case.needs(), f"status does not show it: {case.told()}"
