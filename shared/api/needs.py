@@ -81,12 +81,16 @@ def needs_of_records(broken: Iterable[Broken]) -> Iterator[NeedView]:
         )
 
 
-def needs_of_kept(kept: Iterable[tuple[Need, datetime]]) -> Iterator[NeedView]:
-    """Of what the last sweep, or cleanup, found, and no listing shows: what is lost, or stands still."""
+def needs_of_kept(kept: Iterable[tuple[Need, datetime]], broken: Iterable[Broken]) -> Iterator[NeedView]:
+    """Of what the last sweep, or cleanup, found, and no listing shows: what is lost, or stands still.
+
+    A record that can't be read is among the `broken` of a listing only once its marker says so.
+    """
+    listed = {key for key, _ in broken}
     return (
         NeedView(what=need.why, folder=need.dataset, run=need.run, since=since)
         for need, since in kept
-        if not need.shown
+        if not need.shown and need.key.rpartition("/")[2] not in listed
     )
 
 

@@ -381,7 +381,7 @@ def _status(app: App) -> schema.StatusView:
         *needs_of_seats(seated, deletes=app.settings.cleanup.mode == "delete"),
         *needs_of_lines(views),
         *needs_of_records([*broken, *unread]),
-        *needs_of_kept(kept_needs(app)),
+        *needs_of_kept(kept_needs(app), [*broken, *unread]),
         *needs_of_warnings([*mistyped(), *unreadable(app), *adopted(app)]),
         *needs_of_uploads(uploads_without_run(app)),
     ]

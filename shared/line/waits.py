@@ -136,7 +136,7 @@ def unreadable_record(name: str, version: int) -> Need:
         event="Record.Unreadable",
         subject=name if "/" in name else f"records/{name}",
         why=f"state/{name}{'.json' if '/' in name else ''} can't be read, and what it is of stands still: {ends}",
-        shown=True,
+        shown="/" not in name,
     )
 
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from cli.__main__ import parser
 from shared.api import views
-from shared.api.needs import needs_of_lines, needs_of_runs
+from shared.api.needs import needs_of_kept, needs_of_lines, needs_of_runs
 from shared.api.schema import LineView, NeedView, RefusalView
 from shared.app import App
 from shared.lifecycle.phase import WORK, Hold, Phase
+from shared.line.waits import unreadable_record
 from shared.records.mark import Mark
 from shared.records.run import Run, Waiting
 from tests.kit.settings import with_settings
@@ -80,6 +81,13 @@ def test_what_azure_refuses_or_shows_otherwise_is_told() -> None:
     refused, gone = needs_of_lines([line])
     assert (refused.what, refused.command) == ("a lock: take it away", "")
     assert (gone.what, gone.command) == (line.seen, "droptune revive faq")
+
+
+def test_a_record_that_can_not_be_read_is_told_once_whether_or_not_a_listing_shows_it() -> None:
+    kept = [(unreadable_record("runs/r1", 0), AT), (unreadable_record("slots.json", 0), AT)]
+    [told] = needs_of_kept(kept, [])
+    assert told.what.startswith("state/runs/r1.json can't be read")
+    assert list(needs_of_kept(kept, [("r1", 0)])) == [], "needs_of_records tells it"
 
 
 def _can_be_pasted(need: NeedView) -> None:

@@ -294,6 +294,8 @@ def test_a_model_that_was_deleted_is_registered_again_of_the_jobs_output(stage: 
     model = stage.app.cloud.models.get(*run.attempt.model.split(":"))
     assert model
     assert model.tags["droptune.run"] == run.id
+    stored = stage.app.cloud.clients.ml.models.get(*run.attempt.model.split(":"))
+    assert stored.properties["droptune.train"] == run.source.address, "where it comes from is told as before"
     stage.at_rest()
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from shared import naming
 from shared.app import App, wake
+from shared.cloud.models import RegisteredModel
 from shared.dataset.split import PARTS
 from shared.errors import Permanent
 from shared.line import seats
@@ -246,15 +247,9 @@ def cancel_job(app: App, run: Run) -> Run:
 
 
 def register_model(app: App, run: Run) -> Run:
+    name = naming.model_name(run.source.base_model, run.source.folder)
     version = naming.model_version(run.id, run.attempt.number)
-    model = app.cloud.models.register(
-        naming.model_name(run.source.base_model, run.source.folder),
-        version,
-        run.attempt.job,
-        f"{run.source.base_model} fine-tuned on {run.source.folder} by Droptune",
-        tags=tags_of(run) | {"droptune.job": run.attempt.job},
-        properties={"droptune.base_model": _plan(run).model_id, "droptune.train": run.source.address},
-    )
+    model = _register(app, run, name, version, run.attempt.job, _plan(run).model_id)
     free_slot(app, run)
     _came_to_its_end(app, run)
     return run.in_attempt(model=f"{model.name}:{model.version}", scarce=None)  # its deployment has a limit of its own
@@ -281,19 +276,24 @@ def register_again(app: App, run: Run) -> Run:
     if (of := version.rpartition("-"))[2].isdigit():  # of an earlier attempt, or of the run whose model it brings back
         owner = replace(owner, id=of[0], restores=None).in_attempt(number=int(of[2]))
     try:
-        app.cloud.models.register(
-            name,
-            version,
-            job,
-            f"{run.source.base_model} fine-tuned on {run.source.folder} by Droptune",
-            tags=tags_of(owner) | {"droptune.job": job},
-            properties={"droptune.base_model": run.attempt.plan.model_id if run.attempt.plan else ""},
-        )
+        _register(app, owner, name, version, job, run.attempt.plan.model_id if run.attempt.plan else "")
     except Permanent as error:
         raise Permanent(
             f"{gone}, and can't be registered again of what job {job} put out ({error}): {_anew(run)}"
         ) from error
     return run.in_attempt(registered_again=run.attempt.registered_again + 1)
+
+
+def _register(app: App, owner: Run, name: str, version: str, job: str, base_model: str) -> RegisteredModel:
+    """Registers what `job` put out, with where it comes from. `owner`: the run, at the attempt, whose model it is."""
+    return app.cloud.models.register(
+        name,
+        version,
+        job,
+        f"{owner.source.base_model} fine-tuned on {owner.source.folder} by Droptune",
+        tags=tags_of(owner) | {"droptune.job": job},
+        properties={"droptune.base_model": base_model, "droptune.train": owner.source.address},
+    )
 
 
 def _anew(run: Run) -> str:
