@@ -32,6 +32,7 @@ from shared.lifecycle.phase import WORK, Phase
 from shared.line import seats
 from shared.line.incomplete import needs_of_folders
 from shared.line.lost import lost, needs_of_lines, needs_of_messages
+from shared.line.remade import Queue
 from shared.line.unreadable import keep_and_tell
 from shared.line.waits import Need, Source, tell, unreadable_record
 from shared.logs import ignored
@@ -114,7 +115,7 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> list[Need]:
         queue = slots.stale(app, marks)
     except Exception as error:
         log.exception("the slots can't be looked at; who waits for one stays where it is")
-        queue = seats.Queue(turn=(), waiting={mark.id for mark in marks.values() if mark.hold == "slot"})
+        queue = Queue(turn=(), waiting={mark.id for mark in marks.values() if mark.hold == "slot"})
         if isinstance(error, Unreadable):
             needs.append(unreadable_record(SLOTS, error.version))
     queue = _with_seats(app, queue, marks)
@@ -130,18 +131,18 @@ def _wake_overdue(app: App, now: datetime, *, review: bool) -> list[Need]:
     return needs
 
 
-def _with_seats(app: App, queue: seats.Queue, marks: dict[str, Mark]) -> seats.Queue:
+def _with_seats(app: App, queue: Queue, marks: dict[str, Mark]) -> Queue:
     """The queue with those who wait for a seat among the live endpoints."""
     try:
         seated = seats.stale(app, marks)
     except Exception:
         log.exception("the seats can't be looked at; who waits for one stays where it is")
         waiting = {mark.id for mark in marks.values() if mark.hold == "seat"}
-        seated = seats.Queue(turn=(), waiting=waiting)
-    return seats.Queue(turn=[*queue.turn, *seated.turn], waiting={*queue.waiting, *seated.waiting})
+        seated = Queue(turn=(), waiting=waiting)
+    return Queue(turn=[*queue.turn, *seated.turn], waiting={*queue.waiting, *seated.waiting})
 
 
-def _is_overdue(mark: Mark, *, now: datetime, queue: seats.Queue, review: bool) -> bool:
+def _is_overdue(mark: Mark, *, now: datetime, queue: Queue, review: bool) -> bool:
     """Whether something should have happened to the run by itself. A job is always looked at: its event may be lost.
 
     Of those who wait for a slot or a seat its record says it; whoever waits for a person is looked at by a `review`. So

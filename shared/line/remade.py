@@ -7,7 +7,7 @@ If-Match only, so that two hosts can't both take the last place; what was in a b
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,6 +20,14 @@ from shared.line.unreadable import keep_and_tell
 from shared.records.base import VERSION, from_json
 from shared.records.layout import STATE
 from shared.records.store import TRIES, Unreadable, compare_and_swap, decoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """Who waits for a seat, or for a slot, and whose turn it is: those are to be woken, in their order."""
+
+    turn: Sequence[str]
+    waiting: Collection[str]
 
 
 @dataclass(frozen=True, kw_only=True)

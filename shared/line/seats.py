@@ -10,7 +10,7 @@ lost or broken is made again, of the lines, the endpoints and the runs that work
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -36,7 +36,7 @@ from shared.lifecycle.seats import (
     upcoming,
     why,
 )
-from shared.line.remade import Remade
+from shared.line.remade import Queue, Remade
 from shared.line.waits import Need, unreadable_record
 from shared.records.layout import SEATS, STATE
 from shared.records.line import Line
@@ -142,14 +142,6 @@ def settle(app: App, line: Line) -> None:
         _let_go(app, [], {line.id: False})
     except (Transient, Permanent) as error:
         log.warning("line %s keeps its seat until the sweep: %s", line.id, error)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Queue:
-    """Who waits for a seat, or for a slot, and whose turn it is: those are to be woken, in their order."""
-
-    turn: Sequence[str]
-    waiting: Collection[str]
 
 
 def stale(app: App, marks: Mapping[str, Mark]) -> Queue:

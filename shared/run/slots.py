@@ -38,8 +38,7 @@ from shared.lifecycle.slots import (
     waited_longer,
 )
 from shared.lifecycle.slots import would_get as by_rule
-from shared.line.remade import Remade
-from shared.line.seats import Queue
+from shared.line.remade import Queue, Remade
 from shared.records.layout import SLOTS
 from shared.records.mark import Mark
 from shared.records.run import Run

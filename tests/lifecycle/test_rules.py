@@ -19,7 +19,7 @@ from shared.lifecycle.action import Action
 from shared.lifecycle.phase import ENDED, WORK, Phase, refused
 from shared.lifecycle.rules import Do, Go, Poll, Step, Stop, Wait, next_step
 from shared.lifecycle.seen import CheckSeen, DeploymentSeen, JobSeen, PlanSeen, RolloutSeen, Seen, UploadSeen
-from shared.line.seats import Queue
+from shared.line.remade import Queue
 from shared.records.mark import mark_of
 from shared.records.run import Waiting
 from tests.kit.carried import EMPTY
