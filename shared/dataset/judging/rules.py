@@ -18,6 +18,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from shared.dataset.judging.calls import calls_of
+from shared.dataset.judging.calls import kind as kind
 from shared.dataset.kinds import kind_of
 
 type Role = Literal["system", "user", "assistant", "tool"]
@@ -118,6 +120,15 @@ RULES: Mapping[str, Rule] = {
         "row",
         "Choose a base model whose chat template takes tool turns, or remove them.",
         "The row has a tool's turn or a tool call, for which the base model's chat template has no form.",
+    ),
+    "tool_call": Rule(
+        "error",
+        "row",
+        'Write each call as {"id": "...", "type": "function", "function": {"name": "...", "arguments": "{...}"}}, and '
+        "tool_call_id and name as texts.",
+        "A tool call, or what names one, is of another form than the training's reader takes. Arguments may be an "
+        "object or its JSON as a text; they are written as a text, since the reader would mix the keys of all rows' "
+        "objects. A number that overflows (1e999) would be learned as null.",
     ),
     "no_assistant": Rule(
         "error",
@@ -404,10 +415,9 @@ def _message(at: int, message: object, facts: Facts) -> Message | ToolMessage | 
         if calls and role != "assistant":
             return "tool_turn", f"message {at} ({role}) calls a tool, which only the assistant does"
         if isinstance(content, str) or (content is None and calls):
-            more = {key: message[key] for key in ("tool_calls", "tool_call_id", "name") if message.get(key) is not None}
             if content and _CONTROL.search(content):
                 return _control(at, content)
-            return ToolMessage(role, content, **more)
+            return _tool_message(at, role, content, message)
     if not isinstance(content, str):
         what = kind(content) if "content" in message else "missing"
         return "blank_content", f"the content of message {at} ({role}) is {what}"
@@ -416,6 +426,26 @@ def _message(at: int, message: object, facts: Facts) -> Message | ToolMessage | 
     if _CONTROL.search(content):
         return _control(at, content)
     return Message(role, content)
+
+
+def _tool_message(at: int, role: str, content: str | None, message: Mapping[str, Any]) -> ToolMessage | Bad:
+    """A message with calls, or of a tool: what goes with its content is of one type in all rows."""
+    more: dict[str, Any] = {key: message[key] for key in ("tool_call_id", "name") if message.get(key) is not None}
+    for key, value in more.items():
+        if not isinstance(value, str):
+            return "tool_call", f"the {key} of message {at} is {kind(value)}"
+    if calls := message.get("tool_calls"):
+        found = calls_of(_from_text(calls))
+        if isinstance(found, str):
+            return "tool_call", f"message {at}: {found}"
+        more["tool_calls"] = found
+    return ToolMessage(role, content, **more)
+
+
+def _from_text(value: object) -> object:
+    """A list that was written as a JSON text, as columns of texts have it; else what it was."""
+    parsed = parse(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else (value,)
+    return parsed[0] if len(parsed) == 1 else value
 
 
 def _control(at: int, content: str) -> Bad:
@@ -448,9 +478,3 @@ usual_roles = lru_cache(4096)(judge_roles)
 def has_control(text: str) -> bool:
     """Whether the text has a control character."""
     return _CONTROL.search(text) is not None
-
-
-def kind(value: object) -> str:
-    """What a JSON value is, in words."""
-    names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", float: "a number", int: "a number"}
-    return names.get(type(value), "null" if value is None else f"of the type {type(value).__name__}")

@@ -12,6 +12,7 @@ import csv
 import io
 import itertools
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -182,7 +183,9 @@ class Judge:
             if role not in ("system", "user", "assistant", "tool"):
                 yield "unknown_role"
             # A tool may answer nothing, and who calls one need not say anything.
-            silent = self._tools and ((role == "tool" and isinstance(text, str)) or (calls and text in (None, "")))
+            silent = self._tools and (
+                (role == "tool" and isinstance(text, str)) or (bool(calls) and text in (None, ""))
+            )
             silent |= bool(self._tools and calls and isinstance(text, str))
             if (not isinstance(text, str) or not text or text.isspace()) and not silent:
                 yield "blank_content"
@@ -192,6 +195,8 @@ class Judge:
                 yield "tool_turn"
             if calls and role != "assistant":  # no chat template has a form for that
                 yield "tool_turn"
+            if calls == "odd" and self._tools:
+                yield "tool_call"
         if "assistant" not in roles:
             yield "no_assistant"
         if roles[-1] != "assistant":
@@ -204,7 +209,7 @@ class Judge:
             yield "repeated_role"
 
 
-type Turn = tuple[Any, Any, bool]  # role, text, whether it calls tools
+type Turn = tuple[Any, Any, bool | str]  # role, text, whether it calls tools; "odd": in no form that is taken
 type Read = tuple[set[str], list[Turn] | None]
 
 
@@ -221,6 +226,52 @@ def _cell(value: Any) -> Any:
     return value if twice else found
 
 
+def _calls(message: dict[str, Any], role_keys: tuple[str, ...]) -> bool | str:
+    calls = _cell(message.get("tool_calls"))
+    of_tools = bool(message.get("tool_calls")) or any(message.get(key) in TOOLS for key in role_keys)
+    named = all(message.get(key) is None or isinstance(message[key], str) for key in ("tool_call_id", "name"))
+    if of_tools and not named:
+        return "odd"
+    if not message.get("tool_calls"):
+        return False
+    return True if isinstance(calls, list) and all(map(_usual_call, calls)) else "odd"
+
+
+TOOLS = ("tool", "function", "observation")
+
+
+def _usual_call(call: Any) -> bool:
+    """Whether a call is of the form that is taken: function with name and arguments, or these two alone."""
+    if not isinstance(call, dict):
+        return False
+    held = {key: value for key, value in call.items() if value not in (None, "", [], {}) and key != "index"}
+    about = call.get("function")
+    if about is None and call.get("name") is not None:
+        about = {"name": held.pop("name", None), "arguments": call.get("arguments")}
+        held.pop("arguments", None)
+    if not isinstance(about, dict) or not set(held) <= {"id", "type", "function"}:
+        return False
+    more = {key for key, value in about.items() if value not in (None, "", [], {})} - {"name", "arguments"}
+    name, arguments, id_ = about.get("name"), about.get("arguments"), call.get("id")
+    if more or not isinstance(name, str) or not name.strip() or not (id_ is None or isinstance(id_, str)):
+        return False
+    if call.get("type") not in (None, "function"):
+        return False
+    return (
+        arguments is None
+        or isinstance(arguments, str)
+        or (isinstance(arguments, dict | list) and all(math.isfinite(number) for number in _floats(arguments)))
+    )
+
+
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _floats(inner)
+
+
 def _list(messages: Any, role_keys: tuple[str, ...], text_keys: tuple[str, ...], roles: dict[str, str]) -> Read:
     messages = _cell(messages)
     if not isinstance(messages, list):
@@ -235,7 +286,7 @@ def _list(messages: Any, role_keys: tuple[str, ...], text_keys: tuple[str, ...],
         text = next((message[key] for key in text_keys if _there(message, key)), None)
         if message.get("function_call"):  # its old form, which no chat template has
             rules.add("tool_turn")
-        turns.append((roles.get(role) if isinstance(role, str) else None, text, bool(message.get("tool_calls"))))
+        turns.append((roles.get(role) if isinstance(role, str) else None, text, _calls(message, role_keys)))
     return rules, turns
 
 
