@@ -253,7 +253,7 @@ def _time(seconds: float) -> datetime:
 
 def spec_in(path: Path) -> Spec:
     """What a finetune.yaml says. Raises CliError with all that is wrong with it, OSError."""
-    from shared.dataset.spec.choices import SIZE_LIMIT
+    from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT
     from shared.dataset.spec.finetune import parse
     from shared.errors import Permanent
 
@@ -262,7 +262,8 @@ def spec_in(path: Path) -> Spec:
     try:
         return parse(data)
     except Permanent as error:
-        raise CliError(f"{path}: {error}") from None
+        told = str(error).removeprefix(FILE_NAME)
+        raise CliError(f"{path}{told if told.startswith((',', ':')) else f': {error}'}") from None
 
 
 # What is told --------------------------------------------------------------------------------------------------------

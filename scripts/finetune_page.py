@@ -95,8 +95,9 @@ are nothing new to train on: the same data and parameters as a version that went
 A wrong {FILE_NAME} ends in a rejected run that names all that is wrong at once, before anything is paid for. Keys that
 are not in the table are mistakes: a misspelt `min_rows` would otherwise be one that never counts. So are numbers in
 quotes, a key that is there twice, YAML's aliases, tags and merges (`<<`), dates as keys, numbers in base 60 (`1:30`),
-more than {DEPTH} levels, more than one document, and a file of more than {SIZE_LIMIT // 1024} KiB. These are told with
-line and column, as all is that is wrong with the YAML itself. YAML 1.1 is read: `no`, `on` and `off` are truth values,
+more than {DEPTH} levels, more than one document, and a file of more than {SIZE_LIMIT // 1024} KiB. Each mistake is told
+with line and column, in the file's order, and with what was probably meant: `epochs` is
+`parameters.num_train_epochs`. YAML 1.1 is read: `no`, `on` and `off` are truth values,
 `5e-1` is text, and a name that looks like a number or a date needs quotes. Of more than 20 mistakes the first ones are
 told.
 

@@ -84,6 +84,64 @@ HUB_CONFIG = Kind(
 HUB_COMMIT = Kind(what="a commit", pattern=CLEAN + r"[0-9a-f]{40}$", must="40 hex digits")
 
 
+PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "num_train_epochs": ("epochs", "num_epochs", "n_epochs", "epoch", "train_epochs"),
+    "max_steps": ("steps", "training_steps", "num_train_steps"),
+    "learning_rate": ("lr", "learning_rate_multiplier", "base_learning_rate"),
+    "lr_scheduler_type": ("lr_scheduler", "scheduler", "learning_rate_scheduler"),
+    "warmup_steps": ("warmup", "num_warmup_steps"),
+    "per_device_train_batch_size": ("batch_size", "micro_batch_size", "train_batch_size"),
+    "per_device_eval_batch_size": ("eval_batch_size",),
+    "auto_find_batch_size": (),
+    "gradient_accumulation_steps": ("grad_accum", "gradient_accumulation", "accumulation_steps"),
+    "eval_accumulation_steps": (),
+    "batch_size": (),
+    "max_seq_length": ("sequence_len", "cutoff_len", "max_length", "seq_len", "max_seq_len", "context_length"),
+    "pad_to_max_length": ("padding",),
+    "apply_lora": ("lora", "use_lora", "use_peft"),
+    "merge_lora_weights": ("merge_lora",),
+    "lora_r": ("lora_rank", "rank", "r"),
+    "lora_alpha": ("alpha",),
+    "lora_dropout": (),
+    "optim": ("optimizer", "optimiser"),
+    "weight_decay": ("decay",),
+    "adam_beta1": ("beta1",),
+    "adam_beta2": ("beta2",),
+    "adam_epsilon": ("epsilon",),
+    "max_grad_norm": ("grad_clip", "gradient_clipping", "clip_grad_norm"),
+    "precision": ("fp16", "bf16", "dtype"),
+    "seed": ("random_seed", "data_seed"),
+    "enable_full_determinism": ("full_determinism",),
+    "dataloader_num_workers": ("num_workers", "workers"),
+    "ignore_mismatched_sizes": (),
+    "evaluation_strategy": ("eval_strategy",),
+    "evaluation_steps_interval": (),
+    "eval_steps": ("evaluation_steps",),
+    "logging_strategy": (),
+    "logging_steps": (),
+    "metric_for_best_model": (),
+    "resume_from_checkpoint": ("resume",),
+    "save_total_limit": ("save_limit",),
+    "apply_early_stopping": ("early_stopping",),
+    "early_stopping_patience": ("patience",),
+    "early_stopping_threshold": (),
+    "apply_deepspeed": ("use_deepspeed",),
+    "deepspeed_stage": ("zero_stage", "zero"),
+    "apply_ort": ("ort",),
+    "trust_remote_code": (),
+    "shm_size_finetune": ("shm_size",),
+    "evaluation_config_params": (),
+}
+"""Parameters of a fine-tuning, by their names in the registry's component, and what other tools call them."""
+
+
+def called(names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """What something may be called, in small letters -> its name. What others call a thing comes before own names."""
+    return {name.lower(): name for name in names} | {
+        each.lower(): name for name, also in names.items() for each in also
+    }
+
+
 def refused(kind: Kind, name: str) -> str:
     """Why `name` can't be one of that kind, in a sentence that quotes it and says what it has to be; "" if it can."""
     if re.search(kind.pattern, name) and is_unicode(name):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.errors import Permanent
+from shared.naming import PARAMETERS, called
 from shared.training.base_model import DEFAULTS_TAG
 
 FILE_NAME = "finetune.yaml"
@@ -35,6 +36,7 @@ DEFAULTS: Mapping[str, Value] = {
 _OURS = ("compute_", "instance_type_", "huggingface_id", "num_nodes_finetune", "number_of_gpu_to_use_finetuning")
 _NO_PARAMETER = "it is set by Droptune"
 _LITERALS = frozenset({"string", "integer", "number", "boolean"})
+_LONGEST = 256  # characters of a key whose meaning is guessed
 _FLAGS = {"true": True, "false": False}
 
 
@@ -132,8 +134,9 @@ def coerce(wanted: ComponentInput, value: object) -> Value:
 
 def _not_to_be_set(key: str, inputs: Mapping[str, ComponentInput]) -> str:
     if key not in inputs:
-        close = difflib.get_close_matches(key, [name for name, each in inputs.items() if not each.ours], n=1)
-        return f"{reprlib.repr(key)} is not a parameter" + (f"; did you mean {close[0]}?" if close else "")
+        meant = called({name: PARAMETERS.get(name, ()) for name, each in inputs.items() if not each.ours})
+        close = difflib.get_close_matches(key[:_LONGEST].lower(), meant, n=1)
+        return f"{reprlib.repr(key)} is not a parameter" + (f"; did you mean {meant[close[0]]}?" if close else "")
     return f"{key} can't be chosen: {_NO_PARAMETER}" if inputs[key].ours else ""
 
 

@@ -384,7 +384,7 @@ def test_a_large_file_is_read_by_all_cores_from_the_command_line(tmp_path: Path)
         (b"2026-01-01: x\n", "line 2, column 1: the key 2026-01-01 is a date; put it in quotes"),
         (b"percent: 1" + b":59" * 400 + b".5\n", "is a number in base 60; write it as a decimal"),
         (b"model: ../../x\n", "model is '../../x'; it must be 1 to 255 letters"),
-        (b"model: \xff\n", "line 2: it is not UTF-8; save it as UTF-8"),
+        (b"model: \xff\n", "line 2, column 8: it is not UTF-8; save it as UTF-8"),
     ],
 )
 def test_whatever_bytes_a_spec_has_it_is_told_in_a_line(

@@ -71,6 +71,8 @@ def test_finetune_yaml_beats_both() -> None:
     ("key", "value", "told"),
     [
         ("num_train_epoch", 1, "'num_train_epoch' is not a parameter; did you mean num_train_epochs?"),
+        ("epochs", 3, "'epochs' is not a parameter; did you mean num_train_epochs?"),
+        ("Rank", 8, "'Rank' is not a parameter; did you mean lora_r?"),
         ("zzz", 1, "'zzz' is not a parameter"),
         ("num_train_epochs", 0, r"num_train_epochs is 0 \(from finetune.yaml\); allowed: 1 or more"),
         ("num_train_epochs", 1.5, "must be a whole number"),

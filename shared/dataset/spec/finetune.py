@@ -14,13 +14,14 @@ small, read strictly (strict.py), and its values are never trusted. Called by in
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT, Hub, Policy, Spec
 from shared.dataset.spec.keys import KEYS, LARGE
-from shared.dataset.spec.schema import kind_of, wrong
-from shared.dataset.spec.strict import Unread, read
+from shared.dataset.spec.schema import At, Mistake, kind_of, wrong
+from shared.dataset.spec.strict import Document, Unread, read
 from shared.dataset.split import Part
 from shared.errors import Permanent
 from shared.serving.gate import Bounds, Gate, Promotion
@@ -29,22 +30,24 @@ _TOLD = 20  # mistakes: a person mends no more at once, and the sentence is kept
 
 
 def parse(data: bytes) -> Spec:
-    """The Spec that `data` holds. Raises Permanent with what is wrong, by key, or by line if not YAML; and only that.
+    """The Spec that `data` holds. Raises Permanent with what is wrong, each mistake with line and column; only that.
 
-    With more than 20 mistakes the first ones are told.
+    With more than 20 mistakes the first ones of the file are told.
     """
     if len(data) > SIZE_LIMIT:
         raise Permanent(f"{FILE_NAME}: {len(data)} bytes; it may have {SIZE_LIMIT}")
     try:
-        document = read(data)
+        found = read(data)
     except Unread as error:
-        raise Permanent(f"{FILE_NAME}{', ' if str(error).startswith('line ') else ': '}{error}") from None
+        raise Permanent(f"{FILE_NAME}, {error.place}: {error}") from None
+    document = found.value
     if not isinstance(document, dict):
         names = ", ".join(key.name for key in KEYS)
-        raise Permanent(f"{FILE_NAME}: it must hold keys and values ({names}), not {kind_of(document)}")
-    if told := [*wrong(document, KEYS), *_wrong_together(document)]:
-        more = [f"and {len(told) - _TOLD} more mistakes"] if len(told) > _TOLD else []
-        raise Permanent(f"{FILE_NAME}: {'; '.join([*told[:_TOLD], *more])}")
+        raise Permanent(
+            f"{FILE_NAME}, {found.place(())}: it must hold keys and values ({names}), not {kind_of(document)}"
+        )
+    if mistakes := [*wrong(document, KEYS), *_wrong_together(document)]:
+        raise Permanent(f"{FILE_NAME}, {_told(found, mistakes)}")
     given = {key: value for key, value in document.items() if value is not None}
     return Spec(
         model=given.get("model"),
@@ -58,22 +61,34 @@ def parse(data: bytes) -> Spec:
     )
 
 
-def _wrong_together(document: Mapping[str, Any]) -> Iterator[str]:
+def _told(found: Document, mistakes: Iterable[Mistake]) -> str:
+    """Each with its place, in the file's order."""
+    placed = [(found.place(each.at.keys, of_key=each.of_key), each.text) for each in mistakes]
+    told = [f"{place}: {text}" for place, text in sorted(placed, key=itemgetter(0))]
+    more = [f"and {len(told) - _TOLD} more mistakes"] if len(told) > _TOLD else []
+    return "; ".join([*told[:_TOLD], *more])
+
+
+def _wrong_together(document: Mapping[str, Any]) -> Iterator[Mistake]:
     split = document.get("split")
     percents = [split.get("validation"), split.get("test")] if isinstance(split, dict) else []
     if sum(percent for percent in percents if isinstance(percent, int | float) and 0 < percent < 100) >= 100:
-        yield "split.validation and split.test leave nothing to train on: together they must be less than 100"
+        told = "split.validation and split.test leave nothing to train on: together they must be less than 100"
+        yield Mistake(At(("split",)), told)
     if document.get("strategy") == "replace" and document.get("approve") == "manual":
-        yield "approve: manual does not go with strategy: replace: nothing would answer until somebody approves"
+        told = "approve: manual does not go with strategy: replace: nothing would answer until somebody approves"
+        yield Mistake(At(("approve",)), told, of_key=True)
     gate = document.get("gate")
     if not isinstance(gate, dict):
         return
     if gate.get("rows") == 0 and _number(gate.get("min_score"), 0) > 0:
-        yield "gate.min_score counts for nothing where gate.rows is 0: no row is asked"
+        told = "gate.min_score counts for nothing where gate.rows is 0: no row is asked"
+        yield Mistake(At(("gate", "min_score")), told, of_key=True)
     metrics = gate.get("metrics")
     for name, bounds in metrics.items() if isinstance(metrics, dict) else ():
         if isinstance(bounds, dict) and _number(bounds.get("least"), -LARGE) > _number(bounds.get("most"), LARGE):
-            yield f"gate.metrics.{reprlib.repr(name)[1:-1]}: least is above most, which nothing can be"
+            told = f"gate.metrics.{reprlib.repr(name)[1:-1]}: least is above most, which nothing can be"
+            yield Mistake(At(("gate", "metrics", name, "least")), told)
 
 
 def _number(value: object, default: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.dataset.kinds import KINDS
 from shared.dataset.spec.choices import Hub, Policy
 from shared.dataset.spec.schema import Key, ending
-from shared.naming import BASE_MODEL, CLEAN, HUB_CONFIG, HUB_DATASET, HUB_REVISION
+from shared.naming import BASE_MODEL, CLEAN, HUB_CONFIG, HUB_DATASET, HUB_REVISION, PARAMETERS
 from shared.serving.gate import Gate, Promotion
 
 _FILES, _HUB = "files of the folder", "a dataset of the Hugging Face Hub"
@@ -35,7 +35,7 @@ KEYS = (
         needed=True,
         way=_FILES,
         unlike="files",
-        also=("train_file", "training", "file", "data"),
+        also=("train_file", "training_file", "training", "file", "data"),
     ),
     Key(
         name="validation",
@@ -223,6 +223,7 @@ KEYS = (
         unset="the base model's own",
         example={"num_train_epochs": 1, "apply_lora": True},
         also=("hyperparameters", "params"),
+        names=PARAMETERS,
     ),
     Key(
         name="gate",

@@ -1,8 +1,9 @@
 """A file of keys and values, described by a table: what is wrong with a document, and a JSON Schema that says the same.
 
 The table (`spec.KEYS`) is the one place that knows the keys of finetune.yaml. `wrong` tells every mistake at once, in
-sentences; `json_schema` gives editors completion and the same judgement as far as JSON Schema reaches; the page of the
-documentation is made from the table, too. Called by `spec`, and by scripts/finetune_page.py.
+sentences, and of each which key it is about: strict.py knows where in the file that stands. `json_schema` gives editors
+completion and the same judgement as far as JSON Schema reaches; the page of the documentation is made from the table,
+too. Called by `spec`, and by scripts/finetune_page.py.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import math
 import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import islice
 from typing import Any, Literal
 
-from shared.naming import CLEAN
+from shared.naming import CLEAN, called
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 TEXT_LIMIT = 256
@@ -36,7 +37,8 @@ class Key:
     Python and ECMAScript, and that in words. `above` is exclusive, `least` and `most` are not. `unset`: in words, what
     holds without the key where that is no `default`. `way`: of keys with different ways only those of one may be there,
     and that one's `needed` key has to be. `unlike`: keys of one level with the same word here must hold different
-    texts. `also`: what people write instead.
+    texts. `also`: what people write instead. `names`: of `values`, those that it is known to take, and what is written
+    instead of them.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Key:
     way: str = ""
     unlike: str = ""
     also: tuple[str, ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def range(self) -> str:
@@ -71,26 +74,62 @@ def ending(endings: Sequence[str]) -> str:
     return f"(?:{either.replace('.', '[.]')})$"
 
 
-def wrong(document: Mapping[Any, Any], keys: Sequence[Key], path: str = "") -> list[str]:
-    """What is wrong with `document`, a sentence each; `path` (`split.`) is where in the file it stands.
+@dataclass(frozen=True)
+class At:
+    """What of a document is meant: the keys that lead to it, and the same as it may stand in a sentence."""
+
+    keys: tuple[object, ...] = ()
+    text: str = ""
+
+    def below(self, key: object, shown: str = "") -> At:
+        """What the key holds; `shown` is how a name that somebody else chose is told."""
+        return At((*self.keys, key), f"{self.text}.{shown or key}".removeprefix("."))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def wrong(self, how: str) -> Mistake:
+        """That what it holds is wrong; `how` goes on after its name."""
+        return Mistake(self, f"{self.text} {how}".strip())
+
+    @property
+    def before(self) -> str:
+        """What stands before the name of a key of it."""
+        return f"{self.text}." if self.text else ""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake in a sentence, and what it is about: what `at` holds, or, if `of_key`, that this key is there."""
+
+    at: At
+    text: str
+    of_key: bool = False
+
+
+def wrong(document: Mapping[Any, Any], keys: Sequence[Key], at: At = At()) -> list[Mistake]:
+    """What is wrong with `document`, which stands at `at` in the file.
 
     Everything, unless there are dozens of mistakes at one place: then the first of those.
     """
     known = {key.name for key in keys}
     # To guess what was meant by thousands of keys takes seconds, and nobody reads on.
-    told = [_unknown(key, keys, path) for key in islice((key for key in document if key not in known), _GUESSED)]
+    others = islice((key for key in document if key not in known), _GUESSED)
+    told = [Mistake(at.below(key), _unknown(key, keys, at), of_key=True) for key in others]
     for key in keys:
         value = document.get(key.name)
         if value is not None:
-            told += islice(_JUDGES[key.kind](key, value, f"{path}{key.name}"), _GUESSED)
+            told += islice(_JUDGES[key.kind](key, value, at.below(key.name)), _GUESSED)
         elif key.needed and not key.way:
-            told.append(f"{path}{key.name} is missing; it must be {key.must}")
-    told += _ways(document, keys)
+            told.append(Mistake(at, f"{at.before}{key.name} is missing; it must be {key.must}"))
+    told += _ways(document, keys, at)
     for word in dict.fromkeys(key.unlike for key in keys if key.unlike):
         names = [key.name for key in keys if key.unlike == word]
-        texts = [document[name] for name in names if isinstance(document.get(name), str)]
-        if len(set(texts)) < len(texts):
-            told.append(f"{path}{', '.join(names[:-1])} and {names[-1]} must be different {word}")
+        given = [name for name in names if isinstance(document.get(name), str)]
+        again = [name for nth, name in enumerate(given) if document[name] in [document[each] for each in given[:nth]]]
+        if again:
+            all_ = f"{', '.join(names[:-1])} and {names[-1]}"
+            told.append(Mistake(at.below(again[0]), f"{at.before}{all_} must be different {word}"))
     return told
 
 
@@ -165,69 +204,75 @@ def _property(key: Key) -> dict[str, Any]:
     return found
 
 
-def _judge_text(key: Key, value: object, path: str) -> Iterator[str]:
+def _judge_text(key: Key, value: object, at: At) -> Iterator[Mistake]:
     shown = _shown(value)
     if not isinstance(value, str):
-        yield f"{path} is {shown}, {kind_of(value)}; it must be text (put it in quotes)"
+        yield at.wrong(f"is {shown}, {kind_of(value)}; it must be text (put it in quotes)")
     elif key.choices:
         if value not in key.choices:
-            yield f"{path} is {shown}; {_meant(value, key.choices) or f'it must be {" or ".join(key.choices)}'}"
+            meant = _meant(value, key.choices) or f"it must be {' or '.join(key.choices)}"
+            yield at.wrong(f"is {shown}; {meant}")
     elif not 1 <= len(value) <= TEXT_LIMIT or not value.strip():
-        yield f"{path} must have 1 to {TEXT_LIMIT} characters, not only blanks"
+        yield at.wrong(f"must have 1 to {TEXT_LIMIT} characters, not only blanks")
     elif not re.search(key.pattern, value):
-        yield f"{path} is {shown}; it must be {key.must}"
+        yield at.wrong(f"is {shown}; it must be {key.must}")
 
 
-def _judge_number(key: Key, value: object, path: str) -> Iterator[str]:
+def _judge_number(key: Key, value: object, at: At) -> Iterator[Mistake]:
     wanted = "a whole number" if key.kind == "whole" else "a number"
     shown = _shown(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        yield f"{path} is {shown}, {kind_of(value)}; it must be {wanted}, {key.range}{_as_number(value)}"
+        yield at.wrong(f"is {shown}, {kind_of(value)}; it must be {wanted}, {key.range}{_as_number(value)}")
     elif not _finite(value) or (key.kind == "whole" and value != int(value)):
-        yield f"{path} is {shown}; it must be {wanted}, {key.range}"
+        yield at.wrong(f"is {shown}; it must be {wanted}, {key.range}")
     elif (
         (key.least is not None and value < key.least)
         or (key.above is not None and value <= key.above)
         or (key.most is not None and value > key.most)
     ):
-        yield f"{path} is {shown}; it must be {key.range}"
+        yield at.wrong(f"is {shown}; it must be {key.range}")
 
 
-def _judge_keys(key: Key, value: object, path: str) -> Iterator[str]:
+def _judge_keys(key: Key, value: object, at: At) -> Iterator[Mistake]:
     if isinstance(value, dict):
-        yield from wrong(value, key.keys, f"{path}.")
+        yield from wrong(value, key.keys, at)
     else:
         names = ", ".join(each.name for each in key.keys)
-        yield f"{path} is {kind_of(value)}; it must hold keys and values ({names})"
+        yield at.wrong(f"is {kind_of(value)}; it must hold keys and values ({names})")
 
 
-def _judge_values(_: Key, value: object, path: str) -> Iterator[str]:
+def _judge_values(_: Key, value: object, at: At) -> Iterator[Mistake]:
     if not isinstance(value, dict):
-        yield f"{path} is {kind_of(value)}; it must hold keys and values"
+        yield at.wrong(f"is {kind_of(value)}; it must hold keys and values")
         return
     for name, each in value.items():
         if not isinstance(name, str):
-            yield f"{path}: the key {reprlib.repr(name)} is {kind_of(name)}; put it in quotes"
+            yield _no_text(at, name, f"is {kind_of(name)}; put it in quotes")
         elif not isinstance(each, str | int | float):
-            yield f"{path}.{_name(name)} is {kind_of(each)}; it must be text, a number, true or false"
+            wanted = "it must be text, a number, true or false"
+            yield at.below(name, _name(name)).wrong(f"is {kind_of(each)}; {wanted}")
         elif not isinstance(each, str) and not _finite(each):
-            yield f"{path}.{_name(name)} is {each}; it must be a finite number"
+            yield at.below(name, _name(name)).wrong(f"is {each}; it must be a finite number")
 
 
-def _judge_named(key: Key, value: object, path: str) -> Iterator[str]:
+def _judge_named(key: Key, value: object, at: At) -> Iterator[Mistake]:
     if not isinstance(value, dict):
-        yield f"{path} is {kind_of(value)}; it must hold names, and keys and values of each"
+        yield at.wrong(f"is {kind_of(value)}; it must hold names, and keys and values of each")
         return
     below = ", ".join(each.name for each in key.keys)
     for name, each in value.items():
         if not isinstance(name, str):
-            yield f"{path}: the key {reprlib.repr(name)} is {kind_of(name)}; put it in quotes"
+            yield _no_text(at, name, f"is {kind_of(name)}; put it in quotes")
         elif not 1 <= len(name) <= TEXT_LIMIT or not re.search(VISIBLE, name):
-            yield f"{path}: the key {reprlib.repr(name)} must be text of 1 to {TEXT_LIMIT} characters, in one line"
+            yield _no_text(at, name, f"must be text of 1 to {TEXT_LIMIT} characters, in one line")
         elif isinstance(each, dict):
-            yield from wrong(each, key.keys, f"{path}.{_name(name)}.")
+            yield from wrong(each, key.keys, at.below(name, _name(name)))
         elif each is not None:
-            yield f"{path}.{_name(name)} is {kind_of(each)}; it must hold keys and values ({below})"
+            yield at.below(name, _name(name)).wrong(f"is {kind_of(each)}; it must hold keys and values ({below})")
+
+
+def _no_text(at: At, name: object, how: str) -> Mistake:
+    return Mistake(at.below(name), f"{at}: the key {reprlib.repr(name)} {how}", of_key=True)
 
 
 _JUDGES = {
@@ -240,7 +285,7 @@ _JUDGES = {
 }
 
 
-def _ways(document: Mapping[Any, Any], keys: Sequence[Key]) -> list[str]:
+def _ways(document: Mapping[Any, Any], keys: Sequence[Key], at: At) -> list[Mistake]:
     """Whether the keys of exactly one way are there, the needed one among them."""
     leads = {key.way: key for key in keys if key.way and key.needed}
     if not leads:
@@ -249,12 +294,14 @@ def _ways(document: Mapping[Any, Any], keys: Sequence[Key]) -> list[str]:
     given = dict.fromkeys(key.way for key in there)
     if len(given) > 1:
         sides = " and ".join(", ".join(key.name for key in there if key.way == way) for way in given)
-        return [f"{sides} exclude each other: {' or '.join(f'{key.name} for {way}' for way, key in leads.items())}"]
+        choice = " or ".join(f"{key.name} for {way}" for way, key in leads.items())
+        other = next(key for key in there if key.way != there[0].way)
+        return [Mistake(at.below(other.name), f"{sides} exclude each other: {choice}", of_key=True)]
     wanted = [leads[way] for way in given] or list(leads.values())
     if any(key in there for key in wanted):
         return []
     meant = "; ".join(f"{key.name}: {key.must}" for key in wanted)
-    return [f"{' or '.join(key.name for key in wanted)} is missing ({meant})"]
+    return [Mistake(at, f"{' or '.join(key.name for key in wanted)} is missing ({meant})")]
 
 
 def _shown(value: object) -> str:
@@ -266,18 +313,24 @@ def _name(text: str) -> str:
     return reprlib.repr(text)[1:-1]
 
 
-def _unknown(name: object, keys: Sequence[Key], path: str) -> str:
-    told = f"{reprlib.repr(name)} is not a key" + (f" of {path[:-1]}" if path else "")
-    near = {also.lower(): f"{path}{key.name}" for key in keys for also in (key.name, *key.also)}
+def _unknown(name: object, keys: Sequence[Key], at: At) -> str:
+    told = f"{reprlib.repr(name)} is not a key" + (f" of {at}" if at.keys else "")
+    near = {also.lower(): f"{at.before}{key.name}" for key in keys for also in (key.name, *key.also)}
     below = {
-        also.lower(): f"{path}{key.name}.{each.name}"
+        also.lower(): f"{at.before}{key.name}.{each.name}"
         for key in keys
         if key.kind == "keys"
         for each in key.keys
         for also in (each.name, *each.also)
     }
+    values = {
+        also: f"{at.before}{key.name}.{each}"
+        for key in keys
+        if key.kind == "values"
+        for also, each in called(key.names).items()
+    }
     for cutoff in (1.0, 0.6):  # what is meant exactly comes before what is only alike
-        for names in (near, below):
+        for names in (near, below, values):
             if close := difflib.get_close_matches(str(name)[:TEXT_LIMIT].lower(), names, n=1, cutoff=cutoff):
                 return f"{told}; did you mean {names[close[0]]}?"
     open_ = [key.name for key in keys if key.kind == "values"]

@@ -7,7 +7,10 @@ are, nothing but Unread leaves here. Called by finetune.py.
 
 from __future__ import annotations
 
+import re
 import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -23,38 +26,103 @@ _SCALARS = frozenset(f"{_TAG}{kind}" for kind in ("str", "int", "float", "bool",
 _SPOILT = "it can't be read as YAML"
 
 
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where in a file something begins, counted from 1 as editors do."""
+
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}"
+
+
 class Unread(Exception):
-    """Why bytes are no data. The text names line and column where there is one place."""
+    """Why bytes are no data, and at which place."""
+
+    def __init__(self, place: Place, why: str) -> None:
+        super().__init__(why)
+        self.place = place
 
 
-def read(data: bytes) -> Any:
-    """What `data` holds: mappings, lists, text, numbers, truth values, nothing, and dates as values. Raises Unread."""
+@dataclass(frozen=True)
+class Document:
+    """What a file holds: mappings, lists, text, numbers, truth values, nothing, and dates as values; and where.
+
+    The keys that lead to something (numbers in a list) -> the places of the last of these keys, and of what it holds.
+    """
+
+    value: Any
+    places: Mapping[tuple[object, ...], tuple[Place, Place]]
+
+    def place(self, keys: tuple[object, ...], *, of_key: bool = False) -> Place:
+        """Where what the keys lead to begins, or the last key itself. What is not there: where it is missing."""
+        while keys not in self.places and keys:
+            keys, of_key = keys[:-1], False
+        key, value = self.places.get(keys, (Place(), Place()))
+        return key if of_key else value
+
+
+def read(data: bytes) -> Document:
+    """What `data` holds. Raises Unread."""
     import yaml
 
     text = _text(data)
     loader = None
     try:
         loader = _loader()(text)
-        return loader.get_single_data()
+        node = loader.get_single_node()
+        value = None if node is None else loader.construct_document(node)
+        return Document(value, {} if node is None else _places(loader, node))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise Unread(f"{where}{_problem(error)}") from None
+        raise Unread(_place(mark) if mark else Place(), _problem(error)) from None
     except yaml.reader.ReaderError as error:
-        line, at = text.count("\n", 0, error.position) + 1, text[error.position]
-        raise Unread(f"line {line}: the character U+{ord(at):04X} is not taken; save it as plain text") from None
+        why = f"the character U+{ord(text[error.position]):04X} is not taken; save it as plain text"
+        raise Unread(_place_in(text[: error.position]), why) from None
     except Exception as error:
         # What a library makes of bytes that its authors never thought of is no promise.
-        where = f"line {loader.line + 1}: " if loader else ""
-        raise Unread(f"{where}{_SPOILT}: {str(error)[:_TOLD] or type(error).__name__}") from None
+        why = f"{_SPOILT}: {str(error)[:_TOLD] or type(error).__name__}"
+        raise Unread(_place(loader) if loader else Place(), why) from None
 
 
 def _text(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise Unread(f"line {line}: it is not UTF-8; save it as UTF-8") from None
+        before = data[: error.start].decode("utf-8-sig", "replace")
+        raise Unread(_place_in(before), "it is not UTF-8; save it as UTF-8") from None
+
+
+def _place(mark: Any) -> Place:
+    return Place(mark.line + 1, mark.column + 1)
+
+
+def _place_in(before: str) -> Place:
+    """The place behind that text; lines end where they do in YAML 1.1."""
+    lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", before)
+    return Place(len(lines), len(lines[-1]) + 1)
+
+
+def _places(loader: Any, root: Any) -> dict[tuple[object, ...], tuple[Place, Place]]:
+    """The places of all that stands below the node, and its own."""
+    import yaml
+
+    start = _place(root.start_mark)
+    found: dict[tuple[object, ...], tuple[Place, Place]] = {(): (start, start)}
+    todo: list[tuple[tuple[object, ...], Any]] = [((), root)]
+    while todo:
+        keys, node = todo.pop()
+        if isinstance(node, yaml.MappingNode):
+            below = [(loader.construct_object(key), key, value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            below = [(number, value, value) for number, value in enumerate(node.value)]
+        else:
+            continue
+        for name, key, value in below:
+            found[*keys, name] = (_place(key.start_mark), _place(value.start_mark))
+            todo.append(((*keys, name), value))
+    return found
 
 
 def _problem(error: Any) -> str:

@@ -185,7 +185,10 @@ def test_however_much_is_wrong_the_sentence_stays_short(text: str) -> None:
         ("train: a.csv\non_bad_rows: keep", "on_bad_rows is 'keep'; it must be reject or drop"),
         ("train: a.csv\non_bad_rows: Dropp", "on_bad_rows is 'Dropp'; did you mean drop?"),
         ("train: a.csv\non_bad_rows: no", "on_bad_rows is False, true or false; it must be text"),
-        ("train: a.csv\nsplit: {test: 0, validation: 51}", "split.validation is 51; .* split.test is 0; .* 1 to 50"),
+        (
+            "train: a.csv\nsplit: {test: 0, validation: 51}",
+            "column 15: split.test is 0; .* 1 to 50; .* column 30: split.validation is 51",
+        ),
         ("train: a.csv\nsplit: {test: 50, validation: 50}", "split.validation and split.test leave nothing"),
         ("train: a.csv\nsplit: {sed: 1}", "'sed' is not a key of split; did you mean split.seed?"),
         ("train: a.csv\nsplit: 10", "split is a number; it must hold keys"),
@@ -195,7 +198,7 @@ def test_however_much_is_wrong_the_sentence_stays_short(text: str) -> None:
         ("train: a.csv\nOn-Bad-Rows: drop", "'On-Bad-Rows' is not a key; did you mean on_bad_rows?"),
         (
             "train: a.csv\nnum_train_epochs: 1",
-            "'num_train_epochs' .*a parameter of the training belongs below parameters",
+            "'num_train_epochs' is not a key; did you mean parameters.num_train_epochs",
         ),
         ("train: a.csv\n1: 2", "1 is not a key"),
         ("train: a.csv\napproval: manual", "'approval' is not a key; did you mean approve?"),
@@ -211,7 +214,10 @@ def test_however_much_is_wrong_the_sentence_stays_short(text: str) -> None:
         ("train: a.csv\ngate: {rows: 1.5}", "gate.rows is 1.5; it must be a whole number, 0 to 200"),
         ("train: a.csv\ngate: {score: rouge}", "gate.score is 'rouge'; it must be chrf or exact"),
         ("train: a.csv\ngate: {score: chrF}", "gate.score is 'chrF'; did you mean chrf?"),
-        ("train: a.csv\ngate: {max_drop: -1, min_score: 101}", "gate.min_score is 101; .* gate.max_drop is -1"),
+        (
+            "train: a.csv\ngate: {max_drop: -1, min_score: 101}",
+            "column 18: gate.max_drop is -1; .* column 33: gate.min_score is 101",
+        ),
         ("train: a.csv\ngate: {margin: 1}", "'margin' is not a key of gate; did you mean gate.max_drop?"),
         ("train: a.csv\ngate: {rows: 0, min_score: 1}", "gate.min_score counts for nothing where gate.rows is 0"),
         ("train: a.csv\ngate: {metrics: [a]}", "gate.metrics is a list; it must hold names"),
@@ -272,11 +278,11 @@ def test_however_much_is_wrong_the_sentence_stays_short(text: str) -> None:
         ("model: !!binary aaaa", "line 1, column 8: aliases and tags"),
         ("model: =", "line 1, column 8: = is not taken; put it in quotes"),
         ("a: b\n---\nc: d", "line 2, column 1: it holds more than one document; take out ---"),
-        ("train: a.csv\nmodel: a\0b", "line 2: the character U.0000 is not taken; save it as plain text"),
+        ("train: a.csv\nmodel: a\0b", "line 2, column 9: the character U.0000 is not taken; save it as plain text"),
         ('train: a.csv\nmodel: "\\ud800"', "line 2, column 8: it holds text that is no Unicode"),
         ('"\\ud800": 1\n"\\ud800": 2', "line 1, column 1: it holds text that is no Unicode"),
-        ('a: b\nmodel: "\\UFFFFFFFF"', "line 2: it can't be read as YAML"),
-        ("%YAML 1." + "9" * 5_000, "line 1: it can't be read as YAML"),
+        ('a: b\nmodel: "\\UFFFFFFFF"', "line 2, column 11: it can't be read as YAML"),
+        ("%YAML 1." + "9" * 5_000, "line 1, column 9: it can't be read as YAML"),
         ("\tmodel: a", "line 1, column 1"),
         ('"a\\nb": 1\n"a\\nb": 2', r"line 3?2?, column 1: the key a\\nb is there twice"),
         ("train: a.csv\nmodel: ../../x", "model is '../../x'; it must be 1 to 255 letters"),
@@ -314,8 +320,51 @@ def test_every_mistake_is_told_at_once() -> None:
     assert [word for word in wrong if word not in str(told.value)] == []
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "line 1, column 1: it must hold keys and values"),
+        ("# none\n\n  - a", "line 3, column 3: it must hold keys and values"),
+        ("# none\n\ntest: a.csv", "line 3, column 1: train is missing"),
+        ("train: a.csv\nsplit:\n  test: 5\n  sed: 1", "line 4, column 3: 'sed' is not a key of split"),
+        ("source: a\nsplits:\n  test: b", "line 3, column 3: splits.train is missing"),
+        ("source: a\nsplits: {train: b, validation: c, test: b}", "line 2, column 41: splits.train, validation and"),
+        ("train: a.csv\nvalidation: b.csv\nsource: b", "line 3, column 1: train, validation and source exclude"),
+        ("train: a.csv\nparameters:\n  lora_r:\n    - 8", "line 4, column 5: parameters.lora_r is a list"),
+        ("train: a.csv\nparameters:\n  lora_r:", "line 3, column 10: parameters.lora_r is nothing"),
+        ("train: a.csv\nparameters: {'a b': [1]}", "line 2, column 21: parameters.a b is a list"),
+        ("train: a.csv\nparameters: {seed: 1, 1: 2}", "line 2, column 23: parameters: the key 1 is a number"),
+        ("train: a.csv\ngate:\n  metrics:\n    loss: {max: 1}", "line 4, column 12: 'max' is not a key of gate."),
+        ("train: a.csv\ngate: {metrics: {a: {most: 1, least: 2}}}", "line 2, column 38: gate.metrics.a: least"),
+        ("train: a.csv\ngate: {rows: 0, min_score: 1}", "line 2, column 17: gate.min_score counts for nothing"),
+        ("strategy: replace\ntrain: a.csv\napprove: manual", "line 3, column 1: approve: manual does not go"),
+        ("train: a.csv\nsplit:\n  test: 50\n  validation: 50", "line 3, column 3: split.validation and split.test"),
+        ("train: a.csv\r\nmin_rows:  0\r\n", "line 2, column 12: min_rows is 0"),
+        ("\ufefftrian: a.csv", "line 1, column 1: 'trian' is not a key"),
+        ("train: a.csv\nno: 1", "line 2, column 1: False is not a key"),
+        ("train: ü.txt", "line 1, column 8: train is 'ü.txt'"),
+    ],
+)
+def test_each_mistake_has_line_and_column(text: str, told: str) -> None:
+    with pytest.raises(Permanent) as error:
+        parse(text.encode())
+    assert "finetune.yaml, " + told in str(error.value)
+
+
+def test_what_other_tools_call_a_key_is_guessed_each_in_its_line() -> None:
+    with pytest.raises(Permanent) as error:
+        parse(b"training_file: chats.jsonl\nepochs: 3\nlearning_rate: 1e-5\n")
+    for told in (
+        "finetune.yaml, line 1, column 1: 'training_file' is not a key; did you mean train?",
+        "; line 1, column 1: train or source is missing (train: the name of a .jsonl",
+        "; line 2, column 1: 'epochs' is not a key; did you mean parameters.num_train_epochs?",
+        "; line 3, column 1: 'learning_rate' is not a key; did you mean parameters.learning_rate?",
+    ):
+        assert told in str(error.value)
+
+
 def test_bytes_that_are_no_text() -> None:
-    with pytest.raises(Permanent, match="line 2: it is not UTF-8"):
+    with pytest.raises(Permanent, match="line 2, column 8: it is not UTF-8"):
         parse(b"train: a.jsonl\nmodel: \xff")
 
 

@@ -198,3 +198,18 @@ def test_the_generated_specs_are_good_and_bad() -> None:
     look()
     assert sum(taken) > 5
     assert len(taken) - sum(taken) > 5
+
+
+@given(documents(), st.data())
+def test_a_mistake_is_told_where_it_stands(document: dict[str, Any], data: st.DataObject) -> None:
+    """A planted key, at any depth and in either of YAML's styles: the place is that of its letters in the file."""
+    names = [name for name in ("split", "splits", "gate") if isinstance(document.get(name), dict)]
+    name = data.draw(st.sampled_from(["", *names]))
+    planted = {**(document[name] if name else document), "planted_key": 1}
+    changed = {key: planted if key == name else each for key, each in document.items()} if name else planted
+    text = yaml.dump(changed, Dumper=Plain, allow_unicode=True, default_flow_style=data.draw(st.booleans()))
+    before = text[: text.index("planted_key")].split("\n")
+    with pytest.raises(Permanent) as told:
+        parse(text.encode())
+    if "more mistakes" not in str(told.value):
+        assert f"line {len(before)}, column {len(before[-1]) + 1}: " in str(told.value)
