@@ -6,8 +6,8 @@ CLI.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
@@ -20,18 +20,24 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+def brief(names: Sequence[str]) -> str:
+    """The files of a part in few words: the one, or how many there are and the first."""
+    return names[0] if len(names) == 1 else f"{len(names):,} files: {names[0]} ..."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """The outcome of preparing a dataset.
 
     rejected: why it may not be trained on; empty: it may. rows: of all files, good and bad. bad_rows: those with an
     error. by_rule: error -> how often, of rows, files and the set, all counted; faults: the first of them, in full.
-    warnings, warned: the same for warnings. dropped: bad rows that were left out, as the policy has it.
-    rows_of: part -> rows of its file, good and bad. splits: part -> good rows. cut: the parts that were cut from train;
-    adjusted: the cuts were moved, since by chance a part would have been empty. formats: part -> chat format. files:
-    part -> file. turns: messages a row -> rows. tokens: upper end of a range of tokens, by estimate -> rows. longest:
-    tokens of the longest row, by estimate. first_rows: how training begins, shortened. digest: of the prepared content:
-    equal if all parts hold the same rows in the same order.
+    warnings, warned: the same for warnings. dropped: bad rows that were left out, as the policy has it. rows_of: part
+    -> rows of its file, good and bad. splits: part -> good rows. cut: the parts that were cut from train; adjusted: the
+    cuts were moved, since by chance a part would have been empty. formats: part -> chat format. files: part -> file, or
+    files in few words; shards: of a part with several files, name -> rows. turns: messages a row -> rows. tokens: upper
+    end of a range of tokens, by estimate -> rows. longest: tokens of the longest row, by estimate. first_rows: how
+    training begins, shortened. digest: of the prepared content: equal if all parts hold the same rows in the same
+    order.
     """
 
     rejected: str
@@ -54,6 +60,7 @@ class Report:
     duplicates: int
     first_rows: tuple[str, ...]
     digest: str
+    shards: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:

@@ -1,4 +1,5 @@
-"""Prepares a dataset of files on disk with all cores: byte ranges of JSON Lines, ranges of row groups of Parquet.
+"""Prepares a dataset of files on disk with all cores: byte ranges of JSON Lines, ranges of row groups of Parquet, and
+whole files where a part has several.
 
 The outcome is the same for any number of processes: pieces are joined in their order. Called by the pipeline's step,
 `droptune check` and the benchmark.
@@ -12,11 +13,10 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +27,20 @@ from shared.dataset.kinds import kind_of
 from shared.dataset.preparing.duplicates import ROW, Duplicates
 from shared.dataset.preparing.interrupts import deaf_to_interrupts
 from shared.dataset.preparing.scan import (
+    FILE,
     HELD_BYTES,
     HELD_ROWS,
     ORDER,
     Input,
+    Inputs,
+    Rows,
     Scan,
     Sink,
     finish,
+    judge_file,
     keep_memory,
+    listed,
+    read_files,
     summed,
     watched,
 )
@@ -101,12 +107,24 @@ class _Groups:
         yield from map(scan.checker().records, parquet.parquet(source, scan.limits, self.groups))
 
 
-type _Piece = _Lines | _Groups
+@dataclass(frozen=True)
+class _Whole:
+    """A whole file, of several."""
+
+    file: LocalFile
+
+    def batches(self, scan: Scan, progress: Callable[[int], None] | None) -> Iterator[Checked]:
+        yield from scan.batches(self.file, progress)
+
+
+type _Piece = _Lines | _Groups | _Whole
+type _Job = list[tuple[Scan, _Piece]]
+"""What one process reads, in its order. No file is in it twice, and all but the first begin in it."""
 
 
 def prepare_files(
     *,
-    files: Mapping[Part, Input],
+    files: Mapping[Part, Inputs],
     out: Path | None,
     policy: Policy | None = None,
     facts: Facts | None = None,
@@ -125,6 +143,7 @@ def prepare_files(
     policy = policy or Policy()
     keep_memory()
     tallies: dict[Part, Tally] = {}
+    of = listed(files)
     with ExitStack() as stack:
         folder = None
         if out:
@@ -132,12 +151,12 @@ def prepare_files(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".preparing-", dir=out)))
         workers = _Workers(processes - 1, piece, stack)
         for part in ORDER:
-            if part in files:
-                scan = Scan.of(part, files, tallies, policy=policy, facts=facts, limits=limits, told=told)
+            if part in of:
+                scan = Scan.of(part, of, tallies, policy=policy, facts=facts, limits=limits, told=told)
                 duplicates = stack.enter_context(Duplicates())
-                tallies[part] = _file(files[part], scan, workers, folder, duplicates, progress)
-                finish(tallies[part], scan, duplicates)
-        report = summed(tallies, files, policy, told)
+                tallies[part] = _part(of[part], scan, workers, folder, duplicates, progress)
+                finish(tallies[part], scan, duplicates, of[part])
+        report = summed(tallies, of, policy, told)
         if out and folder and not report.rejected:
             for part in PARTS:
                 (folder / f"{part}.jsonl").touch()
@@ -154,14 +173,14 @@ class _Workers:
         self._stack = stack
         self._pool: ProcessPoolExecutor | None = None
 
-    def submit(self, piece: _Piece, scan: Scan, place: Path, writes: bool) -> Future[Tally]:
-        """Has a piece of a file read."""
+    def submit(self, job: _Job, place: Path, writes: bool) -> Future[list[Tally]]:
+        """Has pieces of files read."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin)
             self._stack.callback(self._pool.shutdown, cancel_futures=True)
         with deaf_to_interrupts():
-            return self._pool.submit(_work, piece, scan, place, writes)
+            return self._pool.submit(_work, job, place, writes)
 
     def stop(self) -> None:
         """Ends them in the middle of what they do: nobody wants it any more."""
@@ -169,48 +188,68 @@ class _Workers:
             process.terminate()
 
 
-def _file(
-    file: Input,
+def _part(
+    files: Sequence[Input],
     scan: Scan,
     workers: _Workers,
     folder: Path | None,
     duplicates: Duplicates,
     progress: Callable[[int], None] | None,
 ) -> Tally:
-    """Reads one file, in pieces where it can be cut into some."""
-    pieces = _pieces(file, workers.count + 1, workers.piece) if workers.count > 0 else []
-    if len(pieces) > 1 and (chosen := _format(pieces[0], scan)):
-        scan = replace(scan, chosen=chosen)
-        tally = _joined(pieces, scan, workers, folder, duplicates, progress)
+    """Reads the files of a part, in pieces where they can be cut into some."""
+    jobs = _jobs(files, scan, workers.count + 1, workers.piece) if workers.count > 0 else []
+    if len(jobs) > 1:
+        tally = _joined(jobs, scan, workers, folder, duplicates, progress)
         if scan.cut is None or tally.good > HELD_ROWS or tally.bytes > HELD_BYTES:
             return tally
         duplicates.clear()  # so few good rows that the cuts are fitted to them: all over again, at once
         progress = None  # all of it was told
     with _sinks(folder, _targets(scan)) as sinks:
-        return scan.run(scan.batches(file, progress), sinks, duplicates)
+        return read_files(files, scan, sinks, duplicates, progress)
 
 
-def _pieces(file: Input, most: int, least: int) -> list[_Piece]:
-    """A file in about equal pieces, one a process; a single one if it is not worth it, or if there is but one way."""
-    if not isinstance(file, LocalFile):
+def _jobs(files: Sequence[Input], scan: Scan, most: int, least: int) -> list[_Job]:
+    """The files in about equal jobs, one a process; a single one if it is not worth it, or if there is but one way."""
+    local = [file for file in files if isinstance(file, LocalFile)]
+    if len(local) < len(files):
         return []
-    kind = kind_of(file.name)
-    count = min(most, file.size * (PACKED if kind == ".parquet" else 1) // least)
+    sizes = [file.size * (PACKED if kind_of(file.name) == ".parquet" else 1) for file in local]
+    total = sum(sizes)
+    count = min(most, total // least)
     if count < 2:
         return []
+    jobs: list[_Job] = [[] for _ in range(count)]
+    at = 0
+    for index, (file, size) in enumerate(zip(local, sizes, strict=True)):
+        own = scan.of_file(index, file.name)
+        first, last = (min(place * count // max(total, 1), count - 1) for place in (at, at + max(size, 1) - 1))
+        ends = [-(-total * job // count) - at for job in range(first + 1, last + 1)]
+        pieces = _pieces(file, [0, *ends, size], size) if ends else {}
+        if len(pieces) > 1 and (chosen := _format(next(iter(pieces.values())), own)):
+            for job, piece in pieces.items():
+                jobs[first + job].append((replace(own, chosen=chosen), piece))
+        else:
+            jobs[first].append((own, _Whole(file)))
+        at += size
+    return [job for job in jobs if job]
+
+
+def _pieces(file: LocalFile, ends: list[int], size: int) -> dict[int, _Piece]:
+    """A file cut where it comes to `ends` of its `size`, each with its number; none where there is but one way."""
+    kind = kind_of(file.name)
     if kind == ".jsonl":
-        ends = [file.size * at // count for at in range(count + 1)]
-        return [_Lines(file, start, end) for start, end in pairwise(ends)]
+        return {at: _Lines(file, ends[at], ends[at + 1]) for at in range(len(ends) - 1)}
     if kind == ".parquet":
         try:
-            stored = np.cumsum([size for _, size in parquet.row_groups(file)])
+            stored = np.cumsum([each for _, each in parquet.row_groups(file)])
         except FileFault:
-            return []  # it is told by who reads the whole file
+            return {}  # it is told by who reads the whole file
         if not len(stored):
-            return []
-        ends = np.unique(np.searchsorted(stored, [stored[-1] * at / count for at in range(1, count + 1)]) + 1).tolist()
-        return [_Groups(file, range(start, end)) for start, end in pairwise([0, *ends])]
-    return []
+            return {}
+        cuts = [0, *(np.searchsorted(stored, [stored[-1] * end / size for end in ends[1:]]) + 1).tolist()]
+        groups = {at: range(cuts[at], cuts[at + 1]) for at in range(len(ends) - 1)}
+        return {at: _Groups(file, each) for at, each in groups.items() if each}
+    return {}
 
 
 def _format(first: _Piece, scan: Scan) -> str:
@@ -227,50 +266,99 @@ def _format(first: _Piece, scan: Scan) -> str:
 
 
 def _joined(
-    pieces: list[_Piece],
+    jobs: list[_Job],
     scan: Scan,
     workers: _Workers,
     folder: Path | None,
     duplicates: Duplicates,
     progress: Callable[[int], None] | None,
 ) -> Tally:
-    """Reads the first piece here and the others in other processes, and puts together what came of them, in order."""
+    """Does the first job here and the others in other processes, and puts together what came of them, in order."""
     ahead = 0
 
     def told(size: int) -> None:
         nonlocal ahead
-        ahead += size * (len(pieces) - 1)  # the others are about as large, and about as far
+        ahead += size * (len(jobs) - 1)  # the others are about as large, and about as far
         if progress:
-            progress(size * len(pieces))
+            progress(size * len(jobs))
 
+    files = _Files(scan)
     with tempfile.TemporaryDirectory(prefix=".pieces-", dir=folder) as scratch, ExitStack() as stack:
         others = []
-        for at, piece in enumerate(pieces[1:], 1):
+        for at, job in enumerate(jobs[1:], 1):
             place = Path(scratch) / str(at)
             place.mkdir()
-            others.append((workers.submit(piece, scan, place, folder is not None), place))
-            stack.callback(_end, others[-1][0])
+            others.append((job, workers.submit(job, place, folder is not None), place))
+            stack.callback(_end, others[-1][1])
         stack.push(lambda kind, *_: workers.stop() if kind else None)  # before they are waited for: Ctrl-C ends it all
         with _sinks(folder, _targets(scan)) as sinks:
-            tally = scan.run(pieces[0].batches(scan, told), sinks, duplicates, hold=False)
-        for future, place in others:
-            if tally.broken:  # nothing behind that point is looked at, as if there were one process
-                break
-            more = future.result()
+            files.add(jobs[0], _read(jobs[0], sinks, duplicates, told))
+        for job, future, place in others:
+            found = future.result()
             for rows in _saved(place / _ROWS):
-                rows["number"] += tally.lines
-                duplicates.take(rows)
-            tally.join(more, tally.lines)
+                duplicates.take(files.numbered(rows))
+            files.add(job, found)
             if folder:
                 for part in _targets(scan):
                     _append(place / f"{part}.jsonl", folder / f"{part}.jsonl")
-            ahead -= more.read
+            ahead -= sum(each.read for each in found)
         if progress:
             progress(-ahead)
-        return tally
+        return files.ended()
 
 
-def _end(future: Future[Tally]) -> None:
+class _Files:
+    """What came of the pieces of a part's files, put together in their order."""
+
+    def __init__(self, scan: Scan) -> None:
+        self._total = Tally(scan.told)
+        self._scan = scan
+        self._file = Tally(scan.told)
+
+    def numbered(self, rows: np.ndarray) -> np.ndarray:
+        """The rows of the next job as they are numbered in their files: its first piece counts its lines from 1."""
+        same: np.ndarray = rows["number"] >> FILE == self._scan.index
+        if self._file.broken:  # nothing behind that point is looked at, as if there were one process
+            return np.delete(rows, same)
+        rows["number"][same] += self._file.lines
+        return rows
+
+    def add(self, job: _Job, found: Sequence[Tally]) -> None:
+        """Takes what came of the next job."""
+        for (scan, _), tally in zip(job, found, strict=True):
+            if scan.index != self._scan.index:
+                self._end()
+                self._scan, self._file = scan, Tally(scan.told)
+            if not self._file.broken:
+                self._file.join(tally, self._file.lines)
+
+    def ended(self) -> Tally:
+        """What came of all of them: these were the last."""
+        self._end()
+        return self._total
+
+    def _end(self) -> None:
+        judge_file(self._file, self._scan)
+        self._total.join(self._file, 0)
+
+
+def _read(
+    job: _Job,
+    sinks: Mapping[Part, Sink] | None,
+    duplicates: Duplicates,
+    progress: Callable[[int], None],
+) -> list[Tally]:
+    """Writes and counts the rows of each piece."""
+    found = []
+    for scan, piece in job:
+        tally = Tally(scan.told)
+        rows = Rows(tally, scan, sinks, hold=False)
+        tally.join(scan.run(piece.batches(scan, progress), rows, duplicates), 0)
+        found.append(tally)
+    return found
+
+
+def _end(future: Future[list[Tally]]) -> None:
     """Cancels it, or sees it end: where it writes to is about to go."""
     if not future.cancel():
         wait([future])
@@ -291,21 +379,21 @@ def _follow() -> None:
         os._exit(1)
 
 
-def _work(piece: _Piece, scan: Scan, place: Path, writes: bool) -> Tally:
-    """Reads a piece in this process, which is not the caller's; what it writes is in the folder `place`."""
+def _work(job: _Job, place: Path, writes: bool) -> list[Tally]:
+    """Does a job in this process, which is not the caller's; what it writes is in the folder `place`."""
     read = 0
 
     def progress(size: int) -> None:
         nonlocal read
         read += size
 
-    with Duplicates() as duplicates, _sinks(place if writes else None, _targets(scan)) as sinks:
-        tally = scan.run(piece.batches(scan, progress), sinks, duplicates, hold=False)
+    with Duplicates() as duplicates, _sinks(place if writes else None, _targets(job[0][0])) as sinks:
+        found = _read(job, sinks, duplicates, progress)
         with (place / _ROWS).open("wb") as file:
             for rows in duplicates.rows():
                 rows.tofile(file)
-    tally.read = read
-    return tally
+    found[0].read = read
+    return found
 
 
 _ROWS = "rows"
@@ -319,7 +407,7 @@ def _saved(path: Path) -> Iterator[np.ndarray]:
 
 
 def _targets(scan: Scan) -> tuple[Part, ...]:
-    """The parts that a file's rows go to: its own, and what is cut from it."""
+    """The parts that the rows of one go to: itself, and what is cut from it."""
     return (scan.part, *(scan.cut.parts if scan.cut else ()))
 
 

@@ -1,5 +1,8 @@
 """Checks a dataset, splits what nobody split, and writes the good rows: one pass over each file, in bounded memory.
 
+A part of it is a file or several, which count as one that was cut: in their order, with one split and one search for
+copies; only where a row is, and in what format, is said of its own file.
+
 Called by the function that prepares, by `droptune check` and by the pipeline's step; `parallel` does the same with
 several processes, each with a Tally of its own.
 """
@@ -27,7 +30,7 @@ from shared.dataset.reading import parquet
 from shared.dataset.reading.csv import csv
 from shared.dataset.reading.files import Elements, FileFault, Limits, Source, Table, decompressed, paged
 from shared.dataset.reading.json_array import json_array
-from shared.dataset.report import Report, counted
+from shared.dataset.report import Report, brief, counted
 from shared.dataset.spec.choices import Policy
 from shared.dataset.split import PARTS, Cut, Part
 
@@ -39,6 +42,10 @@ MANY_DUPLICATES = 0.1
 LONG = 100
 
 type Input = Source | Table
+type Inputs = Input | Sequence[Input]
+"""The files of a part, in the order in which they are read."""
+FILE = 40
+"""A row's number among all of its part: its number in the file, and above so many bits which file that is."""
 
 
 class Sink(Protocol):
@@ -50,7 +57,7 @@ class Sink(Protocol):
 
 def prepare(
     *,
-    files: Mapping[Part, Input],
+    files: Mapping[Part, Inputs],
     sinks: Mapping[Part, Sink] | None,
     policy: Policy | None = None,
     facts: Facts | None = None,
@@ -60,32 +67,41 @@ def prepare(
 ) -> Report:
     """Streams the good rows of the given files to `sinks` as JSON Lines (None: only checks), and reports on all rows.
 
-    There must be a file for train; a part without one is cut from it (see `split`). What was written counts only if the
-    report is not `rejected`. `progress` is told how many bytes were read, now and then. Raises only what reading or
-    writing raises.
+    There must be a file for train, or several; a part without one is cut from them (see `split`). What was written
+    counts only if the report is not `rejected`. `progress` is told how many bytes were read, now and then. Raises only
+    what reading or writing raises.
     """
     policy = policy or Policy()
     keep_memory()
     tallies: dict[Part, Tally] = {}
+    of = listed(files)
     for part in ORDER:
-        if part in files:
-            scan = Scan.of(part, files, tallies, policy=policy, facts=facts, limits=limits, told=told)
+        if part in of:
+            scan = Scan.of(part, of, tallies, policy=policy, facts=facts, limits=limits, told=told)
             with Duplicates() as duplicates:
-                tallies[part] = tally = scan.run(scan.batches(files[part], progress), sinks, duplicates)
-                finish(tally, scan, duplicates)
-    return summed(tallies, files, policy, told)
+                tallies[part] = tally = read_files(of[part], scan, sinks, duplicates, progress)
+                finish(tally, scan, duplicates, of[part])
+    return summed(tallies, of, policy, told)
+
+
+def listed(files: Mapping[Part, Inputs]) -> dict[Part, tuple[Input, ...]]:
+    """The files of each part that has some."""
+    of = {part: tuple(each) if isinstance(each, Sequence) else (each,) for part, each in files.items()}
+    return {part: each for part, each in of.items() if each}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
     """How a file, or a piece of it, is to be read: everything but its bytes. Can be sent to another process.
 
-    `cut`: the zones cut from it for the parts without files. `known`: sorted positions of the prompts of the files
-    before. `chosen`: the name of its format, where that is known already.
+    `index`: which of its part's files it is, from 0. `cut`: the zones cut from its part for those without files.
+    `known`: sorted positions of the prompts of the parts before. `chosen`: the name of its format, where that is known
+    already.
     """
 
     part: Part
     file: str
+    index: int = 0
     policy: Policy
     facts: Facts
     limits: Limits
@@ -98,7 +114,7 @@ class Scan:
     def of(
         cls,
         part: Part,
-        files: Mapping[Part, Input],
+        files: Mapping[Part, Inputs],
         before: Mapping[Part, Tally],
         *,
         policy: Policy,
@@ -106,12 +122,12 @@ class Scan:
         limits: Limits | None,
         told: int,
     ) -> Scan:
-        """The scan of one of a dataset's files, when those `before` it have been read."""
+        """The scan of the first of a part's files, when the parts `before` it have been read."""
         percents: dict[Part, int] = {"validation": policy.validation_percent, "test": policy.test_percent}
         missing = tuple(each for each in percents if each not in files)
         return cls(
             part=part,
-            file=files[part].name,
+            file=listed(files)[part][0].name,
             policy=policy,
             facts=facts or Facts(),
             limits=limits or Limits(),
@@ -121,6 +137,10 @@ class Scan:
             else None,
             known={other: np.sort(np.concatenate(tally.prompts)) for other, tally in before.items() if tally.prompts},
         )
+
+    def of_file(self, index: int, name: str) -> Scan:
+        """The scan of another file of the part."""
+        return replace(self, index=index, file=name)
 
     def checker(self) -> Checker:
         """A checker for its rows."""
@@ -158,49 +178,27 @@ class Scan:
     def run(
         self,
         batches: Iterator[Checked],
-        sinks: Mapping[Part, Sink] | None,
+        rows: Rows,
         duplicates: Duplicates,
-        *,
-        hold: bool = True,
     ) -> Tally:
-        """Writes and counts the rows. `hold`: a small set is held back, to fit the cuts to it."""
+        """Counts the rows of the file, or of a piece of it, and hands the good ones on."""
         tally = Tally(self.told)
-        writer = _Writer(tally, sinks, self.cut)
-        held: list[Good] = []
-        holding = hold and self.cut is not None
-        rows = size = 0
         try:
             for batch in batches:
                 good = Good(batch)
                 tally.count(batch, good, tell=self.fault, context=self.facts.context, known=self.known)
                 if not batch.rows:
                     continue
-                duplicates.add(good.hashes, np.array(batch.numbers, np.uint64))
+                duplicates.add(good.hashes, np.array(batch.numbers, np.uint64) + np.uint64(self.index << FILE))
                 if self.part != "train":
                     tally.prompts.append(good.positions)
-                if self.cut is None:
-                    writer.write(self.part, good.rows, good.hashes)
-                elif not holding:
-                    writer.cut(good)
-                else:
-                    held.append(good)
-                    rows, size = rows + len(good.rows), size + good.bytes
-                    if rows > HELD_ROWS or size > HELD_BYTES:
-                        holding = False
-                        for each in held:
-                            writer.cut(each)
-                        held.clear()
+                rows.take(good)
         except FileFault as fault:
             tally.broken = True
             line = max(fault.line, tally.lines + 1)  # who unpacks a file knows nothing of its lines
             tally.fault(self.fault(fault.rule, fault.reason, {"line": line, "offset": fault.offset}))
-        if holding and self.cut:
-            positions = {position for good in held for position in good.positions.tolist()}
-            fitted = split.fitted(self.cut, positions)
-            tally.adjusted = fitted is not None and any(fitted.part(each) != self.cut.part(each) for each in positions)
-            writer.zones = fitted or Cut(parts=(), ends=())
-            for good in held:
-                writer.cut(good)
+        tally.groups = {first + (self.index << FILE): group for first, group in tally.groups.items()}
+        tally.files = {self.index: tally.rows}
         return tally
 
     def fault(self, rule: str, reason: str, where: Mapping[str, Any], row: bytes = b"") -> Fault:
@@ -208,25 +206,60 @@ class Scan:
         return Fault(file=self.file, part=self.part, rule=rule, reason=reason, excerpt=excerpt(row), **where)
 
 
-class _Writer:
-    """Writes rows to their parts, and counts them there."""
+class Rows:
+    """Where the good rows of a part go: to it, or to the zones of its cut; written, and counted in `tally`.
 
-    def __init__(self, tally: Tally, sinks: Mapping[Part, Sink] | None, zones: Cut | None) -> None:
-        self.zones = zones or Cut(parts=(), ends=())
+    `hold`: those of a small part are held back until its end, to fit the cut to them.
+    """
+
+    def __init__(self, tally: Tally, scan: Scan, sinks: Mapping[Part, Sink] | None, *, hold: bool) -> None:
+        self._part = scan.part
+        self._cut = scan.cut
+        self._zones = scan.cut or Cut(parts=(), ends=())
         self._tally = tally
         self._sinks = sinks
+        self._holding = hold and scan.cut is not None
+        self._held: list[Good] = []
+        self._count = self._bytes = 0
 
-    def cut(self, good: Good) -> None:
+    def take(self, good: Good) -> None:
+        """Takes the good rows of a batch."""
+        if self._cut is None:
+            self._write(self._part, good.rows, good.hashes)
+        elif not self._holding:
+            self._to_zones(good)
+        else:
+            self._held.append(good)
+            self._count, self._bytes = self._count + len(good.rows), self._bytes + good.bytes
+            if self._count > HELD_ROWS or self._bytes > HELD_BYTES:
+                self._holding = False
+                self._let_go()
+
+    def end(self) -> None:
+        """Writes what was held back: that was all."""
+        if self._holding and self._cut:
+            cut, positions = self._cut, {position for good in self._held for position in good.positions.tolist()}
+            fitted = split.fitted(cut, positions)
+            self._tally.adjusted = fitted is not None and any(fitted.part(at) != cut.part(at) for at in positions)
+            self._zones = fitted or Cut(parts=(), ends=())
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for each in self._held:
+            self._to_zones(each)
+        self._held.clear()
+
+    def _to_zones(self, good: Good) -> None:
         """Writes each row to the zone that it is in."""
-        zones = np.searchsorted(np.array(self.zones.ends, np.uint64), good.positions, side="right")
-        parts = (*self.zones.parts, "train")
+        zones = np.searchsorted(np.array(self._zones.ends, np.uint64), good.positions, side="right")
+        parts = (*self._zones.parts, "train")
         rows: list[list[bytes]] = [[] for _ in parts]
         for row, zone in zip(good.rows, zones.tolist(), strict=True):
             rows[zone].append(row)
         for zone, part in enumerate(parts):
-            self.write(part, rows[zone], good.hashes[zones == zone])
+            self._write(part, rows[zone], good.hashes[zones == zone])
 
-    def write(self, part: Part, rows: list[bytes], hashes: np.ndarray) -> None:
+    def _write(self, part: Part, rows: list[bytes], hashes: np.ndarray) -> None:
         """Writes rows to a part."""
         if rows:
             self._tally.wrote(part, rows, hashes)
@@ -234,13 +267,42 @@ class _Writer:
                 self._sinks[part].write(b"\n".join(rows) + b"\n")
 
 
-def finish(tally: Tally, scan: Scan, duplicates: Duplicates) -> None:
-    """Judges a file as a whole, once all of it was read."""
+def read_files(
+    files: Sequence[Input],
+    scan: Scan,
+    sinks: Mapping[Part, Sink] | None,
+    duplicates: Duplicates,
+    progress: Callable[[int], None] | None,
+) -> Tally:
+    """Writes and counts the rows of all files of a part."""
+    tally = Tally(scan.told)
+    rows = Rows(tally, scan, sinks, hold=True)
+    for index, file in enumerate(files):
+        own = scan.of_file(index, file.name)
+        found = own.run(own.batches(file, progress), rows, duplicates)
+        judge_file(found, own)
+        tally.join(found, 0)
+    rows.end()
+    return tally
+
+
+def judge_file(tally: Tally, scan: Scan) -> None:
+    """Judges one file, once all of it was read."""
     if not tally.rows and not tally.counts:
         tally.fault(scan.fault("empty_file", "the file has no rows", {"line": 1, "offset": 0}))
-    elif scan.part != "train" and not tally.good:
-        reason = f"not one row of the {scan.part} file is good"
+
+
+def finish(tally: Tally, scan: Scan, duplicates: Duplicates, files: Sequence[Input]) -> None:
+    """Judges the files of a part together, once all of them were read. `scan`: of the first."""
+    if scan.part != "train" and not tally.good and not tally.counts["empty_file"]:
+        what = f"{scan.part} file is" if len(files) == 1 else f"{len(files)} {scan.part} files is"
+        reason = f"not one row of the {what} good"
         tally.fault(scan.fault("no_test_rows", reason, {"line": 1, "offset": 0}))
+
+    def at(number: int) -> tuple[Scan, dict[str, Any]]:
+        index = number >> FILE
+        return scan.of_file(index, files[index].name), _place(groups, number)
+
     found: list[tuple[int, int]] = []
     groups = sorted(tally.groups.items())
     for numbers, firsts in duplicates.find():
@@ -250,9 +312,10 @@ def finish(tally: Tally, scan: Scan, duplicates: Duplicates) -> None:
     if tally.duplicates:
         tally.counts["duplicate_row"] += tally.duplicates
         for number, before in found[: max(0, scan.told - len(tally.warned))]:
-            same = scan.fault("duplicate_row", "", _place(groups, before))
-            reason = f"the same row as {same.place}"
-            tally.warned.append(scan.fault("duplicate_row", reason, _place(groups, number)))
+            other, where = at(before)
+            reason = f"the same row as {other.fault('duplicate_row', '', where).place}"
+            own, where = at(number)
+            tally.warned.append(own.fault("duplicate_row", reason, where))
     if tally.duplicates > MANY_DUPLICATES * tally.good:
         reason = f"{tally.duplicates:,} of {tally.good:,} good rows are copies of others"
         tally.fault(scan.fault("too_many_duplicates", reason, {"line": 1}))
@@ -267,13 +330,14 @@ def finish(tally: Tally, scan: Scan, duplicates: Duplicates) -> None:
 def _place(groups: Sequence[tuple[int, int]], number: int) -> dict[str, Any]:
     """Where the row with this number is. `groups`: number of each row group's first row, and the group's index."""
     at = bisect_right(groups, number, key=itemgetter(0))
-    if not at:
-        return {"line": number}
+    line = number & (1 << FILE) - 1
+    if not at or groups[at - 1][0] >> FILE != number >> FILE:
+        return {"line": line}
     first, group = groups[at - 1]
-    return {"line": number, "row_group": group, "row": number - first + 1}
+    return {"line": line, "row_group": group, "row": number - first + 1}
 
 
-def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Input], policy: Policy, told: int) -> Report:
+def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Sequence[Input]], policy: Policy, told: int) -> Report:
     """The report on a dataset, from what was counted of its files."""
     total = Tally(told)
     for part in PARTS:
@@ -291,7 +355,7 @@ def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Input], policy: P
             rule = "too_few_prompts"
             reason = f"the rows have too few different first prompts to cut {' and '.join(cut)} from them"
         if reason:
-            total.fault(Fault(file=files["train"].name, part="train", rule=rule, reason=reason, line=1))
+            total.fault(Fault(file=files["train"][0].name, part="train", rule=rule, reason=reason, line=1))
     errors = {rule: count for rule, count in total.counts.most_common() if RULES[rule].severity == "error"}
     bad_rows = sum(count for rule, count in errors.items() if _of_rows(rule))
     rejected = _rejected(total, errors, bad_rows, policy)
@@ -309,7 +373,12 @@ def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Input], policy: P
         splits={part: total.splits[part] for part in PARTS},
         cut=cut,
         adjusted=total.adjusted,
-        files={part: files[part].name for part in PARTS if part in files},
+        files={part: brief([file.name for file in files[part]]) for part in PARTS if part in files},
+        shards={
+            part: {file.name: tallies[part].files.get(index, 0) for index, file in enumerate(files[part])}
+            for part in PARTS
+            if len(files.get(part, ())) > 1
+        },
         formats={part: tally.format for part, tally in tallies.items() if tally.format},
         turns={turns: rows for turns, rows in enumerate(total.turns.tolist()) if rows},
         tokens={1 << power: rows for power, rows in enumerate(total.tokens.tolist()) if rows},

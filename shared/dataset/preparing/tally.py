@@ -74,6 +74,7 @@ class Tally:
         self.first: list[str] = []
         self.prompts: list[np.ndarray] = []
         self.groups: dict[int, int] = {}
+        self.files: dict[int, int] = {}  # rows of each file of the part, by its index
 
     def fault(self, fault: Fault) -> None:
         """Counts a fault, and keeps it if it is one of the first."""
@@ -157,6 +158,8 @@ class Tally:
         self.first = (self.first + other.first)[:FIRST_ROWS]
         self.prompts += other.prompts
         self.groups |= other.groups
+        for index, rows in other.files.items():
+            self.files[index] = self.files.get(index, 0) + rows
 
     def _add_turns(self, turns: np.ndarray) -> None:
         if len(turns) > len(self.turns):
