@@ -25,6 +25,7 @@ test-quick: setup ## Without the slow ones
 	@$(RUN) pytest $(PARALLEL) -m "not slow and not thorough"
 
 test-all: test ## The same, then the thorough ones: the whole crash matrix, chaos, a worse model
+	@$(PYTHON) scripts/setup.py --reader
 	@$(RUN) pytest $(SHARED_OUT) -m thorough
 
 test-package: setup ## The package of `make package`, as Azure would run it (part of make test-all)
@@ -73,6 +74,6 @@ package: ## What is deployed to Azure: dist/app and its zip file (needs Python 3
 	@$(PYTHON) -m scripts.package
 
 clean: ## Remove everything that was made, the local cloud's state included
-	rm -rf .venv .venv-model .venv-bench .venv-checkov .models .droptune dist localcloud/azurite/node_modules
+	rm -rf .venv .venv-model .venv-bench .venv-reader .venv-checkov .models .droptune dist localcloud/azurite/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -25,6 +25,7 @@ LOCKS = (
     ("requirements.txt", "3.13", ["requirements.in"]),
     ("requirements-dev.txt", "3.13", ["requirements-dev.in"]),
     ("requirements-bench.txt", "3.13", ["requirements-bench.in"]),
+    ("requirements-reader.txt", "3.11", ["requirements-reader.in"]),
     (
         "requirements-model.txt",
         "3.11",

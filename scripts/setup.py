@@ -38,6 +38,7 @@ MODEL_PROOF = (
 BENCH_PROOF = (
     "import datasets, duckdb, msgspec, orjson, pandas, polars, pyarrow, pyinstrument, simdjson, xxhash, yyjson"
 )
+READER_PROOF = "import datasets, pyarrow.json"
 STAMP = "droptune.stamp"
 
 _PROBE = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.executable)"
@@ -318,16 +319,24 @@ def bench() -> Part:
     return Part("benchmark environment", ROOT / ".venv-bench", stamp, 0.7, make)
 
 
+def reader() -> Part:
+    """The environment of the training's reader: what the fine-tune component's image loads the written rows with."""
+    lock = "requirements-reader.txt"
+    stamp = digest(str(ROOT), MODEL_PYTHON, ROOT / lock)
+    make = make_environment(MODEL_PYTHON, (lock,), READER_PROOF)
+    return Part("reader environment", ROOT / ".venv-reader", stamp, 0.4, make)
+
+
 def build(missing: Sequence[Part]) -> None:
     """Makes the parts that are missing: environments and Azurite side by side, the models after their environment."""
     by_title = {part.folder.name: part for part in missing}
-    app, model, azurite, benches = (
-        by_title.pop(name, None) for name in (".venv", ".venv-model", "node_modules", ".venv-bench")
+    app, model, azurite, benches, reads = (
+        by_title.pop(name, None) for name in (".venv", ".venv-model", "node_modules", ".venv-bench", ".venv-reader")
     )
     if model:
         check_torch()
     check_disk(missing)
-    chains = [[app, benches], [model, *by_title.values()]]
+    chains = [[app, benches, reads], [model, *by_title.values()]]
     # Without a Node of the machine's own, Azurite needs the one that the app's environment brings.
     chains[0].append(azurite) if not find_npm() else chains.append([azurite])
 
@@ -352,9 +361,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make setup", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", help="a further base model to fetch, such as SmolLM2-135M-Instruct")
     parser.add_argument("--bench", action="store_true", help="the environment of the dataset benchmark, and that alone")
+    parser.add_argument("--reader", action="store_true", help="the environment of the training's reader, and that alone")
     options = parser.parse_args()
     model = options.model or None
-    everything = [bench()] if options.bench else parts(None) + (parts(model)[-1:] if model else [])
+    alone = [part() for part, asked in ((bench, options.bench), (reader, options.reader)) if asked]
+    everything = alone or parts(None) + (parts(model)[-1:] if model else [])
     if all(part.ready() for part in everything):
         return 0
     with Path(__file__).open() as lock:

@@ -20,6 +20,7 @@ LOCKS = (
     "requirements.txt",
     "requirements-dev.txt",
     "requirements-bench.txt",
+    "requirements-reader.txt",
     "requirements-torch.txt",
     "requirements-model.txt",
 )
@@ -157,10 +158,11 @@ def test_stamps_follow_the_lock_files_and_the_place(monkeypatch: pytest.MonkeyPa
         lock.write("# changed\n")
     changed = [part.stamp for part in setup.parts(None)]
     assert [old != new for old, new in zip(moved, changed, strict=True)] == [True, False, False, False]
-    before = setup.bench().stamp
-    with (tmp_path / "requirements-bench.txt").open("a") as lock:
-        lock.write("# changed\n")
-    assert setup.bench().stamp != before
+    for name, alone in (("bench", setup.bench), ("reader", setup.reader)):
+        before = alone().stamp
+        with (tmp_path / f"requirements-{name}.txt").open("a") as lock:
+            lock.write("# changed\n")
+        assert alone().stamp != before
     assert [part.stamp for part in setup.parts(None)] == changed
 
 
