@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shared.dataset.report import Report
     from shared.dataset.spec.choices import Policy, Spec
     from shared.dataset.split import Part
+    from shared.serving.gate import Gate
 
 BAD = 1
 """Exit code where the app would refuse a dataset."""
@@ -69,6 +70,7 @@ class Plan:
     policy: Policy
     notes: tuple[str, ...]
     ignored: Mapping[str, str]
+    gate: Gate | None = None
 
 
 def wanted(options: argparse.Namespace) -> Wanted:
@@ -186,6 +188,7 @@ def _of_file(asked: Wanted) -> Plan:
             f"validation files and the {FILE_NAME} in it.",
         ),
         ignored={},
+        gate=_gate(spec),
     )
 
 
@@ -221,7 +224,16 @@ def _of_folder(asked: Wanted) -> Plan:
         policy=spec.policy if spec else Policy(),
         notes=tuple(notes),
         ignored={name: why for name, why in found.ignored.items() if name not in used},
+        gate=_gate(spec),
     )
+
+
+def _gate(spec: Spec | None) -> Gate:
+    """What the folder's new versions have to be like."""
+    from shared.serving.gate import Gate, Promotion
+
+    wanted = spec.promotion if spec else Promotion()
+    return wanted.gate if wanted.strategy == "blue_green" else Gate(rows=0)  # nothing is left to compare with
 
 
 def _why(found: Contents) -> str:
@@ -277,7 +289,7 @@ def _tell(screen: Screen, asked: Wanted, plan: Plan, reports: list[Report], seco
         if len(plan.sets) > 1:
             screen.rule(each.name)
         sizes: dict[str, int] = {part: file.size for part, file in each.files.items()}
-        show(screen, report, View(sizes=sizes, everything=asked.everything))
+        show(screen, report, View(sizes=sizes, everything=asked.everything, gate=plan.gate))
     if plan.ignored:
         screen.title("Not used")
         told = sorted(plan.ignored.items())

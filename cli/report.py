@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cli.screen import Screen
     from shared.dataset.judging.rules import Fault
     from shared.dataset.report import Report
+    from shared.serving.gate import Gate
 
 TOLD = 20
 """How many faults are told, if not all were asked for."""
@@ -27,16 +28,21 @@ _FIRST = 150  # characters of a first row
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """How to show a report. `sizes`: part -> bytes of its file. `everything`: all faults that the report has."""
+    """How to show a report. `sizes`: part -> bytes of its file. `everything`: all faults that the report has.
+
+    `gate`: what new versions are to be like, if that is known.
+    """
 
     sizes: Mapping[str, int]
     everything: bool = False
+    gate: Gate | None = None
 
 
 def show(screen: Screen, report: Report, view: View) -> None:
     """The whole report: files, verdict, what is wrong and where, the split, how long the rows are, the first ones."""
     from shared.dataset.reading.files import size_text
     from shared.dataset.report import counted
+    from shared.serving import chance
 
     screen.columns(
         (
@@ -64,6 +70,8 @@ def show(screen: Screen, report: Report, view: View) -> None:
     if not report.rejected:
         screen.title("Split")
         screen.columns(report_page.splits_of(report), right=(1, 2))
+        if told := chance.shown(report.splits.get("test", 0), view.gate):
+            screen.text(f"{told}.", indent=2)
     for title, lines in (
         ("Messages a row", report_page.turns_of(report)),
         ("Tokens a row, by estimate", report_page.tokens_of(report)),

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from shared.dataset.judging.rules import RULES, Fault
+from shared.serving.chance import shown
 
 
 def counted(count: int, what: str) -> str:
@@ -72,6 +73,11 @@ class Report:
         dropped = f"; {counted(self.dropped, 'bad row')} {were} left out" if self.dropped else ""
         return f"{counted(self.rows, 'row')}: {parts}{dropped}"
 
+    @property
+    def shows(self) -> str:
+        """What the test rows can show of a new version, in words; "" where there are none."""
+        return "" if self.rejected else shown(self.splits.get("test", 0))
+
     @classmethod
     def of(cls, told: object) -> Report:
         """The report that `as_dict` gave. Raises msgspec.ValidationError, a ValueError, for anything else."""
@@ -84,5 +90,6 @@ class Report:
             "warned": [asdict(fault) for fault in self.warned],
             "turns": {str(turns): rows for turns, rows in self.turns.items()},
             "tokens": {str(tokens): rows for tokens, rows in self.tokens.items()},
+            "shows": self.shows,
             "cures": {rule: RULES[rule].cure for rule in (*self.by_rule, *self.warnings)},
         }

@@ -39,6 +39,8 @@ def _chapters(report: Report, title: str) -> Iterator[str]:
     if not report.rejected:
         yield "## Split"
         yield _table(("part", "rows", "percent", "where from"), list(splits_of(report)))
+        if report.shows:
+            yield f"{report.shows}."
     wrong = "What is wrong" if report.rejected else "Bad rows, which are left out"
     for title, counts in ((wrong, report.by_rule), ("Warnings", report.warnings)):
         if counts:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from shared.serving.chance import least_seen, points
 from shared.serving.payload import normal
 
 LONGEST = 10_000
@@ -126,7 +127,17 @@ def _wrong_scores(gate: Gate, new: float, rows: int, compared: Compared | None) 
         yield (
             f"{_answers(gate.score, compared.new, compared.rows)}, {compared.live - compared.new:.2f} below the "
             f"{compared.live:.2f} of the version that serves, which is more than max_drop {gate.max_drop:g}"
+            f"{_by_chance(compared)}"
         )
+
+
+def _by_chance(compared: Compared) -> str:
+    """What to tell of a drop that so few rows can't show."""
+    least = least_seen(compared.rows)
+    if compared.live - compared.new >= least:
+        return ""
+    rows = f"{compared.rows} row{'' if compared.rows == 1 else 's'}"
+    return f" (it may be chance: {rows} can't show a drop under {points(least)}; gate.rows says how many are asked)"
 
 
 def _answers(kind: str, score: float, rows: int) -> str:

@@ -245,6 +245,31 @@ def test_a_context_is_a_number_of_tokens(capsys: pytest.CaptureFixture[str]) -> 
     assert "'many' is no number of tokens" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("rows", "spec", "told"),
+    [
+        (16, "", "16 test rows: a drop under 30 points can't be seen, as it may be chance. max_drop is 5: chance"),
+        (1, "", "1 test row: no drop can be seen, however great, as it may be chance; upload a test file with more"),
+        (16, "gate: {max_drop: 40}\n", "16 test rows: a drop under 30 points can't be seen, as it may be chance.\n"),
+        (50, "gate: {rows: 20}\n", "of 50 test rows the gate asks 20: a drop under 26 points can't be seen, as it may"),
+        (16, "gate: {rows: 0}\n", ""),
+        (16, "strategy: replace\n", ""),
+    ],
+)
+def test_what_the_test_rows_can_show_is_told(
+    rows: int, spec: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "train.jsonl", good())
+    write(tmp_path / "test.jsonl", good(rows, 100))
+    if spec:
+        (tmp_path / "finetune.yaml").write_text(f"train: train.jsonl\ntest: test.jsonl\n{spec}")
+    said = Answer(capsys, tmp_path)
+    assert said.code == 0
+    assert told in said.out
+    assert ("can't be seen" in said.out or "can be seen" in said.out) == bool(told)
+    assert Answer(capsys, tmp_path, "--json").json()["shows"].startswith(f"{rows} test row")
+
+
 # Output --------------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,7 @@ def test_an_accepted_dataset_shows_its_split(tmp_path: Path) -> None:
     assert "**Accepted.** 200 rows: " in told
     assert "| validation | " in told
     assert "cut from train, by prompts" in told
+    assert re.search(r"\n\n[0-9]+ test rows: a drop under [0-9]+ points can't be seen, as it may be chance.\n", told)
     assert "What is wrong" not in told
     assert told.count('\n{"messages":[{"role":"user"') == 3
 

@@ -6,6 +6,7 @@ from shared.dataset.kinds import KINDS
 from shared.dataset.spec.choices import Hub, Policy
 from shared.dataset.spec.schema import Key, ending
 from shared.naming import BASE_MODEL, CLEAN, HUB_CONFIG, HUB_DATASET, HUB_REVISION, PARAMETERS
+from shared.serving.chance import MOST_ASKED
 from shared.serving.gate import Gate, Promotion
 
 _FILES, _HUB = "files of the folder", "a dataset of the Hugging Face Hub"
@@ -240,7 +241,7 @@ KEYS = (
                 default=Gate.rows,
                 example=50,
                 least=0,
-                most=200,
+                most=MOST_ASKED,
                 also=("held_out_rows", "questions"),
             ),
             Key(
