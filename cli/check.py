@@ -167,7 +167,7 @@ def _progress(size: int) -> Iterator[Callable[[Files], Callable[[int], None]]]:
 
 
 def _of_file(asked: Wanted) -> Plan:
-    from shared.dataset.kinds import KINDS, kind_of
+    from shared.dataset.kinds import kind_of, unread
     from shared.dataset.reading.files import LocalFile
     from shared.dataset.spec.choices import FILE_NAME, Policy
 
@@ -176,8 +176,10 @@ def _of_file(asked: Wanted) -> Plan:
         raise CliError(f"there is no file or folder {shown}")
     if asked.path.name == FILE_NAME:
         raise CliError(f"{shown} is a specification: check its folder, {asked.path.parent}")
-    if not asked.path.is_file() or not kind_of(asked.path.name):
-        raise CliError(f"{shown} is no file that ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    if not asked.path.is_file():
+        raise CliError(f"{shown} is no file")
+    if not kind_of(asked.path.name):
+        raise CliError(f"{shown} is not read: {unread(shown.name)}")
     spec = spec_in(asked.spec) if asked.spec else None
     policy = "the defaults" if spec is None else str(asked.spec)
     return Plan(

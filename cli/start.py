@@ -88,7 +88,7 @@ def _data_of(folder: Path, source: Path | None) -> tuple[str, list[str]]:
 
     from cli.check import listed
     from shared.dataset.folder import contents, use_of
-    from shared.dataset.kinds import KINDS, kind_of
+    from shared.dataset.kinds import kind_of, unread
 
     if folder.exists() and not folder.is_dir():
         raise CliError(f"{folder} is there already, and is no folder")
@@ -96,7 +96,7 @@ def _data_of(folder: Path, source: Path | None) -> tuple[str, list[str]]:
         if not source.is_file():
             raise CliError(f"there is no file {source}")
         if not kind_of(source.name):
-            raise CliError(f"{source} does not end in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+            raise CliError(f"{source} is not read: {unread(source.name)}")
         return source.name, []
     found = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.exists() else []
     if problem := contents(folder.name, listed(folder, None) if folder.exists() else [], None).problem:

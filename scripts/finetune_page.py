@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shared import naming
 from shared.dataset.folder import ABOUT
-from shared.dataset.kinds import KINDS
+from shared.dataset.kinds import ENDINGS
 from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT
 from shared.dataset.spec.keys import KEYS
 from shared.dataset.spec.schema import TEXT_LIMIT, Key, json_schema
@@ -39,7 +39,7 @@ With files of the folder:
 
 ```yaml
 model: Phi-4
-train: train.jsonl          # {", ".join(KINDS)}
+train: train.jsonl          # or .ndjson, .json, .csv, .tsv, .parquet; also .gz and .zst
 test: held-out.jsonl        # validation is cut from train, as nobody names a file for it
 on_bad_rows: drop
 max_bad_percent: 1
@@ -129,7 +129,8 @@ the base model and its component; it is checked when the run is planned.
 
 ## Without it
 
-A folder is one dataset. The one file directly in it that ends in {", ".join(KINDS[:-1])} or {KINDS[-1]} is trained on.
+A folder is one dataset. The one file directly in it that ends in {ENDINGS}
+is trained on.
 By its name (without the ending, in small or capital letters) a file may be for something else, and does not count:
 
 | name | use |

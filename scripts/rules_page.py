@@ -6,12 +6,13 @@ example does not break the rule that it stands at.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.dataset.judging.rules import RULES, Rule
-from shared.dataset.kinds import KINDS
+from shared.dataset.kinds import ENDINGS
 
 PAGE = Path(__file__).parents[1] / "docs" / "rules.md"
 
@@ -56,6 +57,9 @@ EXAMPLES: Mapping[str, Example] = {
     "repeated_role": _row(_HI, '{"role": "user", "content": "Anybody there?"}', _HELLO),
     "system_not_first": _row(_HI, _SYSTEM, _HELLO),
     "last_not_assistant": _row(_HI, _HELLO, '{"role": "user", "content": "Bye"}'),
+    "not_json_lines": Example(
+        "{'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Hello!'}]}", kind=".ndjson"
+    ),
     "not_json_array": Example(_GOOD, kind=".json"),
     "not_csv": Example('"Hi,Hello!\n', "prompt,response\n", ".csv"),
     "duplicate_row": Example(_GOOD, _GOOD),
@@ -72,9 +76,15 @@ error of a file or of the whole dataset refuses it always. **Warnings** refuse n
 
 ## What is read
 
-Files that end in {", ".join(f"`{kind}`" for kind in KINDS[:-1])} or `{KINDS[-1]}`, in one of these chat formats, which
-is found out for each file. What is trained on is always a row of `messages`, with roles and contents alone (and tool
-calls, where the base model takes them). A key whose value is `null` counts as not there; blank lines are skipped.
+Files that end in {re.sub(r"([.][a-z]+)", r"`\1`", ENDINGS)}
+(compressed with gzip or Zstandard), in one of these chat formats, which is found out for each file. What is trained on
+is always a row of `messages`, with roles and contents alone (and tool calls, where the base model takes them). A key
+whose value is `null` counts as not there; blank lines are skipped, and rows of empty cells.
+
+A file's name tells its kind, and its first 64 KiB whether that is so: an array in a `.jsonl` file and rows a line in a
+`.json` file are read as what they are, a `.csv` file may be written with commas, semicolons or tabs (or say `sep=;` in
+its first line), and lines may end as on any system. What is of another kind altogether is told in one sentence, with
+the name that it should have. `train.jsonl.txt` is read as `train.jsonl`: Windows hides endings.
 
 | format | keys of a row |
 |---|---|

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.errors import CliError
 from shared.dataset.folder import use_of
-from shared.dataset.kinds import KINDS, kind_of
+from shared.dataset.kinds import ENDINGS, kind_of
 from shared.dataset.spec.choices import FILE_NAME as SPEC
 
 DEFAULT_MODEL = "Phi-3-mini-4k-instruct"
@@ -86,9 +86,7 @@ def own(data: Path, model: str | None) -> Dataset:
     else:
         uses = Counter(use_of(path.name) for path in data.iterdir() if path.is_file() and kind_of(path.name))
         if uses["train"] != 1 or max(uses["validation"], uses["test"]) > 1:
-            raise CliError(
-                f"{data} must have one file to train on ({', '.join(KINDS)}), or a {SPEC} that tells which one is"
-            )
+            raise CliError(f"{data} must have one file to train on ({ENDINGS}), or a {SPEC} that tells which one is")
     name = re.sub(r"[^a-z0-9-]+", "-", data.resolve().name.lower()).strip("-") or "own"
     return Dataset(name=name, path=data, what=str(data))
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from difflib import SequenceMatcher
 from typing import Literal
 
-from shared.dataset.kinds import KINDS, kind_of
+from shared.dataset.kinds import kind_of, unread
 from shared.dataset.spec.choices import FILE_NAME, Hub, Spec
 from shared.dataset.spec.finetune import parse
 from shared.errors import Permanent
@@ -256,7 +256,7 @@ def _no_file(name: str) -> str:
     if "/" in name:
         return f"it is not directly in the folder: upload it as <dataset>/{name.rpartition('/')[2]}"
     if not kind_of(name):
-        return f"its name does not end in {', '.join(KINDS[:-1])} or {KINDS[-1]}"
+        return unread(name)
     return ""
 
 

@@ -211,7 +211,7 @@ def test_finetune_yaml_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ({}, ["."], "nothing to train on in"),
         ({"notes.txt": "x"}, ["."], "(notes.txt: its name does not end in"),
         ({"test.jsonl": "{}"}, ["."], "(test.jsonl: a test file is never trained on)"),
-        ({"notes.txt": "x"}, ["notes.txt"], "is no file that ends in .jsonl, .jsonl.gz, .parquet, .json or .csv"),
+        ({"notes.txt": "x"}, ["notes.txt"], "notes.txt is not read: its name does not end in .jsonl, .ndjson"),
         ({"finetune.yaml": "train: a.jsonl"}, ["."], "names a.jsonl, which"),
         ({"finetune.yaml": "train: a.jsonl"}, ["finetune.yaml"], "is a specification: check its folder"),
         ({"finetune.yaml": "trian: a.jsonl"}, ["."], "train"),

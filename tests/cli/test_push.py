@@ -215,7 +215,7 @@ def test_what_would_be_refused_sends_no_byte(
         (["{data}", "--as", "a/b"], "'a/b' is not a dataset folder's name"),
         (["{data}", "--as", ".."], "give another with --as NAME"),
         (["{data}/test.jsonl"], "is by its name no file to train on"),
-        (["{data}/odd.txt"], "is no file that ends in .jsonl"),
+        (["{data}/odd.txt"], "odd.txt is not read: its name does not end in .jsonl"),
         (["{data}/sub"], "nothing to train on in"),
         (["{data}", "--json", "--follow"], "use it without --follow"),
         (["{data}", "--state", "{data}/none"], "start one with `droptune local up`"),

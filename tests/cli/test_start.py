@@ -84,7 +84,7 @@ def test_data_that_are_there_are_named(tmp_path: Path, capsys: pytest.CaptureFix
         (["{tmp}/has_data", "--from", "{tmp}/train.csv"], "train.csv is there already, and is left as it is"),
         (["{tmp}/train.csv"], "is there already, and is no folder"),
         (["{tmp}/new", "--from", "{tmp}/none.csv"], "there is no file"),
-        (["{tmp}/new", "--from", "{tmp}/rows.txt"], "rows.txt does not end in .jsonl"),
+        (["{tmp}/new", "--from", "{tmp}/rows.txt"], "rows.txt is not read: its name does not end in .jsonl"),
         (["{tmp}/new", "--from", "{tmp}/" + "x" * 250 + ".json"], ""),
         (["{tmp}/two"], "two: 2 training files in one folder (a.csv, b.csv), and no finetune.yaml"),
         (["{tmp}/train.csv/new"], "can't be used"),

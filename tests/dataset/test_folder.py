@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.dataset.folder import Contents, DataFile, Dataset, Waiting, contents
+from shared.dataset.kinds import KINDS
 from shared.dataset.spec.choices import Hub, Spec
 from shared.dataset.spec.finetune import parse
 from shared.lifecycle.phase import Phase
@@ -140,12 +141,12 @@ def test_what_is_no_data_is_ignored_with_a_reason() -> None:
         "report.json",
         "Readme.CSV",
     }
-    assert "does not end in .jsonl, .jsonl.gz, .parquet, .json or .csv" in found.ignored["train.gz"]
+    assert "does not tell what is packed in it: it must end in .jsonl, .ndjson" in found.ignored["train.gz"]
     assert "upload it as <dataset>/er.jsonl" in found.ignored["deep/er.jsonl"]
     assert "tells about data" in found.ignored["report.json"]
 
 
-@pytest.mark.parametrize("kind", [".jsonl", ".jsonl.gz", ".parquet", ".json", ".csv", ".JSONL.GZ", ".Parquet"])
+@pytest.mark.parametrize("kind", [*KINDS, ".JSONL.GZ", ".Parquet", ".Csv.Zst"])
 def test_files_of_every_kind_are_taken_and_told_apart_by_their_names(kind: str) -> None:
     names = [f"{stem}{kind}" for stem in ("train_sft", "test", "Test_sft", "validation_sft", "train_gen")]
     found = read(*names)

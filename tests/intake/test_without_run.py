@@ -22,7 +22,7 @@ NO_RUN = {
     "alone-KEY.jsonl": "it lies in no folder: upload it as <dataset>/alone-KEY.jsonl",
     "nested-KEY/2026/train.jsonl": "it is not directly in the folder: upload it as <dataset>/train.jsonl",
     "beside-KEY/2026/more.jsonl": "it is not directly in the folder: upload it as <dataset>/more.jsonl",
-    "notes-KEY/train.xlsx": "its name does not end in ",
+    "notes-KEY/train.notes": "its name does not end in ",
     "notes-KEY/.DS_Store": "its name does not end in ",
     "held-KEY/test.jsonl": "a test file is never trained on",
     "piece-KEY/train-00000-of-00002.parquet": "it is one of 2 pieces",
@@ -91,7 +91,7 @@ def test_each_folder_is_told_once_and_for_what_is_new_once_a_day(
     assert set(told) == {path.partition("/")[0] if "/" in path else "" for path in paths}
     assert told[f"held-{key}"] == f"held-{key}/test.jsonl yields no run: a test file is never trained on"
     assert (
-        f"notes-{key}/.DS_Store, notes-{key}/train.xlsx yield no run: its name does not end in"
+        f"notes-{key}/.DS_Store, notes-{key}/train.notes yield no run: its name does not end in"
         in (told[f"notes-{key}"])
     )
     before = len(events())

@@ -20,7 +20,7 @@ import msgspec
 
 from shared.dataset.judging.calls import calls_of
 from shared.dataset.judging.calls import kind as kind
-from shared.dataset.kinds import kind_of
+from shared.dataset.kinds import form_of
 
 type Role = Literal["system", "user", "assistant", "tool"]
 type Severity = Literal["error", "warning"]
@@ -166,6 +166,19 @@ RULES: Mapping[str, Rule] = {
         "Compress the file again with gzip, and upload it whole.",
         "The file's name ends in .gz, but it is not gzip, is damaged or cut off.",
     ),
+    "not_zstd": Rule(
+        "error",
+        "file",
+        "Compress the file again with zstd, and upload it whole.",
+        "The file's name ends in .zst, but it is not zstd, is damaged or cut off.",
+    ),
+    "not_json_lines": Rule(
+        "error",
+        "file",
+        "Write one JSON object a line, as UTF-8, or give the file the ending of what it is.",
+        "The file's name ends in .jsonl or .ndjson, but it is of another kind (UTF-16, gzip, Parquet, HTML, a Git LFS "
+        "pointer, CSV and the like), or none of its lines is JSON: Python's own form, objects over several lines.",
+    ),
     "not_parquet": Rule(
         "error",
         "file",
@@ -175,14 +188,16 @@ RULES: Mapping[str, Rule] = {
     "not_json_array": Rule(
         "error",
         "file",
-        "Write the rows as one JSON array, or one a line in a file that ends in .jsonl.",
-        "A .json file must hold one array of rows.",
+        "Write the rows as one JSON array, or one a line.",
+        "A .json file must hold one array of rows, or one row a line. A .jsonl file that begins as an array is read as "
+        "one.",
     ),
     "not_csv": Rule(
         "error",
         "file",
         "Write the file with a header line and with quotes where a cell needs them, as pandas does.",
-        "The CSV file has no usable header, or a quote that is never closed.",
+        "The CSV or TSV file is of another kind, has no usable header, or a quote that is never closed or that text "
+        "follows.",
     ),
     "too_large_decompressed": Rule(
         "error",
@@ -284,7 +299,7 @@ class Fault:
             return f"row group {self.row_group}, row {self.row}"
         if self.line == 1 and not self.offset and RULES[self.rule].scope != "row" and not self.excerpt:
             return ""
-        return f"{'row' if kind_of(self.file) in {None, '.parquet'} else 'line'} {self.line}"
+        return f"{'row' if form_of(self.file) in {None, '.parquet'} else 'line'} {self.line}"
 
     @property
     def place(self) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 
 from shared.dataset.judging.checker import Checked
 from shared.dataset.judging.rules import Facts
-from shared.dataset.kinds import kind_of
+from shared.dataset.kinds import form_of, packing_of
 from shared.dataset.preparing.duplicates import ROW, Duplicates
 from shared.dataset.preparing.interrupts import deaf_to_interrupts
 from shared.dataset.preparing.scan import (
@@ -46,6 +46,7 @@ from shared.dataset.preparing.scan import (
 )
 from shared.dataset.preparing.tally import Tally
 from shared.dataset.reading import parquet
+from shared.dataset.reading.beginnings import HEAD, written
 from shared.dataset.reading.files import CHUNK, PAGE, FileFault, Limits, LocalFile
 from shared.dataset.report import Report
 from shared.dataset.spec.choices import Policy
@@ -213,7 +214,7 @@ def _jobs(files: Sequence[Input], scan: Scan, most: int, least: int) -> list[_Jo
     local = [file for file in files if isinstance(file, LocalFile)]
     if len(local) < len(files):
         return []
-    sizes = [file.size * (PACKED if kind_of(file.name) == ".parquet" else 1) for file in local]
+    sizes = [file.size * (PACKED if form_of(file.name) == ".parquet" else 1) for file in local]
     total = sum(sizes)
     count = min(most, total // least)
     if count < 2:
@@ -236,10 +237,12 @@ def _jobs(files: Sequence[Input], scan: Scan, most: int, least: int) -> list[_Jo
 
 def _pieces(file: LocalFile, ends: list[int], size: int) -> dict[int, _Piece]:
     """A file cut where it comes to `ends` of its `size`, each with its number; none where there is but one way."""
-    kind = kind_of(file.name)
-    if kind == ".jsonl":
+    if packing_of(file.name):
+        return {}
+    form = form_of(file.name)
+    if form in (".jsonl", ".json") and _plain_lines(file):
         return {at: _Lines(file, ends[at], ends[at + 1]) for at in range(len(ends) - 1)}
-    if kind == ".parquet":
+    if form == ".parquet":
         try:
             stored = np.cumsum([each for _, each in parquet.row_groups(file)])
         except FileFault:
@@ -250,6 +253,15 @@ def _pieces(file: LocalFile, ends: list[int], size: int) -> dict[int, _Piece]:
         groups = {at: range(cuts[at], cuts[at + 1]) for at in range(len(ends) - 1)}
         return {at: _Groups(file, each) for at, each in groups.items() if each}
     return {}
+
+
+def _plain_lines(file: LocalFile) -> bool:
+    """Whether it is JSON Lines by its beginning, so that it may be cut at any line's end."""
+    try:
+        found = written(file.name, file.read_at(0, HEAD))
+    except FileFault:
+        return False  # it is told by who reads the whole file
+    return found.form == ".jsonl" and not found.returns
 
 
 def _format(first: _Piece, scan: Scan) -> str:

@@ -23,13 +23,15 @@ from shared.dataset import split
 from shared.dataset.judging.checker import Checked, Checker, excerpt
 from shared.dataset.judging.formats import BY_NAME
 from shared.dataset.judging.rules import RULES, Facts, Fault
-from shared.dataset.kinds import kind_of
+from shared.dataset.kinds import form_of, kind_of
 from shared.dataset.preparing.duplicates import Duplicates
 from shared.dataset.preparing.tally import Good, Tally
 from shared.dataset.reading import parquet
+from shared.dataset.reading.beginnings import peeked, plain_ends, written
 from shared.dataset.reading.csv import csv
-from shared.dataset.reading.files import Elements, FileFault, Limits, Source, Table, decompressed, paged
+from shared.dataset.reading.files import Elements, FileFault, Limits, Source, Table, paged
 from shared.dataset.reading.json_array import json_array
+from shared.dataset.reading.unpacking import laid_down, unpacked
 from shared.dataset.report import Report, brief, counted
 from shared.dataset.spec.choices import Policy
 from shared.dataset.split import PARTS, Cut, Part
@@ -162,18 +164,22 @@ class Scan:
                 yield checker.elements(batch) if isinstance(batch, Elements) else checker.records(batch)
             return
         file = watched(file, progress)
-        match kind_of(file.name):
-            case ".parquet":
-                yield from map(checker.records, parquet.parquet(file, self.limits))
+        if form_of(file.name) == ".parquet":
+            with laid_down(file, self.limits) as source:
+                yield from map(checker.records, parquet.parquet(source, self.limits))
+            return
+        head, chunks = peeked(unpacked(file, self.limits))
+        found = written(file.name, head)
+        if found.returns:
+            chunks = plain_ends(chunks)
+        match found.form:
             case ".csv":
-                yield from map(checker.records, csv(file.chunks(), self.limits))
+                tabs = (kind_of(file.name) or "").startswith(".tsv")
+                yield from map(checker.records, csv(chunks, self.limits, tabs=tabs))
             case ".json":
-                yield from map(checker.elements, json_array(file.chunks(), self.limits))
-            case ".jsonl.gz":
-                chunks = decompressed(file.chunks(), self.limits, file.size)
-                yield from checker.lines(paged(chunks, self.limits.page))
+                yield from map(checker.elements, json_array(chunks, self.limits))
             case _:
-                yield from checker.lines(paged(file.chunks(), self.limits.page))
+                yield from checker.lines(paged(chunks, self.limits.page))
 
     def run(
         self,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from shared.dataset.reading.beginnings import COLUMN_NAMES
 from shared.dataset.reading.files import (
     BOM,
     EXCERPT,
@@ -31,23 +32,28 @@ _BATCH_ROWS = 1024
 _BATCH_BYTES = 2 * MIB
 _LINE_END = re.compile(rb"[\r\n]")
 _QUOTED = re.compile(r'"[^"]*"')
+_SEP = re.compile(r'"?sep=([,;\t|])"?$', re.IGNORECASE)
+_SAID = re.compile(r"[.?!]$|\n|(?:\S+\s+){5}|.{100}")  # what is said, and no column's name
 _LOOKED_AT = 256 * 1024  # bytes of a row that is passed over: the arrays about them stay in the processor's cache
 
 
-def csv(chunks: Iterable[bytes], limits: Limits) -> Iterator[Records]:
+def csv(chunks: Iterable[bytes], limits: Limits, *, tabs: bool = False) -> Iterator[Records]:
     """The rows of a CSV file with a header, as {column: text}, with the lines and offsets at which they begin.
 
     Quoting as in RFC 4180 and as Python's module reads it; commas, or semicolons or tabs where the header has more of
-    these; empty lines are passed over. A file without a byte has no rows. Raises FileFault(not_csv) for a header with
-    unnamed or repeated columns and for a quote that nothing closes.
+    these, or what a first line `sep=;` says; `tabs`: tabs where the header has any. Empty lines, and rows of empty
+    cells, are passed over, and so are empty cells that no column is named for: Excel leaves both. A file without a byte
+    has no rows. Raises FileFault(not_csv) for a header with repeated columns, or one that is a row, and for a quote
+    that nothing closes or that text follows.
     """
     # One limit for the whole process. Fields are bounded here by what is fed to the reader, so it may be large.
     rfc4180.field_size_limit(2**31 - 1)
-    rows = _Rows(chunks, limits)
+    rows = _Rows(chunks, limits, tabs=tabs)
     names = rows.header()
     if names is None:
         return
     columns = len(names)
+    unnamed = [at for at, name in enumerate(names) if not name and at]  # pandas writes its index first, without a name
     batch: list[dict[str, Any] | Broken] = []
     numbers: list[int] = []
     offsets: list[int] = []
@@ -57,17 +63,33 @@ def csv(chunks: Iterable[bytes], limits: Limits) -> Iterator[Records]:
             batch, numbers, offsets = [], [], []
         if isinstance(row, Broken):
             batch.append(row)
-        elif len(row) == columns:
-            batch.append({name: cell or None for name, cell in zip(names, row, strict=True)})  # empty: not there
+        elif len(row) == columns and not unnamed:
+            found = {name: cell or None for name, cell in zip(names, row, strict=True)}  # empty: not there
+            if not any(row):
+                continue
+            batch.append(found)
+        elif not any(row):
+            continue
         else:
-            reason = f"it has {len(row)} column{'s'[: len(row) != 1]}, the header has {columns}"
-            batch.append(Broken(rule="wrong_columns", reason=reason, excerpt=rows.excerpt(row)))
+            batch.append(_row(names, unnamed, row, rows))
         numbers.append(number)
         offsets.append(offset)
     if batch:
         yield Records(rows=batch, numbers=numbers, offsets=offsets)
     if rows.fault is not None:
         raise rows.fault
+
+
+def _row(names: list[str], unnamed: list[int], row: list[str], rows: _Rows) -> dict[str, Any] | Broken:
+    """A row that has more or fewer cells than the header has names: empty cells without a name are none."""
+    columns = len(names)
+    if len(row) < columns or any(row[columns:]):
+        reason = f"it has {len(row)} column{'s'[: len(row) != 1]}, the header has {columns}"
+        return Broken(rule="wrong_columns", reason=reason, excerpt=rows.excerpt(row))
+    if at := next((at for at in unnamed if row[at]), 0):
+        reason = f"column {at + 1} has no name in the header, and a text in this row"
+        return Broken(rule="wrong_columns", reason=reason, excerpt=rows.excerpt(row))
+    return {name: cell or None for at, (name, cell) in enumerate(zip(names, row, strict=False)) if name or not at}
 
 
 class _TooLong(Exception):
@@ -77,11 +99,12 @@ class _TooLong(Exception):
 class _Rows:
     """Rows with the line and offset of each. Python's reader gets lines in blocks, so that little is done per line."""
 
-    def __init__(self, chunks: Iterable[bytes], limits: Limits) -> None:
+    def __init__(self, chunks: Iterable[bytes], limits: Limits, *, tabs: bool) -> None:
         self.fault: FileFault | None = None  # what ended the rows
         self._limit = limits.row
         self._chunks = paged(chunks, limits.page)
         self._delimiter = ","
+        self._tabs = tabs
         self._unfed = b""  # bytes that the reader has not got yet, where they begin, and on which line
         self._offset = 0
         self._line = 1
@@ -109,13 +132,16 @@ class _Rows:
         if isinstance(row, Broken):
             raise FileFault("not_csv", f"the header can't be read: {row.reason}", line, offset)
         names = [name.strip() for name in row]
+        if not any(names):
+            raise FileFault("not_csv", "no column of the header has a name", line, offset)
         seen: set[str] = set()
-        for at, name in enumerate(names):
-            if not name and (at or len(names) == 1):  # pandas writes its index first, and without a name
-                raise FileFault("not_csv", f"column {at + 1} of the header has no name", line, offset)
-            if name in seen:
+        for name in names:
+            if name and name in seen:
                 raise FileFault("not_csv", f"two columns of the header are named {name[:100]!r}", line, offset)
             seen.add(name)
+        if COLUMN_NAMES.isdisjoint(name.lower() for name in names) and any(map(_SAID.search, names)):
+            reason = "there is no header: the first line, which is taken for it, is a row. Put the names of the columns"
+            raise FileFault("not_csv", f"{reason} before it, like prompt{self._delimiter}completion", line, offset)
         return names
 
     def excerpt(self, row: list[str]) -> str:
@@ -146,12 +172,22 @@ class _Rows:
             self._unfed = b"".join(parts)
         found = _LINE_END.search(self._unfed)
         line = self._unfed[: found.start() if found else None].decode(errors="replace")
+        if told := _SEP.match(line):  # Excel's word for what separates columns
+            self._delimiter = told[1]
+            end = _LINE_END.search(self._unfed)
+            cut = end.end() + self._unfed[end.start() :].startswith(b"\r\n") if end else len(self._unfed)
+            self._unfed, self._offset, self._line = self._unfed[cut:], self._offset + cut, self._line + 1
+            return
         bare = _QUOTED.sub("", line)
-        self._delimiter = max(",;\t", key=bare.count)  # a comma where they are equal
+        if self._tabs and "\t" in bare:
+            self._delimiter = "\t"
+        else:
+            self._delimiter = max(",;\t", key=bare.count)  # a comma where they are equal
 
     def _read(self) -> Iterator[tuple[list[str] | Broken, int, int]]:
         while self.fault is None:
-            reader = rfc4180.reader(itertools.chain.from_iterable(self._blocks()), delimiter=self._delimiter)
+            blocks = itertools.chain.from_iterable(self._blocks())
+            reader = rfc4180.reader(blocks, delimiter=self._delimiter, strict=True)
             first = self._row_line = self._line
             self._row_offset = self._offset
             try:
@@ -172,8 +208,15 @@ class _Rows:
                 return
             except _TooLong:
                 in_quotes = self._line > self._row_line
-            except rfc4180.Error as error:  # none that is known, with the limits that are set
-                self.fault = FileFault("not_csv", str(error), self._row_line, self._row_offset)
+            except rfc4180.Error as error:
+                if self.fault is None:
+                    reason = str(error)
+                    if "expected after" in reason:
+                        reason = (
+                            "text follows a quote that closes a cell: put quotes around the whole cell, and write those"
+                            ' in it twice ("")'
+                        )
+                    self.fault = FileFault("not_csv", reason, self._row_line, self._row_offset)
                 return
             line, offset = self._row_line, self._row_offset
             if self._skip(in_quotes):

@@ -177,7 +177,7 @@ def decompressed(chunks: Iterable[bytes], limits: Limits, size: int) -> Iterator
                 part = inflater.unconsumed_tail
                 written += len(out)
                 if written > RATIO_FROM:
-                    _bounded(written, read + at - len(part), limits)
+                    bounded(written, read + at - len(part), limits)
                 if out:
                     yield out
                 if inflater.eof:
@@ -207,7 +207,8 @@ def _begins(magic: bytes, at: int, written: int) -> None:
     raise FileFault("not_gzip", f"it does not begin as a gzip file does{hint}")
 
 
-def _bounded(written: int, read: int, limits: Limits) -> None:
+def bounded(written: int, read: int, limits: Limits) -> None:
+    """Raises FileFault where what was written is more than `limits` allow for the compressed bytes that were read."""
     if written > limits.decompressed:
         raise FileFault(
             "too_large_decompressed",

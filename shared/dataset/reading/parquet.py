@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from shared.dataset.reading.beginnings import HEAD, foreign
 from shared.dataset.reading.files import (
     CHUNK,
     EXCERPT,
@@ -95,7 +96,7 @@ class _Reading(io.RawIOBase):
 
     def __init__(self, source: Source) -> None:
         self.failure: BaseException | None = None
-        self.size = source.size
+        self.name, self.size = source.name, source.size
         self._source = source
         self._at = 0
         self._ahead: dict[int, bytes] = {}
@@ -168,7 +169,8 @@ def _footer(file: _Reading) -> list[Group]:
     if head == b"PARE" or tail == b"PARE":
         raise FileFault("not_parquet", "it is encrypted")
     if head != b"PAR1":
-        raise FileFault("not_parquet", "it does not begin as a parquet file does")
+        what = foreign(file.name, file.fetch(0, HEAD)) or "it does not begin as a parquet file does"
+        raise FileFault("not_parquet", what)
     if tail != b"PAR1":
         raise FileFault("not_parquet", f"it does not end as a parquet file does, at byte {file.size:,}: it was cut off")
     if length > min(_FOOTER, file.size - 12):

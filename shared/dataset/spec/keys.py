@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.dataset.kinds import KINDS
+from shared.dataset.kinds import ENDINGS, KINDS
 from shared.dataset.spec.choices import Hub, Policy
 from shared.dataset.spec.schema import Key, ending
 from shared.naming import BASE_MODEL, CLEAN, HUB_CONFIG, HUB_DATASET, HUB_REVISION, PARAMETERS
@@ -11,7 +11,7 @@ from shared.serving.gate import Gate, Promotion
 
 _FILES, _HUB = "files of the folder", "a dataset of the Hugging Face Hub"
 _FILE = CLEAN + r"[^/\\]*" + ending(KINDS)
-_A_FILE = f"the name of a {', '.join(KINDS[:-1])} or {KINDS[-1]} file in the same folder"
+_A_FILE = f"the name of a file in the same folder, which ends in {ENDINGS}"
 _SPLIT = CLEAN + r"[A-Za-z0-9_]+(?:[.][A-Za-z0-9_]+)*$"
 _A_SPLIT = "the name of a split (letters, digits, _ and .)"
 LARGE = 10**9

@@ -49,20 +49,26 @@ def test_rows_are_those_that_the_csv_module_finds(
         at = edit[0] % (len(body) + 1)
         body = body[:at] + edit[1] + body[at:]
     data = (mark + head + end + body).encode()
-    wanted = [row for row in csv.reader(io.StringIO(body, newline="")) if row]
+    wanted: list[list[str]] = []
+    ended = False
+    try:
+        wanted += (row for row in csv.reader(io.StringIO(body, newline=""), strict=True) if any(row))
+    except csv.Error:
+        ended = True
     found: list[tuple[Any, int, int]] = []
     try:
         for batch in csv_rows(pieces(data, sizes), Limits(page=min(sizes))):
             found += zip(batch.rows, batch.numbers, batch.offsets or [], strict=True)
     except FileFault as fault:
-        assert fault.reason == "the quote that opens on this line is never closed"  # noqa: PT017
-        assert edit is not None
-        wanted.pop()
+        assert fault.reason.startswith(("the quote that opens", "text follows a quote that closes"))  # noqa: PT017
+        assert ended
+    else:
+        assert not ended
     assert len(found) == len(wanted)
     for (row, line, offset), cells in zip(found, wanted, strict=True):
         assert line == len((data[:offset] + b"x").splitlines())
-        if len(cells) == len(names):
-            assert row == {name: cell or None for name, cell in zip(names, cells, strict=True)}
+        if len(cells) >= len(names) and not any(cells[len(names) :]):
+            assert row == {name: cell or None for name, cell in zip(names, cells, strict=False)}
         else:
             assert row.rule == "wrong_columns"
 
@@ -93,8 +99,7 @@ def test_files_without_rows(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "line", "reason"),
     [
-        (b"prompt,,completion\na,b,c\n", 1, "column 2 of the header has no name"),
-        (b'""\na\n', 1, "column 1 of the header has no name"),
+        (b'""\na\n', 1, "no column of the header has a name"),
         (b"\nprompt,prompt \na,b\n", 2, "two columns of the header are named 'prompt'"),
         (b'prompt,"x\na,b\n', 1, "the quote that opens on this line is never closed"),
         (b"prompt,x\xe9\na,b\n", 1, "the header can't be read: byte 0xe9 in column 2 is not UTF-8"),

@@ -94,7 +94,7 @@ NAMES = st.sampled_from(
     ["train", "b", "train_sft", "a.b", "a-b", "a..b", "_", "owner/name", "a--b", "x.git", "/a", "a/"]
 )
 FILES = st.sampled_from(
-    ["a.csv", "b.JSON", "c.jsonl", "d.jsonl.gz", "e.Parquet", ".csv", "f.jsonl.bz2", "jsonl", " .csv"]
+    ["a.csv", "b.JSON", "c.jsonl", "d.tsv.Zst", "e.Parquet", ".csv", "f.jsonl.bz2", "g.jsonl.txt", "jsonl", " .csv"]
 )
 
 

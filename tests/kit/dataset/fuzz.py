@@ -122,7 +122,9 @@ def engine(source: Bytes, limits: Limits, *, tools: bool = False) -> Outcome:
 
 def differences(expected: oracle.File, got: Outcome) -> list[str]:
     """What the engine says otherwise than the oracle, in words; nothing if they agree."""
-    wrong = []
+    wrong: list[str] = []
+    if expected.opaque and [rule for _, rule in got.faults] == ["not_json_lines"]:
+        return wrong
     broken = expected.broken_at
     told: dict[int, set[str]] = {}
     for number, rule in got.faults:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ROW = 8 * 1024 * 1024
+HEAD = 64 * 1024  # of a file: by so much it is told what it is
 DEEP = 100  # from this depth on a reader may give up
 
 ROLES = {
@@ -45,11 +46,13 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """All rows of a file. `broken_at`: the number from which on it can't be read, if it can't."""
+    """All rows of a file. `broken_at`: the number from which on it can't be read, if it can't. `opaque`: not one of
+    its first lines is an object, so that it may be refused as a whole."""
 
     verdicts: tuple[Verdict, ...]
     format: str | None
     broken_at: int | None = None
+    opaque: bool = False
 
     @property
     def good(self) -> list[Verdict]:
@@ -374,18 +377,38 @@ def _row(judge: Judge, number: int, data: bytes, limit: int) -> Verdict:
 
 
 def lines(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
-    """A .jsonl file. Empty lines are no rows."""
+    """A .jsonl file. Empty lines are no rows. One that begins as an array is read as one."""
+    head = data[:HEAD].removeprefix(b"\xef\xbb\xbf")
+    if b"\n" not in head:  # a line may end as it did on old Macs
+        data = re.sub(rb"\r(?!\n)", b"\n", data)
+    begin = head.lstrip(b" \t\r\n")
+    first, *more = [line for each in re.split(rb"[\r\n]", begin) if (line := each.strip(b" \t"))] or [b""]
+    if re.match(rb"\[\s*(\{(?!\s*')|\]?\s*$)", begin) and (first.endswith((b",", b"[", b"{")) or not more):
+        return array(data, tools=tools, limit=limit)
     judge = Judge(tools=tools)
     verdicts = [
         _row(judge, number, line, limit)
         for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1)
         if line.strip(b" \t\r")
     ]
-    return File(verdicts=tuple(verdicts), format=judge.format)
+    opaque = not any(_object(line) for line in (first, *more))
+    return File(verdicts=tuple(verdicts), format=judge.format, opaque=opaque)
+
+
+def _object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def array(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
-    """A .json file: an array of rows. What follows the first place that is not JSON is `broken_at`."""
+    """A .json file: an array of rows, or rows a line. What follows the first place that is not JSON is `broken_at`."""
+    begin = [
+        line.strip(b" \t") for line in re.split(rb"[\r\n]", data[:HEAD].removeprefix(b"\xef\xbb\xbf")) if line.strip()
+    ]
+    if len(begin) > 1 and begin[0].startswith(b"{") and _object(begin[0]):
+        return lines(data, tools=tools, limit=limit)
     judge = Judge(tools=tools)
     verdicts: list[Verdict] = []
     data = data.removeprefix(b"\xef\xbb\xbf")
@@ -428,39 +451,60 @@ def table_of_text(data: bytes, *, tools: bool = False, limit: int = ROW) -> File
     judge = Judge(tools=tools)
     # What is not UTF-8 becomes half a surrogate pair, which is found again in the cell that it stands in.
     text = data.removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
+    if re.match(r'[ \t\r\n]*(\{"|\[\{|[\[{][ \t]*[\r\n])', text):
+        return File(verdicts=(), format=None, broken_at=1)
+    skipped = 0
+    if told := re.match(r'[\r\n]*"?sep=([,;\t|])"?(?:\r\n|\r|\n|$)', text, re.IGNORECASE):
+        skipped = len(re.findall("\r\n|\r|\n", told[0]))
+        text = text[told.end() :]
     head = re.sub(r'"[^"]*"', "", re.split("[\r\n]", text.lstrip("\r\n"))[0])
-    delimiter = max(",;\t", key=head.count)
+    delimiter = told[1] if told else max(",;\t", key=head.count)
     last = "\n\x01" if text and text[-1] not in "\r\n" else "\x01"
-    reader = csv.reader(io.StringIO(text + last, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text + last, newline=""), delimiter=delimiter, strict=True)
     csv.field_size_limit(1 << 30)
     verdicts = []
-    begin = 1
+    begin = 1 + skipped
     header: list[str] | None = None
     records = []
-    for record in reader:
-        records.append((begin, record))
-        begin = reader.line_num + 1
     broken = None
-    if records[-1][1] == ["\x01"]:
-        records.pop()
-    else:  # a quote is open at the end of the file, and the mark stands in it
-        broken = records.pop()[0]
+    try:
+        for record in reader:
+            records.append((begin, record))
+            begin = reader.line_num + 1 + skipped
+        records.pop()  # the mark
+    except csv.Error:  # text behind a quote, or a quote that is open at the end
+        broken = begin
     for number, record in records:
         if not record:
             continue
         if header is None:
             header = [name.strip() for name in record]
-            unnamed = [at for at, name in enumerate(header) if not name and (at or len(header) == 1)]
+            named = [name for name in header if name]
             unread = any(SURROGATE.search(name) for name in header)
-            if unread or unnamed or len(set(header)) < len(header):
+            if unread or not named or len(set(named)) < len(named) or _is_a_row(named):
                 return File(verdicts=(), format=None, broken_at=number)
         elif any(SURROGATE.search(cell) for cell in record):
             verdicts.append(Verdict(number=number, rules=frozenset({"not_utf8", "wrong_columns"})))
-        elif len(record) != len(header):
+        elif not any(record):
+            continue
+        elif (
+            len(record) < len(header)
+            or any(record[len(header) :])
+            or any(cell for at, cell in enumerate(record[: len(header)]) if at and not header[at])
+        ):
             verdicts.append(Verdict(number=number, rules=frozenset({"wrong_columns"})))
         else:
-            verdicts.append(judge.judge(number, {k: v for k, v in zip(header, record, strict=True) if v != ""}))
+            verdicts.append(judge.judge(number, {k: v for k, v in zip(header, record, strict=False) if v != ""}))
     return File(verdicts=tuple(verdicts), format=judge.format, broken_at=broken)
+
+
+def _is_a_row(header: list[str]) -> bool:
+    """Whether what should be the names of columns is what somebody said."""
+    known = {key for keys in FORMATS.values() for each in keys for key in each}
+    known |= {"input", "system", "history", "query", "context", "system_prompt", "text"}
+    return known.isdisjoint(name.lower() for name in header) and any(
+        name[-1] in ".?!" or "\n" in name or len(name.split()) > 5 or re.search(".{100}", name) for name in header
+    )
 
 
 def table(data: bytes, *, tools: bool = False) -> File:
