@@ -351,14 +351,19 @@ class Run:
         return self.in_attempt(scarce=after(self.attempt.scarce, at, why, standing=standing))
 
     def noted(self, at: datetime, what: str, *, phase: Phase | None = None, **changes: Any) -> Run:
-        """The run with another line in its history and these fields changed; `since` moves with the phase."""
+        """The run with another line in its history and these fields changed; `since` moves with the phase.
+
+        What the last line says already is not said twice: some things are noted again, more exactly.
+        """
         phase = phase or self.phase
         if phase != self.phase:
             changes |= {"phase": phase, "since": at, "waiting": None, "refused": None}
             if kind := _EVENTS.get(phase):
                 changes["outbox"] = (*self.outbox, self._notice(kind, at, self.why))
-        history = (*self.history, Entry(at=at, phase=phase, what=what))[-HISTORY_LIMIT:]
-        return replace(self, history=history, **changes)
+        last = self.history[-1] if self.history else None
+        if last is None or (last.phase, last.what) != (phase, what):
+            changes["history"] = (*self.history, Entry(at=at, phase=phase, what=what))[-HISTORY_LIMIT:]
+        return replace(self, **changes)
 
     def park(self, at: datetime, why: str) -> Run:
         """The run left alone until the sweep, or a person, tries it again."""

@@ -132,7 +132,7 @@ class Machine(RuleBasedStateMachine):
         self.other.world.known.clear()
         for folder in (0, 1):
             self.world.upload(self._name(folder, "train.jsonl"), chats(salt="first"))
-        self.world.until(lambda: len(self.world.known) == 2 and all(run.phase.ended for run in self._runs()))
+        self.world.until(lambda: len(self._runs()) == 2 and all(run.phase.ended for run in self._runs()))
         for run, whose in zip(self._runs(), ("a copy", "nobody's"), strict=True):
             if line := self._line(run):
                 self.strangers.deploy(line, run, whose)  # type: ignore[arg-type]
@@ -596,7 +596,9 @@ class Machine(RuleBasedStateMachine):
         return loaded.record if loaded else None
 
     def _runs(self) -> list[Run]:
-        return [run for run_id in self.world.known if (run := self._run(run_id))]
+        """Of this example's folders: the sweep still looks at those of earlier ones, and writes of them."""
+        runs = [run for run_id in self.world.known if (run := self._run(run_id))]
+        return [run for run in runs if run.source.folder.startswith(self.prefix)]
 
     def _lines(self) -> list[Line]:
         ids = dict.fromkeys(run.line for run in self._runs())

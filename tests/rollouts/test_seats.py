@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from shared.api import line_commands, run_commands, schema, views
 from shared.api.recover import recover
+from shared.errors import Transient
 from shared.lifecycle.phase import Phase
 from shared.line.waits import kept_needs
 from shared.records.layout import DATASETS, SEATS, SLOTS, STATE, WATERMARK, damaged, marker
@@ -32,6 +34,20 @@ log = logging.getLogger("tests.rollouts.seats")
 GPUS = "standardNCADSA100v4Family"
 FOLDERS = 20
 """New ones a day."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_stands(stage: Stage) -> None:
+    """What an earlier test left standing would be found by the sweep, and keep its seat."""
+    endpoints = stage.app.cloud.endpoints
+
+    def gone() -> bool:
+        for each in endpoints.list():
+            with suppress(Transient):  # it is on its way here, or away
+                endpoints.delete(each.name)
+        return not list(endpoints.list())
+
+    stage.world.until(gone)
 
 
 def work(world: World) -> None:
@@ -94,6 +110,7 @@ def days_of_uploads(stage: Stage, *, days: int, cap: int, folders: int, mode: st
         for number in range(folders):
             upload(world, f"d{day:02}-{number:02}-{started}")
         work(world)
+        told |= told_of(world)  # before the day's reminders of all who wait push it out
         passes(world, DAY)
         assert most(world) <= cap, "what stands is the cloud's own word"
         told |= told_of(world)

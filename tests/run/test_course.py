@@ -229,6 +229,18 @@ def test_where_only_the_job_itself_can_be_seen_its_own_time_counts_and_the_words
 
 
 @pytest.mark.thorough
+def test_what_is_known_more_exactly_later_is_told_once(training: Training) -> None:
+    """The run history lets nobody in for a moment, so that the job's own time counts; then its step can be seen."""
+    run = training.run("faq")
+    training.cloud.control("POST", "/_local/faults", unseen(401))
+    assert "none of its steps can be seen" in training.words(run)
+    training.cloud.control("DELETE", "/_local/faults")
+    training.shows(run, "Running", step=FINETUNE)
+    assert "none of its steps" not in training.words(run)
+    assert history(run_of(training.app, run)) == [Action.NOTE_TRAINING.done]
+
+
+@pytest.mark.thorough
 def test_no_job_is_ended_on_a_doubt_that_passes(training: Training) -> None:
     """Its run history is down: it may train, for all that anybody knows."""
     run = training.run("faq")
