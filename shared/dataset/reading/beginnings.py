@@ -131,9 +131,9 @@ def written(name: str, head: bytes) -> Written:
     returns = form != ".csv" and b"\r" in data and b"\n" not in data  # the reader of tables knows all ends of lines
     if form == ".jsonl" and _ARRAY.match(text) and _is_array(text, lines):
         return Written(form=".json", returns=returns)
-    if form != ".csv" and text.startswith(b"{") and (form == ".jsonl" or len(lines) > 1):
-        first = lines[:1] if form == ".json" else lines
-        if any(isinstance(_value(line), dict) for line in first):
+    if form == ".jsonl" or (form == ".json" and text.startswith(b"{") and len(lines) > 1):
+        looked_at = lines if form == ".jsonl" else lines[:1]
+        if any(line.startswith(b"{") and isinstance(_value(line), dict) for line in looked_at):
             return Written(form=".jsonl", returns=returns)
     what = foreign(name, head) or (_of_table if form == ".csv" else _of_json)(name, text, lines)
     if what:
@@ -143,6 +143,8 @@ def written(name: str, head: bytes) -> Written:
 
 def _is_array(text: bytes, lines: list[bytes]) -> bool:
     """Whether a text that begins with a bracket is one array, and not rows that are lists, or a row that is broken."""
+    if len(lines) > 2 and lines[2].startswith(b"{") and isinstance(_value(lines[1]), dict):
+        return False
     if not lines or lines[0].endswith((b",", b"[", b"{")):
         return True
     return len(lines) == 1 and (len(text) > len(lines[0]) + HEAD // 2 or len(text.strip(_SPACE)) == len(lines[0]))
@@ -190,7 +192,7 @@ def _spread(text: bytes, lines: list[bytes]) -> bool:
 
 def _value(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line.decode())  # of bytes it would guess an encoding
     except (ValueError, RecursionError):
         return None
 

@@ -383,7 +383,12 @@ def lines(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
         data = re.sub(rb"\r(?!\n)", b"\n", data)
     begin = head.lstrip(b" \t\r\n")
     first, *more = [line for each in re.split(rb"[\r\n]", begin) if (line := each.strip(b" \t"))] or [b""]
-    if re.match(rb"\[\s*(\{(?!\s*')|\]?\s*$)", begin) and (first.endswith((b",", b"[", b"{")) or not more):
+    apart = len(more) > 1 and more[1].startswith(b"{") and _object(more[0])  # without a comma
+    if (
+        not apart
+        and re.match(rb"\[\s*(\{(?!\s*')|\]?\s*$)", begin)
+        and (first.endswith((b",", b"[", b"{")) or not more)
+    ):
         return array(data, tools=tools, limit=limit)
     judge = Judge(tools=tools)
     verdicts = [
@@ -397,7 +402,7 @@ def lines(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
 
 def _object(line: bytes) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return line.startswith(b"{") and isinstance(json.loads(line.decode()), dict)
     except (ValueError, RecursionError):
         return False
 
