@@ -60,6 +60,8 @@ EXAMPLES: Mapping[str, Example] = {
     "not_json_lines": Example(
         "{'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Hello!'}]}", kind=".ndjson"
     ),
+    "secret": _row('{"role": "user", "content": "My password is Tr0ub4dor&3. Is it good?"}', _HELLO),
+    "personal_data": _row('{"role": "user", "content": "Write to jane.doe@contoso.com."}', _HELLO),
     "not_json_array": Example(_GOOD, kind=".json"),
     "not_csv": Example('"Hi,Hello!\n', "prompt,response\n", ".csv"),
     "duplicate_row": Example(_GOOD, _GOOD),

@@ -38,7 +38,8 @@ class Report:
     files in few words; shards: of a part with several files, name -> rows. turns: messages a row -> rows. tokens: upper
     end of a range of tokens, by estimate -> rows. longest: tokens of the longest row, by estimate. first_rows: how
     training begins, shortened. digest: of the prepared content: equal if all parts hold the same rows in the same
-    order.
+    order. safety: what was done about secrets and persons' data (see Policy), empty in reports from before; found: kind
+    of them -> how many, in rows that were good otherwise.
     """
 
     rejected: str
@@ -62,6 +63,8 @@ class Report:
     first_rows: tuple[str, ...]
     digest: str
     shards: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    safety: str = ""
+    found: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:

@@ -8,7 +8,7 @@ need a closer one. The fast way never accepts what the exact one would not: when
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ from shared.dataset.judging.rules import (
 )
 from shared.dataset.judging.shapes import Shape, keys_of, shape_of
 from shared.dataset.reading.files import EXCERPT, Broken, Elements, Limits, Records
+from shared.dataset.safety.search import beginning
 from shared.dataset.split import position, position_in_json
 
 BLOCK = 512 * 1024
@@ -71,6 +72,15 @@ class Checked:
     groups: dict[int, int] = field(default_factory=dict)
     where: Callable[[int], dict[str, Any]] = lambda _: {}
     """Where a good row is, by its index here, as fields of a Fault."""
+
+    def leave_out(self, bad: Collection[int]) -> None:
+        """Takes good rows out, by their index here. All lists that have an item for each good row are cut alike."""
+        kept = [at for at in range(len(self.rows)) if at not in bad]
+        lists: tuple[list[Any], ...] = (self.rows, self.hashes, self.positions, self.turns, self.numbers)
+        for each in lists:
+            each[:] = [each[at] for at in kept]
+        where = self.where
+        self.where = lambda index: where(kept[index])
 
 
 class Checker:
@@ -163,15 +173,17 @@ class Checker:
                 found |= {"row_group": group, "row": numbers[at] - first + 1}
             return found
 
-        def refuse(at: int, bad: Bad, beginning: str | None = None) -> None:
-            if beginning is None:
-                beginning = _beginning(batch.rows[at])
-            self._refuse(checked, bad, beginning, where(at))
+        def refuse(at: int, bad: Bad) -> None:
+            self._refused[bad[0]] += 1
+            if self._refused[bad[0]] > self._told:
+                checked.more[bad[0]] += 1
+            else:
+                self._refuse(checked, bad, _beginning(batch.rows[at]), where(at))
 
         made: list[tuple[int, bytes, _Messages]] = []
         for at, row in enumerate(batch.rows):
             if isinstance(row, Broken):
-                refuse(at, (row.rule, row.reason), row.excerpt)
+                refuse(at, (row.rule, row.reason))
                 continue
             messages = self._plain_messages(row) or self._judge(row)
             if isinstance(messages, tuple):
@@ -396,11 +408,11 @@ def _size(size: int) -> Bad:
 def _beginning(row: object) -> str:
     """How a row that came as an object begins, as JSON; nothing where JSON can't say it (half a surrogate pair)."""
     try:
-        return excerpt(_encode(row))
+        return excerpt(row.excerpt.encode() if isinstance(row, Broken) else _encode(row))
     except (UnicodeEncodeError, TypeError, OverflowError, RecursionError):
         return ""
 
 
 def excerpt(data: bytes) -> str:
-    """How a row begins."""
-    return data[: 4 * EXCERPT].decode(errors="replace")[:EXCERPT]
+    """How a row begins, with words in the place of secrets and persons' data."""
+    return beginning(data, EXCERPT)

@@ -20,24 +20,16 @@ import msgspec
 
 from shared.dataset.judging.calls import calls_of
 from shared.dataset.judging.calls import kind as kind
+from shared.dataset.judging.rule import Rule as Rule
+from shared.dataset.judging.rule import Severity as Severity
 from shared.dataset.kinds import form_of
+from shared.dataset.safety.rules import SAFETY
 
 type Role = Literal["system", "user", "assistant", "tool"]
-type Severity = Literal["error", "warning"]
 type Bad = tuple[str, str]
 """A rule's id, and what is wrong in this case."""
 
 ROLES: tuple[str, ...] = get_args(Role.__value__)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """`cure`: what to do, in one line. `about`: what it is and why it matters. `scope`: what breaks it."""
-
-    severity: Severity
-    scope: Literal["row", "file", "dataset"]
-    cure: str
-    about: str
 
 
 RULES: Mapping[str, Rule] = {
@@ -261,6 +253,7 @@ RULES: Mapping[str, Rule] = {
         "Look at the longest row: two conversations may have run together.",
         "The longest row is more than 100 times as long as half of the rows are.",
     ),
+    **SAFETY,
 }
 
 

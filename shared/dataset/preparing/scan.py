@@ -33,6 +33,7 @@ from shared.dataset.reading.files import Elements, FileFault, Limits, Source, Ta
 from shared.dataset.reading.json_array import json_array
 from shared.dataset.reading.unpacking import laid_down, unpacked
 from shared.dataset.report import Report, brief, counted
+from shared.dataset.safety.guard import Guard
 from shared.dataset.spec.choices import Policy
 from shared.dataset.split import PARTS, Cut, Part
 
@@ -190,7 +191,7 @@ class Scan:
         """Counts the rows of the file, or of a piece of it, and hands the good ones on."""
         tally = Tally(self.told)
         try:
-            for batch in batches:
+            for batch in map(self.guard(tally).look, batches):
                 good = Good(batch)
                 tally.count(batch, good, tell=self.fault, context=self.facts.context, known=self.known)
                 if not batch.rows:
@@ -206,6 +207,10 @@ class Scan:
         tally.groups = {first + (self.index << FILE): group for first, group in tally.groups.items()}
         tally.files = {self.index: tally.rows}
         return tally
+
+    def guard(self, tally: Tally) -> Guard:
+        """Looks for secrets and persons' data in its rows, and counts them."""
+        return Guard(mode=self.policy.safety, file=self.file, part=self.part, told=self.told, found=tally.found)
 
     def fault(self, rule: str, reason: str, where: Mapping[str, Any], row: bytes = b"") -> Fault:
         """A fault of a good row."""
@@ -391,6 +396,8 @@ def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Sequence[Input]],
         longest=total.longest[0],
         duplicates=total.duplicates,
         first_rows=tuple(total.first),
+        safety=policy.safety,
+        found=dict(total.found.most_common()),
         digest=hashlib.blake2b(repr(digest).encode(), digest_size=16).hexdigest(),
     )
 

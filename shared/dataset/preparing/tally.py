@@ -14,6 +14,7 @@ import numpy as np
 
 from shared.dataset.judging.checker import Checked
 from shared.dataset.judging.rules import RULES, Fault
+from shared.dataset.safety.search import beginning, masked_text
 from shared.dataset.split import LINE, PARTS, Part
 
 FIRST_ROWS = 3
@@ -75,14 +76,16 @@ class Tally:
         self.prompts: list[np.ndarray] = []
         self.groups: dict[int, int] = {}
         self.files: dict[int, int] = {}  # rows of each file of the part, by its index
+        self.found: Counter[str] = Counter()  # secrets and persons' data, by kind
 
     def fault(self, fault: Fault) -> None:
         """Counts a fault, and keeps it if it is one of the first."""
         self.counts[fault.rule] += 1
         kept = self.faults if fault.severity == "error" else self.warned
         if len(kept) < self.told:
-            kept.append(fault)
-        if fault.severity == "error" and RULES[fault.rule].scope != "row":
+            kept.append(replace(fault, reason=masked_text(fault.reason)))
+        if fault.severity == "error" and RULES[fault.rule].scope != "row" and fault.rule not in self.whole:
+            fault = replace(fault, reason=masked_text(fault.reason))
             self.whole.setdefault(fault.rule, fault)
 
     def count(
@@ -131,7 +134,7 @@ class Tally:
         self.digests[part] = self.digests[part].joined(Digest.of(hashes))
         if part == "train":
             for row in rows[: FIRST_ROWS - len(self.first)]:
-                self.first.append(row[: 4 * _FIRST_LENGTH].decode(errors="ignore")[:_FIRST_LENGTH])
+                self.first.append(beginning(row, _FIRST_LENGTH))
 
     def join(self, other: Tally, lines: int) -> None:
         """Adds what was counted of another piece; `lines`: how many the file has before that, if it counts from 1."""
@@ -160,6 +163,7 @@ class Tally:
         self.groups |= other.groups
         for index, rows in other.files.items():
             self.files[index] = self.files.get(index, 0) + rows
+        self.found += other.found
 
     def _add_turns(self, turns: np.ndarray) -> None:
         if len(turns) > len(self.turns):

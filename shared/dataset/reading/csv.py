@@ -16,6 +16,7 @@ import numpy as np
 
 from shared.dataset.reading.beginnings import COLUMN_NAMES
 from shared.dataset.reading.files import (
+    BEGINNING,
     BOM,
     EXCERPT,
     MIB,
@@ -146,7 +147,7 @@ class _Rows:
 
     def excerpt(self, row: list[str]) -> str:
         """How a row begins, near enough."""
-        text = self._delimiter.join(cell[:EXCERPT] for cell in row[:EXCERPT])[:EXCERPT]
+        text = self._delimiter.join(cell[:BEGINNING] for cell in row[:EXCERPT])[:BEGINNING]
         return text.encode(errors="replace").decode()
 
     def _begin(self) -> None:

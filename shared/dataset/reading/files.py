@@ -107,7 +107,10 @@ class FileFault(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    """Stands in the place of a row that could not even be read: the rule's id, what is wrong, how the row begins."""
+    """Stands in the place of a row that could not even be read: the rule's id, what is wrong, how the row begins.
+
+    `excerpt` is as it was read; before it is shown it is masked and cut (see `safety/search.py`).
+    """
 
     rule: str
     reason: str
@@ -234,6 +237,9 @@ def size_text(count: int) -> str:
 
 
 EXCERPT = 160
+"""Characters of a row that are shown."""
+BEGINNING = 4 * EXCERPT + 2048
+"""Bytes or characters of it that are handed on for that: a value that begins in what is shown ends there."""
 BOM = b"\xef\xbb\xbf"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 

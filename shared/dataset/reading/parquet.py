@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared.dataset.reading.beginnings import HEAD, foreign
 from shared.dataset.reading.files import (
+    BEGINNING,
     CHUNK,
-    EXCERPT,
     MIB,
     RATIO_FROM,
     Broken,
@@ -440,7 +440,7 @@ def _json(value: Any) -> Any:
 def _excerpt(row: pa.RecordBatch) -> str:
     """How the longest of a row's first texts begins: of the first message, what it says and not its role."""
     longest = max((first for column in row.columns for first in _first_texts(column)), key=len, default=b"")
-    return longest[: 4 * EXCERPT].decode(errors="replace")[:EXCERPT]
+    return longest.decode(errors="replace")
 
 
 def _first_texts(column: pa.Array) -> Iterator[bytes]:
@@ -454,7 +454,7 @@ def _first_texts(column: pa.Array) -> Iterator[bytes]:
     elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         yield from _first_texts(column.flatten())
     elif len(column) and column[0].is_valid and hasattr(column[0], "as_buffer"):
-        yield memoryview(column[0].as_buffer())[: 4 * EXCERPT].tobytes()
+        yield memoryview(column[0].as_buffer())[:BEGINNING].tobytes()
 
 
 def _line(error: BaseException) -> str:

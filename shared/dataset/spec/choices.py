@@ -10,6 +10,8 @@ from shared.dataset.spec.schema import Scalar
 from shared.dataset.split import Part
 from shared.serving.gate import Promotion
 
+type Safety = Literal["report", "mask", "reject"]
+
 FILE_NAME = "finetune.yaml"
 SIZE_LIMIT = 64 * 1024
 
@@ -19,7 +21,8 @@ class Policy:
     """What becomes of bad rows, how many rows are enough, and how the rows are split. Kept in the run's record.
 
     `max_bad_percent` counts with `drop` only; `min_rows` are good rows of the training data, before the split; the
-    other two percentages are of the prompts, where the part has no file of its own.
+    other two percentages are of the prompts, where the part has no file of its own. `safety`: what becomes of secrets
+    and of persons' data in rows, see `safety/guard.py`.
     """
 
     on_bad_rows: Literal["reject", "drop"] = "reject"
@@ -28,6 +31,7 @@ class Policy:
     validation_percent: int = 10
     test_percent: int = 10
     seed: int = 0
+    safety: Safety = "report"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,6 +115,7 @@ def _policy(given: Mapping[str, Any]) -> Policy:
         validation_percent=split.get("validation", Policy.validation_percent),
         test_percent=split.get("test", Policy.test_percent),
         seed=split.get("seed", Policy.seed),
+        safety=given.get("safety", Policy.safety),
     )
 
 

@@ -215,6 +215,19 @@ KEYS = (
         ),
     ),
     Key(
+        name="safety",
+        kind="text",
+        help=(
+            "What secrets (keys, tokens, passwords) and persons' data (e-mail addresses, telephone, card and account "
+            "numbers) in rows mean: with `report`, a row with a secret is bad, and persons' data are told; `mask` "
+            "writes a word like `[email]` in their place; with `reject`, a row with either is bad."
+        ),
+        default=Policy.safety,
+        example="mask",
+        choices=("report", "mask", "reject"),
+        also=("privacy", "pii", "secrets"),
+    ),
+    Key(
         name="parameters",
         kind="values",
         help=(

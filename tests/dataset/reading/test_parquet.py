@@ -192,7 +192,7 @@ def test_a_row_over_the_limit_breaks_alone(file: Path) -> None:
     ]
     assert isinstance(read[1], Broken)
     assert read[1].reason.startswith("the row has 2.9")
-    assert read[1].excerpt == "x" * 160
+    assert read[1].excerpt.startswith("x" * 160)
 
 
 def test_two_columns_of_one_name(file: Path) -> None:

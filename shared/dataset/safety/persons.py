@@ -1,0 +1,215 @@
+"""What belongs to a person: e-mail addresses, telephone, card and account numbers. Rather one missed than many wrong.
+
+A number is judged by what it must be (check digits, lengths, who issues it), and by the words around it: an order's
+number is no card. Used by `search`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# E-mail addresses -----------------------------------------------------------------------------------------------------
+
+_LETTER = rb"(?:[A-Za-z0-9]|[\xc3-\xc9][\x80-\xbf])"
+_EMAIL = re.compile(
+    rb"(?<![A-Za-z0-9._%%+\-/\x80-\xff])%b(?:%b|[._%%+'\-]){0,63}(?:@|%%40)(?=%b)"
+    rb"((?:%b|-){1,63}(?:\.(?:%b|-){1,63}){0,4}\.([A-Za-z]{2,18}))(?![A-Za-z0-9_\-]|\.[A-Za-z])" % ((_LETTER,) * 5)
+)
+_NOBODY = re.compile(
+    rb"(?i:(?:^|\.)(?:example\.(?:com|net|org|edu)|example|test|invalid|localhost|local|internal|lan|home|corp|localdomain)$)"
+)
+_NOBODY_LOCAL = re.compile(rb"(?i:^(?:git|hg|svn|no-?reply|do-?not-?reply|mailer-daemon)(?:@|%40))")
+# Ends of files, and of code, that are no ends of addresses.
+_ENDINGS = """
+png jpg jpeg gif svg webp bmp ico pdf js ts jsx tsx mjs css scss html htm json yaml yml toml xml csv tsv txt md
+py rb go java kt cpp hpp php sh exe dll so zip gz tgz tar jar war whl mp3 mp4 wav lock log cfg conf ini sql
+prototype length value name get set
+"""
+_NO_DOMAIN = frozenset(_ENDINGS.encode().split())
+
+
+def emails(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Start and end of each e-mail address; none of those domains that are kept for examples and for nobody."""
+    for found in _EMAIL.finditer(text, start, end):
+        domain, top = found[1], found[2].lower()
+        if _NOBODY.search(domain) or _NOBODY_LOCAL.search(found[0]) or top in _NO_DOMAIN:
+            continue
+        yield found.span()
+
+
+# Card numbers ---------------------------------------------------------------------------------------------------------
+
+_GROUPED = re.compile(
+    rb"(?<![A-Za-z0-9_.\-])(?<!\d[ ,])"
+    rb"(\d{4}([ -])\d{4}\2\d{4}\2\d{4}(?:\2\d{1,3})?|3\d{3}([ -])\d{6}\3\d{4,5})"
+    rb"(?![A-Za-z0-9_]|[.\-,]\d|[ ]\d{2})"
+)
+_SOLID = re.compile(rb"(?<![A-Za-z0-9_.\-/#$%@+])(?<!\d,)\d{13,19}(?![A-Za-z0-9_@%/\-]|[.,]\d)")
+_CARD_WORD = re.compile(
+    rb"(?i:card|visa|master|amex|american express|credit|debit|\bcc\b|\bpan\b|payment|pay(?:ing)? with|charge|karte|"
+    rb"carte|tarjeta|maestro|discover|diners|\bjcb\b|unionpay)"
+)
+_OTHER_NUMBER = re.compile(
+    rb"(?i:order|invoice|track|parcel|ship|package|ticket|serial|isbn|\bean\b|\bupc\b|\bsku\b|imei|barcode|\bids?\b|"
+    rb"_ids?\b|[a-z]id\b|\buid|ref|batch|\blot\b|time|epoch|\bpi\b|hash|seed|random|bytes|population|size|offset|"
+    rb"port|case|model|part|version|build|commit|phone|tel\b|nonce|snowflake|tweet|status|message|user|account|"
+    rb"number of|digits? of|confirmation|transaction|claim|policy|job|run|process|record|row|item|article|product|"
+    rb"customer|equals|=\s*$|sum|factor|prime|integer|int\b|long\b|bestell|rechnung|sendung|auftrag)"
+)
+
+
+def cards(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Start and end of each card number: its length and first digits are an issuer's, and its check digit is right."""
+    for found in _GROUPED.finditer(text, start, end):
+        if _card(bytes(code for code in found[1] if 48 <= code < 58), sure=True):
+            yield found.span(1)
+    for found in _SOLID.finditer(text, start, end):
+        about = text[max(start, found.start() - 48) : found.start()]
+        named = _CARD_WORD.search(about) is not None
+        if not _card(found[0], sure=named):
+            continue
+        if named or not (
+            _OTHER_NUMBER.search(about)
+            or b"http" in text[max(0, found.start() - 100) : found.start()].rpartition(b" ")[2]
+        ):
+            yield found.span()
+
+
+def _card(digits: bytes, *, sure: bool) -> bool:
+    """Whether the digits are a card's number. `sure`: by its form or a word it is; else only the usual ones count."""
+    return _issued(digits.decode(), sure=sure) and luhn(digits) and len(set(digits)) > 1
+
+
+def _issued(digits: str, *, sure: bool) -> bool:
+    size, two, three, four = len(digits), int(digits[:2]), int(digits[:3]), int(digits[:4])
+    if digits[0] == "4":
+        return size == 16 or (sure and size in (13, 19))
+    if 51 <= two <= 55 or 2221 <= four <= 2720:
+        return size == 16
+    if two in (34, 37):
+        return size == 15
+    if four == 6011 or 644 <= three <= 659:
+        return size == 16 or (sure and 16 <= size <= 19)
+    if 3528 <= four <= 3589 or 2200 <= four <= 2204 or two == 62:
+        return size == 16 or (sure and 16 <= size <= 19)
+    if 300 <= three <= 305 or three == 309 or two in (36, 38, 39):
+        return size == 14 or (sure and 14 <= size <= 19)
+    if four in (5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763) or two in (81, 82, 60) or three == 508:
+        return sure and 13 <= size <= 19
+    return False
+
+
+def luhn(digits: bytes) -> bool:
+    """Whether the last of the digits is the check digit of those before it, as ISO/IEC 7812 has it."""
+    total = 0
+    for at, code in enumerate(reversed(digits)):
+        digit = code - 48
+        total += digit if at % 2 == 0 else digit * 2 - 9 * (digit > 4)
+    return total % 10 == 0
+
+
+# Account numbers ------------------------------------------------------------------------------------------------------
+
+_IBANS = """
+AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29
+ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20
+LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29
+PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20
+YE30
+"""
+IBAN_LENGTHS = {each[:2]: int(each[2:]) for each in _IBANS.split()}
+"""Country -> letters and digits of an account number there."""
+_IBAN = re.compile(rb"(?<![A-Za-z0-9])(?:[A-Z]{2}\d\d|[a-z]{2}\d\d)(?:[ \-]?[A-Za-z0-9]{1,4}){3,8}")
+
+
+def ibans(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Start and end of each IBAN: as long as its country has it, and its check digits are right."""
+    for found in _IBAN.finditer(text, start, end):
+        size = IBAN_LENGTHS.get(found[0][:2].decode().upper(), 0)
+        at, digits = found.start(), bytearray()
+        while size and len(digits) < size and at < end:
+            code = text[at]
+            if chr(code).isalnum() and code < 128:
+                digits.append(code)
+            elif code not in b" -":
+                break
+            at += 1
+        if size and len(digits) == size and not (at < len(text) and text[at : at + 1].isalnum()):
+            upper = digits.decode().upper()
+            if len(set(upper[4:])) > 1 and int("".join(str(int(each, 36)) for each in upper[4:] + upper[:4])) % 97 == 1:
+                yield found.start(), at
+
+
+# Telephone numbers ----------------------------------------------------------------------------------------------------
+
+_CODES = """
+1 7 20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84
+86  90 91 92 93 94 95 98 211 212 213 216 218 220 221 222 223 224 225 226 227 228 229 230 231 232 233 234 235 236
+237  238 239 240 241 242 243 244 245 246 247 248 249 250 251 252 253 254 255 256 257 258 260 261 262 263 264 265
+266  267 268 269 290 291 297 298 299 350 351 352 353 354 355 356 357 358 359 370 371 372 373 374 375 376 377 378
+379  380 381 382 383 385 386 387 389 420 421 423 500 501 502 503 504 505 506 507 508 509 590 591 592 593 594 595
+596  597 598 599 670 672 673 674 675 676 677 678 679 680 681 682 683 685 686 687 688 689 690 691 692 800 850 852
+853  855 856 880 886 960 961 962 963 964 965 966 967 968 970 971 972 973 974 975 976 977 992 993 994 995 996 998
+"""
+_COUNTRIES = frozenset(_CODES.split())
+_SEPARATED = rb"(?:[ \-./]|\xc2\xa0|\xe2\x80\x91)"
+_ABROAD = re.compile(
+    rb"(?<![A-Za-z0-9_+\x80-\xff)\]])(?<!\d )(?:\+|\(\+)\d{1,3}\)?(?:%b?\(?\d{1,5}\)?){1,7}(?<=\d)"
+    rb"(?![A-Za-z0-9_@%%]|[.,]\d|[*=])" % _SEPARATED
+)
+_AT_HOME = re.compile(
+    rb"(?<![A-Za-z0-9_.,#$+\-/=(%])(?<!\d )(?:"
+    # North America
+    rb"\([2-9]\d\d\) ?[2-9]\d\d[\-. ]\d{4}|(?:1[\-. ])?[2-9]\d\d([\-.])[2-9]\d\d\1\d{4}|"
+    rb"1[ \-]\([2-9]\d\d\)[ \-][2-9]\d\d-\d{4}|"
+    # United Kingdom
+    rb"\(?0(?:7\d{3}\)? \d{3} ?\d{3}|20\)? \d{4} \d{4}|1\d{3}\)? \d{6}|1\d1\)? \d{3} \d{4}|11\d\)? \d{3} \d{4}|"
+    rb"[38]\d{2}\)? \d{3} \d{4})|"
+    # France
+    rb"0[1-79]([ .])\d\d(?:\2\d\d){3}|"
+    # Germany, Austria
+    rb"\(?0(?:1[567]\d{1,2}|[2-9]\d{1,3})(?:\) ?|/| / | - )\d{3,5}[ \-]?\d{2,5}(?:[ \-]\d{1,4})?|"
+    rb"01[567]\d (?:\d{7,8}|\d{3} \d{4,5}|\d{2,4} \d{2,4} \d{2,4})|"
+    # Japan, Brazil, Australia
+    rb"0(?:[1-9]|[1-9]\d{1,2})-\d{2,4}-\d{4}|\(\d{2}\) ?9?\d{4}-\d{4}|04\d\d \d{3} \d{3}|\(0[2378]\) \d{4} \d{4}"
+    rb")(?![A-Za-z0-9_@%]|[.,\-/]\d|[ ]\d{2})"
+)
+_ANY = re.compile(
+    rb"(?<![A-Za-z0-9_.,#$+\-/])\(?\d{1,5}\)?(?:%b?\(?\d{1,6}\)?){1,6}(?<=\d)(?![A-Za-z0-9_@%%]|[.,]\d)" % _SEPARATED
+)
+_PHONE_WORD = re.compile(
+    rb"(?i:\b(?:phone|tel|telephone|mobile|mob|cell|cellphone|fax|whatsapp|hotline|telefon(?:nummer)?|handy|"
+    rb"rufnummer|t\xc3\xa9l(?:\xc3\xa9phone)?|tel\xc3\xa9fono|celular|m\xc3\xb3vil|call me|call us|text me|reach me|"
+    rb"ring me)(?:[ _]?(?:no|nr|number|num|nummer))?\b[^\d\n]{0,14}$)"
+)
+
+
+def phones(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Start and end of each telephone number: with its country's code, or as its country writes it, or named one."""
+    for found in _ABROAD.finditer(text, start, end):
+        if _reaches(found[0]):
+            yield found.span()
+    for found in _AT_HOME.finditer(text, start, end):
+        about = text[max(start, found.start() - 40) : found.start()]
+        if not _OTHER_NUMBER.search(about) or _PHONE_WORD.search(about) or found[0][:1] == b"(":
+            yield found.span()
+    for found in _ANY.finditer(text, start, end):
+        count = sum(48 <= code < 58 for code in found[0])
+        if 7 <= count <= 15 and _PHONE_WORD.search(text[max(start, found.start() - 48) : found.start()]):
+            yield found.span()
+
+
+def _reaches(number: bytes) -> bool:
+    """Whether a number with a plus can be called: the country is one, and it has as many digits as numbers there."""
+    digits = bytes(code for code in number if 48 <= code < 58).decode()
+    if not 8 <= len(digits) <= 15 or len(set(digits[2:])) < 3:
+        return False
+    if digits[0] == "1":
+        return len(digits) == 11 and digits[1] >= "2" and digits[4] >= "2"
+    if digits[0] == "7":
+        return len(digits) == 11
+    groups = re.findall(rb"\d+", number)
+    if len(groups) > 2 and all(len(group) == 3 for group in groups[1:]) and len(groups[0]) == 1:
+        return False  # +5 000 000: a sum
+    return any(digits[:size] in _COUNTRIES for size in (2, 3)) and not digits.endswith("00000")

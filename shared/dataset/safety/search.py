@@ -1,0 +1,149 @@
+"""What of secrets and persons' data a text has, by the byte; and the text with words in their places.
+
+Nothing here, and nothing that calls this, ever tells a value. Called by `guard` for rows that are written, and wherever
+something of a row is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from shared.dataset.safety import persons
+from shared.dataset.safety.places import Spans, places
+from shared.dataset.safety.secrets import secrets
+from shared.dataset.safety.text import Plain
+
+SECRET, CARD, IBAN, EMAIL, PHONE = b"[secret]", b"[card]", b"[iban]", b"[email]", b"[phone]"
+WORDS = {
+    SECRET: "",
+    CARD: "card number",
+    IBAN: "account number (IBAN)",
+    EMAIL: "e-mail address",
+    PHONE: "telephone number",
+}
+"""The words that stand in the place of a value, and what kind each is; secrets have kinds of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value: its kind, the word to put in its place, and where it is in the bytes that were searched."""
+
+    kind: str
+    word: bytes
+    start: int
+    end: int
+
+    @property
+    def secret(self) -> bool:
+        """Whether it lets somebody in, and is not only somebody's."""
+        return self.word == SECRET
+
+
+def search(block: bytes) -> list[Found]:
+    """All values in rows of JSON, or in any text, in their order; none overlaps another."""
+    if not block:
+        return []
+    where = places(block)
+    found = list(_within(block, where.secrets, _secrets))
+    found += _within(block, where.numbers, _numbers)
+    found += _within(block, where.addresses, _addresses)
+    return _apart(found) if found else found
+
+
+def _within(
+    block: bytes, spans: Spans, look: Callable[[bytes], Iterator[tuple[str, bytes, int, int]]]
+) -> Iterator[Found]:
+    for begin, end in spans:
+        while begin and block[begin - 1] == 0x5C:  # a backslash: not from the middle of an escape
+            begin -= 1
+        plain = Plain(block[begin:end])
+        for kind, word, start, stop in look(plain.text):
+            yield Found(kind, word, begin + plain.raw(start), begin + plain.raw(stop))
+
+
+def _secrets(text: bytes) -> Iterator[tuple[str, bytes, int, int]]:
+    for kind, start, end in secrets(text, 0, len(text)):
+        yield kind, SECRET, start, end
+
+
+def _numbers(text: bytes) -> Iterator[tuple[str, bytes, int, int]]:
+    for word, look in ((CARD, persons.cards), (IBAN, persons.ibans), (PHONE, persons.phones)):
+        for start, end in look(text, 0, len(text)):
+            yield WORDS[word], word, start, end
+
+
+def _addresses(text: bytes) -> Iterator[tuple[str, bytes, int, int]]:
+    for start, end in persons.emails(text, 0, len(text)):
+        yield WORDS[EMAIL], EMAIL, start, end
+
+
+_RANK = {word: at for at, word in enumerate(WORDS)}
+
+
+def _apart(found: list[Found]) -> list[Found]:
+    """Of values that overlap the surest: a secret before a number, a card before a telephone, the longer one."""
+    kept: list[Found] = []
+    for each in sorted(found, key=lambda each: (_RANK[each.word], each.start, each.start - each.end)):
+        if all(each.end <= other.start or other.end <= each.start for other in kept):
+            kept.append(each)
+    return sorted(kept, key=lambda each: each.start)
+
+
+def masked(data: bytes) -> bytes:
+    """Text with a word in the place of each value."""
+    return replaced(data, search(data))
+
+
+def masked_text(text: str) -> str:
+    """The same of a string."""
+    return masked(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+
+def beginning(data: bytes, length: int) -> str:
+    """How data that somebody gave begin, in at most so many characters, masked: it is masked before it is cut."""
+    most = 4 * length + SLACK
+    shown = masked(data[:most])
+    if len(data) > most and len(shown) < 4 * length:  # the end of what was looked at comes into view: half a value?
+        shown = shown[: max(0, len(shown) - 256)]
+    return shown[: 4 * length].decode(errors="replace")[:length]
+
+
+SLACK = 4096
+"""Bytes behind what is shown that are looked at too: a value that begins in view ends there."""
+
+
+def replaced(data: bytes, found: list[Found], *, in_json: bool = False, numbered: bool = False) -> bytes:
+    """The data with a word in the place of each value. `in_json`: the data are JSON, and stay so: where a number stood
+    the word is a text. `numbered`: each another word, for the keys of an object must differ."""
+    parts, at = [], 0
+    for count, each in enumerate(found, 1):
+        word = b"%b %d]" % (each.word[:-1], count) if numbered else each.word
+        if in_json and _outside(data, each.start):
+            word = b'"%b"' % word
+        elif not in_json and (quote := _number(data, each)):
+            word = quote + word + quote
+        parts += [data[at : each.start], word]
+        at = each.end
+    return b"".join([*parts, data[at:]])
+
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"?')
+_VALUE_OF = re.compile(rb'(?<![\\"])(\\*")\s*:\s*\Z')
+
+
+def _outside(data: bytes, place: int) -> bool:
+    """Whether the place is outside of the texts of JSON."""
+    return not any(found.start() < place < found.end() for found in _TEXT.finditer(data))
+
+
+def _number(data: bytes, each: Found) -> bytes:
+    """The quote of a text of JSON that the value should be, now that it is no number; else nothing."""
+    if not data[each.start : each.end].isdigit() or not _ENDED.match(data, each.end):
+        return b""
+    named = _VALUE_OF.search(data, max(0, each.start - 64), each.start)
+    return named[1] if named else b""
+
+
+_ENDED = re.compile(rb"(?:\s|\\n)*[,}\]]")

@@ -1,0 +1,247 @@
+"""Keys, tokens and passwords: the forms that their issuers give them, and what looks random beside a word for a secret.
+
+The forms (beginnings, lengths, letters) are facts that the issuers document. What is looked for is what lets somebody
+in; an id that only names an account does not. Used by `search`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+_HEX, _NUM, _URL = rb"[a-fA-F0-9]", rb"[A-Za-z0-9]", rb"[A-Za-z0-9_\-]"
+_B64 = rb"[A-Za-z0-9+/]"
+
+FORMS: tuple[tuple[str, bytes], ...] = (
+    ("AWS key", rb"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}|ABSK[A-Za-z0-9+/]{100,}={0,2}|bedrock-api-key-%b{20,}" % _B64),
+    ("Google key", rb"AIza%b{35}|GOCSPX-%b{28}|ya29\.[\w\-]{30,}|1//0[\w\-]{40,}|GOOG1E[A-Z0-9]{18,}" % (_URL, _URL)),
+    (
+        "Azure key",
+        rb"[A-Za-z0-9_~.\-]{3}\dQ~[A-Za-z0-9_~.\-]{31,34}|%b{52}(?:JQQJ99|AZDO|JHQJ99)[A-Za-z0-9]{8,40}|"
+        rb"%b{76}\+ASt%b{5,8}={0,2}|%b{76}ACDb%b{4,8}={0,2}|%b{32,44}(?:AzFu|AzSe|AzCa|\+ABa|\+AEh|\+ASb|\+AIo|\+ACR|\+AMC|"
+        rb"APIM)%b{4,12}={0,2}|%b{86}==" % (_NUM, _B64, _B64, _B64, _B64, _B64, _B64, _B64),
+    ),
+    (
+        "GitHub token",
+        rb"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{60,}|v1\.[a-f0-9]{40}\b",
+    ),
+    (
+        "GitLab token",
+        rb"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|imt|ffct|rtr)-[A-Za-z0-9_\-]{20,}|GR1348941[A-Za-z0-9_\-]{20,}",
+    ),
+    (
+        "Slack token",
+        rb"xox[abeoprscd](?:\.xox[bp])?-[A-Za-z0-9\-]{10,}|xapp-\d-[A-Za-z0-9\-]{20,}|xwfp-[A-Za-z0-9\-]{20,}",
+    ),
+    ("Stripe key", rb"(?:sk|rk)_(?:live|test|prod)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/=]{24,}"),
+    ("Anthropic key", rb"sk-ant-[A-Za-z0-9_\-]{20,}"),
+    (
+        "OpenAI key",
+        rb"sk-(?:proj|svcacct|admin|None|service)-[A-Za-z0-9_\-]{20,}|sk-[A-Za-z0-9]{32,}|sess-[A-Za-z0-9]{40}",
+    ),
+    (
+        "key of an AI service",
+        rb"sk-or-(?:v\d-)?[a-f0-9]{40,}|gsk_[A-Za-z0-9]{40,}|xai-[A-Za-z0-9]{60,}|pplx-[A-Za-z0-9]{40,}|"
+        rb"lsv2_(?:pt|sk)_[a-f0-9]{32}_[a-f0-9]{10}|ls__[a-f0-9]{32}|nvapi-[\w\-]{50,}|r8_[A-Za-z0-9]{37}|"
+        rb"sk_[a-f0-9]{48}|pcsk_[\w]{40,}|pa-[\w\-]{43}|tvly-[A-Za-z0-9\-]{20,}|fw_[A-Za-z0-9]{22,}|"
+        rb"jina_[\w\-]{40,}|tgp_v1_[\w\-]{40,}|wandb_v1_[\w]{40,}|esecret_[A-Za-z0-9]{20,}|csk-[a-z0-9]{40,}",
+    ),
+    ("Hugging Face token", rb"(?:hf|api_org)_[A-Za-z0-9]{30,}"),
+    (
+        "token of a package registry",
+        rb"npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_\-]{50,}|rubygems_[a-f0-9]{48}|oy2[a-z0-9]{43}|cio[A-Za-z0-9]{32}|"
+        rb"dckr_(?:pat|oat)_[\w\-]{20,}|CLOJARS_[a-z0-9]{60}|AKCp[A-Za-z0-9]{60,}|cmVmdGtuO[A-Za-z0-9]{50,}",
+    ),
+    (
+        "key of a payment service",
+        rb"sq0(?:atp|csp|idp)-[\w\-]{22,43}|EAAA[\w\-]{60}|access_token\$(?:production|sandbox)\$[a-z0-9]{16}\$[a-f0-9]{32}|"
+        rb"rzp_(?:live|test)_[A-Za-z0-9]{14,}|shp(?:at|ca|pa|ss|tka)_[a-fA-F0-9]{32}|"
+        rb"access-(?:sandbox|development|production)-[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}|"
+        rb"FLWSECK(?:_TEST)?-[A-Za-z0-9\-]{12,}|AQE[A-Za-z0-9]{20,}[+/=\-.^][\w+/=\-.^*\\]{20,}|EZ[AT]K[A-Za-z0-9]{54}|"
+        rb"shippo_(?:live|test)_[a-f0-9]{40}|(?:live|test)_(?:pub_)?[a-f0-9]{35}|pk_live_[A-Za-z0-9]{24,}",
+    ),
+    (
+        "key of a mail or message service",
+        rb"SG\.[\w\-]{16,32}\.[\w\-]{32,64}|(?:key|pubkey)-[a-f0-9]{32}|[a-f0-9]{32}-us\d{1,2}|"
+        rb"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}|xsmtpsib-[a-f0-9]{64}-[A-Za-z0-9]{16}|re_[A-Za-z0-9]{8}_[A-Za-z0-9]{16,}|"
+        rb"SK[a-f0-9]{32}|[a-f0-9]{32}-[a-f0-9]{8}-[a-f0-9]{8}|"
+        rb"\d{8,10}:AA[\w\-]{33}|[MNO][A-Za-z0-9_\-]{23,27}\.[\w\-]{6}\.[\w\-]{27,40}|mfa\.[\w\-]{80,}",
+    ),
+    (
+        "address of a webhook",
+        rb"hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9+/]{30,}|"
+        rb"discord(?:app)?\.com/api/(?:v\d+/)?webhooks/\d{16,20}/[\w\-]{50,}|"
+        rb"webhook\.office\.com/webhookb2/[\w\-@]{36,}/IncomingWebhook/[\w/\-]{30,}|"
+        rb"hooks\.zapier\.com/hooks/catch/\d+/\w+",
+    ),
+    (
+        "key of a cloud service",
+        rb"do[oprt]_v1_[a-f0-9]{64}|LTAI[A-Za-z0-9]{12,24}|AKID[A-Za-z0-9]{32}|HRKU-[\w\-]{30,}|fo1_[\w\-]{43}|"
+        rb"fm[12][ar]?_[A-Za-z0-9+/=]{60,}|v1\.0-[a-f0-9]{24}-[a-f0-9]{140,}|hv[sbr]\.[\w\-]{24,}|"
+        rb"[A-Za-z0-9]{14}\.atlasv1\.[\w\-=]{60,70}|dapi[a-f0-9]{32}(?:-\d)?|dkea[a-f0-9]{32}|dose[a-f0-9]{32}|"
+        rb"dp\.(?:pt|st|ct|sa|scim|audit)(?:\.[a-z0-9_\-]+)?\.[A-Za-z0-9]{40,44}|pul-[a-f0-9]{40}|"
+        rb"pscale_(?:tkn|pw|oauth)_[\w=.\-]{32,64}|sbp_[a-f0-9]{40}|sb_secret_[\w\-]{20,}|nf[pcoub]_[A-Za-z0-9]{36,}|"
+        rb"rnd_[A-Za-z0-9]{28,}|sha256~[\w\-]{43}|tskey-[a-z]+-[\w\-]{20,}|CCDB1_\w{22}_\w{40}|"
+        rb"AQVN[\w\-]{35,38}|y[0-3]_[\w\-]{40,}|t1\.[A-Z0-9a-z_\-]+={0,2}\.[A-Z0-9a-z_\-]{86}={0,2}|"
+        rb"vc[kpiar]_[A-Za-z0-9]{24,}|cfut_[\w]{40,}|neon_[a-z]+_[\w]{30,}|ops_eyJ[\w+/=\-]{100,}|"
+        rb"A3-[A-Z0-9]{6}-(?:[A-Z0-9]{5,11}-){3,5}[A-Z0-9]{5}",
+    ),
+    (
+        "token of a developers' service",
+        rb"AT[AC]TT3[\w\-=]{60,}|ATBB[A-Za-z0-9]{24,}|CCI(?:PAT|PRJ)_[\w]{22}_[a-f0-9]{40}|sq[uap]_[a-f0-9]{40}|"
+        rb"sgp_(?:[a-f0-9]{16}_|local_)?[a-f0-9]{40}|sntr(?:ys|yu)_[\w+/=\-]{40,}|NR(?:AK|JS|II|RA)-[\w\-]{18,}|"
+        rb"gl(?:sa|c)_[A-Za-z0-9+/=_]{32,}|dt0[a-z]\d\d\.[A-Z0-9]{24}\.[A-Z0-9]{64}|hca[a-z]{2}_[\w]{50,}|"
+        rb"ph[xsp]_[A-Za-z0-9]{32,}|(?:sdk|api|mob)-[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}|"
+        rb"secret_[A-Za-z0-9]{43}|ntn_[A-Za-z0-9]{40,}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}|lin_(?:api|oauth)_[A-Za-z0-9]{40,}|"
+        rb"fig[dur]h?_[\w\-]{36,}|PMAK-[a-f0-9]{24}-[a-f0-9]{34}|tfp_[\w\-.]{40,}|CFPAT-[\w\-]{40,}|sl\.[\w\-]{60,}|"
+        rb"pat-(?:na|eu|ap)\d-[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}|EAA[A-Za-z0-9]{80,}|"
+        rb"A{15,}[\w%]{30,}|[sp]k\.eyJ[\w\-]{40,}\.[\w\-]{20,}|AGE-SECRET-KEY-1[0-9A-Z]{58}|duffel_(?:live|test)_[\w\-]{43}|"
+        rb"fio-u-[\w\-]{64}|pn[ub]_[A-Za-z0-9]{36}|rdme_[a-z0-9]{70}|tk-us-[\w\-]{48}|ico-[A-Za-z0-9]{32}|"
+        rb"p8e-[a-z0-9]{32}|[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk|dnkey-[\w=\-]{26}-[\w=\-]{52}|bkua_[a-z0-9]{40}|"
+        rb"sk_(?:live|test)_[\w\-]{24,}|eyJrIjoi[A-Za-z0-9]{60,}={0,2}|PRIVATE-[A-Z0-9]{20,}|apify_api_[A-Za-z0-9]{30,}|"
+        rb"sntrys_[\w+/=]{40,}|snyk_[\w\-.]{36,}|keyX?[A-Za-z0-9]{14}\.[a-f0-9]{64}|doo_v1_[a-f0-9]{64}",
+    ),
+    (
+        "JSON Web Token",
+        rb"eyJ[\w\-]{8,}={0,2}\.eyJ[\w\-]{8,}={0,2}(?:\.[\w\-]*={0,2})?|eyJ[\w\-]{15,}\.(?:[\w\-]*\.){3}[\w\-]{10,}",
+    ),
+    ("key or token", rb"[a-z][a-z0-9]{1,11}_(?:live|prod|secret|sk|pat|token|key|api)_(?=\w*\d)[A-Za-z0-9]{24,}"),
+)
+"""Kind, and its form; each begins where no letter or digit stands before."""
+_FORMS = re.compile(
+    rb"(?<![A-Za-z0-9])(?:"
+    + b"|".join(b"(?P<k%d>%b)" % (at, form) for at, (_, form) in enumerate(FORMS))
+    + rb")(?![A-Za-z0-9])"
+)
+_KINDS = {f"k{at}": kind for at, (kind, _) in enumerate(FORMS)}
+
+_END = rb"-----END[ A-Z0-9]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+_PRIVATE = re.compile(
+    rb"-----BEGIN[ A-Z0-9]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+    rb"(?:(?:[^\"\x1e]|\x1e\"){40,12000}?%b|(?:[\sA-Za-z0-9+/=:,.\-]|\x1e\"|[+'\\])*[A-Za-z0-9+/=]{30,}={0,2})"
+    rb"|PuTTY-User-Key-File-\d(?:[^\"\x1e]|\x1e\"){40,12000}?Private-MAC: ?[a-f0-9]{16,}" % _END
+)
+_SOLID = re.compile(rb"[A-Za-z0-9+/=]{30}")
+_CREDENTIALS = re.compile(
+    rb"\b[a-zA-Z][a-zA-Z0-9+.\-]{1,20}://[^\s\"'`<>/?#@:\x1e]{0,100}:([^\s\"'`<>/@\x1e]{3,200})@(?=[A-Za-z0-9\[])"
+)
+_SIGNED = re.compile(
+    rb"(?i:\b(?:AccountKey|SharedAccessKey|SharedSecretValue|SharedSecret)=)([A-Za-z0-9+/%]{20,}={0,2})"
+    rb"|(?i:[?&;]|\b(?:sharedaccess)?signature=[^\s\"']{0,200}?)(?:sig|Signature|X-Amz-Signature|X-Goog-Signature)="
+    rb"([A-Za-z0-9%+/_\-]{32,}={0,2})"
+)
+
+# What is named a secret -----------------------------------------------------------------------------------------------
+
+_JOIN = rb"[_ \-.]?"
+_KEYS = (
+    rb"(?:api|access|auth|account|private|encryption|signing|subscription|shared|storage|service|secret|client|app|"
+    rb"application|master|admin|consumer|license|licence|host|function|admin|root|webhook|deploy|server|session|bot|"
+    rb"azure|aws|openai|s3|gcp|google|github|twilio|stripe|bearer|decryption|hmac|jwt)%bkeys?" % _JOIN
+)
+_WORD = (
+    rb"(?P<pass>pass(?:word|wd|phrase|code|w)s?|pwd|pw|secrets?|credentials?|kennwort|passwort|"
+    rb"contrase\xc3\xb1a|mot de passe)"
+    rb"|tokens?|%b|(?P<weak>(?<![A-Za-z])keys?)|auth(?:orization)?|bearer|sig(?:nature)?|cookie" % _KEYS
+)
+_QUOTE = rb"(?:\x1e*[\"'`])"
+_NAMED = re.compile(
+    rb"(?i:(?P<word>%b)(?P<suffix>[_\-.\[][\w\-.\[\]]{0,24}|(?:id|value|string|hash)\b)?"
+    rb"(?:%b?[\])]?\s{0,4}(?:value)?\s{0,2}(?::=|=>|==|->|=|:|\(|>|,(?=\s?\x1e?[\"']))\s{0,4}"
+    rb"|(?:\s{1,3}(?:is|was|are|now|still|set|reset|changed|to|be|been|has|as|will|that|i|use|used|for|me|it|here)){1,5}\s?:?\s{1,3}"
+    rb"|(?<=--pass)(?:word)?\s|\s(?=[A-Za-z0-9+/_\-.=]{20}))"
+    rb"(?:%b|\x1e)?(?:(?:bearer|basic|token|apikey|key)\s{1,2})?(?:%b)?"
+    rb")(?P<value>[^\s\"'`\x1e<>;,(){}\[\]]{8,512})" % (_WORD, _QUOTE, _QUOTE, _QUOTE)
+)
+_HARMLESS = re.compile(
+    rb"(?i:example|your|x{4}|\*{3}|\.{3}|change_?me|placeholder|dummy|sample|redacted|hidden|insert|replace|todo|"
+    rb"process\.env|environ|getenv|os\.|config\.|settings\.|secrets\.|vault\.|localhost|undefined|null|\$\(|\$\{|%\(|"
+    rb"&lt|&amp|\|\||&&|==|!=|->|=>|://|1234567890|abcdef(?:gh|01)|deadbeef|0123456)"
+)
+_PUBLIC = re.compile(
+    rb"(?i:public|primary|foreign|cache|partition|sort|object|blob|row|hash|registry|etag|checksum|sha\d*|md5|index|"
+    rb"uniq|map|dict|dictionary|idempotency|candidate|composite|surrogate|commit|contract)[\w\s\-.]{0,12}$"
+)
+_FILE = re.compile(rb"(?i:\.(?:[a-z]{2,4}|json|yaml|html|jsonl|properties|sqlite|parquet|ipynb)$|^[./~\\]|^[a-z]:\\)")
+_TIME = re.compile(rb"^\d{4}-\d\d-\d\d|^v?\d+(?:\.\d+)+")
+_UUID = re.compile(rb"^[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}$")
+_HEXED = re.compile(rb"^[a-fA-F0-9]{24,}$")
+_ADDRESS = re.compile(rb"^0x[a-fA-F0-9]{40}$")
+_TURN = re.compile(rb"(?=([a-z][A-Z0-9]|[0-9][a-zA-Z]|[A-Z][0-9]|[A-Z]{2}[a-z]))")
+_SPECIAL = re.compile(rb"[!@#$%^&*?~+|]")
+
+
+def secrets(text: bytes, start: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """Kind, start and end of each secret in a part of the text, which is without JSON's escapes; they may overlap."""
+    for found in _FORMS.finditer(text, start, end):
+        if _varied(found[0]):
+            yield _KINDS[found.lastgroup or ""], found.start(), found.end()
+    if text.find(b"PRIVATE KEY", start, end) >= 0 or text.find(b"PuTTY-User-Key", start, end) >= 0:
+        for found in _PRIVATE.finditer(text, start, end):
+            if _SOLID.search(found[0]):
+                yield "private key", found.start(), found.end()
+    if text.find(b"://", start, end) >= 0:
+        for found in _CREDENTIALS.finditer(text, start, end):
+            if not _HARMLESS.search(found[1]) and found[1].lower() not in _WORDS and not found[1].isdigit():
+                yield "password in an address", found.start(1), found.end(1)
+    for found in _SIGNED.finditer(text, start, end):
+        group = 1 if found[1] else 2
+        if _varied(found[group]) and not _HARMLESS.search(found[group]):
+            yield "shared key or signature", found.start(group), found.end(group)
+    low = text[start:end].lower()
+    if any(word in low for word in _NAMES):
+        yield from _named(text, start, end)
+
+
+def _named(text: bytes, start: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """What looks random behind a word for a secret."""
+    while found := _NAMED.search(text, start, end):
+        value = found["value"].rstrip(b".,:!?|*_")
+        start = found.end("word")
+        if _likely(found, value):
+            begin = found.start("value")
+            start = begin + len(value)
+            yield "password" if found["pass"] else "key or token", begin, start
+
+
+_NAMES = (b"key", b"token", b"pass", b"secret", b"pwd", b"pw", b"auth", b"bearer", b"cred", b"sig", b"cookie", b"wort")
+_WORDS = frozenset((b"password", b"pass", b"pwd", b"passwd", b"secret", b"pw", b"token", b"p4ssw0rd", b"port"))
+
+
+def _varied(value: bytes) -> bool:
+    """Whether it is made of many different letters, as random ones are: not xxxx, 0000 or a word that repeats."""
+    return len(set(value[-24:])) >= 8 or (len(value) <= 24 and len(set(value)) >= 8)
+
+
+def _likely(found: re.Match[bytes], value: bytes) -> bool:
+    """Whether the value that is named a secret looks like one: random, and no placeholder, path, time or code."""
+    if len(value) < 8 or _HARMLESS.search(value) or _TIME.search(value) or _FILE.search(value):
+        return False
+    if not any(48 <= code < 58 for code in value) or not re.search(rb"[A-Za-z]", value) or _ADDRESS.match(value):
+        return False
+    weak = found["weak"] is not None
+    begin = found.start("word")
+    if _PUBLIC.search(found.string[max(0, begin - 24) : begin]):
+        return False
+    if _UUID.match(value):
+        return not weak
+    turns = len(_TURN.findall(value))
+    if _HEXED.match(value):
+        return _entropy(value) >= 3
+    if found["pass"]:
+        kinds = sum(bool(re.search(each, value)) for each in (rb"[a-z]", rb"[A-Z]", rb"[0-9]", _SPECIAL.pattern))
+        if kinds >= 3 and (turns >= 2 or _SPECIAL.search(value)) and _entropy(value) >= 2.5:
+            return True
+        return len(value) >= 12 and turns >= 3 and _entropy(value) >= 3
+    if len(value) < 16 or turns < 3 or turns < 0.12 * len(value) or _entropy(value) < 3.2:
+        return False
+    return not weak or (
+        len(value) >= 20 and re.search(rb"[a-z]", value) is not None and re.search(rb"[A-Z]", value) is not None
+    )
+
+
+def _entropy(value: bytes) -> float:
+    """Bits a byte."""
+    return -sum(count / len(value) * math.log2(count / len(value)) for count in Counter(value).values())
