@@ -21,8 +21,11 @@ from cli.errors import CliError
 from cli.say import complain, say_json
 
 if TYPE_CHECKING:
+    from cli.base_model import Known
+    from cli.client import AppClient
     from cli.screen import Screen
     from shared.dataset.folder import Contents, DataFile
+    from shared.dataset.judging.rules import Facts
     from shared.dataset.reading.files import LocalFile
     from shared.dataset.report import Report
     from shared.dataset.spec.choices import Policy, Spec
@@ -42,9 +45,10 @@ class Wanted:
     path: Path
     spec: Path | None = None
     context: int | None = None
-    tools: bool = False
+    tools: bool | None = None
     json: bool = False
     everything: bool = False
+    online: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,7 @@ class Plan:
     policy: Policy
     notes: tuple[str, ...]
     ignored: Mapping[str, str]
+    facts: Facts
     gate: Gate | None = None
 
 
@@ -82,6 +87,7 @@ def wanted(options: argparse.Namespace) -> Wanted:
         tools=options.tools,
         json=options.json,
         everything=options.everything,
+        online=options.online,
     )
 
 
@@ -102,16 +108,41 @@ def _check(asked: Wanted) -> int:
     from cli.screen import Screen
 
     screen = Screen()
-    plan = planned(asked)
+    plan = planned(asked, _app(asked))
     begun = time.monotonic()
-    reports = judged(asked, plan)
+    reports = judged(plan)
     tell(screen, asked, plan, reports, time.monotonic() - begun)
     return BAD if any(report.rejected for report in reports) else 0
 
 
-def planned(asked: Wanted) -> Plan:
-    """What of the file or folder is to be checked. Raises CliError where it gives nothing to train on, OSError."""
-    return _of_folder(asked) if asked.path.is_dir() else _of_file(asked)
+def _app(asked: Wanted) -> AppClient | None:
+    """Whom to ask of the base model: the app that a command takes, or that of a local cloud that runs here; or nobody.
+
+    Raises CliError.
+    """
+    from cli.base_model import local_app
+
+    if not asked.online:
+        return local_app()
+    from cli.client import AppClient
+
+    return AppClient.of(os.environ)
+
+
+def planned(asked: Wanted, app: AppClient | None = None) -> Plan:
+    """What of the file or folder is to be checked. `app`: whom to ask of the base model and its parameters.
+
+    Raises CliError where it gives nothing to train on, or names what planning would refuse; OSError.
+    """
+    return _of_folder(asked, app) if asked.path.is_dir() else _of_file(asked, app)
+
+
+def _facts(asked: Wanted, found: Known) -> Facts:
+    """What the rules ask of the base model: what the options say counts more than what is known of it."""
+    from shared.dataset.judging.rules import Facts
+
+    tools = found.tools if asked.tools is None else asked.tools
+    return Facts(context=asked.context or found.context, tools=bool(tools))
 
 
 def tell(screen: Screen, asked: Wanted, plan: Plan, reports: list[Report], seconds: float) -> None:
@@ -123,11 +154,10 @@ def tell(screen: Screen, asked: Wanted, plan: Plan, reports: list[Report], secon
         _tell(screen, asked, plan, reports, seconds)
 
 
-def judged(asked: Wanted, plan: Plan, *, processes: int | None = None) -> list[Report]:
+def judged(plan: Plan, *, processes: int | None = None) -> list[Report]:
     """A report on each of the plan's datasets, over all cores or so many. Raises CliError, OSError."""
     from concurrent.futures.process import BrokenProcessPool
 
-    from shared.dataset.judging.rules import Facts
     from shared.dataset.preparing.parallel import prepare_files
 
     reports = []
@@ -139,7 +169,7 @@ def judged(asked: Wanted, plan: Plan, *, processes: int | None = None) -> list[R
                         files=each.files,
                         out=None,
                         policy=plan.policy,
-                        facts=Facts(context=asked.context, tools=asked.tools),
+                        facts=plan.facts,
                         processes=processes or cores(),
                         progress=show(each),
                     )
@@ -166,7 +196,8 @@ def _progress(size: int) -> Iterator[Callable[[Files], Callable[[int], None]]]:
 # What to check -------------------------------------------------------------------------------------------------------
 
 
-def _of_file(asked: Wanted) -> Plan:
+def _of_file(asked: Wanted, app: AppClient | None) -> Plan:
+    from cli.base_model import known
     from shared.dataset.kinds import kind_of, unread
     from shared.dataset.reading.files import LocalFile
     from shared.dataset.spec.choices import FILE_NAME, Policy
@@ -181,6 +212,7 @@ def _of_file(asked: Wanted) -> Plan:
     if not kind_of(asked.path.name):
         raise CliError(f"{shown} is not read: {unread(shown.name)}")
     spec = spec_in(asked.spec) if asked.spec else None
+    found = known(spec, asked.spec, app, insist=asked.online)
     policy = "the defaults" if spec is None else str(asked.spec)
     return Plan(
         sets=(Files(files={"train": LocalFile(asked.path)}),),
@@ -188,13 +220,16 @@ def _of_file(asked: Wanted) -> Plan:
         notes=(
             f"Checked alone, as a file to train on, by {policy}. Its folder would be checked with the test and "
             f"validation files and the {FILE_NAME} in it.",
+            *found.notes,
         ),
         ignored={},
+        facts=_facts(asked, found),
         gate=_gate(spec),
     )
 
 
-def _of_folder(asked: Wanted) -> Plan:
+def _of_folder(asked: Wanted, app: AppClient | None) -> Plan:
+    from cli.base_model import known
     from shared.dataset.folder import contents
     from shared.dataset.reading.files import LocalFile
     from shared.dataset.spec.choices import FILE_NAME, Policy
@@ -202,6 +237,7 @@ def _of_folder(asked: Wanted) -> Plan:
     folder = asked.path
     place = asked.spec or (folder / FILE_NAME if (folder / FILE_NAME).is_file() else None)
     spec = spec_in(place) if place else None
+    base = known(spec, place, app, insist=asked.online)
     if spec and spec.hub:
         raise CliError(
             f"{place} names {spec.hub.name} on the hub: get it with `droptune fetch`, and check what that writes"
@@ -219,12 +255,11 @@ def _of_folder(asked: Wanted) -> Plan:
         sets.append(Files(files={part: LocalFile(folder / file.name) for part, file in parts.items() if file}))
     used = {file.name for each in sets for file in each.files.values()}
     notes = [f"Checked by {place}." if spec else f"There is no {FILE_NAME}: checked by the defaults."]
-    if spec and spec.parameters:
-        notes.append("Its parameters are checked against the base model's component when the run is planned.")
     return Plan(
         sets=tuple(sets),
         policy=spec.policy if spec else Policy(),
-        notes=tuple(notes),
+        notes=(*notes, *base.notes),
+        facts=_facts(asked, base),
         ignored={name: why for name, why in found.ignored.items() if name not in used},
         gate=_gate(spec),
     )
@@ -299,7 +334,7 @@ def _tell(screen: Screen, asked: Wanted, plan: Plan, reports: list[Report], seco
         if len(told) > _IGNORED:
             screen.text(f"and {len(told) - _IGNORED:,} more", indent=2)
     screen.gap()
-    for note in (*plan.notes, *_unchecked(asked, reports)):
+    for note in (*plan.notes, *_unchecked(plan, reports)):
         screen.text(note, style="dim")
     size = sum(each.size for each in plan.sets)
     screen.text(f"{size_text(size)} in {seconds:.1f} s.", style="dim")
@@ -313,8 +348,8 @@ def _ignored(name: str, why: str) -> str:
     return "a folder; only the files beside it are taken" if name.endswith("/") else why
 
 
-def _unchecked(asked: Wanted, reports: list[Report]) -> Iterator[str]:
-    if asked.context is None:
+def _unchecked(plan: Plan, reports: list[Report]) -> Iterator[str]:
+    if plan.facts.context is None:
         yield "Not checked: over_context, for which --context TOKENS tells what the base model's context holds."
-    if not asked.tools and any("tool_turn" in report.by_rule for report in reports):
+    if not plan.facts.tools and any("tool_turn" in report.by_rule for report in reports):
         yield "Tool turns are good rows for a base model whose chat template takes them: --tools."

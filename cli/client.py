@@ -178,6 +178,11 @@ class AppClient:
         query = f"?{urlencode({'name': name}, errors='surrogatepass')}" if name else ""
         return self._get(f"models{query}", ModelList, timeout=PATIENT)
 
+    def model(self, name: str) -> ModelList:
+        """The base model of that name, or with "" the app's own, and what the fine-tune component takes."""
+        query = urlencode({"name": name, "exact": "true"}, errors="surrogatepass")
+        return self._get(f"models?{query}", ModelList, timeout=PATIENT)
+
     def start(self, folder: str, by: str) -> Told:
         """Has the app look into a dataset's folder. Raises CliError where that yields no run."""
         return self._get(f"folders/{part(naming.FOLDER, folder)}/start", Told, _asked(by))

@@ -36,9 +36,19 @@ def _add_check(command: argparse.ArgumentParser) -> None:
         "--context",
         type=_tokens,
         metavar="TOKENS",
-        help="tokens that the base model's context holds; rows over it warn",
+        help="tokens that the base model's context holds (default: as is known of it); rows over it warn",
     )
-    command.add_argument("--tools", action="store_true", help="the base model's chat template takes tool turns")
+    command.add_argument(
+        "--tools",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether the base model's chat template takes tool turns (default: as is known of it)",
+    )
+    command.add_argument(
+        "--online",
+        action="store_true",
+        help="ask your app for model and parameters, as is done where a local cloud runs, and not the catalogue",
+    )
     command.add_argument("--all", action="store_true", dest="everything", help="show up to 1,000 faults, not 20")
     command.add_argument("--json", action="store_true", help="the report as JSON; a list if DIR has several datasets")
     command.set_defaults(run=_check)

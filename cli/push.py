@@ -21,7 +21,7 @@ from cli.say import complain, escaped, say, say_json, tell, titled
 from cli.steer import add_by, who
 
 if TYPE_CHECKING:
-    from cli.check import Plan, Wanted
+    from cli.check import Plan
     from cli.client import AppClient
     from cli.upload import Sending
     from shared.api.schema import About, LineView, RunSummary
@@ -93,7 +93,7 @@ def _push(options: argparse.Namespace) -> int:
     folder = folder_of(options.path, options.name)
     client = client_of(options)
     about = client.about()
-    ready = _ready(options, folder)
+    ready = _ready(options, folder, client)
     if ready is None:
         return BAD
     uploads = container_at(about.datasets, local_state_of(client, options))
@@ -131,9 +131,13 @@ def folder_of(path: Path, name: str | None) -> str:
 # What is to go ------------------------------------------------------------------------------------------------------
 
 
-def _ready(options: argparse.Namespace, folder: str) -> Ready | None:
-    """The dataset, checked as `droptune check` does; None where it is refused, which has been told then."""
+def _ready(options: argparse.Namespace, folder: str, client: AppClient) -> Ready | None:
+    """The dataset, checked as `droptune check` does; None where it is refused, which has been told then.
+
+    The app is asked for base model and parameters. Raises CliError where it would refuse them.
+    """
     from cli import check
+    from cli.base_model import known
     from cli.screen import Screen
     from shared.cloud.uploads import state_of
     from shared.dataset.spec.choices import FILE_NAME
@@ -143,17 +147,18 @@ def _ready(options: argparse.Namespace, folder: str) -> Ready | None:
     spec_state = {FILE_NAME: (spec_path, state_of(spec_path))} if path.is_dir() and spec_path.is_file() else {}
     spec = check.spec_in(spec_path) if spec_state else None
     if spec and spec.hub:
+        known(spec, spec_path, client)
         return Ready(folder=folder, files=spec_state, train=(), rows={}, left=(), spec=spec)
     _unless_held_out(path)
     asked = check.Wanted(path=path, json=options.json)
-    plan = check.planned(asked)
+    plan = check.planned(asked, client)
     of_part: dict[str, Path] = {}
     for part in ("validation", "test", "train"):
         of_part |= {each.files[part].name: each.files[part].path for each in plan.sets if part in each.files}
     train = tuple(each.name for each in plan.sets)
     files = {name: (at, state_of(at)) for name, at in of_part.items()}
     begun = time.monotonic()
-    reports = _judged(asked, plan)
+    reports = _judged(plan)
     if any(report.rejected for report in reports):
         check.tell(Screen(), asked, plan, reports, time.monotonic() - begun)
         complain(f"nothing was uploaded of {path}")
@@ -162,7 +167,7 @@ def _ready(options: argparse.Namespace, folder: str) -> Ready | None:
     return Ready(folder=folder, files=spec_state | files, train=train, rows=_rows(reports), left=left, spec=spec)
 
 
-def _judged(asked: Wanted, plan: Plan) -> list[Report]:
+def _judged(plan: Plan) -> list[Report]:
     """What `droptune check` finds; of much data in a process of its own, whose memory is free again for the upload."""
     import os
     import signal
@@ -173,12 +178,12 @@ def _judged(asked: Wanted, plan: Plan) -> list[Report]:
     from shared.dataset.preparing.interrupts import deaf_to_interrupts
 
     if sum(each.size for each in plan.sets) < _MUCH:
-        return check.judged(asked, plan)
+        return check.judged(plan)
     # A fork shares what this process has loaded; elsewhere than on Linux that is not safe.
     how = "fork" if sys.platform == "linux" else "spawn"
     with ProcessPoolExecutor(1, mp_context=get_context(how)) as pool:
         with deaf_to_interrupts():
-            judging = pool.submit(_judged_apart, asked, plan)
+            judging = pool.submit(_judged_apart, plan)
         try:
             return judging.result()
         except BrokenProcessPool:
@@ -189,7 +194,7 @@ def _judged(asked: Wanted, plan: Plan) -> list[Report]:
             raise
 
 
-def _judged_apart(asked: Wanted, plan: Plan) -> list[Report]:
+def _judged_apart(plan: Plan) -> list[Report]:
     """In the process of the check: the first Ctrl-C ends it, and another must not disturb that."""
     import signal
 
@@ -203,7 +208,7 @@ def _judged_apart(asked: Wanted, plan: Plan) -> list[Report]:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     try:
         # In one process: what all of the push takes stays below 100 MB, and its network is slower than that as a rule.
-        return check.judged(asked, plan, processes=1)
+        return check.judged(plan, processes=1)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever waits for it tells
 

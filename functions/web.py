@@ -98,7 +98,11 @@ def status(request: func.HttpRequest) -> func.HttpResponse:
 
 @blueprint.route("models", trigger_arg_name="request", methods=["GET"])
 def models(request: func.HttpRequest) -> func.HttpResponse:
-    """The base models that a finetune.yaml may name, and whether this app can use them; `name` chooses among them."""
+    """The base models that a finetune.yaml may name, and whether this app can use them; `name` chooses among them.
+
+    With `exact` it is the one of just that name, or without a name the app's own, and what the component takes.
+    """
     from shared.api import views
 
-    return respond(request, lambda app, _: views.models(app, request.params.get("name", "")))
+    name, exact = request.params.get("name", ""), request.params.get("exact", "") == "true"
+    return respond(request, lambda app, _: views.models(app, name, exact=exact))

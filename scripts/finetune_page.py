@@ -125,7 +125,8 @@ The schema (JSON Schema, draft 2020-12) and Droptune judge alike. Some mistakes 
 refuses them: the same file or split for two uses, percentages of `split` that leave nothing to train on, a `min_score`
 where `gate.rows` is 0, a metric whose `least` is above its `most`, `.nan` and `.inf`, text that is no Unicode, keys
 that are no text, and what is wrong with the YAML itself. Which parameters there are, and what they may be, depends on
-the base model and its component; it is checked when the run is planned.
+the base model and its component: `droptune check` and `push` tell before anything is uploaded ([models.md](models.md)),
+and the app checks it when the run is planned.
 
 ## Without it
 

@@ -19,6 +19,8 @@ from pathlib import Path, PurePosixPath
 
 FILES = ("host.json", "function_app.py")
 FOLDERS = ("functions", "shared")
+DATA = ("shared/training/catalogue.json",)
+"""Files of ours in there that are no Python."""
 LIBRARIES = ".python_packages/lib/site-packages"
 """Where Azure's worker looks for an app's libraries."""
 SITE = "/home/site/wwwroot"
@@ -55,7 +57,7 @@ def copy_ours(root: Path, tree: Path) -> None:
             inside = path.relative_to(root)
             if path.is_dir() or any(part == "__pycache__" or part.startswith(".") for part in inside.parts):
                 continue
-            if path.suffix != ".py" or path.is_symlink():
+            if (path.suffix != ".py" and inside.as_posix() not in DATA) or path.is_symlink():
                 raise PackageError(f"{inside} is no Python file: remove it, or teach scripts/package_tree.py about it")
             (tree / inside).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, tree / inside)

@@ -361,7 +361,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make setup", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", help="a further base model to fetch, such as SmolLM2-135M-Instruct")
     parser.add_argument("--bench", action="store_true", help="the environment of the dataset benchmark, and that alone")
-    parser.add_argument("--reader", action="store_true", help="the environment of the training's reader, and that alone")
+    parser.add_argument(
+        "--reader", action="store_true", help="the environment of the training's reader, and that alone"
+    )
     options = parser.parse_args()
     model = options.model or None
     alone = [part() for part, asked in ((bench, options.bench), (reader, options.reader)) if asked]

@@ -18,7 +18,7 @@ from datetime import datetime
 from shared import naming
 from shared.api import schema
 from shared.app import App
-from shared.cloud.registry import Listed
+from shared.cloud.registry import Listed, Listing
 from shared.errors import NotFound, Permanent, Transient
 from shared.training.base_model import BaseModel
 from shared.training.compute import size_of
@@ -29,18 +29,23 @@ LOOKED = 40
 LOOK_SECONDS = 8.0
 """Time after which no further one is looked at."""
 AT_ONCE = 8
+_BELOW = 2**63  # of numbers: no greater one is a parameter
 _CHATS = re.compile(r"instruct|chat|(?<![a-z])it(?![a-z])", re.IGNORECASE)
 """What names of models have that were made for chats."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Here:
-    """What a model is held against: the time, the sizes that this app trains and serves on, the component's inputs."""
+    """What a model is held against: the time, the sizes that this app trains and serves on, the component's inputs.
+
+    `alone`: it is the only one that is told of, and whole.
+    """
 
     now: datetime
     training_on: str
     serving_on: str
     inputs: Mapping[str, ComponentInput]
+    alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,28 +58,32 @@ class _Seen:
     gone: bool = False
 
 
-def base_models(app: App, name: str) -> schema.ModelList:
+def base_models(app: App, name: str, *, exact: bool = False) -> schema.ModelList:
     """Those whose name has `name` in it, in any case; with "" the app's own, and those that look made for chats, first.
 
+    `exact`: the one of that name, or the app's own, alone, with what the component takes: the list is not read.
     Raises Transient or Permanent where registry, component or compute can't be read.
     """
     registry, settings = app.cloud.registry, app.settings
-    listing = registry.listing()
+    listing = Listing(models=(), whole=True) if exact else registry.listing()
     found = [each for each in listing.models if name.casefold() in each.name.casefold()]
     asked_for = name or settings.training.base_model
     if all(each.name != asked_for for each in found) and not naming.refused(naming.BASE_MODEL, asked_for):
         found.append(Listed(name=asked_for, version=""))  # archived, or behind the list's end: planning finds it, too
     found.sort(key=lambda each: _order(each.name, name, settings.training.base_model))
+    inputs = registry.component(settings.training.component).inputs
     here = _Here(
         now=app.cloud.blobs.now(),
         training_on=size_of(app.cloud.computes.get(settings.training.gpu_compute), settings.training.gpu_size),
         serving_on=settings.serving.size,
-        inputs=registry.component(settings.training.component).inputs,
+        inputs=inputs,
+        alone=exact,
     )
     until = time.monotonic() + LOOK_SECONDS
     with ThreadPoolExecutor(AT_ONCE) as pool:
         looks = list(pool.map(lambda each: _look(app, each, until), found[:LOOKED]))
-    seen = [each for each in looks if each and not (each.gone and each.listed.name != settings.training.base_model)]
+    kept = {settings.training.base_model, *([name] if exact else [])}  # told of though the registry has none
+    seen = [each for each in looks if each and not (each.gone and each.listed.name not in kept)]
     gone = sum(each is not None for each in looks) - len(seen)
     wanted = {name, settings.training.base_model}
     told = [each for each in seen if each.model is None or each.model.fine_tunes or each.model.name in wanted]
@@ -88,7 +97,27 @@ def base_models(app: App, name: str) -> schema.ModelList:
         others=len(seen) - len(told),
         left=len(found) - gone - len(seen),
         whole=listing.whole,
+        inputs=[_input(each) for each in inputs.values()] if exact else [],
     )
+
+
+def _input(each: ComponentInput) -> schema.InputView:
+    return schema.InputView(
+        name=each.name,
+        type=each.type,
+        enum=[value for value in each.enum if _is_plain(value)],
+        min=each.min,
+        max=each.max,
+        default=each.default if _is_plain(each.default) else None,
+        optional=each.optional,
+    )
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a parameter's value, and one that JSON has."""
+    if isinstance(value, bool | str):
+        return not isinstance(value, str) or naming.is_unicode(value)
+    return isinstance(value, int | float) and abs(value) < _BELOW
 
 
 def _order(name: str, wanted: str, default: str) -> tuple[bool, bool, bool]:
@@ -126,6 +155,9 @@ def _view(seen: _Seen, here: _Here, *, default: bool) -> schema.ModelView:
         usable=not why,
         why=why,
         notes=list(model.notes(here.now)),
+        context=model.context,
+        tools=model.takes_tools,
+        defaults={key: value for key, value in model.defaults().items() if _is_plain(value)} if here.alone else {},
     )
 
 

@@ -332,7 +332,8 @@ class ModelView(Shape, frozen=True, kw_only=True):
     all but the oldest will do. `least`: the least machine to fine-tune it on, in words; `licence`: "" where unknown.
     `default`: whether it is what a finetune.yaml without `model` means. `usable`: whether a run that names it can be
     planned with the app's settings as they are, by the rule of planning; `why`: why not.
-    `notes`: what people should know of it all the same, as that it is deprecated.
+    `notes`: what people should know of it all the same, as that it is deprecated. `context`: tokens that it holds, null
+    where unknown; `tools`: its chat template takes tool turns; `defaults`: parameters that it asks for.
     """
 
     name: str
@@ -345,6 +346,21 @@ class ModelView(Shape, frozen=True, kw_only=True):
     usable: bool
     why: str = ""
     notes: list[str] = []
+    context: int | None = None
+    tools: bool = False
+    defaults: dict[str, Any] = {}
+
+
+class InputView(Shape, frozen=True, kw_only=True):
+    """What the fine-tune component takes: name, type, and which values. As the registry has it."""
+
+    name: str
+    type: str
+    enum: list[Any] = []
+    min: float | None = None
+    max: float | None = None
+    default: Any = None
+    optional: bool = True
 
 
 class ModelList(Shape, frozen=True, kw_only=True):
@@ -352,6 +368,7 @@ class ModelList(Shape, frozen=True, kw_only=True):
 
     `training_on`, `serving_on`: the VM sizes of this app. Of `found` models of the registry's list, or of those that
     match, nobody looked at `left`, and `others` say nothing of fine-tuning. `whole`: the list was read to its end.
+    `inputs`: what the fine-tune component takes, where one model was asked for by its whole name.
     """
 
     version: int = VERSION
@@ -363,6 +380,7 @@ class ModelList(Shape, frozen=True, kw_only=True):
     others: int = 0
     left: int = 0
     whole: bool = True
+    inputs: list[InputView] = []
 
 
 # What needs a person -------------------------------------------------------------------------------------------------

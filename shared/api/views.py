@@ -103,9 +103,9 @@ def question(app: App, name: str, row: str) -> Answer:
     return answered(lambda: held_out_row(app, line_named(app, name).record, row))
 
 
-def models(app: App, name: str) -> Answer:
-    """The base models that a finetune.yaml may name, or those with `name` in theirs."""
-    return answered(lambda: base_models(app, name))
+def models(app: App, name: str, *, exact: bool = False) -> Answer:
+    """The base models that a finetune.yaml may name, or those with `name` in theirs, or the one of that name alone."""
+    return answered(lambda: base_models(app, name, exact=exact))
 
 
 def status(app: App) -> Answer:

@@ -66,8 +66,24 @@ def resolve(
     `model_defaults` is the model's tag, of which keys that the component does not take are left out, and that is
     noted; `spec` is finetune.yaml's. Raises Permanent with every key that is unknown and every value not allowed.
     """
+    found, notes, wrong = _resolved(model_defaults, spec, inputs)
+    if wrong:
+        raise Permanent(f"parameters: {'; '.join(text for _, text in wrong)}. Correct them in {FILE_NAME}.")
+    return found, notes
+
+
+def mistakes(
+    model_defaults: Mapping[str, object], spec: Mapping[str, object], inputs: Mapping[str, ComponentInput]
+) -> list[tuple[str, str]]:
+    """What `resolve` would refuse: of each mistake the parameter, and what is wrong in a sentence."""
+    return _resolved(model_defaults, spec, inputs)[2]
+
+
+def _resolved(
+    model_defaults: Mapping[str, object], spec: Mapping[str, object], inputs: Mapping[str, ComponentInput]
+) -> tuple[dict[str, Value], tuple[str, ...], list[tuple[str, str]]]:
     notes: list[str] = []
-    wrong = [problem for key in spec if (problem := _not_to_be_set(key, inputs))]
+    wrong = [(key, problem) for key in spec if (problem := _not_to_be_set(key, inputs))]
     merged: dict[str, tuple[object, str]] = {}
     for key, default in DEFAULTS.items():
         if key in inputs:
@@ -83,13 +99,11 @@ def resolve(
         try:
             found[key] = coerce(inputs[key], value)
         except ValueError as error:
-            wrong.append(f"{key} is {reprlib.repr(value)} (from {origin}); {error}")
-    if wrong:
-        raise Permanent(f"parameters: {'; '.join(wrong)}. Correct them in {FILE_NAME}.")
+            wrong.append((key, f"{key} is {reprlib.repr(value)} (from {origin}); {error}"))
     overridden = [
         f"{key}={found[key]} (default {DEFAULTS[key]})"
         for key in tagged
-        if key in DEFAULTS and key not in spec and str(found[key]) != str(DEFAULTS[key])
+        if key in found and key in DEFAULTS and key not in spec and str(found[key]) != str(DEFAULTS[key])
     ]
     if overridden:
         notes.append(f"the model's tag {DEFAULTS_TAG} overrides defaults: {', '.join(overridden)}")
@@ -102,7 +116,7 @@ def resolve(
         notes.append(f"{FILE_NAME} overrides: {', '.join(chosen)}")
     if left_out:
         notes.append(f"of the model's tag {DEFAULTS_TAG} these are no parameters of the job: {', '.join(left_out)}")
-    return found, tuple(notes)
+    return found, tuple(notes), wrong
 
 
 def _before(key: str, tagged: Mapping[str, object]) -> tuple[object, str] | None:

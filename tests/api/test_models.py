@@ -239,13 +239,34 @@ def test_text_of_others_stays_exact_and_asks_for_nothing(anew: App, cloud: Stack
     }
 
 
+def test_one_model_is_told_whole_with_what_the_component_takes(app: App, cloud: Stack) -> None:
+    status, body = views.models(app, "Phi-4", exact=True)
+    found = msgspec.json.decode(body, type=ModelList)
+    assert status == 200
+    assert [(each.name, each.context, each.tools, each.usable) for each in found.models] == [
+        ("Phi-4", 16384, False, True)
+    ]
+    assert found.models[0].defaults["num_train_epochs"] == 3
+    inputs = {each.name: each for each in found.inputs}
+    assert (inputs["num_train_epochs"].type, inputs["num_train_epochs"].min) == ("integer", 1)
+    assert inputs["precision"].enum == ["32", "16"]
+    own = msgspec.json.decode(views.models(app, "", exact=True)[1], type=ModelList)
+    assert [each.name for each in own.models] == [app.settings.training.base_model]
+    assert shown(app, "Phi-4").inputs == [], "a list of models is long enough"
+    none = msgspec.json.decode(views.models(app, "Phi-44", exact=True)[1], type=ModelList)
+    [gone] = none.models
+    assert (gone.name, gone.usable) == ("Phi-44", False)
+    assert gone.why.startswith("model Phi-44 in registry azureml: ")
+
+
 def test_the_shape(app: App) -> None:
     found = json.loads(views.models(app, "Phi-4")[1])
     assert list(found) == [
         *("version", "registry", "training_on", "serving_on", "models"),
-        *("found", "others", "left", "whole"),
+        *("found", "others", "left", "whole", "inputs"),
     ]
     assert list(found["models"][0]) == [
         *("name", "version", "licence", "training_sizes", "serving_sizes"),
         *("least", "default", "usable", "why", "notes"),
+        *("context", "tools", "defaults"),
     ]

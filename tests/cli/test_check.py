@@ -59,7 +59,7 @@ def test_good_rows_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert f"  chats.jsonl  train  messages  60 rows  {path.stat().st_size / 1024:.4g} KiB\n" in said.out
     assert "\ngood  60 rows: " in said.out
     assert "cut from train, by prompts" in said.out
-    assert "Not checked: over_context" in said.out
+    assert "Checked for Phi-4, which is trained where neither finetune.yaml nor BASE_MODEL names another" in said.out
     assert '"content":"answer ' in said.out.partition("First rows")[2]
 
 
@@ -195,7 +195,7 @@ def test_finetune_yaml_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "Bad rows, which are left out" in said.out
     assert "1 bad row was left out" in said.out
     assert "b.jsonl  finetune.yaml does not name it" in said.out
-    assert "parameters are checked" in said.out
+    assert "Model and parameters were held against what Azure had published" in said.out
     other = tmp_path / "other" / "strict.yaml"
     other.parent.mkdir()
     other.write_text("train: a.jsonl\nmax_bad_percent: 1\n")

@@ -116,6 +116,26 @@ def test_a_folder_goes_up_and_the_run_is_named(
     assert made == ["finetune.yaml", "test.jsonl", "train.jsonl"], "what is trained on comes last"
 
 
+@pytest.mark.parametrize("data_of", ["train: train.jsonl", "source: owner/name"])
+def test_what_planning_would_refuse_sends_no_byte(
+    app: App, state: Path, data: Path, folder: str, capsys: pytest.CaptureFixture[str], data_of: str
+) -> None:
+    for spec, told in (
+        (
+            "model: Phi-3-medium-4k-instruct",
+            "line 2, column 8: model Phi-3-medium-4k-instruct:6 has retired from fine-",
+        ),
+        ("model: Phi-44", "line 2, column 8: model Phi-44 in registry azureml: "),
+        ("parameters: {epochs: 3}", "line 2, column 14: parameters: 'epochs' is not a parameter; did you mean num_"),
+        ("parameters: {num_train_epochs: 0}", "line 2, column 32: parameters: num_train_epochs is 0 (from finetune."),
+    ):
+        (data / "finetune.yaml").write_text(f"{data_of}\n{spec}\n")
+        said = Said(capsys, "push", data, "--state", state)
+        assert (said.code, said.out) == (2, "")
+        assert f"{data}/finetune.yaml, {told}" in said.err
+    assert there(app, folder) == {}
+
+
 def test_a_second_training_file_is_not_sent_to_a_folder_that_has_one(
     app: App, state: Path, data: Path, folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

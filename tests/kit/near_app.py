@@ -42,7 +42,8 @@ class _Api(BaseHTTPRequestHandler):
             case "runs":
                 answer = views.run(self.app, name)
             case "models":
-                answer = views.models(self.app, dict(parse_qsl(url.query)).get("name", ""))
+                query = dict(parse_qsl(url.query))
+                answer = views.models(self.app, query.get("name", ""), exact=query.get("exact") == "true")
             case "lines" if not name:
                 answer = views.lines(self.app)
             case _:
