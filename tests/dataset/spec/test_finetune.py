@@ -356,7 +356,7 @@ def test_what_other_tools_call_a_key_is_guessed_each_in_its_line() -> None:
         parse(b"training_file: chats.jsonl\nepochs: 3\nlearning_rate: 1e-5\n")
     for told in (
         "finetune.yaml, line 1, column 1: 'training_file' is not a key; did you mean train?",
-        "; line 1, column 1: train or source is missing (train: the name of a .jsonl",
+        "; line 1, column 1: train or source is missing (train: the name of a ",
         "; line 2, column 1: 'epochs' is not a key; did you mean parameters.num_train_epochs?",
         "; line 3, column 1: 'learning_rate' is not a key; did you mean parameters.learning_rate?",
     ):
