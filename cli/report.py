@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cli.say import escaped
 from shared.dataset import report_page
+from shared.dataset.causes import Cause, causes
 
 if TYPE_CHECKING:
     from cli.screen import Screen
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from shared.serving.gate import Gate
 
 TOLD = 20
-"""How many faults are told, if not all were asked for."""
-_WARNED = 3  # warnings of a rule
+"""How many causes of a rule are told, if not all faults were asked for."""
+_WARNED = 3  # causes of warnings, of a rule
 _BAR = 36
 _FIRST = 150  # characters of a first row
 
@@ -59,14 +60,12 @@ def show(screen: Screen, report: Report, view: View) -> None:
         screen.title("What is wrong" if report.rejected else "Bad rows, which are left out")
         _counts(screen, report.by_rule)
         screen.gap()
-        shown = report.faults if view.everything else report.faults[:TOLD]
-        _faults(screen, shown, of=sum(report.by_rule.values()), kept=len(report.faults))
+        _faults(screen, report.faults, report.by_rule, view, TOLD)
     if report.warnings:
         screen.title("Warnings")
         _counts(screen, report.warnings)
         screen.gap()
-        shown = report.warned if view.everything else tuple(_some(report.warned, _WARNED))
-        _faults(screen, shown, of=sum(report.warnings.values()), kept=len(report.warned))
+        _faults(screen, report.warned, report.warnings, view, _WARNED)
     if not report.rejected:
         screen.title("Split")
         screen.columns(report_page.splits_of(report), right=(1, 2))
@@ -113,9 +112,11 @@ def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
     for title, counts in (("wrong", found.by_rule), ("warnings", found.warnings)):
         if counts:
             yield f"{title:<9} " + ", ".join(f"{count:,} {rule}" for rule, count in counts.items())
-    for fault in found.faults[:told]:
-        yield f"  {_place(fault)}  {fault.rule}  {fault.reason}"
-    more = sum(found.by_rule.values()) - min(told, len(found.faults))
+    shown = causes(found.faults, found.by_rule)[:told]
+    for cause in shown:
+        others = f" ({cause.more})" if cause.more else ""
+        yield f"  {_place(cause.fault)}  {cause.fault.rule}  {cause.fault.reason}{others}"
+    more = sum(found.by_rule.values()) - sum(cause.count for cause in shown)
     if more:
         yield f"  and {more:,} more; --json shows the first {len(found.faults):,}"
 
@@ -126,23 +127,31 @@ def _counts(screen: Screen, counts: Mapping[str, int]) -> None:
     screen.columns(((rule, f"{count:,}", RULES[rule].cure) for rule, count in counts.items()), right=(1,))
 
 
-def _faults(screen: Screen, faults: Sequence[Fault], *, of: int, kept: int) -> None:
-    for fault in faults:
+def _faults(screen: Screen, faults: Sequence[Fault], counts: Mapping[str, int], view: View, most: int) -> None:
+    """Each fault if all were asked for, else what they have in common: of each rule the first few."""
+    if view.everything:
+        shown = [Cause(fault=fault, count=1, others="") for fault in faults]
+    else:
+        shown = list(_some(causes(faults, counts), most))
+    for cause in shown:
+        fault = cause.fault
         screen.text(f"{_place(fault)}  {fault.rule}  {fault.reason}", indent=2)
         if fault.excerpt:
             screen.text(fault.excerpt, indent=6, style="dim")
-    if len(faults) < of:
-        offer = f"; --all shows {kept:,} of them" if len(faults) < kept else ""
-        screen.text(f"and {of - len(faults):,} more{offer}", indent=2, style="dim")
+        if cause.more:
+            screen.text(cause.more, indent=6, style="dim")
+    if more := sum(counts.values()) - sum(cause.count for cause in shown):
+        offer = f"; --all shows {len(faults):,} of them" if not view.everything else ""
+        screen.text(f"and {more:,} more{offer}", indent=2, style="dim")
 
 
-def _some(faults: Iterable[Fault], count: int) -> Iterator[Fault]:
+def _some(found: Iterable[Cause], most: int) -> Iterator[Cause]:
     """The first few of each rule."""
     seen: Counter[str] = Counter()
-    for fault in faults:
-        seen[fault.rule] += 1
-        if seen[fault.rule] <= count:
-            yield fault
+    for cause in found:
+        seen[cause.fault.rule] += 1
+        if seen[cause.fault.rule] <= most:
+            yield cause
 
 
 def _place(fault: Fault) -> str:

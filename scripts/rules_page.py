@@ -65,6 +65,7 @@ EXAMPLES: Mapping[str, Example] = {
     "not_json_array": Example(_GOOD, kind=".json"),
     "not_csv": Example('"Hi,Hello!\n', "prompt,response\n", ".csv"),
     "duplicate_row": Example(_GOOD, _GOOD),
+    "damaged_text": _row(_HI, '{"role": "assistant", "content": "It\u00e2\u20ac\u2122s here."}'),
 }
 HEAD = f"""# The rules
 

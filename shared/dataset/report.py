@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from shared.dataset.causes import causes
 from shared.dataset.judging.rules import RULES, Fault
 from shared.serving.chance import shown
 
@@ -87,12 +88,16 @@ class Report:
         return msgspec.convert(told, cls, strict=False)  # not strict: JSON's keys are texts, some of ours are numbers
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as plain JSON, with the cure of each rule that was broken."""
+        """The report as plain JSON, with the causes of its faults, and the cure of each rule that was broken."""
         return asdict(self) | {
             "faults": [asdict(fault) for fault in self.faults],
             "warned": [asdict(fault) for fault in self.warned],
             "turns": {str(turns): rows for turns, rows in self.turns.items()},
             "tokens": {str(tokens): rows for tokens, rows in self.tokens.items()},
             "shows": self.shows,
+            "causes": [
+                {"count": cause.count, "others": cause.others, **asdict(cause.fault)}
+                for cause in causes(self.faults, self.by_rule)
+            ],
             "cures": {rule: RULES[rule].cure for rule in (*self.by_rule, *self.warnings)},
         }

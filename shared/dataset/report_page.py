@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from shared.dataset.causes import causes
 from shared.dataset.judging.rules import RULES, Fault
 from shared.dataset.report import Report
 from shared.logs import visible
 
 RULES_PAGE = "docs/rules.md"
 TOLD = 10
-"""How many faults of a rule the page shows; report.json has more of them."""
+"""How many causes of a rule the page shows; report.json has each fault."""
 
 _BAR = 40
 _LINES = 12  # of a histogram
@@ -76,20 +77,23 @@ def _verdict(report: Report) -> Iterator[str]:
 
 
 def _faults(rule: str, faults: Sequence[Fault], count: int) -> Iterator[str]:
-    """The first faults of a rule, those that the report has."""
+    """What the faults of a rule that the report has say, each cause once."""
     if not faults:
         return
     yield f"### {rule}"
-    told = faults[:TOLD]
-    if len(told) < count:
-        more = f"; report.json has {len(faults):,}" if len(faults) > len(told) else ""
-        yield f"The first {len(told):,} of {count:,}{more}."
+    told = causes(faults, {rule: count})[:TOLD]
+    if (shown := sum(cause.count for cause in told)) < count or len(faults) < count:
+        first = f"{shown:,} of {count:,}" if shown < count else f"{count:,} in all"
+        yield f"{first}; report.json has {len(faults):,}."
     lines = []
-    for fault in told:
+    for cause in told:
+        fault = cause.fault
         _, place = place_of(fault)
         lines.append(f"{fault.file}{f', {place}' if place else ''}: {fault.reason}")
         if fault.excerpt:
             lines.append(f"    {fault.excerpt}")
+        if cause.more:
+            lines.append(f"    {cause.more}")
     yield fenced(lines)
 
 

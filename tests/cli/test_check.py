@@ -84,11 +84,14 @@ def test_warnings_are_shown_and_pass(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "1 row is a copy of a row before it in the same file." in said.out
 
 
-def test_the_first_faults_are_shown_or_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_that_say_the_same_are_shown_as_one_or_all_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write(tmp_path / "train.jsonl", [*good(30), *[b"{"] * 1100])
     said = Answer(capsys, path)
-    assert said.out.count(")  not_json  ") == 20
-    assert "and 1,080 more; --all shows 1,000 of them" in said.out
+    assert said.out.count(")  not_json  ") == 1
+    assert "      and 1,099 more like it: lines 32 to 1,030 ...\n" in said.out
+    assert "--all" not in said.out
     said = Answer(capsys, path, "--all")
     assert said.out.count(")  not_json  ") == 1000
     assert "and 100 more\n" in said.out
@@ -97,10 +100,19 @@ def test_the_first_faults_are_shown_or_all_of_them(tmp_path: Path, capsys: pytes
 def test_every_rule_has_its_warnings_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = Answer(capsys, write(tmp_path / "train.jsonl", good(40) + good(3)), "--context", 3)
     assert said.code == 0
-    assert said.out.count("  over_context  about") == 3
-    assert said.out.count("  duplicate_row  the same") == 3
-    assert "and 40 more; --all shows 46 of them" in said.out
+    assert said.out.count("  over_context  about") == 1
+    assert "      and 42 more like it: lines 2 to 43\n" in said.out
+    assert said.out.count("  duplicate_row  the same") == 1
+    assert "      and 2 more like it: lines 42 to 43\n" in said.out
     assert "Not checked" not in said.out
+
+
+def test_faults_that_differ_are_cut_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = [of({"role": chr(97 + at // 26) + chr(97 + at % 26), "content": "x"}) for at in range(50)]
+    path = write(tmp_path / "train.jsonl", [*good(30), *odd])
+    said = Answer(capsys, path)
+    assert said.out.count(")  unknown_role  ") == 20
+    assert "  and 30 more; --all shows 50 of them\n" in said.out
 
 
 def test_tool_turns_need_a_model_that_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

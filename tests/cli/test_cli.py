@@ -224,8 +224,8 @@ def test_a_run_is_shown_with_its_faults_and_losses(url: str, capsys: pytest.Capt
     assert "warnings  2 duplicate_row\n" in out
     assert "copies    2 rows" in out
     assert "  train.jsonl:2 (byte 1,234)  not_json  \\x1b[2J\n" in out
-    assert "  a.parquet, row group 0, row 3  not_json  x\n" in out
-    assert "  and 4 more; --json shows the first 13\n" in out
+    assert "  a.parquet, row group 0, row 3  not_json  x (and 11 more like it: " in out
+    assert "  and 1 more; --json shows the first 13\n" in out
     assert "split " not in out
     assert "eval_loss: 6.500 (step 0) -> 0.250 (step 40)" in out
     assert "facts (datasets/facts/train.jsonl)" in out

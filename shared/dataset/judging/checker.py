@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 import xxhash
 
-from shared.dataset.judging import formats
+from shared.dataset.judging import formats, malformed
 from shared.dataset.judging.block import QUOTE, UNUSUAL_ESCAPE, VISIBLE, Look, larger, unusual_rows
+from shared.dataset.judging.damaged import suspect
 from shared.dataset.judging.formats import MESSAGES, Format
 from shared.dataset.judging.rules import (
     USUAL,
@@ -57,6 +58,7 @@ class Checked:
     `rows`, `hashes` (of what is written), `positions` (of the first prompt, see `split`), `turns` and `numbers` are of
     the good ones, `faults` of the others, of each rule the first in full, and the rest counted in `more`. `count`: of
     all; `lines`: of the file, where it has such. `groups`: number of a row group's first row -> the group's index.
+    `suspect`: some of the good ones may be damaged text.
     """
 
     rows: list[bytes] = field(default_factory=list)
@@ -64,6 +66,7 @@ class Checked:
     positions: list[int] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
+    suspect: bool = False
     faults: list[Fault] = field(default_factory=list)
     more: Counter[str] = field(default_factory=Counter)
     count: int = 0
@@ -107,6 +110,7 @@ class Checker:
         self._learned: set[tuple[frozenset[str], ...]] = set()
         self._told = max(told, 1)  # the first of a rule is always wanted: it may be one of the file
         self._refused: Counter[str] = Counter()
+        self._last = False  # the row at hand is the file's last one, without a line's end
 
     def lines(self, chunks: Iterable[bytes], *, offset: int = 0) -> Iterator[Checked]:
         """Rows of JSON Lines, in chunks of any size; empty lines are none. Lines count from 1, bytes from `offset`.
@@ -143,6 +147,7 @@ class Checker:
         if size:
             yield self._too_large(line, offset, size, bytes(held))
         elif held:
+            self._last = True
             yield self._block(bytes(held) + b"\n", line, offset)
 
     def elements(self, batch: Elements) -> Checked:
@@ -199,6 +204,7 @@ class Checker:
                 continue
             made.append((at, data, messages))
         unsure = unusual_rows([data for _, data, _ in made])
+        checked.suspect = not all(data.isascii() for _, data, _ in made)
         for index, (at, data, messages) in enumerate(made):
             if index in unsure and isinstance(bad := self._judge(batch.rows[at]), tuple):
                 refuse(at, bad)
@@ -234,6 +240,7 @@ class Checker:
         kept: list[int] = []
         ascii_only = block.isascii()
         seed, shapes = self._seed, {shape.type: shape for shape in self._shapes}
+        checked.suspect = bool(look.unusual) or (not ascii_only and suspect(block))
         large = larger(look.ends, self._limits.row) if len(block) > self._limits.row else frozenset()
         for at, row in enumerate(self._decode(block, look)):
             if row is not None and at not in large:
@@ -321,6 +328,8 @@ class Checker:
         if self._refused[rule] > self._told:  # a block may hold a quarter of a million of them
             checked.more[rule] += 1
         else:
+            if rule == "not_json":
+                bad = rule, malformed.told(data, bad[1], last=self._last)
             self._refuse(checked, bad, excerpt(data), where(at))
         return False
 

@@ -241,6 +241,13 @@ RULES: Mapping[str, Rule] = {
         "Shorten the conversation: the training cuts what does not fit.",
         "The row has more tokens, by estimate, than the base model's context holds.",
     ),
+    "damaged_text": Rule(
+        "warning",
+        "row",
+        "Write the file again from its source, as UTF-8: the text was damaged when it was read in another encoding.",
+        "The row has marks of text that was read in a wrong encoding: U+FFFD, codes from U+0080 to U+009F, or what "
+        "becomes of an apostrophe or an accented letter. The model would learn to write them.",
+    ),
     "too_many_duplicates": Rule(
         "warning",
         "dataset",

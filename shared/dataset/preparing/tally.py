@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from shared.dataset.judging.checker import Checked
+from shared.dataset.judging.damaged import damaged
 from shared.dataset.judging.rules import RULES, Fault
 from shared.dataset.safety.search import beginning, masked_text
 from shared.dataset.split import LINE, PARTS, Part
@@ -125,6 +126,8 @@ class Tally:
             reason = f"its first prompt is in the {other} data too"
             both = np.flatnonzero(prompts[near] == good.positions).tolist()
             warned += [(at, "prompt_in_both", reason) for at in both]
+        if batch.suspect:
+            warned += [(at, "damaged_text", reason) for at, reason in damaged(batch.rows)]
         for at, rule, reason in sorted(warned):  # in the order of the rows, whatever the batches
             self.fault(tell(rule, reason, batch.where(at), batch.rows[at]))
 

@@ -18,7 +18,7 @@ message_not_object unknown_role blank_content control_character tool_turn no_ass
 system_not_first repeated_role
 not_gzip not_zstd not_json_lines not_parquet not_json_array not_csv too_large_decompressed too_compressed empty_file
 too_few_rows too_few_prompts no_test_rows
-duplicate_row prompt_in_both over_context too_many_duplicates long_rows
+duplicate_row prompt_in_both over_context damaged_text too_many_duplicates long_rows
 """
 
 

@@ -32,7 +32,7 @@ class Verdict(msgspec.Struct, forbid_unknown_fields=True):
 
     words: what must be in what is told, in whatever case. rows: of all files. near: percent of train, validation and
     test. written: texts in the first rows as they are trained on. places: lines that are among what is told.
-    sentences: how many faults may be told, all in all. uncut: no part is cut from train. options: of the command.
+    sentences: how many causes may be told, all in all. uncut: no part is cut from train. options: of the command.
     """
 
     verdict: Literal["accept", "refuse"]
@@ -88,7 +88,7 @@ def laid_out(name: str, folder: Path) -> Path:
 
 def asked(place: Path, options: Sequence[str] = ()) -> Said:
     """What `droptune check` says of a folder."""
-    code, told = _run(["check", str(place), "--all", *options])
+    code, told = _run(["check", str(place), *options])
     _, report = _run(["check", str(place), "--json", *options])
     return Said(code=code, told=told, report=json.loads(report) if report.startswith("{") else {})
 
@@ -112,17 +112,13 @@ def wrong(right: Verdict, said: Said) -> Iterator[str]:
         yield f"{report.get('rows')} rows were read, of {right.rows}"
     first = "\n".join(report.get("first_rows", ()))
     yield from (f"{text!r} is not in the first rows" for text in right.written if text not in first)
-    lines = {line for fault in report.get("faults", ()) for line in _lines(fault)}
+    lines = {fault["line"] for fault in report.get("faults", ())}
     yield from (f"line {line} is not told" for line in right.places if line not in lines)
-    if right.sentences is not None and len(report.get("faults", ())) > right.sentences:
-        yield f"{len(report['faults'])} faults are told"
+    if right.sentences is not None and len(report.get("causes", ())) > right.sentences:
+        yield f"{len(report['causes'])} sentences are told"
     if right.uncut and report.get("cut"):
         yield f"{report['cut']} were cut"
     yield from _far(right.near, report)
-
-
-def _lines(fault: dict[str, Any]) -> list[int]:
-    return [fault["line"]]
 
 
 def _far(near: list[int], report: dict[str, Any]) -> Iterator[str]:
