@@ -234,6 +234,7 @@ class BlobWriter:
         self._what = what
         self._options = options
         self._buffer = bytearray()
+        self._lead = bytearray()
         self._blocks: list[str] = []
         self._prefix = uuid.uuid4().hex  # two writers of one blob never share a block
         self.size = 0
@@ -248,6 +249,11 @@ class BlobWriter:
             del self._buffer[:CHUNK]
         return len(data)
 
+    def lead(self, data: bytes) -> None:
+        """Takes `data`, held in memory, for the beginning of the blob, behind what was given so before."""
+        self.size += len(data)
+        self._lead += data
+
     def commit(self) -> None:
         """Stages the rest and makes the blob."""
         from azure.storage.blob import BlobBlock
@@ -255,6 +261,9 @@ class BlobWriter:
         if self._buffer:
             self._stage(bytes(self._buffer))
             self._buffer.clear()
+        if self._lead:
+            self._stage(bytes(self._lead))
+            self._blocks.insert(0, self._blocks.pop())
         with translated(self._what, role=_ROLE):
             blocks = [BlobBlock(block_id=block) for block in self._blocks]
             self.etag = _bare(str(self._blob.commit_block_list(blocks, **self._options)["etag"]))

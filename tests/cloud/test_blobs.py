@@ -171,3 +171,15 @@ def test_time_is_the_storage_services(azure: Cloud, cloud: Stack) -> None:
     first = azure.blobs.now()
     assert abs(first - before) < timedelta(seconds=5)
     assert first <= azure.blobs.now() < first + timedelta(seconds=5)
+
+
+def test_a_writer_puts_first_what_has_to_lead(azure: Cloud, unique: str) -> None:
+    name = f"led-{unique}"
+    with azure.blobs.writer("prepared", name) as writer:
+        writer.write(b"x" * (CHUNK + 1))
+        writer.lead(b"a")
+        writer.write(b"y")
+        writer.lead(b"b")
+    data, etag = azure.blobs.read("prepared", name)
+    assert data == b"ab" + b"x" * (CHUNK + 1) + b"y"
+    assert (writer.size, writer.etag) == (len(data), etag)

@@ -217,6 +217,12 @@ RULES: Mapping[str, Rule] = {
         "The rows have so few different first prompts that no validation or test rows can be cut off without the same "
         "prompt on both sides.",
     ),
+    "only_times": Rule(
+        "error",
+        "dataset",
+        "Add a word to the prompts, such as: Which date is 2026-01-31?",
+        "All texts of a part are dates or times: the training's reader takes them for points in time, not for texts.",
+    ),
     "no_test_rows": Rule(
         "error",
         "dataset",

@@ -24,6 +24,7 @@ import numpy as np
 from shared.dataset.judging.checker import Checked
 from shared.dataset.judging.rules import Facts
 from shared.dataset.kinds import form_of, packing_of
+from shared.dataset.preparing.columns import bring_forward
 from shared.dataset.preparing.duplicates import ROW, Duplicates
 from shared.dataset.preparing.interrupts import deaf_to_interrupts
 from shared.dataset.preparing.scan import (
@@ -161,6 +162,9 @@ def prepare_files(
         if out and folder and not report.rejected:
             for part in PARTS:
                 (folder / f"{part}.jsonl").touch()
+                for tally in tallies.values():
+                    if part in tally.columns:
+                        bring_forward(folder / f"{part}.jsonl", tally.columns[part].late)
                 (folder / f"{part}.jsonl").replace(out / f"{part}.jsonl")
     return report
 

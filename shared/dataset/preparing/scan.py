@@ -24,6 +24,7 @@ from shared.dataset.judging.checker import Checked, Checker, excerpt
 from shared.dataset.judging.formats import BY_NAME
 from shared.dataset.judging.rules import RULES, Facts, Fault
 from shared.dataset.kinds import form_of, kind_of
+from shared.dataset.preparing.columns import Columns, Leads
 from shared.dataset.preparing.duplicates import Duplicates
 from shared.dataset.preparing.tally import Good, Tally
 from shared.dataset.reading import parquet
@@ -52,7 +53,7 @@ FILE = 40
 
 
 class Sink(Protocol):
-    """Takes bytes: a file, a blob writer."""
+    """Takes bytes: a file, a blob writer. One that can put rows first (Leads) is told which have to be."""
 
     def write(self, data: bytes, /) -> object:
         """Takes `data`, whole."""
@@ -225,6 +226,7 @@ class Rows:
 
     def __init__(self, tally: Tally, scan: Scan, sinks: Mapping[Part, Sink] | None, *, hold: bool) -> None:
         self._part = scan.part
+        self._tools = scan.facts.tools
         self._cut = scan.cut
         self._zones = scan.cut or Cut(parts=(), ends=())
         self._tally = tally
@@ -274,8 +276,16 @@ class Rows:
         """Writes rows to a part."""
         if rows:
             self._tally.wrote(part, rows, hashes)
-            if self._sinks is not None:
-                self._sinks[part].write(b"\n".join(rows) + b"\n")
+            late = self._tally.columns.setdefault(part, Columns(tools=self._tools)).take(rows)
+            if self._sinks is None:
+                return
+            sink = self._sinks[part]
+            if late and isinstance(sink, Leads):
+                for at in late:
+                    sink.lead(rows[at] + b"\n")
+                rows = [row for at, row in enumerate(rows) if at not in late]
+            if rows:
+                sink.write(b"\n".join(rows) + b"\n")
 
 
 def read_files(
@@ -367,6 +377,11 @@ def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Sequence[Input]],
             reason = f"the rows have too few different first prompts to cut {' and '.join(cut)} from them"
         if reason:
             total.fault(Fault(file=files["train"][0].name, part="train", rule=rule, reason=reason, line=1))
+    for part in PARTS:
+        if part in total.columns and total.columns[part].only_times:
+            file = files.get(part, files["train"])[0].name
+            reason = f"all texts of the {part} rows are dates or times"
+            total.fault(Fault(file=file, part=part, rule="only_times", reason=reason, line=1))
     errors = {rule: count for rule, count in total.counts.most_common() if RULES[rule].severity == "error"}
     bad_rows = sum(count for rule, count in errors.items() if _of_rows(rule))
     rejected = _rejected(total, errors, bad_rows, policy)

@@ -15,6 +15,7 @@ import numpy as np
 from shared.dataset.judging.checker import Checked
 from shared.dataset.judging.damaged import damaged
 from shared.dataset.judging.rules import RULES, Fault
+from shared.dataset.preparing.columns import Columns
 from shared.dataset.safety.search import beginning, masked_text
 from shared.dataset.split import LINE, PARTS, Part
 
@@ -76,6 +77,7 @@ class Tally:
         self.first: list[str] = []
         self.prompts: list[np.ndarray] = []
         self.groups: dict[int, int] = {}
+        self.columns: dict[Part, Columns] = {}
         self.files: dict[int, int] = {}  # rows of each file of the part, by its index
         self.found: Counter[str] = Counter()  # secrets and persons' data, by kind
 
@@ -164,6 +166,8 @@ class Tally:
         self.first = (self.first + other.first)[:FIRST_ROWS]
         self.prompts += other.prompts
         self.groups |= other.groups
+        for part, columns in other.columns.items():
+            self.columns.setdefault(part, Columns()).join(columns)
         for index, rows in other.files.items():
             self.files[index] = self.files.get(index, 0) + rows
         self.found += other.found
