@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -49,17 +48,40 @@ class Wanted:
 
 
 def wanted(options: argparse.Namespace) -> Wanted:
-    """The options as they were meant. Raises CliError."""
+    """The options as they were meant. Raises CliError, before anything is loaded or asked."""
+    from shared import naming
+    from shared.dataset.spec.hub_address import NoAddress, read
+
     if bool(options.dataset) == bool(options.named):
         raise CliError("name one dataset: droptune fetch OWNER/NAME")
-    name = options.dataset or options.named
+    source = options.dataset or options.named
+    if not 0 < options.percent <= 100:
+        raise CliError(f"--percent {options.percent:g}: it must be above 0 and at most 100")
+    given = [("--revision", naming.HUB_REVISION, options.revision), ("--config", naming.HUB_CONFIG, options.config)]
+    given += [("--split", naming.HUB_SPLIT, split) for split in options.split]
+    for option, kind, name in given:
+        if name is not None and naming.refused(kind, name):
+            part = "; of a split's beginning: --percent" if option == "--split" and "[" in name else ""
+            raise CliError(f"{option} {name!r}: it must be {kind.must}{part}")
+    try:
+        address = read(source)
+    except NoAddress as error:
+        raise CliError(f"{source!r} {error}") from None
+    splits = tuple(dict.fromkeys(options.split))
+    for option, mine, said in (
+        ("--revision", options.revision, address.revision),
+        ("--config", options.config, address.config),
+        ("--split", ", ".join(splits) or None, address.split),
+    ):
+        if None not in (mine, said) and mine != said:
+            raise CliError(f"{option} {mine}: the address says {said}; keep one of them")
     return Wanted(
-        name=name,
-        out=options.out or Path(f"{name.rsplit('/', 1)[-1]}_dataset"),
+        name=address.name,
+        out=options.out or Path(f"{address.name.rsplit('/', 1)[-1]}_dataset"),
         percent=options.percent,
-        revision=options.revision,
-        config=options.config,
-        splits=tuple(dict.fromkeys(options.split)),
+        revision=address.revision or options.revision or "main",
+        config=address.config or options.config,
+        splits=(address.split,) if address.split else splits,
         force=options.force,
     )
 
@@ -69,8 +91,6 @@ def fetch(asked: Wanted) -> int:
     from shared.dataset.reading.files import FileFault
     from shared.errors import Permanent, Transient
 
-    for library in ("datasets", "huggingface_hub", "fsspec"):  # what they would say is said in the error
-        logging.getLogger(library).addHandler(logging.NullHandler())
     try:
         return _fetch(asked)
     except (Permanent, Transient, FileFault) as error:
@@ -84,8 +104,6 @@ def _fetch(asked: Wanted) -> int:
     from cli.screen import Screen
     from shared.dataset.reading.hub import open_dataset
 
-    if not 0 < asked.percent <= 100:
-        raise CliError(f"--percent {asked.percent:g}: it must be above 0 and at most 100")
     dataset = open_dataset(asked.name, revision=asked.revision, config=asked.config)
     say(f"{dataset.name} at commit {dataset.commit}")
     tables = {split: dataset.table(split, asked.percent) for split in asked.splits or dataset.splits}

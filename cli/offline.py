@@ -56,10 +56,12 @@ def _add_check(command: argparse.ArgumentParser) -> None:
 
 def _add_fetch(command: argparse.ArgumentParser) -> None:
     """The options of the notebook's own download script are among them."""
-    command.add_argument("dataset", nargs="?", metavar="OWNER/NAME", help="the dataset's name on the hub")
+    command.add_argument(
+        "dataset", nargs="?", metavar="OWNER/NAME", help="the dataset's name on the hub, or its address there"
+    )
     command.add_argument("--dataset", dest="named", metavar="OWNER/NAME", help="the same, as an option")
     command.add_argument(
-        "--out", "--download_dir", type=Path, metavar="DIR", help="folder for the files (default: NAME_dataset)"
+        "--out", "--download_dir", type=_folder, metavar="DIR", help="folder for the files (default: NAME_dataset)"
     )
     command.add_argument(
         *("--percent", "--dataset_split_pc"),
@@ -70,9 +72,15 @@ def _add_fetch(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--split", action="append", default=[], metavar="NAME", help="only this split; repeatable")
     command.add_argument("--config", metavar="NAME", help="the dataset's configuration (default: its default one)")
-    command.add_argument("--revision", default="main", help="branch, tag or commit (default: main)")
+    command.add_argument("--revision", metavar="NAME", help="branch, tag or commit (default: main)")
     command.add_argument("--force", action="store_true", help="overwrite files that are there")
     command.set_defaults(run=_fetch)
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty, and no folder's name")
+    return Path(text)
 
 
 def _tokens(text: str) -> int:

@@ -24,7 +24,7 @@ PAGE = DOCS / "finetune.md"
 SCHEMA = DOCS / "finetune.schema.json"
 
 _HELD = (
-    *(("model", naming.BASE_MODEL), ("source", naming.HUB_DATASET)),
+    *(("model", naming.BASE_MODEL), ("source", naming.HUB_SOURCE)),
     *(("revision", naming.HUB_REVISION), ("config", naming.HUB_CONFIG)),
 )
 NAMES = "\n".join(f"- `{key}`: {kind.must}" for key, kind in _HELD)

@@ -71,6 +71,18 @@ HUB_DATASET = Kind(
     pattern=CLEAN + rf"(?!.*(?:--|[.][.]|[.]git$))(?:{_WORD}/)?{_WORD}$",
     must="owner/name or name of a dataset on the Hugging Face Hub",
 )
+HUB_SOURCE = Kind(
+    what="a dataset of the Hub",
+    pattern=CLEAN
+    + rf"(?:(?!.*(?:--|[.][.]|[.]git$))(?:{_WORD}/)?{_WORD}"
+    + r"|(?:https?://|hf://|datasets/|(?:www[.])?huggingface[.]co/|hf[.]co/)\S+)$",
+    must="owner/name or name of a dataset on the Hugging Face Hub, or its address there",
+)
+HUB_SPLIT = Kind(
+    what="a split",
+    pattern=CLEAN + r"[A-Za-z0-9_]+(?:[.][A-Za-z0-9_]+)*$",
+    must="the name of a split (letters, digits, _ and .)",
+)
 HUB_REVISION = Kind(
     what="a revision",
     pattern=CLEAN + r"(?![./-])(?!.*(?:[.][.]|//|/[.]|@\{|[.]lock(?:/|$)|[./]$))[^\s~^:?*\[\\]+$",

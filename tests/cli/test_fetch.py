@@ -15,6 +15,7 @@ from cli.__main__ import main
 from tests.kit.hub import COMMAND, Hub, row, ultrachat
 
 NAME = "HuggingFaceH4/ultrachat_200k"
+PAGE = "https://huggingface.co/datasets/acme/chats"
 ROWS = {"train_sft": 420, "test_sft": 60, "train_gen": 200, "test_gen": 40}
 SHARDS = {"train_sft": 3, "test_sft": 1, "train_gen": 3, "test_gen": 1}
 
@@ -62,6 +63,36 @@ def test_the_notebooks_spellings_work(hub: Hub, tmp_path: Path) -> None:
     done = hub.droptune(tmp_path, "fetch", *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert written(tmp_path / "ultrachat_200k_dataset") == first(5)
+
+
+def test_a_dataset_is_named_by_its_address(hub: Hub, tmp_path: Path) -> None:
+    for address in (f"{PAGE}/viewer/default/test_gen".replace("acme/chats", NAME), f"hf://datasets/{NAME}"):
+        done = hub.droptune(tmp_path, "fetch", address, *([] if "viewer" in address else ["--split", "test_gen"]))
+        assert (done.returncode, done.stderr) == (0, "")
+        folder = tmp_path / "ultrachat_200k_dataset"
+        assert written(folder) == {"test_gen.jsonl": first(100)["test_gen.jsonl"]}
+        (folder / "test_gen.jsonl").unlink()
+
+
+def test_a_folder_without_a_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fetch", NAME, "--out", ""])
+    assert ended.value.code == 2
+    assert "--out/--download_dir: it is empty, and no folder's name" in capsys.readouterr().err
+
+
+def test_the_libraries_own_lines_are_kept_to_themselves(tmp_path: Path) -> None:
+    """A card without a head, an address that is asked for again and again, and bars that somebody has switched on."""
+    with Hub() as odd:
+        odd.add("acme/odd", {"README.md": b"# No head\n", "train.jsonl": b'{"messages": []}\n'})
+        loud = {"HF_HUB_DISABLE_PROGRESS_BARS": "0", "HF_DATASETS_DISABLE_PROGRESS_BARS": "0"}
+        done = odd.droptune(tmp_path, "fetch", "acme/odd", **loud)
+        assert (done.returncode, done.stderr) == (0, "")
+        odd.down = "README.md"
+        done = odd.droptune(tmp_path, "fetch", "acme/odd", "--force", **loud)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.startswith("droptune: acme/odd: ")
 
 
 def test_a_branch_that_moves_meanwhile_changes_nothing(tmp_path: Path) -> None:
@@ -133,6 +164,20 @@ def test_what_the_hub_refuses_is_one_line(hub: Hub, tmp_path: Path) -> None:
         ([NAME, "--dataset", NAME], "name one dataset"),
         ([NAME, "--percent", "0"], "--percent 0: it must be above 0 and at most 100"),
         ([NAME, "--percent", "101"], "--percent 101: it must be"),
+        ([NAME, "--percent", "nan"], "--percent nan: it must be"),
+        ([NAME, "--split", ""], "--split '': it must be the name of a split"),
+        ([NAME, "--split", "train", "--split", " "], "--split ' ': it must be the name of a split"),
+        (
+            [NAME, "--split", "train[:5%]"],
+            "--split 'train[:5%]': it must be the name of a split (letters, digits, _ and ",
+        ),
+        ([NAME, "--config", ""], "--config '': it must be the name of a configuration"),
+        ([NAME, "--revision", ""], "--revision '': it must be a branch, tag or commit"),
+        ([""], "name one dataset: droptune fetch OWNER/NAME"),
+        (["https://huggingface.co/acme/model"], "'https://huggingface.co/acme/model' is the address of a model"),
+        ([f"{PAGE}/tree/v1", "--revision", "main"], "--revision main: the address says v1; keep one of them"),
+        ([f"{PAGE}/viewer/en/a", "--split", "a", "--split", "b"], "--split a, b: the address says a; keep one of them"),
+        ([f"{PAGE}/blob/main/train.jsonl"], "names a page or a file of acme/chats; name the dataset alone: acme/chats"),
     ],
 )
 def test_mistakes_are_told_before_the_hub_is_asked(

@@ -221,7 +221,8 @@ RULES: Mapping[str, Rule] = {
         "error",
         "dataset",
         "Add a word to the prompts, such as: Which date is 2026-01-31?",
-        "All texts of a part are dates or times: the training's reader takes them for points in time, not for texts.",
+        "All texts of a part, or of its first megabyte, are dates or times: the training's reader makes points in time "
+        "of them.",
     ),
     "no_test_rows": Rule(
         "error",

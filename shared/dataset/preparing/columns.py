@@ -1,9 +1,9 @@
 """Which rows have to come first, so that the training's reader finds all columns there.
 
 Azure ML's component loads what is written with the package `datasets`. That takes the columns, the keys of messages
-and the types of values from the first 10 MiB of a file: a key that comes later ends the job, and texts are taken for
-times where all that it saw are times. So a row leads its file if it is the first to show a key, or a text that is no
-time, and stands too far behind to be seen. Used by `scan` and `parallel`.
+and the types of values from the first 10 MiB of a file: a key that comes later ends the job. So a row leads its file
+if it is the first to show a key, and stands too far behind to be seen. Where all texts that it sees are times it makes
+times of them, and of all that follow: nothing is to be done about that but to tell. Used by `scan` and `parallel`.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Columns:
             return []
         late = []
         for at, row in enumerate(rows):
-            shown = [key for key in self._missing if (_has_text(row) if key is _TEXT else key in row)]
+            shown = [key for key in self._missing if (_has_text(row) if key == _TEXT else key in row)]
             if shown:
                 self._first |= dict.fromkeys(shown, (self._size, len(row) + 1))
                 self._missing.difference_update(shown)
-                if _late(self._first[shown[0]]):
+                if shown != [_TEXT] and _late(self._first[shown[0]]):
                     late.append(at)
             self._size += len(row) + 1
         return late
@@ -67,13 +67,13 @@ class Columns:
 
     @property
     def only_times(self) -> bool:
-        """Whether there are rows, and all their texts are times."""
-        return self._size > 0 and _TEXT not in self._first
+        """Whether there are rows, and all texts at their beginning are times."""
+        return self._size > 0 and (_TEXT not in self._first or _late(self._first[_TEXT]))
 
     @property
     def late(self) -> list[Span]:
         """The rows that have to lead, in their order."""
-        return sorted({span for span in self._first.values() if _late(span)})
+        return sorted({span for key, span in self._first.items() if key != _TEXT and _late(span)})
 
 
 def bring_forward(path: Path, late: Sequence[Span]) -> None:
@@ -94,7 +94,7 @@ def bring_forward(path: Path, late: Sequence[Span]) -> None:
 
 
 def _late(span: Span) -> bool:
-    return sum(span) > BEGINNING
+    return span[0] > BEGINNING
 
 
 def _has_text(row: bytes) -> bool:

@@ -380,7 +380,7 @@ def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Sequence[Input]],
     for part in PARTS:
         if part in total.columns and total.columns[part].only_times:
             file = files.get(part, files["train"])[0].name
-            reason = f"all texts of the {part} rows are dates or times"
+            reason = f"the texts of the {part} rows, or the first of them, are all dates or times"
             total.fault(Fault(file=file, part=part, rule="only_times", reason=reason, line=1))
     errors = {rule: count for rule, count in total.counts.most_common() if RULES[rule].severity == "error"}
     bad_rows = sum(count for rule, count in errors.items() if _of_rows(rule))

@@ -11,9 +11,11 @@ run whose finetune.yaml names a `source`) and by `droptune fetch`.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
@@ -191,10 +193,12 @@ class _Library:
 
 @cache
 def _library() -> _Library:
-    """`datasets` and what it stands on, told to be quiet: no progress bars, no telemetry, no counting of downloads."""
+    """`datasets` and what it stands on, told to be quiet: no lines of log, no bars, no telemetry, no counting."""
     # Read when they are imported, and by one of them as it is.
     if endpoint := os.environ.pop("HF_ENDPOINT", "").rstrip("/"):
         os.environ["HF_ENDPOINT"] = endpoint
+    for library in ("HUB", "DATASETS"):  # they would go before what is said below
+        os.environ.pop(f"HF_{library}_DISABLE_PROGRESS_BARS", None)
     import datasets
     import huggingface_hub
     import huggingface_hub.constants
@@ -203,6 +207,7 @@ def _library() -> _Library:
 
     datasets.disable_progress_bars()
     disable_progress_bars()
+    _silence()
     import_module("tqdm").tqdm.monitor_interval = 0  # it would watch over the bars in threads, shown or not
     huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
@@ -211,6 +216,25 @@ def _library() -> _Library:
     data_files: Any = import_module("datasets.data_files")
     data_files.resolve_pattern = partial(_resolved, data_files.resolve_pattern)
     return _Library(datasets=datasets, huggingface_hub=huggingface_hub)
+
+
+def _silence() -> None:
+    """Keeps lines of the libraries to themselves: what they have to say is in the errors that they raise.
+
+    Who wants them sets DATASETS_VERBOSITY or HF_HUB_VERBOSITY, as the libraries have it.
+    """
+    for name, chosen in _LOUD.items():
+        if not os.environ.get(chosen):
+            logger = logging.getLogger(name)
+            logger.handlers[:] = [logging.NullHandler()]
+            logger.propagate = False
+            warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
+
+
+_LOUD = {
+    "datasets": "DATASETS_VERBOSITY",
+    **dict.fromkeys(("huggingface_hub", "fsspec", "filelock", "httpx", "urllib3"), "HF_HUB_VERBOSITY"),
+}
 
 
 def _resolved(resolve: Callable[..., list[str]], pattern: str, base_path: str, *others: Any, **options: Any) -> Any:

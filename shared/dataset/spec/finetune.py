@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any
 
+from shared import naming
+from shared.dataset.spec import hub_address
 from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT, Hub, Policy, Spec
 from shared.dataset.spec.keys import KEYS, LARGE
 from shared.dataset.spec.schema import At, Mistake, kind_of, wrong
@@ -70,6 +72,7 @@ def _told(found: Document, mistakes: Iterable[Mistake]) -> str:
 
 
 def _wrong_together(document: Mapping[str, Any]) -> Iterator[Mistake]:
+    yield from _wrong_source(document)
     split = document.get("split")
     percents = [split.get("validation"), split.get("test")] if isinstance(split, dict) else []
     if sum(percent for percent in percents if isinstance(percent, int | float) and 0 < percent < 100) >= 100:
@@ -91,17 +94,39 @@ def _wrong_together(document: Mapping[str, Any]) -> Iterator[Mistake]:
             yield Mistake(At(("gate", "metrics", name, "least")), told)
 
 
+def _wrong_source(document: Mapping[str, Any]) -> Iterator[Mistake]:
+    """What is wrong with an address, and with other keys that say otherwise."""
+    source = document.get("source")
+    if not isinstance(source, str) or naming.refused(naming.HUB_SOURCE, source):
+        return  # told already
+    try:
+        address = hub_address.read(source)
+    except hub_address.NoAddress as error:
+        yield Mistake(At(("source",)), f"source is {reprlib.repr(source)}, which {error}")
+        return
+    for key, said in (("revision", address.revision), ("config", address.config)):
+        given = document.get(key)
+        if said is not None and given is not None and given != said:
+            yield Mistake(At((key,)), f"{key} is {reprlib.repr(given)}, but source says {said!r}: keep one of them")
+    splits = document.get("splits")
+    if address.split is not None and isinstance(splits, dict) and splits.get("train") not in (None, address.split):
+        told = f"splits.train is {reprlib.repr(splits['train'])}, but source says {address.split!r}: keep one of them"
+        yield Mistake(At(("splits", "train")), told)
+
+
 def _number(value: object, default: float) -> float:
     return value if isinstance(value, int | float) else default
 
 
 def _hub(given: Mapping[str, Any]) -> Hub:
-    splits: dict[Part, str] = {part: name for part, name in given.get("splits", {}).items() if name is not None}
+    address = hub_address.read(given["source"])
+    splits: dict[Part, str] = {"train": address.split or "train"}
+    splits |= {part: name for part, name in given.get("splits", {}).items() if name is not None}
     return Hub(
-        name=given["source"],
-        revision=given.get("revision", Hub.revision),
-        config=given.get("config"),
-        splits=splits or {"train": "train"},
+        name=address.name,
+        revision=address.revision or given.get("revision", Hub.revision),
+        config=address.config or given.get("config"),
+        splits=splits,
         percent=float(given.get("percent", Hub.percent)),
     )
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from shared.dataset.kinds import ENDINGS, KINDS
 from shared.dataset.spec.choices import Hub, Policy
 from shared.dataset.spec.schema import Key, ending
-from shared.naming import BASE_MODEL, CLEAN, HUB_CONFIG, HUB_DATASET, HUB_REVISION, PARAMETERS
+from shared.naming import BASE_MODEL, CLEAN, HUB_CONFIG, HUB_REVISION, HUB_SOURCE, HUB_SPLIT, PARAMETERS
 from shared.serving.chance import MOST_ASKED
 from shared.serving.gate import Gate, Promotion
 
 _FILES, _HUB = "files of the folder", "a dataset of the Hugging Face Hub"
 _FILE = CLEAN + r"[^/\\]*" + ending(KINDS)
 _A_FILE = f"the name of a file in the same folder, which ends in {ENDINGS}"
-_SPLIT = CLEAN + r"[A-Za-z0-9_]+(?:[.][A-Za-z0-9_]+)*$"
-_A_SPLIT = "the name of a split (letters, digits, _ and .)"
 LARGE = 10**9
 KEYS = (
     Key(
@@ -65,10 +63,13 @@ KEYS = (
     Key(
         name="source",
         kind="text",
-        help="Dataset of the Hugging Face Hub, `owner/name` or `name`, instead of files.",
+        help=(
+            "Dataset of the Hugging Face Hub, `owner/name` or `name`, instead of files; or its address there, which "
+            "may also say the revision (`/tree/...`), or the configuration and the split (`/viewer/...`)."
+        ),
         example="HuggingFaceH4/ultrachat_200k",
-        pattern=HUB_DATASET.pattern,
-        must=HUB_DATASET.must,
+        pattern=HUB_SOURCE.pattern,
+        must=HUB_SOURCE.must,
         needed=True,
         way=_HUB,
         also=("dataset", "dataset_name", "hub", "repo"),
@@ -108,8 +109,8 @@ KEYS = (
                 kind="text",
                 help="Split to train on.",
                 example="train_sft",
-                pattern=_SPLIT,
-                must=_A_SPLIT,
+                pattern=HUB_SPLIT.pattern,
+                must=HUB_SPLIT.must,
                 needed=True,
                 unlike="splits",
                 also=("training",),
@@ -120,8 +121,8 @@ KEYS = (
                 help="Split to validate on while training.",
                 unset="cut from the training rows",
                 example="validation",
-                pattern=_SPLIT,
-                must=_A_SPLIT,
+                pattern=HUB_SPLIT.pattern,
+                must=HUB_SPLIT.must,
                 unlike="splits",
                 also=("valid", "val", "dev"),
             ),
@@ -131,8 +132,8 @@ KEYS = (
                 help="Split that is held out; the finished model is tried with a row of it.",
                 unset="cut from the training rows",
                 example="test_sft",
-                pattern=_SPLIT,
-                must=_A_SPLIT,
+                pattern=HUB_SPLIT.pattern,
+                must=HUB_SPLIT.must,
                 unlike="splits",
                 also=("eval",),
             ),

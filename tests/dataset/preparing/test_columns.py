@@ -89,7 +89,7 @@ def test_several_processes_bring_the_same_rows_forward(processes: int, tmp_path:
 
 def test_a_sink_that_can_put_rows_first_gets_what_a_file_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "BEGINNING", 10_000)
-    given = [TIMES] * 200 + [row(), TIMES, NAMED]
+    given = [row(), *[TIMES] * 200, of(USER, CALL, TOOL, ASSISTANT), TIMES, NAMED]
     path = tmp_path / "train.jsonl"
     path.write_bytes(b"".join(each + b"\n" for each in given))
     held = tmp_path / "held.jsonl"
@@ -112,19 +112,30 @@ def test_texts_that_are_all_times_are_refused(text: str) -> None:
     assert not found.only_times
 
 
+def test_a_text_that_comes_too_late_is_no_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "BEGINNING", 10_000)
+    for before, only in ((50, False), (500, True)):
+        found = Columns()
+        found.take([TIMES] * before)
+        more = Columns()
+        more.take([row(), TIMES])
+        found.join(more)
+        assert (found.only_times, found.late) == (only, [])
+
+
 def test_a_set_of_dates_alone_is_told(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_bytes(b"".join(row(f"2024-01-{day:02}", "2024-02-01") + b"\n" for day in range(1, 31)))
     report = prepare(files={"train": LocalFile(path)}, sinks=None)
     assert report.by_rule == {"only_times": 3}
-    assert "all texts of the train rows are dates or times" in report.rejected
+    assert "the texts of the train rows, or the first of them, are all dates or times" in report.rejected
 
 
 def test_pieces_are_joined_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "BEGINNING", 10_000)
     whole, pieces = Columns(tools=True), [Columns(tools=True) for _ in range(3)]
     rows = [TIMES] * 300
-    rows[290], rows[295] = row(), NAMED
+    rows[0], rows[290], rows[295] = row(), of(USER, CALL, TOOL, ASSISTANT), NAMED
     written = [each.replace(b": ", b":").replace(b", ", b",") for each in rows]
     whole.take(written)
     for at, piece in enumerate(pieces):

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from shared.dataset.spec.choices import SIZE_LIMIT, Hub, Policy, Spec
 from shared.dataset.spec.finetune import parse
+from shared.dataset.split import Part
 from shared.errors import Permanent
 from shared.serving.gate import Bounds, Gate, Promotion
+
+PAGE = "https://huggingface.co/datasets/acme/chats"
 
 
 def test_a_full_spec() -> None:
@@ -91,6 +94,16 @@ percent: 5
     assert spec.files == ()
 
 
+def test_a_source_by_its_address() -> None:
+    assert parse(f"source: {PAGE}\n".encode()).hub == Hub(name="acme/chats")
+    asked = f"source: {PAGE}/viewer/en/train_sft\nrevision: v1\nsplits: {{train: train_sft, test: b}}\n"
+    splits: dict[Part, str] = {"train": "train_sft", "test": "b"}
+    assert parse(asked.encode()).hub == Hub(name="acme/chats", revision="v1", config="en", splits=splits)
+    alone = parse(f"source: {PAGE}/viewer/en/train_sft\n".encode()).hub
+    assert alone == Hub(name="acme/chats", config="en", splits={"train": "train_sft"})
+    assert parse(f"source: {PAGE}/tree/v1\nrevision: v1\n".encode()).hub == Hub(name="acme/chats", revision="v1")
+
+
 def test_train_alone_or_a_source_alone_is_enough() -> None:
     assert parse(b"train: a.jsonl\nparameters:\nmodel:\nsplit:\nsource:\n") == Spec(train="a.jsonl")
     assert parse(b"source: squad\nsplits:\ntrain:\n") == Spec(hub=Hub(name="squad", splits={"train": "train"}))
@@ -159,7 +172,11 @@ def test_however_much_is_wrong_the_sentence_stays_short(text: str) -> None:
         ("train: a.csv\nvalidation: b.csv\nsource: b", "train, validation and source exclude each other"),
         ("train: a.csv\nrevision: b", "train and revision exclude each other: train for files of the folder or source"),
         ("source: a/b/c", "source is 'a/b/c'; it must be owner/name or name of a dataset"),
-        ("source: 'https://hub/datasets/a/b'", "it must be owner/name"),
+        ("source: 'https://hub/datasets/a/b'", "source is 'https://hub/datasets/a/b', which is no address of the Hub"),
+        ("source: https://huggingface.co/a/b", "source is 'https://hugg.*co/a/b', which is the address of a model"),
+        (f"source: {PAGE}/tree/v1\nrevision: main", "revision is 'main', but source says 'v1': keep one of them"),
+        (f"source: {PAGE}/viewer/en\nconfig: de", "config is 'de', but source says 'en'"),
+        (f"source: {PAGE}/viewer/en/a\nsplits: {{train: b}}", "splits.train is 'b', but source says 'a'"),
         ("source: a/..", "it must be owner/name"),
         ("source: a--b", "it must be owner/name"),
         ("source: a\nconfig: no", "config is False, true or false; it must be text"),
