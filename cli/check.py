@@ -53,17 +53,24 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Files that make a dataset."""
+    """Files that make a dataset: of each part, by their names in its folder, in order."""
 
-    files: Mapping[Part, LocalFile]
+    files: Mapping[Part, Mapping[str, LocalFile]]
 
     @property
     def size(self) -> int:
-        return sum(file.size for file in self.files.values())
+        return sum(self.sizes.values())
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each part."""
+        return {part: sum(file.size for file in each.values()) for part, each in self.files.items()}
 
     @property
     def name(self) -> str:
-        return self.files["train"].name
+        from shared.dataset.report import brief
+
+        return brief(list(self.files["train"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +173,7 @@ def judged(plan: Plan, *, processes: int | None = None) -> list[Report]:
             try:
                 reports.append(
                     prepare_files(
-                        files=each.files,
+                        files={part: list(of.values()) for part, of in each.files.items()},
                         out=None,
                         policy=plan.policy,
                         facts=plan.facts,
@@ -215,7 +222,7 @@ def _of_file(asked: Wanted, app: AppClient | None) -> Plan:
     found = known(spec, asked.spec, app, insist=asked.online)
     policy = "the defaults" if spec is None else str(asked.spec)
     return Plan(
-        sets=(Files(files={"train": LocalFile(asked.path)}),),
+        sets=(Files(files={"train": {asked.path.name: LocalFile(asked.path)}}),),
         policy=spec.policy if spec else Policy(),
         notes=(
             f"Checked alone, as a file to train on, by {policy}. Its folder would be checked with the test and "
@@ -244,16 +251,21 @@ def _of_folder(asked: Wanted, app: AppClient | None) -> Plan:
         )
     found = contents(folder.name, listed(folder, place), spec)
     if found.waiting:
-        raise CliError(f"{place} names {', '.join(found.waiting.for_)}, which {folder} lacks")
+        raise CliError(f"{folder} waits for {found.waiting}: put it there")
     if found.problem:
         raise CliError(f"{folder}: {found.problem}")
     if not found.datasets:
         raise CliError(f"nothing to train on in {folder}{_why(found)}")
     sets = []
     for each in found.datasets:
-        parts: dict[Part, DataFile | None] = {"train": each.train, "validation": each.validation, "test": each.test}
-        sets.append(Files(files={part: LocalFile(folder / file.name) for part, file in parts.items() if file}))
-    used = {file.name for each in sets for file in each.files.values()}
+        parts: dict[Part, tuple[DataFile, ...]] = {
+            "train": each.train,
+            "validation": each.validation,
+            "test": each.test,
+        }
+        of = {part: {file.name: LocalFile(folder / file.name) for file in files} for part, files in parts.items()}
+        sets.append(Files(files={part: files for part, files in of.items() if files}))
+    used = {name for each in sets for files in each.files.values() for name in files}
     notes = [f"Checked by {place}." if spec else f"There is no {FILE_NAME}: checked by the defaults."]
     return Plan(
         sets=tuple(sets),
@@ -281,16 +293,22 @@ def _why(found: Contents) -> str:
 
 
 def listed(folder: Path, spec: Path | None) -> list[DataFile]:
-    """The folder as the app would list it, with `spec` as its finetune.yaml. Folders in it are named, not entered."""
+    """The folder as the app would list it, with `spec` as its finetune.yaml.
+
+    Folders in it are named, and but for data/ not entered.
+    """
     from shared.dataset.folder import DataFile
+    from shared.dataset.names import DATA
     from shared.dataset.spec.choices import FILE_NAME
 
     found = []
     for path in sorted(folder.iterdir()):
-        if path.name != FILE_NAME and (path.is_file() or path.is_dir()):
-            stat = path.stat()
-            name = path.name + "/" * path.is_dir()
-            found.append(DataFile(name=name, etag="", size=stat.st_size, modified=_time(stat.st_mtime)))
+        within = sorted(path.iterdir()) if path.is_dir() and f"{path.name}/" == DATA else [path]
+        for each in within:
+            if each != folder / FILE_NAME and (each.is_file() or each.is_dir()):
+                stat = each.stat()
+                name = each.relative_to(folder).as_posix() + "/" * each.is_dir()
+                found.append(DataFile(name=name, etag="", size=stat.st_size, modified=_time(stat.st_mtime)))
     if spec:
         found.append(DataFile(name=FILE_NAME, etag="", size=spec.stat().st_size, modified=_time(spec.stat().st_mtime)))
     return found
@@ -325,8 +343,7 @@ def _tell(screen: Screen, asked: Wanted, plan: Plan, reports: list[Report], seco
     for each, report in zip(plan.sets, reports, strict=True):
         if len(plan.sets) > 1:
             screen.rule(each.name)
-        sizes: dict[str, int] = {part: file.size for part, file in each.files.items()}
-        show(screen, report, View(sizes=sizes, everything=asked.everything, gate=plan.gate))
+        show(screen, report, View(sizes=each.sizes, everything=asked.everything, gate=plan.gate))
     if plan.ignored:
         screen.title("Not used")
         told = sorted(plan.ignored.items())

@@ -42,7 +42,8 @@ _MUCH = 64 * 1024 * 1024  # bytes of data
 class Ready(NamedTuple):
     """What is good to go. `files`: path and state of each by its name, in the order in which they are to appear.
 
-    `train`: those of them that are trained on; `rows` by name, as far as they were counted; `left`: what stays here.
+    `train`: those of them that are trained on; `rows` by the last part of their names, as far as they were counted;
+    `left`: what stays here.
     """
 
     folder: str
@@ -110,8 +111,7 @@ def _push(options: argparse.Namespace) -> int:
         _upload(options, uploads, folder, sending)
     finally:
         uploads.close()
-    starts = sum(each.name in ready.train for each in sending) or 1
-    return _tell_runs(options, client, folder, _started(client, folder, known, starts))
+    return _tell_runs(options, client, folder, _started(client, folder, known))
 
 
 def folder_of(path: Path, name: str | None) -> str:
@@ -154,8 +154,8 @@ def _ready(options: argparse.Namespace, folder: str, client: AppClient) -> Ready
     plan = check.planned(asked, client)
     of_part: dict[str, Path] = {}
     for part in ("validation", "test", "train"):
-        of_part |= {each.files[part].name: each.files[part].path for each in plan.sets if part in each.files}
-    train = tuple(each.name for each in plan.sets)
+        of_part |= {name: file.path for each in plan.sets for name, file in each.files.get(part, {}).items()}
+    train = tuple(name for each in plan.sets for name in each.files["train"])
     files = {name: (at, state_of(at)) for name, at in of_part.items()}
     begun = time.monotonic()
     reports = _judged(plan)
@@ -215,8 +215,8 @@ def _judged_apart(plan: Plan) -> list[Report]:
 
 def _unless_held_out(path: Path) -> None:
     """Raises CliError for a single file that nothing would be trained on."""
-    from shared.dataset.folder import use_of
     from shared.dataset.kinds import kind_of
+    from shared.dataset.names import use_of
 
     if path.is_file() and kind_of(path.name) and use_of(path.name) != "train":
         raise CliError(
@@ -226,10 +226,11 @@ def _unless_held_out(path: Path) -> None:
 
 def _rows(reports: Sequence[Report]) -> dict[str, int]:
     return {
-        name: report.rows_of[part]
+        name: rows
         for report in reports
-        for part, name in report.files.items()
+        for part, told in report.files.items()
         if part in report.rows_of
+        for name, rows in report.shards.get(part, {told: report.rows_of[part]}).items()
     }
 
 
@@ -326,7 +327,8 @@ def _tell_plan(
     rows = []
     for each in files:
         state = "new" if each.stored is None else "the same is there" if each.same else "replaces what is there"
-        told = counted(ready.rows[each.name], "row") if each.name in ready.rows else ""
+        rows_of = ready.rows.get(each.name.rpartition("/")[2])
+        told = "" if rows_of is None else counted(rows_of, "row")
         rows.append((each.name, size_text(each.content.size), told, state))
     Screen().columns(rows, right=(1, 2))
     if ready.spec and ready.spec.hub:
@@ -344,7 +346,8 @@ def _tell_plan(
 def _kept(ready: Ready, there: Mapping[str, Stored]) -> list[str]:
     """Files of the folder that the runs take, and that are not among those that are pushed."""
     found = _contents(ready, there).datasets
-    taken = [name for each in found if each.train and each.train.name in ready.train for name in each.etags]
+    ours = [each for each in found if any(file.name in ready.train for file in each.train)]
+    taken = [name for each in ours for name in each.etags]
     return sorted({name for name in taken if name not in ready.files})
 
 
@@ -392,14 +395,14 @@ def _unsent(options: argparse.Namespace, client: AppClient, folder: str) -> int:
     return _then(options, client, told.runs[0]) if told.runs else 0
 
 
-def _started(client: AppClient, folder: str, known: set[str], count: int) -> list[RunSummary]:
-    """The runs that the upload has made: `count` of them, or as many as there are once STARTS is over."""
+def _started(client: AppClient, folder: str, known: set[str]) -> list[RunSummary]:
+    """The runs that the upload has made: none, if there are none once STARTS is over."""
     until, pause = time.monotonic() + STARTS, _FIRST
     found: list[RunSummary] = []
-    while len(found) < count:
+    while not found:
         with suppress(CliError):  # the app's silence is no fault of the upload
             found = [run for run in client.runs(folder=folder, limit=ALL).runs if run.id not in known]
-        if len(found) >= count or time.monotonic() > until:
+        if found or time.monotonic() > until:
             break
         time.sleep(pause)
         pause = min(pause * 2, _LONGEST)

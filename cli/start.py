@@ -64,31 +64,32 @@ def _init(options: argparse.Namespace) -> int:
             raise CliError(f"{folder / FILE_NAME} is there already, and is left as it is")
         folder.mkdir(parents=True, exist_ok=True)
         if options.source:
-            with stopped_with(f"{folder / train} and {folder / FILE_NAME} are not made"):
-                _copy(options.source, folder / train)
+            with stopped_with(f"{folder / train[0]} and {folder / FILE_NAME} are not made"):
+                _copy(options.source, folder / train[0])
         with (folder / FILE_NAME).open("xb") as file:
             file.write(spec)
     except OSError as error:
         raise CliError(f"{error.filename or folder} can't be used: {error.strerror or error}") from error
     tell(f"made {folder / FILE_NAME}", fold=False)
     if options.source:
-        tell(f"made {folder / train}, a copy of {options.source}", fold=False)
+        tell(f"made {folder / train[0]}, a copy of {options.source}", fold=False)
     named = shlex.quote(str(folder))
-    if not (folder / train).exists():
-        tell(f"write your rows to {folder / train}, each on a line of its own:", fold=False)
+    if not (folder / train[0]).exists():
+        tell(f"write your rows to {folder / train[0]}, each on a line of its own:", fold=False)
         say(_ROW)
     say(f"next: droptune check {named}")
     say(f"then: droptune push {named}")
     return 0
 
 
-def _data_of(folder: Path, source: Path | None) -> tuple[str, list[str]]:
-    """The name of the file to train on, and lines on those that are held out. Raises CliError, OSError."""
+def _data_of(folder: Path, source: Path | None) -> tuple[list[str], list[str]]:
+    """The names of the files to train on, and lines on those that are held out. Raises CliError, OSError."""
     import json
 
     from cli.check import listed
-    from shared.dataset.folder import contents, use_of
+    from shared.dataset.folder import contents
     from shared.dataset.kinds import kind_of, unread
+    from shared.dataset.names import use_of
 
     if folder.exists() and not folder.is_dir():
         raise CliError(f"{folder} is there already, and is no folder")
@@ -97,28 +98,39 @@ def _data_of(folder: Path, source: Path | None) -> tuple[str, list[str]]:
             raise CliError(f"there is no file {source}")
         if not kind_of(source.name):
             raise CliError(f"{source} is not read: {unread(source.name)}")
-        return source.name, []
-    found = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.exists() else []
-    if problem := contents(folder.name, listed(folder, None) if folder.exists() else [], None).problem:
-        raise CliError(f"{folder}: {problem}")
-    of = {use: [name for name in found if use_of(name) == use] for use in ("train", "validation", "test")}
-    held = [f"{part}: {json.dumps(of[part][0])}" for part in ("validation", "test") if len(of[part]) == 1]
-    return (of["train"] or ["train.jsonl"])[0], held
+        return [source.name], []
+    files = listed(folder, None) if folder.exists() else []
+    found = contents(folder.name, files, None)
+    if found.problem:
+        raise CliError(f"{folder}: {found.problem}")
+    if found.waiting:
+        raise CliError(f"{folder} waits for {found.waiting}: put it there")
+    train = [file.name for each in found.datasets for file in each.train] or ["train.jsonl"]
+    parts = {part: [file.name for file in files if use_of(file.name) == part] for part in ("validation", "test")}
+    for each in found.datasets:
+        parts = {"validation": [file.name for file in each.validation], "test": [file.name for file in each.test]}
+    return train, [f"{part}: {json.dumps(_one_or_all(names))}" for part, names in parts.items() if names]
 
 
-def _spec(train: str, held_out: list[str]) -> bytes:
+def _one_or_all(names: list[str]) -> str | list[str]:
+    return names[0] if len(names) == 1 else names
+
+
+def _spec(train: list[str], held_out: list[str]) -> bytes:
     """A finetune.yaml that the app takes. Raises CliError where a file's name can't be in one."""
     import json
 
     from shared.dataset.spec.finetune import parse
     from shared.errors import Permanent
 
-    text = _TEMPLATE.format(train=json.dumps(train), held_out="\n".join(held_out) or _NO_TEST)
+    text = _TEMPLATE.format(train=json.dumps(_one_or_all(train)), held_out="\n".join(held_out) or _NO_TEST)
     data = text.encode()
     try:
         parse(data)
     except Permanent as error:
-        raise CliError(f"{train} can't be named in a finetune.yaml: {error}: give the file another name") from None
+        raise CliError(
+            f"{', '.join(train)} can't be named in a finetune.yaml: {error}: give the file another name"
+        ) from None
     return data
 
 

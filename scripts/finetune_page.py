@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from shared import naming
-from shared.dataset.folder import ABOUT
 from shared.dataset.kinds import ENDINGS
+from shared.dataset.names import VALIDATION
 from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT
 from shared.dataset.spec.keys import KEYS
 from shared.dataset.spec.schema import TEXT_LIMIT, Key, json_schema
@@ -39,7 +39,7 @@ With files of the folder:
 
 ```yaml
 model: Phi-4
-train: train.jsonl          # or .ndjson, .json, .csv, .tsv, .parquet; also .gz and .zst
+train: train.jsonl          # or .ndjson, .json, .csv, .tsv, .parquet; also .gz and .zst; or a list: [a.jsonl, b.csv]
 test: held-out.jsonl        # validation is cut from train, as nobody names a file for it
 on_bad_rows: drop
 max_bad_percent: 1
@@ -131,19 +131,33 @@ and the app checks it when the run is planned.
 ## Without it
 
 A folder is one dataset. The one file directly in it that ends in {ENDINGS}
-is trained on.
-By its name (without the ending, in small or capital letters) a file may be for something else, and does not count:
+is trained on. By the words in its name a file may be for something else. Words end at digits, signs and capital
+letters: `my_test.csv`, `chats-val2.jsonl` and `TestData.csv` have such words, `latest.jsonl` and `testimonials.jsonl`
+have none. Of several such words in a name the last counts.
 
 | name | use |
 |---|---|
-| `validation…`, `test…` | rows for that; of several files the one that is named alike: `test_sft` for `train_sft` |
+| a word of {", ".join(f"`{word}`" for word in VALIDATION)} | rows for validation; the earlier of these words wins |
+| the word `test` | rows for the test |
 | `…_gen` | prompts without answers: not used |
-| `…-00000-of-00004` | a piece of a file: not used alone. Put the pieces together, or name the dataset as `source` |
-| {", ".join(f"`{stem}`" for stem in ABOUT)} | about data: not used |
+| beginning with `.` or `~$`, ending with `~`, `.bak`, `.swp` … | left there by a program: never data |
+| `report`, `readme`, `dataset_info`; as .json also `config`, `state`, `metadata`, `tokenizer…` | about data: not used |
 
-Of two files to train on, or more, none is: once the upload is whole (`SETTLE_TIME`) there is one rejected run that
-names them, and gives a {FILE_NAME} to paste. What trains or serves goes on. Put the rows together into one file, or
-each file into a folder of its own, or name one.
+Of several files for a use the one is taken that is named like the training file, as `test_sft` for `train_sft`, else
+the one without other words. What is not used is told, with the reason, by `droptune check`.
+
+**A file in pieces counts as one**: files whose names are the same but for a number at the end (`chats_1.jsonl`,
+`chats_2.jsonl`), a uuid, or `-00000-of-00003`. The numbers follow one another without a gap; numbers behind `v`,
+`version` and the like, and years and dates, tell states of the same data apart and make no pieces. Pieces are read in
+order of name. While `-of-` says that some are missing, the folder waits for them; a piece that comes later makes a
+new run, of all pieces.
+
+Where no file to train on lies directly in the folder, the files in its `data/` count too, as in a clone of a dataset
+of the Hugging Face Hub. Other folders in it are not looked into.
+
+Of two files to train on, or more, which are no pieces, none is: once the upload is whole (`SETTLE_TIME`) there is one
+rejected run that names them, and gives a {FILE_NAME} to paste. What trains or serves goes on. Put the rows together
+into one file, or each file into a folder of its own, or name one, or list all of them.
 
 With a {FILE_NAME} those files are used that it names, whatever they are called.
 
@@ -202,7 +216,7 @@ def _value(key: Key) -> str:
     if key.kind in {"number", "whole"}:
         return f"{'whole number' if key.kind == 'whole' else 'number'}, {key.range}"
     kinds = {"keys": "keys and values", "values": "keys and values", "named": "names, and keys and values of each"}
-    return f"{kinds.get(key.kind, 'text')}, as {example}"
+    return f"{kinds.get(key.kind, 'text')}{', or a list of texts' if key.many else ''}, as {example}"
 
 
 if __name__ == "__main__":

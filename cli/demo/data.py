@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.check import listed
 from cli.errors import CliError
-from shared.dataset.folder import use_of
-from shared.dataset.kinds import ENDINGS, kind_of
+from shared.dataset.folder import contents
+from shared.dataset.kinds import ENDINGS
 from shared.dataset.spec.choices import FILE_NAME as SPEC
 
 DEFAULT_MODEL = "Phi-3-mini-4k-instruct"
@@ -84,9 +84,13 @@ def own(data: Path, model: str | None) -> Dataset:
         if model and named and named[1] != model:
             raise CliError(f"{spec} decides the model: leave MODEL= out, or write `model: {model}` there")
     else:
-        uses = Counter(use_of(path.name) for path in data.iterdir() if path.is_file() and kind_of(path.name))
-        if uses["train"] != 1 or max(uses["validation"], uses["test"]) > 1:
-            raise CliError(f"{data} must have one file to train on ({ENDINGS}), or a {SPEC} that tells which one is")
+        found = contents(data.name, listed(data, None), None)
+        if not found.datasets:
+            told = found.problem or (found.waiting and f"it waits for {found.waiting}") or ""
+            raise CliError(
+                f"{data} must have one file to train on ({ENDINGS}), or a {SPEC} that tells which one is"
+                + f": {told}" * bool(told)
+            )
     name = re.sub(r"[^a-z0-9-]+", "-", data.resolve().name.lower()).strip("-") or "own"
     return Dataset(name=name, path=data, what=str(data))
 

@@ -30,7 +30,7 @@ def start(app: App, name: str, *, by: str = "") -> str:  # noqa: ARG001 - what i
     known = [loaded.record for run in ids if (loaded := readable(app.runs, run))]
     look_into(app, name, came=app.cloud.blobs.now())
     if waiting := folder.contents.waiting if not folder.unread else None:
-        raise Permanent(f"{DATASETS}/{name} waits for {', '.join(waiting.for_)}: upload it")
+        raise Permanent(f"{DATASETS}/{name} waits for {waiting}: upload it")
     if not ids:
         ignored = "; ".join(f"{file}: {why}" for file, why in folder.contents.ignored.items())
         raise Permanent(f"{DATASETS}/{name} holds nothing to train on: {ignored}")

@@ -10,15 +10,17 @@ import json
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import SequenceMatcher
-from typing import Literal
 
-from shared.dataset.kinds import kind_of, unread
+from shared.dataset import names
+from shared.dataset.kinds import HIDDEN, kind_of, unread
+from shared.dataset.names import Set, use_of
 from shared.dataset.spec.choices import FILE_NAME, Hub, Spec
 from shared.dataset.spec.finetune import parse
+from shared.dataset.split import Part
 from shared.errors import Permanent
 
 
@@ -41,47 +43,64 @@ class DataFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """The data of one run: files, of which missing ones are cut from `train`, or what `spec` names on the hub."""
+    """The data of one run: files, of which missing parts are cut from `train`, or what `spec` names on the hub.
+
+    A part may have several files, which are read in order of name.
+    """
 
     folder: str
-    train: DataFile | None = None
-    validation: DataFile | None = None
-    test: DataFile | None = None
+    train: tuple[DataFile, ...] = ()
+    validation: tuple[DataFile, ...] = ()
+    test: tuple[DataFile, ...] = ()
     hub: Hub | None = None
     spec: DataFile | None = None
 
     def __post_init__(self) -> None:
-        if (self.train is None) == (self.hub is None) or (self.hub and not self.spec):
+        if bool(self.train) == bool(self.hub) or (self.hub and not self.spec):
             raise ValueError(f"{self.folder}: a dataset has a training file, or a source that its {FILE_NAME} names")
 
     @property
+    def files(self) -> tuple[DataFile, ...]:
+        """The data files that the run takes (without finetune.yaml)."""
+        return (*self.train, *self.validation, *self.test)
+
+    @property
     def path(self) -> str:
-        """Path in the container of what makes it a dataset: the training file, or the finetune.yaml with a source."""
-        file = self.train or self.spec
+        """Path in the container of what makes it a dataset: the training file, or the finetune.yaml with a source.
+
+        Of several training files the first.
+        """
+        file = self.train[0] if self.train else self.spec
         return f"{self.folder}/{file.name if file else ''}"
 
     @property
     def told(self) -> str:
-        """The path, and the source."""
-        return f"{self.path}, which names {self.hub.name} on the hub" if self.hub else self.path
+        """The path, and the source or how many other files are trained on."""
+        more = f" and {len(self.train) - 1} more" if len(self.train) > 1 else ""
+        return f"{self.path}, which names {self.hub.name} on the hub" if self.hub else f"{self.path}{more}"
 
     @property
     def etags(self) -> dict[str, str]:
         """Name to ETag of each data file that the run takes (without finetune.yaml)."""
-        return {file.name: file.etag for file in (self.train, self.validation, self.test) if file}
+        return {file.name: file.etag for file in self.files}
 
     @property
     def newest(self) -> datetime:
         """When the last of its files arrived: the settle time counts from here."""
-        return max(file.modified for file in (self.train, self.validation, self.test, self.spec) if file)
+        return max(file.modified for file in (*self.files, self.spec) if file)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """A folder whose finetune.yaml names files that are not there (yet)."""
+    """A folder that lacks files (as yet), of which `told` says how one knows."""
 
     folder: str
     for_: tuple[str, ...]
+    told: str = f"which {FILE_NAME} names"
+
+    def __str__(self) -> str:
+        """What it waits for, in words."""
+        return f"{_told(list(self.for_), _TEXT)}, {self.told}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +123,11 @@ class Contents:
 def contents(folder: str, files: Iterable[DataFile], spec: Spec | None) -> Contents:
     """What the files of `folder` give. `spec` is its finetune.yaml, parsed, and None exactly if it has none.
 
-    A folder is one dataset, at most. Without a spec it is its one training file, with the folder's validation and test
-    files; of several, nothing is trained until somebody says which one is meant. With a spec, it is the files or the
-    source that this names. What may be meant for a spec, and is none, is never passed over: perhaps it forbids what
-    would be done without it.
+    A folder is one dataset, at most. Without a spec it is its one training file, or one in pieces, with the folder's
+    validation and test files; of several, nothing is trained until somebody says which are meant. Where there is none
+    to train on directly in the folder, its `data/` counts too, as in a clone of a dataset of the hub. With a spec, it
+    is the files or the source that this names. What may be meant for a spec, and is none, is never passed over: perhaps
+    it forbids what would be done without it.
     """
     there = {file.name: file for file in files}
     spec_file = there.pop(FILE_NAME, None)
@@ -131,31 +151,53 @@ def contents(folder: str, files: Iterable[DataFile], spec: Spec | None) -> Conte
 
 def _without_spec(folder: str, there: Mapping[str, DataFile]) -> Contents:
     ignored = {name: reason for name in there if (reason := _not_data(name))}
-    data = [file for name, file in sorted(there.items()) if name not in ignored]
-    uses = {file.name: use_of(file.name) for file in data}
+    uses = {name: use_of(name) for name in there if name not in ignored}
+    if "train" not in uses.values():
+        uses |= {name: use_of(name) for name in there if _is_in_data(name)}
+        ignored = {name: why for name, why in ignored.items() if name not in uses}
     ignored |= {name: _REASONS[use] for name, use in uses.items() if use in _REASONS}
-    held = {use: [file for file in data if uses[file.name] == use] for use in ("validation", "test")}
-    train = [file for _, file in sorted(there.items()) if uses.get(file.name) == "train" or _is_piece(file.name)]
+    proper = {use: name for name, use in sorted(uses.items()) if not name.lower().endswith(HIDDEN)}
+    texts = {name: proper[use] for name, use in uses.items() if use in proper and name.lower().endswith(HIDDEN)}
+    ignored |= {
+        name: f"it ends in {HIDDEN}, and {other} is taken; delete one of the two" for name, other in texts.items()
+    }
+    uses = {name: use for name, use in uses.items() if name not in texts}
+    train, *held = (names.sets_of(name for name, use in uses.items() if use == each) for each in _USES)
+    if not train:
+        return Contents(ignored=ignored)
     if len(train) > 1:
-        ignored = {name: why for name, why in ignored.items() if there[name] not in train}
-        likely = sorted(train, key=lambda file: "train" not in _stem(file.name))
-        lines = (_line(_dataset(folder, file, held)) for file in likely[:_NAMED])
-        problem = _which(train, next(filter(None, lines), ""))
-        return Contents(several=tuple(train), problem=problem, ignored=ignored)
-    datasets = tuple(_dataset(folder, file, held) for file in train if file.name not in ignored)
-    return Contents(datasets=datasets, ignored=ignored)
+        likely = sorted(train, key=lambda each: (names.word_of(each.names[0]) != "train", bool(each.missing)))
+        several = tuple(there[name] for each in train for name in each.names)
+        lines = (_line(_parts(each, held)) for each in likely[:_NAMED])
+        return Contents(several=several, problem=_which(several, next(filter(None, lines), "")), ignored=ignored)
+    parts = _parts(train[0], held)
+    for use, sets, taken in zip(_USES[1:], held, parts[1:], strict=True):
+        if taken:
+            left = [name for each in sets for name in each.names if name not in taken.names]
+            ignored |= dict.fromkeys(left, _not_taken(use, taken.names[0]))
+    if missing := tuple(name for each in parts if each for name in each.missing):
+        return Contents(waiting=Waiting(folder=folder, for_=missing, told=_PIECES), ignored=ignored)
+    first, *others = (tuple(there[name] for name in each.names) if each else () for each in parts)
+    dataset = Dataset(folder=folder, train=first, validation=others[0], test=others[1])
+    return Contents(datasets=(dataset,), ignored=ignored)
 
 
-def _dataset(folder: str, train: DataFile, held: Mapping[str, list[DataFile]]) -> Dataset:
-    return Dataset(
-        folder=folder, train=train, validation=_kin(train, held["validation"]), test=_kin(train, held["test"])
-    )
+type _Parts = tuple[Set, Set | None, Set | None]
+"""What is trained on, validation and test."""
 
 
-def _line(meant: Dataset) -> str:
-    """A finetune.yaml of one line that says that it is meant; "" where its names can't be in one."""
-    parts = (("train", meant.train), ("validation", meant.validation), ("test", meant.test))
-    line = ", ".join(f"{part}: {json.dumps(file.name, ensure_ascii=False)}" for part, file in parts if file)
+def _parts(train: Set, held: Sequence[Sequence[Set]]) -> _Parts:
+    validation, test = (_kin(train, each) for each in held)
+    return train, validation, test
+
+
+def _line(meant: _Parts) -> str:
+    """A finetune.yaml of one line that says that it is meant; "" where its names can't be in one, or are too many."""
+    listed = {use: each.names for use, each in zip(_USES, meant, strict=True) if each}
+    values = {use: each[0] if len(each) == 1 else each for use, each in listed.items()}
+    line = ", ".join(f"{use}: {json.dumps(value, ensure_ascii=False)}" for use, value in values.items())
+    if len(line) > _LINE and any(len(each) > 1 for each in listed.values()):
+        return ""
     try:
         parse(f"{{{line}}}".encode())
     except (Permanent, UnicodeError):
@@ -163,24 +205,30 @@ def _line(meant: Dataset) -> str:
     return f"{{{line}}}"
 
 
-def _which(train: list[DataFile], line: str) -> str:
+def _which(train: Sequence[DataFile], line: str) -> str:
     """Names the files, and says what to do: at the end a finetune.yaml of one line, which can be pasted."""
-    names = [file.name for file in train]
-    named = f"upload a {FILE_NAME} with this line: {line}" if line else f"give one a name that {FILE_NAME} can have"
+    listed = [file.name for file in train]
+    named = f"upload a {FILE_NAME} that lists all of them, or names one, with this line: {line}"
+    if not line:
+        named = f"give one a name that {FILE_NAME} can have"
     return (
-        f"{len(names)} training files in one folder ({_told(names, _TEXT - len(line))}), and no {FILE_NAME} that says "
-        f"which one is meant: put them together into one file, or each into a folder of its own, or {named}"
+        f"{len(listed)} training files in one folder ({_told(listed, _TEXT - len(line))}), and no {FILE_NAME} that "
+        f"says which are meant: put them together into one file, or each into a folder of its own, or {named}"
     )
 
 
-def _told(names: list[str], room: int) -> str:
+def _not_taken(use: str, taken: str) -> str:
+    return f"{taken} is taken for {use}; to take both, list them in {FILE_NAME}"
+
+
+def _told(listed: Sequence[str], room: int) -> str:
     """The first of the names, of which so many are told as `room` characters hold; one at least, cut if need be."""
     shown = 1
-    while shown < min(len(names), _NAMED) and len(", ".join(names[: shown + 1])) <= room:
+    while shown < min(len(listed), _NAMED) and len(", ".join(listed[: shown + 1])) <= room:
         shown += 1
-    first = ", ".join(names[:shown])
+    first = ", ".join(listed[:shown])
     cut = first if shown > 1 or len(first) <= max(room, _ONE) else f"{first[: max(room, _ONE)]}…"
-    return cut + (f" and {len(names) - shown} more" if len(names) > shown else "")
+    return cut + (f" and {len(listed) - shown} more" if len(listed) > shown else "")
 
 
 def _as_spec_says(folder: str, there: dict[str, DataFile], spec: Spec, spec_file: DataFile | None) -> Contents:
@@ -191,9 +239,9 @@ def _as_spec_says(folder: str, there: dict[str, DataFile], spec: Spec, spec_file
         return Contents(waiting=Waiting(folder=folder, for_=missing), ignored=ignored)
     dataset = Dataset(
         folder=folder,
-        train=there[spec.train] if spec.train else None,
-        validation=there[spec.validation] if spec.validation else None,
-        test=there[spec.test] if spec.test else None,
+        train=tuple(there[name] for name in spec.train),
+        validation=tuple(there[name] for name in spec.validation),
+        test=tuple(there[name] for name in spec.test),
         hub=spec.hub,
         spec=spec_file,
     )
@@ -236,8 +284,8 @@ def _plain(name: str) -> str:
     return "".join(each for each in plain if unicodedata.category(each) not in ("Mn", "Cf")).translate(_LOOKS_LIKE)
 
 
-def _misnamed(folder: str, names: list[str], *, beside: bool) -> str:
-    told = _told(list(map(_shown, names)), _TEXT - 2 * len(folder))
+def _misnamed(folder: str, listed: list[str], *, beside: bool) -> str:
+    told = _told(list(map(_shown, listed)), _TEXT - 2 * len(folder))
     what = f"lies beside {FILE_NAME}, which alone is read" if beside else "may be meant for it, and is not read"
     mend = "delete it" if beside else f"upload it as {folder}/{FILE_NAME}, and delete it"
     return (
@@ -262,31 +310,13 @@ def _no_file(name: str) -> str:
 
 def _not_data(name: str) -> str:
     """Why a file that nobody named is not taken for data."""
-    if why := _no_file(name):
-        return why
-    stem = _stem(name)
-    if stem in ABOUT:
-        return f"by its name it tells about data; name it in {FILE_NAME} if it is data"
-    if pieces := _pieces(stem):
-        return f"it is one of {pieces} pieces of a file: put them together, or name one in {FILE_NAME}"
-    return ""
+    return names.not_data(name) or _no_file(name)
 
 
-def _pieces(stem: str) -> int:
-    """Of how many pieces it is one by its name; 0 of a whole file."""
-    shard = _SHARD.search(stem)
-    return int(shard[1]) if shard and int(shard[1]) > 1 else 0
-
-
-def _is_piece(name: str) -> bool:
-    """Whether it is a piece of a file that would be trained on."""
-    stem = _stem(name)
-    return not _no_file(name) and _pieces(stem) > 0 and _by_stem(_SHARD.sub("", stem)) == "train"
-
-
-def _stem(name: str) -> str:
-    """The name in small letters, without the ending that tells the kind."""
-    return name[: -len(kind_of(name) or "") or None].lower()
+def _is_in_data(name: str) -> bool:
+    """Whether it lies where a clone of a dataset of the hub has its data, and may be data."""
+    last = name.removeprefix(names.DATA)
+    return last != name and not _not_data(last)
 
 
 _SPEC_STEM, _SPEC_ENDINGS = "finetune", (".yaml", ".yml", ".json", ".txt")
@@ -302,15 +332,15 @@ _LOOKS_LIKE = str.maketrans(
     "aeilyytmnuaeinnmtuilf",
 )
 """Cyrillic, Greek and Latin letters, by their codes, and those of `finetune.yaml` that they look like."""
-ABOUT = ("report", "readme", "dataset_info", "dataset_infos", "finetune.schema")
-"""Stems of files that lie beside data and tell about it."""
 _NAMED = 20
 """Files that are named one by one."""
 _TEXT, _ONE = 480, 40
 """Characters for names in a reason, with those in what is to be pasted, which comes last: lists of runs cut a reason
 (records/mark.py). And for the one that is named at least."""
-_SHARD = re.compile(r"-\d{5}-of-(\d{5})$", re.ASCII)
-"""How datasets that are published in pieces number them."""
+_LINE = 400
+"""Characters of a line to paste that lists files."""
+_USES: tuple[Part, ...] = ("train", "validation", "test")
+_PIECES = "which the names of the other pieces speak of"
 _REASONS = {
     "validation": "a validation file is never trained on",
     "test": "a test file is never trained on",
@@ -318,32 +348,19 @@ _REASONS = {
 }
 
 
-def use_of(name: str) -> Literal["train", "validation", "test", "try", "none"]:
-    """What a file is for by its name; `try`: prompts for trying the endpoint, `none`: it is not taken for data."""
-    return "none" if _not_data(name) else _by_stem(_stem(name))
+def _kin(train: Set, held: Sequence[Set]) -> Set | None:
+    """Of several held-out sets the one that is named like the training file (train_sft, test_sft), else the plain one.
 
-
-def _by_stem(stem: str) -> Literal["train", "validation", "test", "try"]:
-    if stem.endswith("_gen"):
-        return "try"
-    if stem.startswith("test"):
-        return "test"
-    if stem.startswith("validation"):
-        return "validation"
-    return "train"
-
-
-def _kin(train: DataFile, held: list[DataFile]) -> DataFile | None:
-    """Of several held-out files the one named like the training file (train_sft, test_sft), else the plain one.
-
-    Of two that are named alike, the one of the same kind.
+    First counts which word it is named by, see VALIDATION. Of two that are named alike, the one of the same kind.
     """
+    meant = train.names[0]
 
-    def ending(file: DataFile) -> str:
-        return re.sub(r"^(train|test|validation)", "", _stem(file.name))
-
-    def far(file: DataFile) -> tuple[bool, bool, bool, str]:
-        other_kind = kind_of(file.name) != kind_of(train.name)
-        return (ending(file) != ending(train), ending(file) != "", other_kind, file.name)
+    def far(each: Set) -> tuple[int, bool, bool, bool, bool, tuple[str, ...]]:
+        name = each.names[0]
+        word = names.word_of(name)
+        rank = names.VALIDATION.index(word) if word in names.VALIDATION else 0
+        kin = names.kin_of(name)
+        folder = name.rpartition("/")[0] != meant.rpartition("/")[0]
+        return rank, kin != names.kin_of(meant), kin != "", folder, kind_of(name) != kind_of(meant), each.names
 
     return min(held, key=far, default=None)

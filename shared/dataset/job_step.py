@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ class Task:
     `endpoint`: the hub's address, empty for the public one.
     """
 
-    files: Mapping[Part, Given] = field(default_factory=dict)
+    files: Mapping[Part, tuple[Given, ...]] = field(default_factory=dict)
     hub: Hub | None = None
     endpoint: str = ""
     policy: Policy = field(default_factory=Policy)
@@ -94,7 +94,7 @@ def run(task: Task, source: Path, outputs: Mapping[str, Path], *, processes: int
             facts=task.facts,
             told=task.told,
             processes=processes or cores(),
-            progress=_progress(sum(file.size for file in files.values())),
+            progress=_progress(sum(file.size for several in files.values() for file in several)),
         )
         if not report.rejected:
             for part in ("train", "validation", "test"):
@@ -107,23 +107,23 @@ def run(task: Task, source: Path, outputs: Mapping[str, Path], *, processes: int
     return REJECTED if report.rejected else 0
 
 
-def _sources(task: Task, source: Path, scratch: Path) -> Mapping[Part, Source | HubTable]:
+def _sources(task: Task, source: Path, scratch: Path) -> Mapping[Part, Sequence[Source | HubTable]]:
     if task.hub is not None:
         os.environ.setdefault("HF_HOME", str(scratch / "hub"))  # the library reads both when it is imported
         if task.endpoint:
             os.environ["HF_ENDPOINT"] = task.endpoint
         from shared.dataset.reading.hub import tables
 
-        return tables(task.hub)[1]
+        return {part: [table] for part, table in tables(task.hub)[1].items()}
     from shared.dataset.reading.files import LocalFile
 
     _check_sizes(task, source)
-    return {part: LocalFile(source / file.name) for part, file in task.files.items()}
+    return {part: [LocalFile(source / file.name) for file in files] for part, files in task.files.items()}
 
 
 def _check_sizes(task: Task, source: Path) -> None:
     """Refuses a file that was overwritten since. The app compares ETags too, which no mounted folder shows."""
-    for file in task.files.values():
+    for file in (file for files in task.files.values() for file in files):
         path = source / file.name
         if not path.is_file():
             raise Permanent(f"{file.name} is gone: it was deleted after the run began")

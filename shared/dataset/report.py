@@ -23,8 +23,8 @@ def counted(count: int, what: str) -> str:
 
 
 def brief(names: Sequence[str]) -> str:
-    """The files of a part in few words: the one, or how many there are and the first."""
-    return names[0] if len(names) == 1 else f"{len(names):,} files: {names[0]} ..."
+    """The files of a part in few words: one or two, or how many there are and the first."""
+    return ", ".join(names) if len(names) < 3 else f"{len(names):,} files: {names[0]} ..."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -209,6 +209,6 @@ def _note_waiting(app: App, name: str, found: Contents) -> None:
     blob = layout.waiting(name)
     if found.waiting:
         app.cloud.blobs.write(STATE, blob, msgspec.json.encode(found.waiting.for_))
-        log.info("%s/%s waits for %s", DATASETS, name, ", ".join(found.waiting.for_))
+        log.info("%s/%s waits for %s", DATASETS, name, found.waiting)
     else:
         app.cloud.blobs.delete(STATE, blob)

@@ -126,7 +126,7 @@ def read_folder(app: App, name: str) -> Folder:
 def datasets_of(folder: Folder) -> dict[str, Dataset]:
     """The datasets that the folder yields now, by the id of the run of each.
 
-    Without a finetune.yaml the training file alone makes the id: the folder's test and validation files are taken as
+    Without a finetune.yaml the training files alone make the id: the folder's test and validation files are taken as
     they are when the run starts, and a repeated event must not make a second run because one of them came later. With
     one it counts too, and for a source on the hub alone: who wants a newer state of that uploads finetune.yaml again.
     As long as a file grows, its state makes no difference: one run waits until it is whole, and gives way then.
@@ -136,12 +136,12 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
     found = {}
     for dataset in folder.contents.datasets:
         spec = dataset.spec.etag if dataset.spec else None
-        if dataset.train is None:
+        if not dataset.train:
             path, etags = dataset.folder, {}
         elif dataset.spec:
             path, etags = dataset.path, dataset.etags
         else:
-            path, etags = dataset.path, {dataset.train.name: dataset.train.etag}
+            path, etags = dataset.path, {file.name: file.etag for file in dataset.train}
         etags = {name: _GROWS if folder.grows(folder.files[name]) else etag for name, etag in etags.items()}
         found[naming.run_id(path, etags, spec, 0, installation=folder.installation)] = dataset
     return found
@@ -190,5 +190,5 @@ def taken(folder: str, dataset: Dataset) -> dict[str, Any]:
         return File(name=dataset_file(folder, found.name), etag=found.etag, size=found.size, md5=found.md5)
 
     parts = (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
-    taken: dict[str, Any] = {part: (file(found),) if found else () for part, found in parts}
+    taken: dict[str, Any] = {part: tuple(map(file, found)) for part, found in parts}
     return taken | {"spec": file(dataset.spec) if dataset.spec else None}

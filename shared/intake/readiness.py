@@ -131,7 +131,7 @@ def newer_state(folder: Folder) -> str:
         told = f" (run {rejected_run(folder)} says so too)" if not told_by(folder) else ""
         return f"nothing of the folder is trained on as it stands now: {folder.problem}{told}"
     if waiting := folder.contents.waiting:
-        return f"the folder waits for {', '.join(waiting.for_)}, which {FILE_NAME} names"
+        return f"the folder waits for {waiting}"
     return "nothing that is left in the folder is trained on"
 
 

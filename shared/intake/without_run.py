@@ -19,7 +19,7 @@ from shared import naming
 from shared.app import App
 from shared.cloud.blobs import BlobInfo
 from shared.dataset.folder import DataFile, contents
-from shared.dataset.kinds import kind_of
+from shared.dataset.names import use_of
 from shared.dataset.spec.choices import FILE_NAME
 from shared.errors import NotFound
 from shared.intake.events import folder_of, is_marker
@@ -98,10 +98,12 @@ def _in_folder(folder: str, blobs: list[BlobInfo]) -> Iterator[Upload]:
     if any(file.name == FILE_NAME for file in files):
         return
     found = contents(folder, files, None)
+    is_run = bool(found.datasets or found.problem or found.waiting)
+    taken = {name for dataset in found.datasets for name in dataset.etags}
     for file in files:
-        told = found.ignored.get(file.name)
+        told = found.ignored.get(file.name) if file.name not in taken else ""
         # Of a folder that is a run, only what seems to be meant as data of it: a page about it may lie beside.
-        if told and (not (found.datasets or found.problem) or ("/" in file.name and kind_of(file.name))):
+        if told and (not is_run or ("/" in file.name and use_of(file.name) != "none")):
             yield _upload(folder, file, told)
 
 

@@ -1,4 +1,5 @@
-"""Folders whose finetune.yaml names files that are not there: no run comes of them until somebody uploads these.
+"""Folders that lack files which their finetune.yaml names, or the names of a dataset's other pieces speak of: no run
+comes of them until somebody uploads these.
 
 The rest of an upload may be on its way; what still lacks after a while was mistyped, or forgotten. Called by the sweep,
 which has people hear of each once it is that old, and once a day.
@@ -6,11 +7,12 @@ which has people hear of each once it is that old, and once a day.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 from shared import naming
 from shared.app import App
+from shared.dataset.folder import DataFile, contents
 from shared.dataset.spec.choices import FILE_NAME
 from shared.errors import NotFound
 from shared.line.waits import Need
@@ -40,21 +42,30 @@ def needs_of_folders(app: App) -> Iterator[Need]:
     for folder, names in waiting_folders(app):
         prefix = dataset_file(folder)
         there = [blob.name.removeprefix(prefix) for blob in app.cloud.blobs.list(DATASETS, prefix)]
-        lacking = [name for name in names if name not in there]
-        if not lacking or FILE_NAME not in there:
-            continue
         others = [name for name in there if name != FILE_NAME and not name.endswith("/")]
+        named = FILE_NAME in there
+        lacking = [name for name in names if name not in there] if named else _lacking(folder, others)
+        if not lacking:
+            continue
         yield Need(
             key=f"waiting {naming.line_id(folder, '', installation=app.settings.storage.installation)}",
             event=EVENT,
             subject=f"datasets/{folder}",
-            why=f"{folder} waits for {_named(lacking)}, which its {FILE_NAME} names; there "
+            why=f"{folder} waits for {_named(lacking)}, "
+            + (f"which its {FILE_NAME} names; there " if named else "as the other pieces say by their names; there ")
             + (f"are: {_named(others)}" if others else "is no other file"),
             dataset=folder,
             after=PATIENCE,
         )
 
 
-def _named(names: list[str]) -> str:
+def _lacking(folder: str, names: Sequence[str]) -> Sequence[str]:
+    """The pieces that a folder without a finetune.yaml lacks."""
+    files = [DataFile(name=name, etag="", size=0, modified=datetime.min.replace(tzinfo=UTC)) for name in names]
+    waiting = contents(folder, files, None).waiting
+    return waiting.for_ if waiting else ()
+
+
+def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"

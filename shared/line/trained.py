@@ -67,7 +67,7 @@ def content_of(source: Source) -> str:
 
     "" where that is not known: storage has no MD5 of a file, or the hub's commit is still open.
     """
-    files = [(part, file.name, file.size, file.md5) for part, file in source.parts.items()]
+    files = [(part, file.name, file.size, file.md5) for part, several in source.parts.items() for file in several]
     known = all(file.md5 for file in source.files) and (source.files or source.hub_commit)
     if not known or (source.hub and not source.hub_commit):
         return ""

@@ -51,8 +51,8 @@ class File:
 class Source:
     """What was uploaded, and what finetune.yaml asks for.
 
-    The data are files, `train` at least (one for each part today), or `hub`; `hub_commit` is what that one's revision
-    was when it was read first.
+    The data are files, `train` at least, or `hub`; a part may have several, in order of name. `hub_commit` is what the
+    hub's revision was when it was read first.
     """
 
     folder: str
@@ -73,10 +73,10 @@ class Source:
         return (*self.train, *self.validation, *self.test)
 
     @property
-    def parts(self) -> dict[Part, File]:
-        """The file of each part that has one."""
+    def parts(self) -> dict[Part, tuple[File, ...]]:
+        """The files of each part that has some."""
         of = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {part: files[0] for part in PARTS if (files := of[part])}
+        return {part: files for part in PARTS if (files := of[part])}
 
     @property
     def pinned_hub(self) -> Hub | None:
@@ -88,7 +88,8 @@ class Source:
         """The data for people: a path in the storage account, or a dataset of the hub at a revision."""
         if hub := self.pinned_hub:
             return f"hf://datasets/{hub.name}@{hub.revision}"
-        return f"datasets/{self.train[0].name}" if self.train else ""
+        more = f" and {len(self.train) - 1} more" if len(self.train) > 1 else ""
+        return f"datasets/{self.train[0].name}{more}" if self.train else ""
 
 
 @dataclass(frozen=True, kw_only=True)

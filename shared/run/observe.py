@@ -59,8 +59,8 @@ def _upload(app: App, run: Run) -> UploadSeen:
     if dataset is None:
         return UploadSeen(gone=readiness.what_changed(run, folder))
     if settles_in <= 0:
-        files = (file for file in (dataset.train, dataset.validation, dataset.test) if file)
-        readiness.wait_for_archive(app, run, ((dataset_file(folder.name, file.name), file) for file in files))
+        files = ((dataset_file(folder.name, file.name), file) for file in dataset.files)
+        readiness.wait_for_archive(app, run, files)
     return UploadSeen(settles_in=settles_in, last=last)
 
 

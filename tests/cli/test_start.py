@@ -42,7 +42,7 @@ def test_a_file_becomes_a_folder_that_passes_the_check(
     assert (code, error) == (0, "")
     assert (made / name).read_bytes() == source.read_bytes()
     assert sorted(path.name for path in made.iterdir()) == sorted(["finetune.yaml", name])
-    assert parse((made / "finetune.yaml").read_bytes()).train == name
+    assert parse((made / "finetune.yaml").read_bytes()).train == (name,)
     assert (made / "finetune.yaml").read_text().count("#") >= 5, "it explains itself"
     *_, check, push = out.splitlines()
     assert shlex.split(check) == ["next:", "droptune", "check", str(made)]
@@ -55,7 +55,7 @@ def test_what_the_template_leaves_out_may_be_turned_on(tmp_path: Path, capsys: p
     text = (tmp_path / "faq" / "finetune.yaml").read_text()
     first, *rest = text.splitlines()
     every = parse("\n".join([first, *(line.removeprefix("# ") for line in rest)]).encode())
-    assert (every.model, every.train, every.test) == ("Phi-4", "train.jsonl", "test.jsonl")
+    assert (every.model, every.train, every.test) == ("Phi-4", ("train.jsonl",), ("test.jsonl",))
     assert every.policy.on_bad_rows == "drop"
     assert every.promotion.approve == "manual"
     assert every.parameters == {"num_train_epochs": 3}
@@ -74,7 +74,7 @@ def test_data_that_are_there_are_named(tmp_path: Path, capsys: pytest.CaptureFix
         (tmp_path / name).write_bytes(chats(30))
     assert said(capsys, "init", tmp_path)[0] == 0
     spec = parse((tmp_path / "finetune.yaml").read_bytes())
-    assert (spec.train, spec.test) == ("chats.jsonl", "test.jsonl")
+    assert (spec.train, spec.test) == (("chats.jsonl",), ("test.jsonl",))
 
 
 @pytest.mark.parametrize(

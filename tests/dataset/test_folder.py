@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -34,10 +35,10 @@ def read(*names: str, spec: Spec | None = None) -> Contents:
 
 
 def files(found: Contents) -> list[tuple[str, str | None, str | None]]:
-    def name(file: DataFile | None) -> str | None:
-        return file.name if file else None
+    def name(files: Sequence[DataFile]) -> str | None:
+        return " ".join(file.name for file in files) or None
 
-    return [(each.train.name, name(each.validation), name(each.test)) for each in found.datasets if each.train]
+    return [(name(each.train) or "", name(each.validation), name(each.test)) for each in found.datasets if each.train]
 
 
 def test_one_file_is_one_run() -> None:
@@ -59,13 +60,15 @@ def test_the_one_training_file_takes_those_that_are_held_out() -> None:
 @pytest.mark.parametrize(
     "train",
     [
-        [f"export-{n}.jsonl" for n in range(6)],
-        [f"part.{n}.csv" for n in range(3)],
-        ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"],
+        [f"export-{n}.jsonl" for n in range(0, 12, 2)],
+        [f"part.{n}.csv" for n in "abc"],
+        ["train-v1.jsonl", "train-v2.jsonl"],
+        ["chats-2025.csv", "chats-2026.csv"],
+        ["train-00000-of-00002.parquet", "train-00001-of-00003.parquet"],
         ["train.jsonl", "train-00001-of-00002.parquet"],
         ["data.jsonl", "train.json"],
         ['q"\\.jsonl', "ü: #x.jsonl", "z.csv"],
-        [f"{n:03}.csv" for n in range(200)],
+        [f"{n:03}x.csv" for n in range(200)],
     ],
 )
 def test_of_several_training_files_none_is_trained_on_and_a_line_can_be_pasted_that_names_one(train: list[str]) -> None:
@@ -77,11 +80,12 @@ def test_of_several_training_files_none_is_trained_on_and_a_line_can_be_pasted_t
     assert set(found.ignored) == {"test.jsonl", "notes.txt"}
     spec = parse(found.problem.rpartition("with this line: ")[2].encode())
     meant = read("finetune.yaml", *train, "test.jsonl", spec=spec)
-    assert files(meant) == [("train.json" if "train.json" in train else spec.train, None, "test.jsonl")]
-    assert spec.train in train
+    assert files(meant) == [(spec.train[0], None, "test.jsonl")]
+    assert "train.jsonl" not in train or spec.train == ("train.jsonl",)
+    assert set(spec.train) <= set(train)
 
 
-NAMES = st.text("abcé-0", min_size=1, max_size=100)
+NAMES = st.text("abcé-_", min_size=1, max_size=100)
 
 
 def listed(problem: str) -> str:
@@ -90,11 +94,11 @@ def listed(problem: str) -> str:
 
 
 @given(st.sets(NAMES, min_size=2, max_size=30), st.booleans(), NAMES)
-@example({f"part-{n:05}-of-00006" for n in range(6)}, False, "exports")
+@example({f"part-{n:05}-of-00007" for n in (0, 0, 1)} | {f"part-{n}" for n in range(40)}, False, "exports")
 def test_what_is_to_be_pasted_is_in_what_lists_show(names: set[str], held: bool, folder: str) -> None:
     train = [f"x{name}.parquet" for name in names]
     shown = listed(read(*train, *(("validation.jsonl", "test.jsonl") if held else ())).problem)
-    assert parse(shown.rpartition("with this line: ")[2].encode()).train in train
+    assert parse(shown.rpartition("with this line: ")[2].encode()).train[0] in train
     misnamed = contents(folder, listing("train.jsonl", *(f"{name}/finetune.yaml" for name in names)), None)
     assert listed(misnamed.problem).endswith(f"then droptune start {shlex.quote(folder)}")
 
@@ -102,15 +106,6 @@ def test_what_is_to_be_pasted_is_in_what_lists_show(names: set[str], held: bool,
 def test_files_that_no_finetune_yaml_can_name_get_other_names() -> None:
     found = read("a\\.jsonl", "b\\.jsonl")
     assert found.problem.endswith("give one a name that finetune.yaml can have")
-
-
-def test_a_piece_alone_waits_for_the_others_and_pieces_of_a_test_file_are_no_training_files() -> None:
-    found = read("train-00000-of-00002.parquet")
-    assert (found.datasets, found.several, found.problem) == ((), (), "")
-    assert "one of 2 pieces" in found.ignored["train-00000-of-00002.parquet"]
-    pieces = [f"{part}-0000{n}-of-00002.json" for part in ("test", "validation_sft", "x_gen") for n in range(2)]
-    assert files(read("train.jsonl", *pieces)) == [("train.jsonl", None, None)]
-    assert not read(*pieces).problem
 
 
 def test_the_ultrachat_folder() -> None:
@@ -165,7 +160,7 @@ def test_the_only_piece_of_a_file_is_the_file() -> None:
 
 
 def test_a_spec_may_name_what_would_not_be_taken_for_data() -> None:
-    found = read("finetune.yaml", "report.CSV", "a_gen.json", spec=Spec(train="report.CSV", test="a_gen.json"))
+    found = read("finetune.yaml", "report.CSV", "a_gen.json", spec=Spec(train=("report.CSV",), test=("a_gen.json",)))
     assert files(found) == [("report.CSV", None, "a_gen.json")]
 
 
@@ -197,7 +192,7 @@ LOOKS_THE_SAME = [
 
 
 @pytest.mark.parametrize("name", LOOKS_THE_SAME)
-@pytest.mark.parametrize("spec", [None, Spec(train="a.jsonl")], ids=["alone", "beside"])
+@pytest.mark.parametrize("spec", [None, Spec(train=("a.jsonl",))], ids=["alone", "beside"])
 def test_what_looks_the_same_is_refused_and_its_letters_are_shown(name: str, spec: Spec | None) -> None:
     found = read(name, "a.jsonl", *(["finetune.yaml"] if spec else []), spec=spec)
     assert not found.datasets
@@ -239,7 +234,7 @@ def test_what_may_be_meant_for_a_finetune_yaml_is_refused(name: str, train: list
 
 @pytest.mark.parametrize("name", MISNAMED)
 def test_beside_a_finetune_yaml_it_is_refused_too(name: str) -> None:
-    found = read("finetune.yaml", name, "a.jsonl", spec=Spec(train="a.jsonl"))
+    found = read("finetune.yaml", name, "a.jsonl", spec=Spec(train=("a.jsonl",)))
     assert not found.datasets
     assert "lies beside finetune.yaml, which alone is read: delete it" in found.problem
 
@@ -259,14 +254,14 @@ def test_what_is_named_otherwise_is_not_taken_for_one(name: str) -> None:
 
 def test_copies_of_a_finetune_yaml_do_no_harm_and_one_that_is_named_as_data_is_data() -> None:
     copies = ("finetune.yaml~", "finetune.yaml.bak", "finetune-old.yaml", "finetune2.yml", "old/finetune.yaml")
-    assert files(read("finetune.yaml", *copies, "a.jsonl", spec=Spec(train="a.jsonl"))) == [("a.jsonl", None, None)]
-    assert files(read("finetune.yaml", "finetune.json", spec=Spec(train="finetune.json"))) == [
+    assert files(read("finetune.yaml", *copies, "a.jsonl", spec=Spec(train=("a.jsonl",)))) == [("a.jsonl", None, None)]
+    assert files(read("finetune.yaml", "finetune.json", spec=Spec(train=("finetune.json",)))) == [
         ("finetune.json", None, None)
     ]
     assert not read("2026/finetune.yaml", "2026/train.jsonl").misnamed, "all of it is not directly in the folder"
 
 
-SPEC = Spec(train="test_a.jsonl", validation="b.jsonl", test="c.jsonl")
+SPEC = Spec(train=("test_a.jsonl",), validation=("b.jsonl",), test=("c.jsonl",))
 
 
 def test_a_spec_names_the_files() -> None:
@@ -278,7 +273,7 @@ def test_a_spec_names_the_files() -> None:
 
 
 def test_a_spec_does_not_take_what_it_does_not_name() -> None:
-    found = read("a.jsonl", "test.jsonl", "finetune.yaml", spec=Spec(train="a.jsonl"))
+    found = read("a.jsonl", "test.jsonl", "finetune.yaml", spec=Spec(train=("a.jsonl",)))
     assert files(found) == [("a.jsonl", None, None)]
 
 
@@ -286,7 +281,7 @@ def test_a_source_is_a_dataset_without_files() -> None:
     hub = Hub(name="owner/chats", splits={"train": "train_sft"})
     found = read("train.jsonl", "finetune.yaml", "notes.txt", spec=Spec(hub=hub))
     (dataset,) = found.datasets
-    assert (dataset.hub, dataset.train, dataset.etags) == (hub, None, {})
+    assert (dataset.hub, dataset.train, dataset.etags) == (hub, (), {})
     assert dataset.path == "faq/finetune.yaml"
     assert "owner/chats" in dataset.told
     assert dataset.newest == START + timedelta(minutes=1), "when finetune.yaml came"
@@ -296,7 +291,7 @@ def test_a_source_is_a_dataset_without_files() -> None:
 
 def test_a_dataset_has_files_or_a_source() -> None:
     (spec,) = listing("finetune.yaml")
-    for wrong in ({}, {"spec": spec}, {"hub": Hub(name="a")}, {"hub": Hub(name="a"), "spec": spec, "train": spec}):
+    for wrong in ({}, {"spec": spec}, {"hub": Hub(name="a")}, {"hub": Hub(name="a"), "spec": spec, "train": (spec,)}):
         with pytest.raises(ValueError, match="a training file, or a source"):
             Dataset(folder="faq", **wrong)
 
@@ -308,7 +303,7 @@ def test_an_incomplete_folder_is_no_run() -> None:
 
 
 def test_the_spec_last_counts_as_the_newest() -> None:
-    assert read("a.jsonl", "finetune.yaml", spec=Spec(train="a.jsonl")).datasets[0].newest == START + timedelta(
+    assert read("a.jsonl", "finetune.yaml", spec=Spec(train=("a.jsonl",))).datasets[0].newest == START + timedelta(
         minutes=1
     )
 
@@ -317,7 +312,7 @@ def test_a_spec_and_its_file_come_together() -> None:
     with pytest.raises(ValueError, match="together"):
         read("finetune.yaml", "a.jsonl")
     with pytest.raises(ValueError, match="together"):
-        read("a.jsonl", spec=Spec(train="a.jsonl"))
+        read("a.jsonl", spec=Spec(train=("a.jsonl",)))
 
 
 stems = st.sampled_from(["train", "test", "test_sft", "validation", "a", "b", "x_gen", "test_gen", "Validation2"])
@@ -331,14 +326,14 @@ def test_order_does_not_matter_and_held_out_files_are_never_trained_on(names: li
     there = listing(*names)
     found = contents("faq", there, None)
     assert found == contents("faq", reversed(there), None)
-    trained = {each.train.name for each in found.datasets if each.train}
+    trained = {file.name for each in found.datasets for file in each.train}
     assert not {name for name in trained if name.lower().startswith(("test", "validation")) or "_gen" in name}
     several = {file.name for file in found.several}
     assert sorted([*trained, *several, *found.ignored]) == sorted(names), "each file is one of the three"
     assert len(trained) <= 1 < len(several) or not several
     assert bool(several) == bool(found.problem)
     for each in found.datasets:
-        held = [file.name.lower() for file in (each.validation, each.test) if file]
+        held = [file.name.lower() for file in (*each.validation, *each.test)]
         assert all(name.startswith(("test", "validation")) and "_gen" not in name for name in held)
 
 

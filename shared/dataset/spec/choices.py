@@ -49,13 +49,14 @@ class Hub:
 class Spec:
     """A finetune.yaml: its data, files below its folder (`train` at least) or `hub`, and what is to be done with it.
 
+    The files of a part are in order of name, however they were listed.
     `parameters` are as they were written, not yet checked.
     """
 
     model: str | None = None
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
     hub: Hub | None = None
     policy: Policy = field(default_factory=Policy)
     promotion: Promotion = field(default_factory=Promotion)
@@ -64,4 +65,4 @@ class Spec:
     @property
     def files(self) -> tuple[str, ...]:
         """The data files that it names."""
-        return tuple(name for name in (self.train, self.validation, self.test) if name)
+        return (*self.train, *self.validation, *self.test)

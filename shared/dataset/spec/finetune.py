@@ -22,7 +22,7 @@ from shared import naming
 from shared.dataset.spec import hub_address
 from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT, Hub, Policy, Spec
 from shared.dataset.spec.keys import KEYS, LARGE
-from shared.dataset.spec.schema import At, Mistake, kind_of, wrong
+from shared.dataset.spec.schema import At, Mistake, kind_of, texts_of, wrong
 from shared.dataset.spec.strict import Document, Unread, read
 from shared.dataset.split import Part
 from shared.errors import Permanent
@@ -53,9 +53,9 @@ def parse(data: bytes) -> Spec:
     given = {key: value for key, value in document.items() if value is not None}
     return Spec(
         model=given.get("model"),
-        train=given.get("train"),
-        validation=given.get("validation"),
-        test=given.get("test"),
+        train=tuple(sorted(texts_of(given.get("train")))),
+        validation=tuple(sorted(texts_of(given.get("validation")))),
+        test=tuple(sorted(texts_of(given.get("test")))),
         hub=_hub(given) if "source" in given else None,
         policy=_policy(given),
         promotion=_promotion(given),

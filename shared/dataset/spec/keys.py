@@ -10,8 +10,8 @@ from shared.serving.chance import MOST_ASKED
 from shared.serving.gate import Gate, Promotion
 
 _FILES, _HUB = "files of the folder", "a dataset of the Hugging Face Hub"
-_FILE = CLEAN + r"[^/\\]*" + ending(KINDS)
-_A_FILE = f"the name of a file in the same folder, which ends in {ENDINGS}"
+_FILE = CLEAN + r"(?:data/)?[^/\\]*" + ending(KINDS)
+_A_FILE = f"the name of a file in the same folder, or in data/ of it, which ends in {ENDINGS}"
 LARGE = 10**9
 KEYS = (
     Key(
@@ -27,7 +27,8 @@ KEYS = (
     Key(
         name="train",
         kind="text",
-        help="File to train on.",
+        many=True,
+        help="File, or a list of files, to train on.",
         example="train.jsonl",
         pattern=_FILE,
         must=_A_FILE,
@@ -39,7 +40,8 @@ KEYS = (
     Key(
         name="validation",
         kind="text",
-        help="File to validate on while training.",
+        many=True,
+        help="File, or a list of files, to validate on while training.",
         unset="cut from the training rows",
         example="validation.jsonl",
         pattern=_FILE,
@@ -51,7 +53,8 @@ KEYS = (
     Key(
         name="test",
         kind="text",
-        help="File that is held out; the finished model is tried with a row of it.",
+        many=True,
+        help="File, or a list of files, that is held out; the finished model is tried with a row of it.",
         unset="cut from the training rows",
         example="test.jsonl",
         pattern=_FILE,

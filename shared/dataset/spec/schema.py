@@ -22,6 +22,8 @@ from shared.naming import CLEAN, called
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 TEXT_LIMIT = 256
+MANY = 1000
+"""Texts that a list may have."""
 _GUESSED = 25  # mistakes of one kind at one place that are looked into
 VISIBLE = CLEAN + r"[\s\S]*\S"
 
@@ -37,8 +39,8 @@ class Key:
     Python and ECMAScript, and that in words. `above` is exclusive, `least` and `most` are not. `unset`: in words, what
     holds without the key where that is no `default`. `way`: of keys with different ways only those of one may be there,
     and that one's `needed` key has to be. `unlike`: keys of one level with the same word here must hold different
-    texts. `also`: what people write instead. `names`: of `values`, those that it is known to take, and what is written
-    instead of them.
+    texts. `many`: of text, a list of several may stand there too. `also`: what people write instead. `names`: of
+    `values`, those that it is known to take, and what is written instead of them.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Key:
     needed: bool = False
     way: str = ""
     unlike: str = ""
+    many: bool = False
     also: tuple[str, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -119,18 +122,25 @@ def wrong(document: Mapping[Any, Any], keys: Sequence[Key], at: At = At()) -> li
     for key in keys:
         value = document.get(key.name)
         if value is not None:
-            told += islice(_JUDGES[key.kind](key, value, at.below(key.name)), _GUESSED)
+            judge = _judge_many if key.many and isinstance(value, list) else _JUDGES[key.kind]
+            told += islice(judge(key, value, at.below(key.name)), _GUESSED)
         elif key.needed and not key.way:
             told.append(Mistake(at, f"{at.before}{key.name} is missing; it must be {key.must}"))
     told += _ways(document, keys, at)
     for word in dict.fromkeys(key.unlike for key in keys if key.unlike):
         names = [key.name for key in keys if key.unlike == word]
-        given = [name for name in names if isinstance(document.get(name), str)]
-        again = [name for nth, name in enumerate(given) if document[name] in [document[each] for each in given[:nth]]]
+        texts = {name: texts_of(document.get(name)) for name in names}
+        again = [name for nth, name in enumerate(names) for each in names[:nth] if {*texts[name]} & {*texts[each]}]
         if again:
             all_ = f"{', '.join(names[:-1])} and {names[-1]}"
             told.append(Mistake(at.below(again[0]), f"{at.before}{all_} must be different {word}"))
     return told
+
+
+def texts_of(value: object) -> tuple[str, ...]:
+    """The texts of a key that may hold several: one, those of a list, or none."""
+    listed = value if isinstance(value, list) else [value]
+    return tuple(each for each in listed if isinstance(each, str))
 
 
 def kind_of(value: object) -> str:
@@ -166,7 +176,7 @@ def _mapping(keys: Sequence[Key], *, nothing: bool) -> dict[str, Any]:
 def _branch(way: str, keys: Sequence[Key]) -> dict[str, Any]:
     (leads,) = [key for key in keys if key.way == way and key.needed]
     others = {key.name: {"type": "null"} for key in keys if key.way not in ("", way)}
-    return {"title": way, "required": [leads.name], "properties": {leads.name: {"type": _TYPES[leads.kind]}} | others}
+    return {"title": way, "required": [leads.name], "properties": {leads.name: {"type": _type(leads)}} | others}
 
 
 _TYPES = {
@@ -179,15 +189,23 @@ _TYPES = {
 }
 
 
+def _type(key: Key, *more: str) -> str | list[str]:
+    """What may stand there, as JSON Schema names it."""
+    kinds = [_TYPES[key.kind], *(["array"] if key.many else []), *more]
+    return kinds if len(kinds) > 1 else kinds[0]
+
+
 def _property(key: Key) -> dict[str, Any]:
     """The schema of one key's value. Null is allowed where the key may be missing, as it means the same."""
     nothing = key.way != "" or not key.needed
-    kind = _TYPES[key.kind]
-    found: dict[str, Any] = {"description": key.help, "type": [kind, "null"] if nothing else kind}
+    found: dict[str, Any] = {"description": key.help, "type": _type(key, *(["null"] if nothing else []))}
     if key.choices:
         found["enum"] = [*key.choices, *([None] if nothing else [])]
     elif key.kind == "text":
-        found |= {"minLength": 1, "maxLength": TEXT_LIMIT, "pattern": key.pattern}
+        text = {"minLength": 1, "maxLength": TEXT_LIMIT, "pattern": key.pattern}
+        found |= text
+        if key.many:
+            found |= {"items": {"type": "string"} | text, "minItems": 1, "maxItems": MANY, "uniqueItems": True}
     elif key.kind == "keys":
         found |= _mapping(key.keys, nothing=nothing)
     elif key.kind == "named":
@@ -207,7 +225,8 @@ def _property(key: Key) -> dict[str, Any]:
 def _judge_text(key: Key, value: object, at: At) -> Iterator[Mistake]:
     shown = _shown(value)
     if not isinstance(value, str):
-        yield at.wrong(f"is {shown}, {kind_of(value)}; it must be text (put it in quotes)")
+        quoted = "" if isinstance(value, dict | list) else " (put it in quotes)"
+        yield at.wrong(f"is {shown}, {kind_of(value)}; it must be text{quoted}{', or a list of them' * key.many}")
     elif key.choices:
         if value not in key.choices:
             meant = _meant(value, key.choices) or f"it must be {' or '.join(key.choices)}"
@@ -216,6 +235,18 @@ def _judge_text(key: Key, value: object, at: At) -> Iterator[Mistake]:
         yield at.wrong(f"must have 1 to {TEXT_LIMIT} characters, not only blanks")
     elif not re.search(key.pattern, value):
         yield at.wrong(f"is {shown}; it must be {key.must}")
+
+
+def _judge_many(key: Key, value: list[object], at: At) -> Iterator[Mistake]:
+    if not 1 <= len(value) <= MANY:
+        yield at.wrong(f"is a list of {len(value):,}; it may have 1 to {MANY:,}")
+        return
+    for number, each in enumerate(value):
+        below = At((*at.keys, number), f"{at}[{number}]")
+        if each in value[:number]:
+            yield below.wrong(f"is {_shown(each)}, which stands there before")
+        else:
+            yield from _judge_text(key, each, below)
 
 
 def _judge_number(key: Key, value: object, at: At) -> Iterator[Mistake]:

@@ -58,7 +58,7 @@ def prepare_data(app: App, run: Run) -> Run:
         raise Transient("the folder has changed since it was looked at; it is looked at again", timedelta(seconds=1))
     run = replace(run, source=replace(run.source, **taken(run.source.folder, dataset)))
     run, files = _inputs(app, run)
-    if sum(file.size for file in files.values()) > app.settings.data.inline_limit_mb * MIB:
+    if sum(file.size for several in files.values() for file in several) > app.settings.data.inline_limit_mb * MIB:
         return run.in_attempt(in_job=True)
     blobs = app.cloud.blobs
     try:
@@ -86,15 +86,18 @@ def prepare_data(app: App, run: Run) -> Run:
     return _reported(run, report)
 
 
-def _inputs(app: App, run: Run) -> tuple[Run, dict[Part, Source | Table]]:
+def _inputs(app: App, run: Run) -> tuple[Run, dict[Part, list[Source | Table]]]:
     """What the run reads, by part; and the run, which remembers the commit that its hub's revision is at."""
     if hub := run.source.pinned_hub:
         from shared.dataset.reading.hub import tables
 
         commit, found = tables(hub)
-        return replace(run, source=replace(run.source, hub_commit=commit)), dict(found)
+        return replace(run, source=replace(run.source, hub_commit=commit)), {part: [found[part]] for part in found}
     source = app.cloud.blobs.source
-    return run, {part: source(DATASETS, file.name, file.etag, file.size) for part, file in run.source.parts.items()}
+    return run, {
+        part: [source(DATASETS, file.name, file.etag, file.size) for file in files]
+        for part, files in run.source.parts.items()
+    }
 
 
 def facts_of(app: App, run: Run) -> Facts:

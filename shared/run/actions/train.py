@@ -180,12 +180,13 @@ def _first_step(app: App, run: Run) -> Step:
 
     blobs = app.cloud.blobs
     name, data = code()
+    prefix = layout.dataset_file(run.source.folder)
     if blobs.head(PREPARED, layout.code(name)) is None:
         blobs.write(PREPARED, layout.code(name), data)
     task = Task(
         files={
-            part: Given(name=file.name.removeprefix(f"{run.source.folder}/"), size=file.size)
-            for part, file in run.source.parts.items()
+            part: tuple(Given(name=file.name.removeprefix(prefix), size=file.size) for file in files)
+            for part, files in run.source.parts.items()
         },
         hub=run.source.pinned_hub,
         endpoint=app.settings.data.hub_endpoint,

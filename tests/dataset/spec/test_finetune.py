@@ -50,9 +50,9 @@ strategy: replace
     )
     assert spec == Spec(
         model="Phi-4",
-        train="train.jsonl",
-        validation="validation.PARQUET",
-        test="test.jsonl.gz",
+        train=("train.jsonl",),
+        validation=("validation.PARQUET",),
+        test=("test.jsonl.gz",),
         policy=Policy(
             on_bad_rows="drop", max_bad_percent=1.0, min_rows=100, validation_percent=5, test_percent=20, seed=7
         ),
@@ -105,7 +105,7 @@ def test_a_source_by_its_address() -> None:
 
 
 def test_train_alone_or_a_source_alone_is_enough() -> None:
-    assert parse(b"train: a.jsonl\nparameters:\nmodel:\nsplit:\nsource:\n") == Spec(train="a.jsonl")
+    assert parse(b"train: a.jsonl\nparameters:\nmodel:\nsplit:\nsource:\n") == Spec(train=("a.jsonl",))
     assert parse(b"source: squad\nsplits:\ntrain:\n") == Spec(hub=Hub(name="squad", splits={"train": "train"}))
 
 
@@ -161,7 +161,14 @@ def test_however_much_is_wrong_the_sentence_stays_short(text: str) -> None:
         ("trian: a.jsonl\ntrain: a.jsonl", "'trian' is not a key; did you mean train?"),
         ("train: a.jsonl\nzzz: 1", r"'zzz' is not a key \(model, train"),
         ("train: 7", "train is 7, a number"),
-        ("train: [a.jsonl]", "train is .'a.jsonl'., a list"),
+        ("train: [a.jsonl, 5]", r"line 1, column 18: train\[1\] is 5, a number; it must be text"),
+        ("train: [a.jsonl, b.txt]", r"train\[1\] is 'b.txt'; it must be the name of a"),
+        ("train: [a.csv, a.csv]", r"train\[1\] is 'a.csv', which stands there before"),
+        ("train: []", "train is a list of 0; it may have 1 to 1,000"),
+        ("train: {a.csv: 1}", "train is .*, a mapping; it must be text, or a list of them"),
+        ("train: [a.csv, b.csv]\ntest: [c.csv, b.csv]", "train, validation and test must be different files"),
+        ("train: [a.csv, ../b.csv]", r"train\[1\] is '../b.csv'"),
+        ("train: a.csv\nmodel: [a]", "model is .'a'., a list; it must be text$"),
         ("train: other/a.jsonl", "in the same folder"),
         ("train: a.txt", "name of a file in the same folder, which ends in .jsonl"),
         ("train: a.jsonl.bz2", "which ends in .jsonl"),
@@ -397,3 +404,9 @@ def test_anything_is_a_spec_or_told(data: bytes) -> None:
     except Permanent:
         return
     assert bool(spec.train) != bool(spec.hub)
+
+
+def test_files_of_a_part_are_taken_in_order_of_name_however_they_are_listed() -> None:
+    spec = parse(b"train: [b.jsonl, data/c.csv, a.jsonl]\nvalidation: v.csv\n")
+    assert (spec.train, spec.validation, spec.test) == (("a.jsonl", "b.jsonl", "data/c.csv"), ("v.csv",), ())
+    assert spec.files == ("a.jsonl", "b.jsonl", "data/c.csv", "v.csv")

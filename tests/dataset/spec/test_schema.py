@@ -94,7 +94,10 @@ NAMES = st.sampled_from(
     ["train", "b", "train_sft", "a.b", "a-b", "a..b", "_", "owner/name", "a--b", "x.git", "/a", "a/"]
 )
 FILES = st.sampled_from(
-    ["a.csv", "b.JSON", "c.jsonl", "d.tsv.Zst", "e.Parquet", ".csv", "f.jsonl.bz2", "g.jsonl.txt", "jsonl", " .csv"]
+    [
+        *("a.csv", "data/a.csv", "data/b/c.csv", "b.JSON", "c.jsonl", "d.tsv.Zst", "e.Parquet", ".csv", "f.jsonl.bz2"),
+        *("g.jsonl.txt", "jsonl", " .csv"),
+    ]
 )
 
 
@@ -110,6 +113,8 @@ def valued(key: Key) -> st.SearchStrategy[Any]:
         good = st.dictionaries(SOME_TEXT, scalars | st.sampled_from(ODD), max_size=3)
     elif key.kind == "text":
         good = st.sampled_from(key.choices) if key.choices else FILES if "files" in key.way else NAMES
+        if key.many:
+            good = st.one_of(good, good, st.lists(good, max_size=3), st.lists(good | st.sampled_from(ODD), max_size=2))
     else:
         edges = [edge + step for edge in (key.least, key.above, key.most) if edge is not None for step in (-1, 0, 1)]
         whole = st.integers(1, 50)
@@ -140,7 +145,8 @@ def beyond_the_schema(document: dict[str, Any]) -> bool:
         (document, ("train", "validation", "test")),
         (document.get("splits") or {}, ("train", "validation", "test")),
     ):
-        texts = [place[name] for name in names if place.get(name) is not None]
+        given = [place[name] for name in names if place.get(name) is not None]
+        texts = [text for each in given for text in (each if isinstance(each, list) else [each])]
         if len(set(texts)) < len(texts):
             return True
     if document.get("approve") == "manual" and document.get("strategy") == "replace":
@@ -158,6 +164,7 @@ def beyond_the_schema(document: dict[str, Any]) -> bool:
 
 @given(documents())
 @example({"train": "a.csv", "test": "a.csv"})
+@example({"train": ["a.csv", "b.csv"], "test": ["c.csv", "b.csv"]})
 @example({"train": "a.csv", "approve": "manual", "strategy": "replace"})
 @example({"source": "a", "splits": {"train": "a", "test": "a"}})
 @example({"train": "a.csv", "split": {"test": 50, "validation": 50}})
