@@ -40,6 +40,8 @@ def start(app: App, name: str, *, by: str = "") -> str:  # noqa: ARG001 - what i
     new = [run for run in ids if run not in {each.id for each in known} and readable(app.runs, run)]
     if folder.problem and known and not new:
         known = known[-1:]
+    if new and not folder.problem:
+        known = []
     return "; ".join([*(f"run {run} {begun}" for run in new), *(_of_the_same_files(app, run) for run in known)])
 
 

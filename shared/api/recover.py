@@ -446,6 +446,7 @@ def _tell_of_dataset(work: _Work, name: str) -> None:
     folder = read_folder(work.app, name)
     if folder.problem:
         work.told.append(f"{DATASETS}/{name}: {folder.problem}; nothing of it is trained on until that is mended")
-    for run_id, dataset in datasets_of(folder).items():
-        if _is_lost(work, run_id):
+    found = datasets_of(folder)
+    for dataset in [*found.values()][:1]:  # a folder is one dataset, of which the run may have one of two ids
+        if all(_is_lost(work, run_id) for run_id in found):
             work.told.append(f"{DATASETS}/{dataset.told} has no run: upload it again if it is to be trained on")

@@ -118,8 +118,13 @@ def look_into(app: App, name: str, *, cause: str = "", came: datetime | None = N
     if found.several:
         _receive_several(app, folder, came)
     for run_id, dataset in datasets_of(folder).items():
-        if not _receive(app, run_id, folder, dataset, came) and cause:
-            ignored("known_upload", f"{dataset.told} is run {run_id} already")
+        if _receive(app, run_id, folder, dataset, came):
+            return
+        known = readable(app.runs, run_id)
+        if known is None or _takes(known.record, dataset):
+            if cause:
+                ignored("known_upload", f"{dataset.told} is run {run_id} already")
+            return
 
 
 def _receive(app: App, run_id: str, folder: Folder, dataset: Dataset, came: datetime | None) -> bool:
@@ -155,6 +160,14 @@ def _receive_several(app: App, folder: Folder, came: datetime | None) -> None:
         if (known := readable(app.runs, run_id)) and _says(known.record, folder):
             ignored("known_upload", f"{told}: run {run_id} says what is to be done")
             return
+
+
+def _takes(run: Run, dataset: Dataset) -> bool:
+    """Whether the run trains on precisely these pieces, or will: until it reads them, it takes what is there."""
+    if run.phase is Phase.RECEIVED and not (run.ending or run.attempt.in_job or run.attempt.data):
+        return True
+    took = {file.name.removeprefix(layout.dataset_file(run.source.folder)): file.etag for file in run.source.train}
+    return not took or took == {file.name: file.etag for file in dataset.train}  # a record made of tags may know none
 
 
 def _says(run: Run, folder: Folder) -> bool:

@@ -6,6 +6,7 @@ there then. Called when something arrives (arrivals.py), and by the look at a ru
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from shared import naming
 from shared.app import App
 from shared.dataset.folder import Contents, DataFile, Dataset, contents
+from shared.dataset.names import piece_of
 from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT, Spec
 from shared.dataset.spec.finetune import parse
 from shared.errors import Conflict, NotFound, Permanent, Transient
@@ -130,21 +132,56 @@ def datasets_of(folder: Folder) -> dict[str, Dataset]:
     they are when the run starts, and a repeated event must not make a second run because one of them came later. With
     one it counts too, and for a source on the hub alone: who wants a newer state of that uploads finetune.yaml again.
     As long as a file grows, its state makes no difference: one run waits until it is whole, and gives way then.
+
+    Of pieces of which nobody says how many there are, the first id is the same for all that one upload brings, however
+    slowly: it is that of its first piece, and of what was there before. The second is of precisely the pieces that are
+    there, for those that come when the run of the first has read the others already.
     """
     if folder.problem or not folder.files:
         return {}
     found = {}
     for dataset in folder.contents.datasets:
         spec = dataset.spec.etag if dataset.spec else None
+        ways: list[tuple[str, dict[str, str]]]
         if not dataset.train:
-            path, etags = dataset.folder, {}
+            ways = [(dataset.folder, {})]
         elif dataset.spec:
-            path, etags = dataset.path, dataset.etags
+            ways = [(dataset.path, dataset.etags)]
+        elif _may_be_more(dataset):
+            at = _first_of_upload(folder, dataset.train)
+            began = sorted(dataset.train, key=_when)[: at + 1]
+            ways = [
+                (dataset_file(dataset.folder, began[at].name), {file.name: file.etag for file in began}),
+                (dataset_file(dataset.folder), {file.name: file.etag for file in dataset.train}),
+            ]
         else:
-            path, etags = dataset.path, {file.name: file.etag for file in dataset.train}
-        etags = {name: _GROWS if folder.grows(folder.files[name]) else etag for name, etag in etags.items()}
-        found[naming.run_id(path, etags, spec, 0, installation=folder.installation)] = dataset
+            ways = [(dataset.path, {file.name: file.etag for file in dataset.train})]
+        for path, etags in ways:
+            state = {name: _GROWS if folder.grows(folder.files[name]) else etag for name, etag in etags.items()}
+            found[naming.run_id(path, state, spec, 0, installation=folder.installation)] = dataset
     return found
+
+
+def _may_be_more(dataset: Dataset) -> bool:
+    """Whether others like it are pieces too, and no name says how many there are."""
+    piece = piece_of(dataset.train[0].name)
+    return piece.of is None and (piece.apart or piece.number is not None)
+
+
+def _when(file: DataFile) -> tuple[datetime, str]:
+    return file.modified, file.name
+
+
+def _first_of_upload(folder: Folder, files: Sequence[DataFile]) -> int:
+    """Which of them, in the order in which they came, is the first that came with the last of them.
+
+    That is without more than the settle time between two of them.
+    """
+    came = sorted(files, key=_when)
+    at = len(came) - 1
+    while at and came[at].modified - came[at - 1].modified <= folder.settle:
+        at -= 1
+    return at
 
 
 def runs_of(folder: Folder) -> list[str]:
@@ -164,12 +201,8 @@ def told_by(folder: Folder) -> tuple[str, ...]:
     """
     if folder.unread or not folder.contents.several:
         return ()
-    several = sorted(folder.contents.several, key=lambda file: (file.modified, file.name))
-    first = several[-1]
-    for file in reversed(several):
-        if first.modified - file.modified > folder.settle:
-            break
-        first = file
+    several = sorted(folder.contents.several, key=_when)
+    first = several[_first_of_upload(folder, several)]
     return tuple(
         naming.run_id(folder.name, {file.name: file.etag for file in files}, None, 0, installation=folder.installation)
         for files in ([first], several)

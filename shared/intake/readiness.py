@@ -113,7 +113,7 @@ def what_changed(run: Run, folder: Folder) -> str:
         what = f"{FILE_NAME} came before the data were read"
     else:
         what = "the folder has changed before its data were read"
-    return f"{what}: {newer_state(folder)}"
+    return f"{what}: {newer_state(folder, but=run.id)}"
 
 
 def _is_about_spec(run: Run) -> bool:
@@ -121,10 +121,13 @@ def _is_about_spec(run: Run) -> bool:
     return run.source.spec in run.source.train
 
 
-def newer_state(folder: Folder) -> str:
-    """Which run is of the folder as it stands now, in words. Whoever ends with them makes that run."""
-    if ids := list(datasets_of(folder)):
-        return f"run {', '.join(ids)} is of the folder as it stands now"
+def newer_state(folder: Folder, *, but: str = "") -> str:
+    """Which run, `but` the one that asks, is of the folder as it stands now, in words.
+
+    Whoever ends with them makes that run.
+    """
+    if ids := [run_id for run_id in datasets_of(folder) if run_id != but]:
+        return f"run {ids[0]} is of the folder as it stands now"
     if not folder.files:
         return "nothing is left in the folder"
     if told_by(folder) or folder.problem:

@@ -197,7 +197,7 @@ def _changed(app: App, run: Run, read: datetime | None) -> str | None:
         else:
             changed, how = not _same_bytes(file, blob) and (read is None or blob.last_modified <= read), "changed"
         if changed:
-            newer = readiness.newer_state(read_folder(app, run.source.folder))
+            newer = readiness.newer_state(read_folder(app, run.source.folder), but=run.id)
             return f"{file.name} was {how} before the job had read it: {newer}"
     return None
 
@@ -211,7 +211,7 @@ def _other_by_now(app: App, run: Run) -> str | None:
     if folder.archived:
         return None
     if folder.problem:
-        return f"the folder has changed before the job had read its data: {readiness.newer_state(folder)}"
+        return f"the folder has changed before the job had read its data: {readiness.newer_state(folder, but=run.id)}"
     spec, now = run.source.spec, folder.files.get(FILE_NAME)
     first = run.attempt.number == 1 and run.order.ordinal == 0
     return readiness.what_changed(run, folder) if first and (spec and spec.etag) != (now and now.etag) else None

@@ -104,7 +104,7 @@ def test_a_folder_that_is_none_is_not_found(app: App, name: str) -> None:
 def test_a_folder_that_waits_says_for_what(app: App, folder: str) -> None:
     put(app, f"{folder}/finetune.yaml", b"train: train.jsonl\ntest: test.jsonl\n")
     put(app, f"{folder}/train.jsonl", chats(20))
-    assert start(app, folder) == (409, f"datasets/{folder} waits for test.jsonl: upload it")
+    assert start(app, folder) == (409, f"datasets/{folder} waits for test.jsonl, which finetune.yaml names: upload it")
     assert runs_of(read_folder(app, folder)) == []
 
 

@@ -60,7 +60,7 @@ def step(tmp_path: Path) -> Step:
 
 
 def task(data: bytes, **more: object) -> Task:
-    return Task(**{"files": {"train": Given(name="train.jsonl", size=len(data))}, **more})  # type: ignore[arg-type]
+    return Task(**{"files": {"train": (Given(name="train.jsonl", size=len(data)),)}, **more})  # type: ignore[arg-type]
 
 
 def read(tmp_path: Path, name: str) -> bytes:
@@ -116,7 +116,7 @@ def test_the_policy_is_followed(step: Step, tmp_path: Path) -> None:
 def test_files_of_all_parts_are_read(step: Step, tmp_path: Path) -> None:
     files = {"train.jsonl": chats(30), "check.jsonl": chats(2, 30), "t.jsonl": chats(1, 32)}
     names = zip(("train", "validation", "test"), files.items(), strict=True)
-    given = {part: Given(name=name, size=len(data)) for part, (name, data) in names}
+    given = {part: (Given(name=name, size=len(data)),) for part, (name, data) in names}
     done = step(files, Task(files=given))  # type: ignore[arg-type]
     assert done.returncode == 0, done.stderr
     assert read(tmp_path, "train.jsonl").count(b"\n") == 30

@@ -24,8 +24,9 @@ from shared.records.layout import DATASETS, PREPARE_QUEUE
 from shared.records.mark import mark_in
 from shared.records.run import Run
 from shared.run.loop import advance
+from tests.kit.clouds import later
 from tests.kit.records import changed, etag_of, events_of, run_of, woken
-from tests.kit.rows import ROW
+from tests.kit.rows import ROW, rows
 from tests.kit.settings import with_settings
 
 
@@ -67,6 +68,17 @@ def runs_of(app: App, folder: str) -> list[Run]:
 def only_run(app: App, folder: str) -> Run:
     (run,) = runs_of(app, folder)
     return run
+
+
+def every_run(app: App, folder: str) -> list[Run]:
+    """All runs that the folder has had."""
+    return [run_of(app, mark.id) for mark in app.runs.summaries(200)[0] if mark.folder == folder]
+
+
+def etag_in(app: App, name: str) -> str:
+    blob = app.cloud.blobs.head(DATASETS, name)
+    assert blob
+    return blob.etag
 
 
 def waiting(app: App) -> dict[str, list[str]]:
@@ -128,12 +140,12 @@ def test_editing_the_spec_is_a_new_run(app: App, folder: str) -> None:
     assert after.source.parameters == {"num_train_epochs": 2}
 
 
-def test_six_pieces_that_come_one_by_one_are_one_rejected_run(app: App, cloud: Stack, folder: str) -> None:
-    for n in range(6):
+def test_six_exports_that_come_one_by_one_are_one_rejected_run(app: App, cloud: Stack, folder: str) -> None:
+    for n in "abcdef":
         put(app, folder, **{f"export-{n}__jsonl": ROW})
-        if n:  # the first event is late, too
+        if n != "a":  # the first event is late, too
             uploaded(app, event(f"{folder}/export-{n}.jsonl"))
-    uploaded(app, event(f"{folder}/export-0.jsonl"))
+    uploaded(app, event(f"{folder}/export-a.jsonl"))
     marks, _ = app.runs.summaries(100)
     assert len([mark for mark in marks if mark.folder == folder]) == 1
     [run_id] = [mark.id for mark in marks if mark.folder == folder]
@@ -141,17 +153,99 @@ def test_six_pieces_that_come_one_by_one_are_one_rejected_run(app: App, cloud: S
     assert run_of(app, run_id).phase is Phase.RECEIVED, "a seventh may be on its way"
     advance(with_settings(app, SETTLE_TIME=timedelta(0)), run_id, None)
     run = rejected(app, folder)
-    assert run.why.startswith(f"6 training files in one folder ({', '.join(f'export-{n}.jsonl' for n in range(6))})")
+    assert run.why.startswith(f"6 training files in one folder ({', '.join(f'export-{n}.jsonl' for n in 'abcdef')})")
     [told] = events_of(cloud, run)
     assert told["data"]["reason"] == run.why
     before = ignored_so_far["known_upload"]
-    uploaded(app, event(f"{folder}/export-3.jsonl"))
+    uploaded(app, event(f"{folder}/export-d.jsonl"))
     look_into(app, folder)
     assert rejected(app, folder) == run, "it is told once"
     assert ignored_so_far["known_upload"] == before + 2
     put(app, folder, finetune__yaml=run.why.rpartition("this line: ")[2].encode())
     look_into(app, folder)
-    assert [file.name for file in only_run(app, folder).source.train] == [f"{folder}/export-0.jsonl"]
+    assert [file.name for file in only_run(app, folder).source.train] == [f"{folder}/export-a.jsonl"]
+
+
+def test_six_pieces_that_come_one_by_one_are_one_run_of_all(app: App, cloud: Stack, folder: str) -> None:
+    names = [f"export-{n}.jsonl" for n in (2, 3, 1, 4, 5, 0)]
+    for at, name in enumerate(names):
+        put(app, folder, **{name.replace(".", "__"): b"".join(rows(4, 4 * at))})
+        for _ in range(2):
+            uploaded(app, event(f"{folder}/{name}"))
+    (run_id,) = {run.id for run in every_run(app, folder)}
+    advance(app, run_id, None)
+    assert run_of(app, run_id).phase is Phase.RECEIVED, "a seventh may be on its way"
+    later(app, cloud, app.settings.data.settle)
+    advance(app, run_id, None)
+    run = run_of(app, run_id)
+    assert [file.name for file in run.source.train] == [f"{folder}/{name}" for name in sorted(names)]
+    assert [file.etag for file in run.source.train] == [etag_in(app, file.name) for file in run.source.train]
+    assert run.attempt.data
+    assert sum(run.attempt.data.rows.values()) == 24
+    look_into(app, folder)
+    assert len(every_run(app, folder)) == 1, "it is one run, however often it is looked at"
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_late_piece_is_a_new_run_of_all_pieces_and_so_is_what_is_left_of_them(
+    app: App, cloud: Stack, folder: str, waits: bool
+) -> None:
+    put(app, folder, chats_1__jsonl=b"".join(rows(20)))
+    look_into(app, folder)
+    first = only_run(app, folder)
+    later(app, cloud, app.settings.data.settle)
+    advance(app, first.id, None)
+    first = run_of(app, first.id)
+    assert first.attempt.data
+    if waits:
+        later(app, cloud, app.settings.data.settle)
+    put(app, folder, chats_2__jsonl=b"".join(rows(20, 20)))
+    look_into(app, folder)
+    (late,) = [run for run in every_run(app, folder) if run.id != first.id]
+    look_into(app, folder)
+    later(app, cloud, app.settings.data.settle)
+    advance(app, late.id, None)
+    late = run_of(app, late.id)
+    assert [file.name for file in late.source.train] == [f"{folder}/chats_{n}.jsonl" for n in (1, 2)]
+    assert late.attempt.data
+    assert late.attempt.fingerprint != first.attempt.fingerprint
+    assert run_of(app, first.id).source.train == first.source.train
+    app.cloud.blobs.delete(DATASETS, f"{folder}/chats_1.jsonl")
+    look_into(app, folder)
+    assert len(every_run(app, folder)) == 3, "what is left is something else"
+
+
+def test_pieces_of_which_some_are_missing_wait_for_them_and_no_run_comes_before(app: App, folder: str) -> None:
+    put(app, folder, **{"train-00000-of-00003__jsonl": b"".join(rows(10))})
+    put(app, folder, **{"train-00002-of-00003__jsonl": b"".join(rows(10, 20))})
+    look_into(app, folder)
+    assert every_run(app, folder) == []
+    assert waiting(app)[folder] == ["train-00001-of-00003.jsonl"]
+    put(app, folder, **{"train-00001-of-00003__jsonl": b"".join(rows(10, 10))})
+    uploaded(app, event(f"{folder}/train-00001-of-00003.jsonl"))
+    run = only_run(app, folder)
+    assert folder not in waiting(app)
+    assert [file.name.rpartition("-of-")[0][-5:] for file in run.source.train] == ["00000", "00001", "00002"]
+    assert run.source.address == f"datasets/{folder}/train-00000-of-00003.jsonl and 2 more"
+
+
+def test_a_clone_s_data_folder_is_woken_by_its_events_and_made_a_run_of(app: App, folder: str) -> None:
+    app.cloud.blobs.write(DATASETS, f"{folder}/README.md", b"# card")
+    for part in ("train", "test"):
+        for n in range(2):
+            name = f"{folder}/data/{part}-0000{n}-of-00002.jsonl"
+            app.cloud.blobs.write(DATASETS, name, b"".join(rows(12, 12 * n, salt=part)))
+            uploaded(app, event(name))
+    run = only_run(app, folder)
+    assert every_run(app, folder) == [run]
+    advance(with_settings(app, SETTLE_TIME=timedelta(0)), run.id, None)
+    run = run_of(app, run.id)
+    assert {part: len(files) for part, files in run.source.parts.items()} == {"train": 2, "test": 2}
+    assert run.attempt.data
+    assert (run.attempt.data.rows["train"] + run.attempt.data.rows["validation"], run.attempt.data.rows["test"]) == (
+        24,
+        24,
+    )
 
 
 def test_a_file_beside_one_that_trains_is_rejected_and_that_trains_on(app: App, folder: str) -> None:
