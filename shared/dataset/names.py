@@ -116,7 +116,7 @@ _NUMBERED = re.compile(r"(?P<base>.*?)(?P<between>[-_. ]*)(?<!\d)(?P<number>\d{1
 _VERSION = re.compile(r"(?:.*[\W\d_])?(?:v|ver|version|rev|revision|release|draft|copy|try|attempt)[-_. ]*", re.S)
 """What a number stands behind that tells states of the same rows apart, and not pieces."""
 _YEAR = re.compile(r"(?:.*\D)?(?:19|20)\d\d(?:[-_. ]?(?:0[1-9]|1[0-2]))?[-_. ]*", re.S)
-_MOST = 100_000
+_MOST, _WIDE = 100_000, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,8 +187,8 @@ def _sets(same: Sequence[str]) -> list[Set]:
     if len(set(numbers)) < len(numbers) or len(numbers) < len(same):
         return [Set(names=(name,)) for name in same]
     if first.of is not None:
-        begin = int(first.of in numbers)  # some count from 1
-        if numbers[0] < begin:
+        begin = _begin(first.key, numbers, first.of)
+        if numbers[0] < begin or numbers[-1] >= begin + first.of:
             return [Set(names=(name,)) for name in same]
         missing = sorted({*range(begin, begin + first.of)} - {*numbers})
         return [Set(names=tuple(same), missing=tuple(_numbered(same[0], number) for number in missing))]
@@ -196,6 +196,13 @@ def _sets(same: Sequence[str]) -> list[Set]:
     if len(same) > 1 and (not whole or _are_dates(numbers)):
         return [Set(names=(name,)) for name in same]
     return [Set(names=tuple(same))]
+
+
+def _begin(key: tuple[str, ...], numbers: Sequence[int], of: int) -> int:
+    """Whether the pieces are counted from 0, as those of five digits that libraries write, or from 1, as people do."""
+    if 0 in numbers:
+        return 0
+    return int(of in numbers or len(key[3]) < _WIDE)
 
 
 def _are_dates(numbers: Sequence[int]) -> bool:

@@ -22,14 +22,9 @@ NO_RUN = {
     "alone-KEY.jsonl": "it lies in no folder: upload it as <dataset>/alone-KEY.jsonl",
     "nested-KEY/2026/train.jsonl": "it is not directly in the folder: upload it as <dataset>/train.jsonl",
     "beside-KEY/2026/more.jsonl": "it is not directly in the folder: upload it as <dataset>/more.jsonl",
-<<<<<<< HEAD
     "notes-KEY/train.notes": "its name does not end in ",
-    "notes-KEY/.DS_Store": "its name does not end in ",
-=======
-    "notes-KEY/train.xlsx": "its name does not end in ",
     "notes-KEY/read.me": "its name does not end in ",
     "saved-KEY/.DS_Store": "by its name it was left there by a program",
->>>>>>> 1257cf2 (Pieces that come one by one are one run; a late piece is a new one, of all)
     "held-KEY/test.jsonl": "a test file is never trained on",
     "both-KEY/data/train.jsonl": "it is not directly in the folder: upload it as <dataset>/train.jsonl",
     "clone-KEY/data/old/train.jsonl": "it is not directly in the folder: upload it as <dataset>/train.jsonl",
@@ -100,12 +95,7 @@ def test_each_folder_is_told_once_and_for_what_is_new_once_a_day(
     assert set(told) == {path.partition("/")[0] if "/" in path else "" for path in paths}
     assert told[f"held-{key}"] == f"held-{key}/test.jsonl yields no run: a test file is never trained on"
     assert (
-<<<<<<< HEAD
-        f"notes-{key}/.DS_Store, notes-{key}/train.notes yield no run: its name does not end in"
-        in (told[f"notes-{key}"])
-=======
         f"notes-{key}/read.me, notes-{key}/train.notes yield no run: its name does not end in" in (told[f"notes-{key}"])
->>>>>>> 1257cf2 (Pieces that come one by one are one run; a late piece is a new one, of all)
     )
     before = len(events())
     eventually(lambda: app.cloud.blobs.now() - begin > timedelta(minutes=5, seconds=2))

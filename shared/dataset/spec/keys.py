@@ -11,7 +11,8 @@ from shared.serving.gate import Gate, Promotion
 
 _FILES, _HUB = "files of the folder", "a dataset of the Hugging Face Hub"
 _FILE = CLEAN + r"(?:data/)?[^/\\]*" + ending(KINDS)
-_A_FILE = f"the name of a file in the same folder, or in data/ of it, which ends in {ENDINGS}"
+_FILE = CLEAN + r"(?:data/)?[^/\\]*" + ending(KINDS)
+_A_FILE = f"the name of a file in the same folder, which ends in {ENDINGS}"
 LARGE = 10**9
 KEYS = (
     Key(
