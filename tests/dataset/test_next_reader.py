@@ -124,7 +124,8 @@ def test_what_people_have_is_read_as_it_is_written(tmp_path: Path) -> None:
         plan = check.planned(check.Wanted(path=place, tools=with_tools))
         for at, each in enumerate(plan.sets):
             out = tmp_path / "out" / f"{name}-{at}"
-            report = prepare_files(files=each.files, out=out, policy=plan.policy, facts=Facts(tools=with_tools))
+            files: dict[Part, Inputs] = {part: list(of.values()) for part, of in each.files.items()}
+            report = prepare_files(files=files, out=out, policy=plan.policy, facts=Facts(tools=with_tools))
             assert not report.rejected
             paths += [out / f"{part}.jsonl" for part in PARTS]
     assert len(paths) >= 6
