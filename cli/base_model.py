@@ -17,7 +17,7 @@ from cli.errors import CliError
 
 if TYPE_CHECKING:
     from cli.client import AppClient
-    from shared.api.schema import ModelList, ModelView
+    from shared.api.schema import ModelList
     from shared.dataset.spec.choices import Spec
     from shared.training.base_model import BaseModel, Purpose
     from shared.training.parameters import ComponentInput
@@ -35,8 +35,9 @@ class Wrong(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known of the model: its context in tokens and whether it takes tools, None where nobody knows; notes."""
+    """What is known of the model `name`: context in tokens, whether it takes tools, None where nobody knows; notes."""
 
+    name: str
     context: int | None = None
     tools: bool | None = None
     notes: tuple[str, ...] = ()
@@ -54,7 +55,8 @@ def known(spec: Spec | None, place: Path | None, client: AppClient | None, *, in
         if insist:
             raise
         told = f"Not checked: model and parameters, as the app could not be asked ({error}); it checks them itself."
-        return Known(notes=(told,))
+        named = spec.model if spec else None
+        return Known(name=named or "the base model of the app", notes=(told,))
     if wrong:
         raise CliError(_told(wrong, place))
     return found
@@ -139,7 +141,7 @@ def _of_the_catalogue(spec: Spec | None) -> tuple[Known, list[Wrong]]:
             "your app."
         )
     tools = model.takes_tools if model else None
-    return Known(context=model.context if model else None, tools=tools, notes=tuple(notes)), wrong
+    return Known(name=name, context=model.context if model else None, tools=tools, notes=tuple(notes)), wrong
 
 
 def _of_model(model: BaseModel, now: datetime, *, named: bool) -> Iterator[Wrong]:
@@ -212,11 +214,9 @@ def _asked(spec: Spec | None, client: AppClient) -> tuple[Known, list[Wrong]]:
         wrong += _parameters(spec, view.defaults if view else {}, inputs)
     elif spec and spec.parameters:
         notes.append("Not checked: the parameters, as this app is of an older version; it checks them itself.")
-    return Known(context=view.context if view else None, tools=_tools(view), notes=tuple(notes)), wrong
-
-
-def _tools(view: ModelView | None) -> bool | None:
-    return view.tools if view else None
+    name = view.name if view else named or ""
+    context, tools = (view.context, view.tools) if view else (None, None)
+    return Known(name=name, context=context, tools=tools, notes=tuple(notes)), wrong
 
 
 def _inputs(found: ModelList) -> dict[str, ComponentInput]:

@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cli.base_model import Known
     from cli.client import AppClient
     from cli.screen import Screen
-    from shared.dataset.folder import Contents, DataFile
+    from shared.dataset.folder import Contents, DataFile, Dataset
     from shared.dataset.judging.rules import Facts
     from shared.dataset.reading.files import LocalFile
     from shared.dataset.report import Report
@@ -83,6 +83,7 @@ class Plan:
     ignored: Mapping[str, str]
     facts: Facts
     gate: Gate | None = None
+    starts: tuple[tuple[str, str], ...] = ()
 
 
 def wanted(options: argparse.Namespace) -> Wanted:
@@ -251,7 +252,7 @@ def _of_folder(asked: Wanted, app: AppClient | None) -> Plan:
         )
     found = contents(folder.name, listed(folder, place), spec)
     if found.waiting:
-        raise CliError(f"{folder} waits for {found.waiting}: put it there")
+        raise CliError(f"{folder} waits for {found.waiting}: put it there, as an upload starts nothing without it")
     if found.problem:
         raise CliError(f"{folder}: {found.problem}")
     if not found.datasets:
@@ -274,7 +275,17 @@ def _of_folder(asked: Wanted, app: AppClient | None) -> Plan:
         facts=_facts(asked, base),
         ignored={name: why for name, why in found.ignored.items() if name not in used},
         gate=_gate(spec),
+        starts=tuple(_starts(found.datasets, spec, base)),
     )
+
+
+def _starts(datasets: Iterable[Dataset], spec: Spec | None, base: Known) -> Iterator[tuple[str, str]]:
+    """What an upload of the folder starts, and what of its finetune.yaml counts for nothing."""
+    from shared.dataset.upload import starts, without_effect
+
+    for each in datasets:
+        yield from starts(each, spec, base.name)
+        yield from (("no effect", text) for text in without_effect(each, spec))
 
 
 def _gate(spec: Spec | None) -> Gate:
@@ -344,6 +355,12 @@ def _tell(screen: Screen, asked: Wanted, plan: Plan, reports: list[Report], seco
         if len(plan.sets) > 1:
             screen.rule(each.name)
         show(screen, report, View(sizes=each.sizes, everything=asked.everything, gate=plan.gate))
+    if plan.starts:
+        screen.title("What an upload starts")
+        if any(report.rejected for report in reports):
+            screen.text("a run that is rejected, as said above: nothing is trained, and what serves stays", indent=2)
+        else:
+            screen.columns(plan.starts)
     if plan.ignored:
         screen.title("Not used")
         told = sorted(plan.ignored.items())

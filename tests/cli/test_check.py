@@ -283,6 +283,32 @@ def test_what_the_test_rows_can_show_is_told(
     assert Answer(capsys, tmp_path, "--json").json()["shows"].startswith(f"{rows} test row")
 
 
+def test_what_an_upload_starts_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "chats.jsonl", good())
+    write(tmp_path / "held.jsonl", good(20, 100))
+    (tmp_path / "finetune.yaml").write_text(
+        "train: chats.jsonl\ntest: held.jsonl\nsplit: {test: 20}\napprove: manual\nmax_bad_percent: 1\n"
+    )
+    told = flat(Answer(capsys, tmp_path).out.partition("What an upload starts")[2])
+    for text in (
+        "starts one run, which trains Phi-4 on chats.jsonl",
+        "validation cut from the training rows: 10 %",
+        "test held.jsonl",
+        "it waits until a person approves it",
+        "no effect max_bad_percent: one bad row is enough",
+        "no effect split.test: it is held.jsonl, and not cut",
+    ):
+        assert text in told
+    write(tmp_path / "chats.jsonl", [b"{", *good()])
+    said = Answer(capsys, tmp_path)
+    assert said.code == 1
+    assert "What an upload starts\n  a run that is rejected, as said above: nothing is trained" in said.out
+    (tmp_path / "held.jsonl").unlink()
+    said = Answer(capsys, tmp_path)
+    assert said.code == 2
+    assert "waits for held.jsonl, which finetune.yaml names: put it there, as an upload starts nothing" in said.err
+
+
 # Output --------------------------------------------------------------------------------------------------------------
 
 
