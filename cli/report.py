@@ -107,6 +107,8 @@ def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
         yield f"data      {name}: {part}, {shape}, {counted(rows, 'row')}{bad}"
     if not found.rejected:
         yield "split     " + ", ".join(f"{rows:,} {part}" for part, rows in found.splits.items())
+        if found.shows:
+            yield f"shows     {found.shows}"
     if found.duplicates:
         yield f"copies    {report_page.copies_of(found)}"
     for title, counts in (("wrong", found.by_rule), ("warnings", found.warnings)):

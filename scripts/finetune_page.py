@@ -16,6 +16,7 @@ from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT
 from shared.dataset.spec.keys import KEYS
 from shared.dataset.spec.schema import TEXT_LIMIT, Key, json_schema
 from shared.dataset.spec.strict import DEPTH
+from shared.serving.chance import LEAST_ROWS, MOST_ASKED, least_seen, points
 from shared.serving.gate import LONGEST
 from shared.serving.payload import GREEDY
 
@@ -27,6 +28,7 @@ _HELD = (
     *(("model", naming.BASE_MODEL), ("source", naming.HUB_SOURCE)),
     *(("revision", naming.HUB_REVISION), ("config", naming.HUB_CONFIG)),
 )
+LEAST = {rows: points(least_seen(rows)) for rows in (16, 20, MOST_ASKED)}
 NAMES = "\n".join(f"- `{key}`: {kind.must}" for key, kind in _HELD)
 HEAD = f"""# {FILE_NAME}
 
@@ -86,6 +88,12 @@ The score of a version is the mean over the rows. The new one passes with at lea
 points below the one that serves, if every metric of `gate.metrics` had a last value within its bounds; a metric that
 the job did not log fails, and is told with those that it did. What does not pass is removed, and what served goes on
 serving; the run says why, and `prepared/<run>/<attempt>/answers.json` holds the questions, the answers and the scores.
+
+With few rows chance decides much: a drop under {LEAST[16]} for 16 rows, under {LEAST[20]} for 20, under
+{LEAST[MOST_ASKED]} for {MOST_ASKED}, the most, may be chance alone (one-sided, at 5 %, for scores that spread as
+wide as scores can: `shared/serving/chance.py`), and with fewer than {LEAST_ROWS} rows so may any. `droptune check` and the
+report say it of your test rows, and a version that is held back for less hears so.
+
 Rows that what serves fails on are left out of the comparison, not of `min_score`, and if it can't be asked at all
 (somebody broke or deleted it) there is none; the run says so. Other values of `gate`, `approve` and `strategy` alone
 are nothing new to train on: the same data and parameters as a version that went live end as already trained.

@@ -13,7 +13,6 @@ from shared.dataset.spec.choices import Policy, Spec
 from shared.dataset.split import Part
 from shared.serving.gate import Gate, Promotion
 
-
 _NAMED = 5  # files of a part, one by one
 
 
