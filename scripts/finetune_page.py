@@ -91,8 +91,8 @@ serving; the run says why, and `prepared/<run>/<attempt>/answers.json` holds the
 
 With few rows chance decides much: a drop under {LEAST[16]} for 16 rows, under {LEAST[20]} for 20, under
 {LEAST[MOST_ASKED]} for {MOST_ASKED}, the most, may be chance alone (one-sided, at 5 %, for scores that spread as
-wide as scores can: `shared/serving/chance.py`), and with fewer than {LEAST_ROWS} rows so may any. `droptune check` and the
-report say it of your test rows, and a version that is held back for less hears so.
+wide as scores can: `shared/serving/chance.py`), and with fewer than {LEAST_ROWS} rows so may any. `droptune check`
+and the report say it of your test rows, and a version that is held back for less hears so.
 
 Rows that what serves fails on are left out of the comparison, not of `min_score`, and if it can't be asked at all
 (somebody broke or deleted it) there is none; the run says so. Other values of `gate`, `approve` and `strategy` alone
