@@ -305,6 +305,53 @@ _add("jsonl.gz: just below the ratio, unpacked", _members(lambda _: ROW + b"x" *
 _add("jsonl.gz: a bomb", _members(lambda _: b"x" * (4 * MIB)))
 _add("jsonl.gz: a long name in the header", _repeat(b"n", head=b"\x1f\x8b\x08\x08" + b"\0" * 6))
 
+# zstd -----------------------------------------------------------------------------------------------------------------
+
+_ZST = b"\x28\xb5\x2f\xfd"
+_WIDE = b"\x00\x88"  # of a frame's header: a window of 128 MiB, the widest that is unpacked
+
+
+def _zst(data: bytes) -> bytes:
+    import pyarrow as pa
+
+    return bytes(pa.Codec("zstd").compress(data, asbytes=True))
+
+
+def _frames(content: Callable[[int], bytes], *, between: bytes = b"", unpacked: bool = False) -> Maker:
+    """Frames of zstd with `content`, one after the other; `size` counts stored bytes, or what they unpack to."""
+
+    def make(file: BinaryIO, size: int) -> None:
+        last, frame = None, b""
+        for at in itertools.count():
+            data = content(at)
+            if data != last:
+                last, frame = data, _zst(data) + between
+            size -= len(data) if unpacked else len(frame)
+            if size < 0:
+                return
+            file.write(frame)
+
+    return make
+
+
+def _blocks(head: bytes, block: bytes) -> Maker:
+    """One frame of the same block over and over, which never ends."""
+    return _repeat(block, head=_ZST + head)
+
+
+_add("jsonl.zst: good rows, unpacked", _frames(lambda _: ROW * 5000, unpacked=True))
+_add("jsonl.zst: line breaks, unpacked", _frames(lambda _: b"\n" * MIB, unpacked=True))
+_add("jsonl.zst: frames of a row", _frames(lambda _: ROW))
+_add("jsonl.zst: frames of nothing", _frames(lambda _: b""))
+_add("jsonl.zst: frames to pass over", _frames(lambda _: b"", between=b"\x50\x2a\x4d\x18\0\0\0\0"))
+_add("jsonl.zst: frames of half a row", _frames(lambda at: ROW[:40] if at % 2 else ROW[40:]))
+_add("jsonl.zst: frames of different rows", _frames(_text))
+_add("jsonl.zst: something behind the data", _repeat(b"x", head=_zst(ROW)))
+_add("jsonl.zst: empty blocks", _blocks(_WIDE, b"\0\0\0"))
+_add("jsonl.zst: blocks of one byte, repeated", _blocks(_WIDE, b"\x02\0\x10x"))
+_add("jsonl.zst: just below the ratio, unpacked", _frames(lambda _: ROW + b"x" * 12000 + b"\n", unpacked=True))
+_add("jsonl.zst: a bomb", _frames(lambda _: b"x" * (4 * MIB)))
+
 # Parquet --------------------------------------------------------------------------------------------------------------
 
 

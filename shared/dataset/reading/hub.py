@@ -27,6 +27,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from shared import naming
+from shared.dataset.kinds import ENDINGS
 from shared.dataset.reading.files import MIB, FileFault, Limits, size_text
 from shared.dataset.reading.hub_files import Batch, HubFile, batches, counted_rows, first, readable
 from shared.dataset.spec.choices import Hub
@@ -143,8 +144,8 @@ class Dataset:
             name = address.removeprefix(here)
             if not readable(name):
                 raise Permanent(
-                    f"{self.name}: there is no reader for {name[:_DETAIL]}: Droptune reads .jsonl, .ndjson, .json, "
-                    ".csv and .tsv, each also with .gz, and .parquet; the revision refs/convert/parquet may have it so"
+                    f"{self.name}: there is no reader for {name[:_DETAIL]}: Droptune reads what ends in {ENDINGS}; "
+                    "the revision refs/convert/parquet may have it so"
                 )
             found.append(HubFile(_file_system(), address, name))
         return found

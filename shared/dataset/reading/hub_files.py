@@ -12,29 +12,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from shared.dataset.kinds import form_of, packing_of
+from shared.dataset.reading.beginnings import peeked, plain_ends, written
 from shared.dataset.reading.csv import csv
-from shared.dataset.reading.files import (
-    BOM,
-    MIB,
-    PAGE,
-    Elements,
-    FileFault,
-    Limits,
-    Records,
-    decompressed,
-    paged,
-    size_text,
-)
+from shared.dataset.reading.files import MIB, PAGE, Elements, FileFault, Limits, Records, size_text
 from shared.dataset.reading.json_array import json_array
 from shared.dataset.reading.json_lines import json_lines
 from shared.dataset.reading.parquet import parquet, row_groups
+from shared.dataset.reading.unpacking import laid_down, unpacked
 from shared.errors import Permanent, Transient
 
 type Batch = Elements | Records
 
 _BLOCK = 2 * MIB  # of a parquet file, in one request
 _BLOCKS = 16  # kept in memory: columns lie apart
-_SPACE = b" \t\r\n"
 
 
 class HubFile:
@@ -78,7 +69,7 @@ class HubFile:
 
 def readable(name: str) -> bool:
     """Whether there is a reader for files of this name."""
-    return _kind(name) is not None
+    return form_of(name) is not None
 
 
 def counted_rows(file: HubFile) -> int:
@@ -103,7 +94,7 @@ def batches(files: Iterable[HubFile], limits: Limits) -> Iterator[Batch]:
                     yield replace(batch, numbers=list(range(number, number + rows)), offsets=None)
                     number += rows
             except FileFault as fault:
-                where = f", line {fault.line}" if fault.line > 1 and _kind(file.name) != ".parquet" else ""
+                where = f", line {fault.line}" if fault.line > 1 and form_of(file.name) != ".parquet" else ""
                 raise FileFault(fault.rule, f"{file.name}{where}: {fault.reason}", line=number) from fault
             left -= reading.unpacked
 
@@ -129,16 +120,19 @@ class _Reading:
 
     def batches(self) -> Iterator[Batch]:
         """Its rows."""
-        kind = _kind(self._file.name)
-        if kind == ".parquet":
-            for records in parquet(self._file, self._limits, all_columns=True):
-                self.unpacked += records.unpacked
-                yield records
-        elif kind:
-            chunks: Iterable[bytes] = self._file.chunks()
-            if self._file.name.lower().endswith(".gz"):
-                chunks = self._counted(decompressed(chunks, self._limits, self._file.size))
-            yield from _TEXTS[kind](chunks, self._limits)
+        name = self._file.name
+        form = form_of(name)
+        if form == ".parquet":
+            with laid_down(self._file, self._limits) as source:
+                self.unpacked += source.size if packing_of(name) else 0
+                for records in parquet(source, self._limits, all_columns=True):
+                    self.unpacked += records.unpacked
+                    yield records
+        elif form:
+            chunks = unpacked(self._file, self._limits)
+            head, chunks = peeked(self._counted(chunks) if packing_of(name) else chunks)
+            found = written(name, head)
+            yield from _TEXTS[found.form](plain_ends(chunks) if found.returns else chunks, self._limits)
 
     def _counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
@@ -146,33 +140,8 @@ class _Reading:
             yield chunk
 
 
-def _json(chunks: Iterable[bytes], limits: Limits) -> Iterator[Batch]:
-    """An array, or rows a line: the hub has both under the name .json, and nobody who could rename them."""
-    pages = paged(chunks, limits.page)
-    for page in pages:
-        text = page.removeprefix(BOM).lstrip(_SPACE)
-        if text:
-            return (json_array if text.startswith(b"[") else json_lines)(_chained(text, pages), limits)
-    return iter(())
-
-
-def _chained(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield head
-    yield from rest
-
-
 _TEXTS: dict[str, Callable[[Iterable[bytes], Limits], Iterator[Batch]]] = {
     ".jsonl": json_lines,
-    ".ndjson": json_lines,
-    ".json": _json,
+    ".json": json_array,
     ".csv": csv,
-    ".tsv": csv,
 }
-
-
-def _kind(name: str) -> str | None:
-    """The ending that tells a file's kind, without that of gzip; None where there is no reader."""
-    lower = name.lower()
-    if lower.endswith(".parquet"):
-        return ".parquet"
-    return next((kind for kind in _TEXTS if lower.removesuffix(".gz").endswith(kind)), None)

@@ -259,6 +259,34 @@ def _gzip(random: Random) -> Input:
     return Input("data.jsonl.gz", data, oracle.lines(plain, limit=ROW), _pieces(random, len(data)))
 
 
+def _tsv(random: Random) -> Input:
+    data = mutations.csv_file(random, _flat(random), faults=random.choice((0, 1, 2, 4)))
+    if random.random() < 0.7:
+        data = data.replace(b",", b"\t")
+    expected = oracle.table_of_text(data, tabs=True, limit=ROW)
+    return Input("data.tsv", data, expected, _pieces(random, len(data)))
+
+
+def _inflated(data: bytes) -> bytes | None:
+    """What is in the zstd file; None if it can't be read."""
+    import pyarrow as pa
+
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
+            return bytes(stream.read())
+    except OSError:
+        return None
+
+
+def _zstd(random: Random) -> Input:
+    data = mutations.frames(random, mutations.text(random, _any(random), faults=random.choice((0, 1))))
+    if random.random() < 0.7:
+        data = mutations.damage(random, data)
+    plain = _inflated(data)
+    expected = None if plain is None else oracle.lines(plain, limit=ROW)
+    return Input("data.jsonl.zst", data, expected, _pieces(random, len(data)))
+
+
 def _parquet(random: Random) -> Input:
     rows = _any(random)
     data = mutations.parquet(random, rows, faults=random.choice((0, 1, 2)))
@@ -272,7 +300,9 @@ SERIES: Mapping[str, Callable[[Random], Input]] = {
     "jsonl-tools": _tools,
     "json": _json,
     "csv": _csv,
+    "tsv": _tsv,
     "gzip": _gzip,
+    "zstd": _zstd,
     "parquet": _parquet,
 }
 
@@ -296,13 +326,17 @@ def joined(series: str, numbers: range) -> Input:
 
 def refused(got: Outcome) -> bool:
     """Whether the file as a whole was found unreadable."""
-    return bool({"not_gzip", "not_parquet", "too_compressed", "too_large_decompressed"} & {r for _, r in got.faults})
+    return bool(
+        {"not_gzip", "not_zstd", "not_parquet", "too_compressed", "too_large_decompressed"} & {r for _, r in got.faults}
+    )
 
 
 def _of_damaged(given: Input, got: Outcome) -> list[str]:
     """A damaged container is refused, or is read as the oracle reads it, where it can."""
     if refused(got):
         return []
+    if given.name.endswith(".zst"):
+        return ["it can't be unpacked, and was not refused"]
     if given.name.endswith(".gz"):
         try:
             gzip.decompress(given.data)

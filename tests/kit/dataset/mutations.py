@@ -400,6 +400,15 @@ def gzipped(random: Random, data: bytes) -> bytes:
     return b"".join(gzip.compress(part, random.choice((0, 1, 6)), mtime=0) for part in parts)
 
 
+def frames(random: Random, data: bytes) -> bytes:
+    """The same, compressed with zstd, in one frame or several."""
+    import pyarrow as pa
+
+    cut = random.randrange(len(data) + 1) if random.random() < 0.3 else 0
+    parts = (data[:cut], data[cut:]) if cut else (data,)
+    return b"".join(pa.Codec("zstd").compress(part, asbytes=True) for part in parts)
+
+
 # Tables
 
 

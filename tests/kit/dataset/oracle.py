@@ -451,8 +451,9 @@ def array(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
         at = skip(at + 1)
 
 
-def table_of_text(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
-    """A .csv file: the standard library's reader over the whole of it, its first record the names of the columns."""
+def table_of_text(data: bytes, *, tabs: bool = False, tools: bool = False, limit: int = ROW) -> File:
+    """A .csv file, or (`tabs`) a .tsv file: the standard library's reader over the whole of it, its first record the
+    names of the columns."""
     judge = Judge(tools=tools)
     # What is not UTF-8 becomes half a surrogate pair, which is found again in the cell that it stands in.
     text = data.removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
@@ -463,7 +464,7 @@ def table_of_text(data: bytes, *, tools: bool = False, limit: int = ROW) -> File
         skipped = len(re.findall("\r\n|\r|\n", told[0]))
         text = text[told.end() :]
     head = re.sub(r'"[^"]*"', "", re.split("[\r\n]", text.lstrip("\r\n"))[0])
-    delimiter = told[1] if told else max(",;\t", key=head.count)
+    delimiter = told[1] if told else "\t" if tabs and "\t" in head else max(",;\t", key=head.count)
     last = "\n\x01" if text and text[-1] not in "\r\n" else "\x01"
     reader = csv.reader(io.StringIO(text + last, newline=""), delimiter=delimiter, strict=True)
     csv.field_size_limit(1 << 30)
