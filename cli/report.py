@@ -107,8 +107,10 @@ def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
         yield f"data      {name}: {part}, {shape}, {counted(rows, 'row')}{bad}"
     if not found.rejected:
         yield "split     " + ", ".join(f"{rows:,} {part}" for part, rows in found.splits.items())
-        if found.shows:
-            yield f"shows     {found.shows}"
+    for part, why in found.uneven.items():
+        yield f"          {part}: {why}"
+    if not found.rejected and found.shows:
+        yield f"shows     {found.shows}"
     if found.duplicates:
         yield f"copies    {report_page.copies_of(found)}"
     for title, counts in (("wrong", found.by_rule), ("warnings", found.warnings)):

@@ -254,6 +254,13 @@ class BlobWriter:
         self.size += len(data)
         self._lead += data
 
+    def restart(self) -> None:
+        """Forgets what was written: blocks that are not committed are nobody's."""
+        self._buffer.clear()
+        self._lead.clear()
+        self._blocks.clear()
+        self.size = 0
+
     def commit(self) -> None:
         """Stages the rest and makes the blob."""
         from azure.storage.blob import BlobBlock

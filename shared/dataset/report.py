@@ -35,8 +35,9 @@ class Report:
     error. by_rule: error -> how often, of rows, files and the set, all counted; faults: the first of them, in full.
     warnings, warned: the same for warnings. dropped: bad rows that were left out, as the policy has it. rows_of: part
     -> rows of its file, good and bad. splits: part -> good rows. cut: the parts that were cut from train; adjusted: the
-    cuts were moved, since by chance a part would have been empty. formats: part -> chat format. files: part -> file, or
-    files in few words; shards: of a part with several files, name -> rows. turns: messages a row -> rows. tokens: upper
+    cuts were moved, since by chance a part would have been empty; uneven: part that was cut -> what was asked for, and
+    why it has not about so many rows. formats: part -> chat format. files: part -> file, or files in few words; shards:
+    of a part with several files, name -> rows. turns: messages a row -> rows. tokens: upper
     end of a range of tokens, by estimate -> rows. longest: tokens of the longest row, by estimate. first_rows: how
     training begins, shortened. digest: of the prepared content: equal if all parts hold the same rows in the same
     order. safety: what was done about secrets and persons' data (see Policy), empty in reports from before; found: kind
@@ -66,6 +67,7 @@ class Report:
     shards: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     safety: str = ""
     found: Mapping[str, int] = field(default_factory=dict)
+    uneven: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:

@@ -132,7 +132,8 @@ def splits_of(report: Report) -> Iterator[tuple[str, str, str, str]]:
     total = max(1, sum(report.splits.values()))
     moved = ", where the cuts were moved so that no part is empty" if report.adjusted else ""
     for part, rows in report.splits.items():
-        origin = f"cut from train, by prompts{moved}" if part in report.cut else "its own file"
+        why = f"; {report.uneven[part]}" if part in report.uneven else moved
+        origin = f"cut from train, by conversation{why}" if part in report.cut else "its own file"
         if part == "train" and report.cut:
             origin = "what is left of its file"
         yield part, f"{rows:,}", f"{100 * rows / total:.1f} %", origin

@@ -58,7 +58,7 @@ def test_good_rows_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (said.code, said.err) == (0, "")
     assert f"  chats.jsonl  train  messages  60 rows  {path.stat().st_size / 1024:.4g} KiB\n" in said.out
     assert "\ngood  60 rows: " in said.out
-    assert "cut from train, by prompts" in said.out
+    assert "cut from train, by conversation" in said.out
     assert "Checked for Phi-4, which is trained where neither finetune.yaml nor BASE_MODEL names another" in said.out
     assert '"content":"answer ' in said.out.partition("First rows")[2]
 

@@ -77,7 +77,7 @@ def test_an_accepted_dataset_shows_its_split(tmp_path: Path) -> None:
     told = page(check(tmp_path / "a.jsonl", good(200)))
     assert "**Accepted.** 200 rows: " in told
     assert "| validation | " in told
-    assert "cut from train, by prompts" in told
+    assert "cut from train, by conversation" in told
     assert re.search(r"\n\n[0-9]+ test rows: a drop under [0-9]+ points can't be seen, as it may be chance.\n", told)
     assert "What is wrong" not in told
     assert told.count('\n{"messages":[{"role":"user"') == 3

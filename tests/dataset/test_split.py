@@ -93,7 +93,7 @@ def test_the_largest_zones_there_can_be_leave_none_for_training() -> None:
 
 @given(parts, positions)
 def test_no_zone_is_empty_if_there_are_positions_enough(missing: tuple[Part, ...], there: set[int]) -> None:
-    cut = fitted(fixed(missing, (10,) * len(missing)), there)
+    cut = fitted(fixed(missing, (10,) * len(missing)), dict.fromkeys(there, 1))
     if len(there) <= len(missing):
         assert cut is None
         return
@@ -105,13 +105,13 @@ def test_no_zone_is_empty_if_there_are_positions_enough(missing: tuple[Part, ...
 def test_the_cuts_are_moved_only_if_they_must(missing: tuple[Part, ...], there: set[int]) -> None:
     usual = fixed(missing, (10,) * len(missing))
     if {usual.part(each) for each in there} == {"train", *missing}:
-        cut = fitted(usual, there)
+        cut = fitted(usual, dict.fromkeys(there, 1))
         assert cut
         assert all(cut.part(each) == usual.part(each) for each in there)
 
 
 @given(st.sets(st.integers(0, LINE - 1), min_size=3, max_size=40), st.integers(1, 50), st.integers(1, 50))
 def test_zones_that_take_all_leave_a_prompt_for_training(there: set[int], one: int, other: int) -> None:
-    cut = fitted(fixed(BOTH, (one, other)), there)
+    cut = fitted(fixed(BOTH, (one, other)), dict.fromkeys(there, 1))
     assert cut
     assert {cut.part(each) for each in there} == {"train", *BOTH}

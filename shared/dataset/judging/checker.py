@@ -37,7 +37,7 @@ from shared.dataset.judging.rules import (
 from shared.dataset.judging.shapes import Shape, keys_of, shape_of
 from shared.dataset.reading.files import EXCERPT, Broken, Elements, Limits, Records
 from shared.dataset.safety.search import beginning
-from shared.dataset.split import position, position_in_json
+from shared.dataset.split import Places
 
 BLOCK = 512 * 1024
 """Bytes of rows looked at together: more would leave the processor's cache, less would cost more calls a row."""
@@ -55,15 +55,18 @@ _PLAIN_ROLES = frozenset(("system", "user", "assistant"))
 class Checked:
     """A batch of rows.
 
-    `rows`, `hashes` (of what is written), `positions` (of the first prompt, see `split`), `turns` and `numbers` are of
-    the good ones, `faults` of the others, of each rule the first in full, and the rest counted in `more`. `count`: of
-    all; `lines`: of the file, where it has such. `groups`: number of a row group's first row -> the group's index.
+    `rows`, `hashes` (of what is written), `positions` (of the conversation, see `split`), `turns` and `numbers` are of
+    the good ones; `begun` are the positions of shorter conversations that good rows begin with, `begun_by` the indices
+    of those rows. `faults` are of the others, of each rule the first in full, and the rest counted in `more`. `count`:
+    of all; `lines`: of the file, where it has such. `groups`: number of a row group's first row -> the group's index.
     `suspect`: some of the good ones may be damaged text.
     """
 
     rows: list[bytes] = field(default_factory=list)
     hashes: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
+    begun: list[int] = field(default_factory=list)
+    begun_by: list[int] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     suspect: bool = False
@@ -82,6 +85,9 @@ class Checked:
         lists: tuple[list[Any], ...] = (self.rows, self.hashes, self.positions, self.turns, self.numbers)
         for each in lists:
             each[:] = [each[at] for at in kept]
+        now = {before: at for at, before in enumerate(kept)}
+        left = [(begun, now[by]) for begun, by in zip(self.begun, self.begun_by, strict=True) if by in now]
+        self.begun[:], self.begun_by[:] = [begun for begun, _ in left], [by for _, by in left]
         where = self.where
         self.where = lambda index: where(kept[index])
 
@@ -105,7 +111,7 @@ class Checker:
         self._part = part
         self._facts = facts
         self._limits = limits
-        self._seed = seed
+        self._places = Places(seed)
         self._shapes: list[Shape] = []
         self._learned: set[tuple[frozenset[str], ...]] = set()
         self._told = max(told, 1)  # the first of a rule is always wanted: it may be one of the file
@@ -212,7 +218,7 @@ class Checker:
                 continue
             kept.append(at)
             checked.numbers.append(numbers[at])
-            self._keep(checked, data, _prompt(messages), len(messages))
+            self._keep(checked, data, messages)
         checked.where = lambda index: where(kept[index])
         checked.format = self.format.name if self.format else ""
         if group is not None:
@@ -237,9 +243,10 @@ class Checker:
         """The rows of a block, and which of its lines are good. `where` tells of a line where it is."""
         checked = Checked(count=len(look.ends))
         rows, hashes, positions, turns = checked.rows, checked.hashes, checked.positions, checked.turns
+        begun, begun_by = checked.begun, checked.begun_by
         kept: list[int] = []
         ascii_only = block.isascii()
-        seed, shapes = self._seed, {shape.type: shape for shape in self._shapes}
+        place, shapes = self._places.of_json, {shape.type: shape for shape in self._shapes}
         checked.suspect = bool(look.unusual) or (not ascii_only and suspect(block))
         large = larger(look.ends, self._limits.row) if len(block) > self._limits.row else frozenset()
         for at, row in enumerate(self._decode(block, look)):
@@ -266,9 +273,9 @@ class Checker:
                     data = _encode(Conversation(messages))
                     rows.append(data)
                     hashes.append(_hash(data))
-                    first = roles.index("user") if "user" in roles else 0
-                    prompt = bytes(messages[first].content)
-                    positions.append(position_in_json(prompt, seed))
+                    positions.append(place(messages, roles, begun))
+                    if len(begun) > len(begun_by):
+                        begun_by += [len(rows) - 1] * (len(begun) - len(begun_by))
                     turns.append(len(messages))
                     kept.append(at)
                     continue
@@ -319,7 +326,7 @@ class Checker:
             row = parsed[0]
             messages = self._judge(row)
             if not isinstance(messages, tuple):
-                self._keep(checked, _encode(Conversation(messages)), _prompt(messages), len(messages))
+                self._keep(checked, _encode(Conversation(messages)), messages)
                 self._learn(row)
                 return True
             bad = messages
@@ -366,11 +373,12 @@ class Checker:
             if shape := shape_of(row, self.format):
                 self._shapes.insert(0, shape)
 
-    def _keep(self, checked: Checked, data: bytes, prompt: str, turns: int) -> None:
+    def _keep(self, checked: Checked, data: bytes, messages: _Messages) -> None:
         checked.rows.append(data)
         checked.hashes.append(_hash(data))
-        checked.positions.append(position(prompt, self._seed))
-        checked.turns.append(turns)
+        checked.positions.append(self._places.of(messages, checked.begun))
+        checked.begun_by += [len(checked.rows) - 1] * (len(checked.begun) - len(checked.begun_by))
+        checked.turns.append(len(messages))
 
     def _refuse(self, checked: Checked, bad: Bad, excerpt: str, place: dict[str, Any]) -> None:
         rule, reason = bad
@@ -402,12 +410,6 @@ def _closely(messages: Sequence[Any], *, control: bool) -> bool:
             return False
         message.content = msgspec.Raw(_encode(content))
     return True
-
-
-def _prompt(messages: _Messages) -> str:
-    """The first user's message, or the first message where there is none of a user."""
-    found = next((message for message in messages if message.role == "user"), messages[0])
-    return found.content or ""
 
 
 def _size(size: int) -> Bad:

@@ -213,9 +213,10 @@ RULES: Mapping[str, Rule] = {
     "too_few_prompts": Rule(
         "error",
         "dataset",
-        "Add rows with other first prompts, or upload validation and test files of your own.",
-        "The rows have so few different first prompts that no validation or test rows can be cut off without the same "
-        "prompt on both sides.",
+        "Add rows with other prompts, or upload validation and test files of your own.",
+        "The rows are so few different conversations that no validation or test rows can be cut off without the same "
+        "one on both sides. Conversations are the same if all their prompts are: the system text, questions and tools' "
+        "results up to the last answer, without regard to case and white space.",
     ),
     "only_times": Rule(
         "error",
@@ -240,7 +241,22 @@ RULES: Mapping[str, Rule] = {
         "warning",
         "row",
         "Remove the row from one of the two files.",
-        "The row's first prompt is in another split of the dataset too: what is measured there is partly memory.",
+        "The row's conversation is in another split of the dataset too: all its prompts are the same, up to the last "
+        "answer, whatever is answered. What is measured there is partly memory.",
+    ),
+    "prefix_in_train": Rule(
+        "warning",
+        "row",
+        "Keep one of the two rows: the longer one has the answers of both.",
+        "The row is for validation or test, and it is the beginning of a longer conversation that is trained on: its "
+        "prompts are the first ones there, and have an answer. What is measured with it is partly memory.",
+    ),
+    "repeated_prompts": Rule(
+        "warning",
+        "row",
+        "Keep fewer rows of the conversation, or upload validation and test files of your own.",
+        "A conversation stands in more rows than the part that is cut should have at all, perhaps with another last "
+        "answer each time. It would be most of what is measured, so all its rows are trained on. It is counted once.",
     ),
     "over_context": Rule(
         "warning",

@@ -25,20 +25,15 @@ from shared.dataset.judging.checker import Checked
 from shared.dataset.judging.rules import Facts
 from shared.dataset.kinds import form_of, packing_of
 from shared.dataset.preparing.columns import bring_forward
-from shared.dataset.preparing.duplicates import ROW, Duplicates
+from shared.dataset.preparing.finish import FILE, Read, finish, judge_file
 from shared.dataset.preparing.interrupts import deaf_to_interrupts
+from shared.dataset.preparing.kept import Kept
+from shared.dataset.preparing.rows import HELD_BYTES, HELD_ROWS, Rows, Sink, settled
 from shared.dataset.preparing.scan import (
-    FILE,
-    HELD_BYTES,
-    HELD_ROWS,
     ORDER,
     Input,
     Inputs,
-    Rows,
     Scan,
-    Sink,
-    finish,
-    judge_file,
     keep_memory,
     listed,
     read_files,
@@ -144,7 +139,7 @@ def prepare_files(
     """
     policy = policy or Policy()
     keep_memory()
-    tallies: dict[Part, Tally] = {}
+    read: dict[Part, Read] = {}
     of = listed(files)
     with ExitStack() as stack:
         folder = None
@@ -154,17 +149,22 @@ def prepare_files(
         workers = _Workers(processes - 1, piece, stack)
         for part in ORDER:
             if part in of:
-                scan = Scan.of(part, of, tallies, policy=policy, facts=facts, limits=limits, told=told)
-                duplicates = stack.enter_context(Duplicates())
-                tallies[part] = _part(of[part], scan, workers, folder, duplicates, progress)
-                finish(tallies[part], scan, duplicates, of[part])
-        report = summed(tallies, of, policy, told)
+                scan = Scan.of(part, of, read, policy=policy, facts=facts, limits=limits, told=told)
+                kept = stack.enter_context(Kept())
+
+                def again(scan: Scan, files: Sequence[Input] = of[part], kept: Kept = kept) -> Tally:
+                    return _part(files, scan, workers, folder, kept, None)
+
+                tally = _part(of[part], scan, workers, folder, kept, progress)
+                read[part] = Read(scan, of[part], settled(tally, scan, kept, again), kept)
+                finish(read[part])
+        report = summed(read, of, policy, told)
         if out and folder and not report.rejected:
             for part in PARTS:
                 (folder / f"{part}.jsonl").touch()
-                for tally in tallies.values():
-                    if part in tally.columns:
-                        bring_forward(folder / f"{part}.jsonl", tally.columns[part].late)
+                for each in read.values():
+                    if part in each.tally.columns:
+                        bring_forward(folder / f"{part}.jsonl", each.tally.columns[part].late)
                 (folder / f"{part}.jsonl").replace(out / f"{part}.jsonl")
     return report
 
@@ -198,19 +198,19 @@ def _part(
     scan: Scan,
     workers: _Workers,
     folder: Path | None,
-    duplicates: Duplicates,
+    kept: Kept,
     progress: Callable[[int], None] | None,
 ) -> Tally:
     """Reads the files of a part, in pieces where they can be cut into some."""
     jobs = _jobs(files, scan, workers.count + 1, workers.piece) if workers.count > 0 else []
     if len(jobs) > 1:
-        tally = _joined(jobs, scan, workers, folder, duplicates, progress)
+        tally = _joined(jobs, scan, workers, folder, kept, progress)
         if scan.cut is None or tally.good > HELD_ROWS or tally.bytes > HELD_BYTES:
             return tally
-        duplicates.clear()  # so few good rows that the cuts are fitted to them: all over again, at once
+        kept.clear()  # so few good rows that the cuts are fitted to them: all over again, at once
         progress = None  # all of it was told
-    with _sinks(folder, _targets(scan)) as sinks:
-        return read_files(files, scan, sinks, duplicates, progress)
+    with _sinks(folder, scan.targets) as sinks:
+        return read_files(files, scan, sinks, kept, progress)
 
 
 def _jobs(files: Sequence[Input], scan: Scan, most: int, least: int) -> list[_Job]:
@@ -286,7 +286,7 @@ def _joined(
     scan: Scan,
     workers: _Workers,
     folder: Path | None,
-    duplicates: Duplicates,
+    kept: Kept,
     progress: Callable[[int], None] | None,
 ) -> Tally:
     """Does the first job here and the others in other processes, and puts together what came of them, in order."""
@@ -307,15 +307,14 @@ def _joined(
             others.append((job, workers.submit(job, place, folder is not None), place))
             stack.callback(_end, others[-1][1])
         stack.push(lambda kind, *_: workers.stop() if kind else None)  # before they are waited for: Ctrl-C ends it all
-        with _sinks(folder, _targets(scan)) as sinks:
-            files.add(jobs[0], _read(jobs[0], sinks, duplicates, told))
+        with _sinks(folder, scan.targets) as sinks:
+            files.add(jobs[0], _read(jobs[0], sinks, kept, told))
         for job, future, place in others:
             found = future.result()
-            for rows in _saved(place / _ROWS):
-                duplicates.take(files.numbered(rows))
+            kept.load(place, files.numbered)
             files.add(job, found)
             if folder:
-                for part in _targets(scan):
+                for part in scan.targets:
                     _append(place / f"{part}.jsonl", folder / f"{part}.jsonl")
             ahead -= sum(each.read for each in found)
         if progress:
@@ -361,15 +360,15 @@ class _Files:
 def _read(
     job: _Job,
     sinks: Mapping[Part, Sink] | None,
-    duplicates: Duplicates,
+    kept: Kept,
     progress: Callable[[int], None],
 ) -> list[Tally]:
     """Writes and counts the rows of each piece."""
     found = []
     for scan, piece in job:
         tally = Tally(scan.told)
-        rows = Rows(tally, scan, sinks, hold=False)
-        tally.join(scan.run(piece.batches(scan, progress), rows, duplicates), 0)
+        rows = Rows(tally, scan, sinks, kept, hold=False)
+        tally.join(scan.run(piece.batches(scan, progress), rows, kept), 0)
         found.append(tally)
     return found
 
@@ -403,28 +402,11 @@ def _work(job: _Job, place: Path, writes: bool) -> list[Tally]:
         nonlocal read
         read += size
 
-    with Duplicates() as duplicates, _sinks(place if writes else None, _targets(job[0][0])) as sinks:
-        found = _read(job, sinks, duplicates, progress)
-        with (place / _ROWS).open("wb") as file:
-            for rows in duplicates.rows():
-                rows.tofile(file)
+    with Kept() as kept, _sinks(place if writes else None, job[0][0].targets) as sinks:
+        found = _read(job, sinks, kept, progress)
+        kept.save(place)
     found[0].read = read
     return found
-
-
-_ROWS = "rows"
-_ROWS_AT_ONCE = 1 << 16
-
-
-def _saved(path: Path) -> Iterator[np.ndarray]:
-    with path.open("rb") as file:
-        while len(rows := np.fromfile(file, ROW, _ROWS_AT_ONCE)):
-            yield rows
-
-
-def _targets(scan: Scan) -> tuple[Part, ...]:
-    """The parts that the rows of one go to: itself, and what is cut from it."""
-    return (scan.part, *(scan.cut.parts if scan.cut else ()))
 
 
 @contextmanager

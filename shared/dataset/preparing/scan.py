@@ -10,12 +10,11 @@ several processes, each with a Tally of its own.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
-from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +23,11 @@ from shared.dataset.judging.checker import Checked, Checker, excerpt
 from shared.dataset.judging.formats import BY_NAME
 from shared.dataset.judging.rules import RULES, Facts, Fault
 from shared.dataset.kinds import form_of, kind_of
-from shared.dataset.preparing.columns import Columns, Leads
-from shared.dataset.preparing.duplicates import Duplicates
+from shared.dataset.preparing.finish import FILE, Read, finish, judge_file, tell_beginnings
+from shared.dataset.preparing.kept import Kept
+from shared.dataset.preparing.leaks import uneven
+from shared.dataset.preparing.rows import HELD_ROWS as HELD_ROWS
+from shared.dataset.preparing.rows import Rows, Sink, emptied, settled
 from shared.dataset.preparing.tally import Good, Tally
 from shared.dataset.reading import parquet
 from shared.dataset.reading.beginnings import peeked, plain_ends, written
@@ -38,25 +40,12 @@ from shared.dataset.safety.guard import Guard
 from shared.dataset.spec.choices import Policy
 from shared.dataset.split import PARTS, Cut, Part
 
-# Held-out files come first: their prompts are then known when those of the training file pass.
+# Held-out files come first: their conversations are then known when those of the training file pass.
 ORDER: tuple[Part, ...] = ("test", "validation", "train")
-HELD_ROWS = 10_000
-HELD_BYTES = 16 * 1024 * 1024
-MANY_DUPLICATES = 0.1
-LONG = 100
 
 type Input = Source | Table
 type Inputs = Input | Sequence[Input]
 """The files of a part, in the order in which they are read."""
-FILE = 40
-"""A row's number among all of its part: its number in the file, and above so many bits which file that is."""
-
-
-class Sink(Protocol):
-    """Takes bytes: a file, a blob writer. One that can put rows first (Leads) is told which have to be."""
-
-    def write(self, data: bytes, /) -> object:
-        """Takes `data`, whole."""
 
 
 def prepare(
@@ -72,20 +61,29 @@ def prepare(
     """Streams the good rows of the given files to `sinks` as JSON Lines (None: only checks), and reports on all rows.
 
     There must be a file for train, or several; a part without one is cut from them (see `split`). What was written
-    counts only if the report is not `rejected`. `progress` is told how many bytes were read, now and then. Raises only
-    what reading or writing raises.
+    counts only if the report is not `rejected`; a sink must be one that can be emptied (see `rows.emptied`). `progress`
+    is told how many bytes were read, now and then. Raises only what reading or writing raises.
     """
     policy = policy or Policy()
     keep_memory()
-    tallies: dict[Part, Tally] = {}
+    read: dict[Part, Read] = {}
     of = listed(files)
-    for part in ORDER:
-        if part in of:
-            scan = Scan.of(part, of, tallies, policy=policy, facts=facts, limits=limits, told=told)
-            with Duplicates() as duplicates:
-                tallies[part] = tally = read_files(of[part], scan, sinks, duplicates, progress)
-                finish(tally, scan, duplicates, of[part])
-    return summed(tallies, of, policy, told)
+    with ExitStack() as stack:
+        for part in ORDER:
+            if part in of:
+                scan = Scan.of(part, of, read, policy=policy, facts=facts, limits=limits, told=told)
+                kept = stack.enter_context(Kept())
+
+                def again(scan: Scan, files: Sequence[Input] = of[part], kept: Kept = kept) -> Tally:
+                    for target in scan.targets:
+                        if sinks:
+                            emptied(sinks[target])
+                    return read_files(files, scan, sinks, kept, None)
+
+                tally = read_files(of[part], scan, sinks, kept, progress)
+                read[part] = Read(scan, of[part], settled(tally, scan, kept, again), kept)
+                finish(read[part])
+        return summed(read, of, policy, told)
 
 
 def listed(files: Mapping[Part, Inputs]) -> dict[Part, tuple[Input, ...]]:
@@ -99,8 +97,8 @@ class Scan:
     """How a file, or a piece of it, is to be read: everything but its bytes. Can be sent to another process.
 
     `index`: which of its part's files it is, from 0. `cut`: the zones cut from its part for those without files.
-    `known`: sorted positions of the prompts of the parts before. `chosen`: the name of its format, where that is known
-    already.
+    `known`: sorted positions of the conversations of the parts before. `chosen`: the name of its format, where that is
+    known already.
     """
 
     part: Part
@@ -119,7 +117,7 @@ class Scan:
         cls,
         part: Part,
         files: Mapping[Part, Inputs],
-        before: Mapping[Part, Tally],
+        before: Mapping[Part, Read],
         *,
         policy: Policy,
         facts: Facts | None,
@@ -139,12 +137,21 @@ class Scan:
             cut=split.fixed(missing, tuple(percents[each] for each in missing))
             if part == "train" and missing
             else None,
-            known={other: np.sort(np.concatenate(tally.prompts)) for other, tally in before.items() if tally.prompts},
+            known={
+                other: np.sort(np.concatenate(each.tally.positions))
+                for other, each in before.items()
+                if each.tally.positions
+            },
         )
 
     def of_file(self, index: int, name: str) -> Scan:
         """The scan of another file of the part."""
         return replace(self, index=index, file=name)
+
+    @property
+    def targets(self) -> tuple[Part, ...]:
+        """The parts that the rows of one go to: itself, and what is cut from it."""
+        return (self.part, *(self.cut.parts if self.cut else ()))
 
     def checker(self) -> Checker:
         """A checker for its rows."""
@@ -187,7 +194,7 @@ class Scan:
         self,
         batches: Iterator[Checked],
         rows: Rows,
-        duplicates: Duplicates,
+        kept: Kept,
     ) -> Tally:
         """Counts the rows of the file, or of a piece of it, and hands the good ones on."""
         tally = Tally(self.told)
@@ -197,9 +204,10 @@ class Scan:
                 tally.count(batch, good, tell=self.fault, context=self.facts.context, known=self.known)
                 if not batch.rows:
                     continue
-                duplicates.add(good.hashes, np.array(batch.numbers, np.uint64) + np.uint64(self.index << FILE))
+                good.numbers += np.uint64(self.index << FILE)
+                kept.duplicates.add(good.hashes, good.numbers)
                 if self.part != "train":
-                    tally.prompts.append(good.positions)
+                    tally.positions.append(good.positions)
                 rows.take(good)
         except FileFault as fault:
             tally.broken = True
@@ -218,148 +226,29 @@ class Scan:
         return Fault(file=self.file, part=self.part, rule=rule, reason=reason, excerpt=excerpt(row), **where)
 
 
-class Rows:
-    """Where the good rows of a part go: to it, or to the zones of its cut; written, and counted in `tally`.
-
-    `hold`: those of a small part are held back until its end, to fit the cut to them.
-    """
-
-    def __init__(self, tally: Tally, scan: Scan, sinks: Mapping[Part, Sink] | None, *, hold: bool) -> None:
-        self._part = scan.part
-        self._tools = scan.facts.tools
-        self._cut = scan.cut
-        self._zones = scan.cut or Cut(parts=(), ends=())
-        self._tally = tally
-        self._sinks = sinks
-        self._holding = hold and scan.cut is not None
-        self._held: list[Good] = []
-        self._count = self._bytes = 0
-
-    def take(self, good: Good) -> None:
-        """Takes the good rows of a batch."""
-        if self._cut is None:
-            self._write(self._part, good.rows, good.hashes)
-        elif not self._holding:
-            self._to_zones(good)
-        else:
-            self._held.append(good)
-            self._count, self._bytes = self._count + len(good.rows), self._bytes + good.bytes
-            if self._count > HELD_ROWS or self._bytes > HELD_BYTES:
-                self._holding = False
-                self._let_go()
-
-    def end(self) -> None:
-        """Writes what was held back: that was all."""
-        if self._holding and self._cut:
-            cut, positions = self._cut, {position for good in self._held for position in good.positions.tolist()}
-            fitted = split.fitted(cut, positions)
-            self._tally.adjusted = fitted is not None and any(fitted.part(at) != cut.part(at) for at in positions)
-            self._zones = fitted or Cut(parts=(), ends=())
-            self._let_go()
-
-    def _let_go(self) -> None:
-        for each in self._held:
-            self._to_zones(each)
-        self._held.clear()
-
-    def _to_zones(self, good: Good) -> None:
-        """Writes each row to the zone that it is in."""
-        zones = np.searchsorted(np.array(self._zones.ends, np.uint64), good.positions, side="right")
-        parts = (*self._zones.parts, "train")
-        rows: list[list[bytes]] = [[] for _ in parts]
-        for row, zone in zip(good.rows, zones.tolist(), strict=True):
-            rows[zone].append(row)
-        for zone, part in enumerate(parts):
-            self._write(part, rows[zone], good.hashes[zones == zone])
-
-    def _write(self, part: Part, rows: list[bytes], hashes: np.ndarray) -> None:
-        """Writes rows to a part."""
-        if rows:
-            self._tally.wrote(part, rows, hashes)
-            late = self._tally.columns.setdefault(part, Columns(tools=self._tools)).take(rows)
-            if self._sinks is None:
-                return
-            sink = self._sinks[part]
-            if late and isinstance(sink, Leads):
-                for at in late:
-                    sink.lead(rows[at] + b"\n")
-                rows = [row for at, row in enumerate(rows) if at not in late]
-            if rows:
-                sink.write(b"\n".join(rows) + b"\n")
-
-
 def read_files(
     files: Sequence[Input],
     scan: Scan,
     sinks: Mapping[Part, Sink] | None,
-    duplicates: Duplicates,
+    kept: Kept,
     progress: Callable[[int], None] | None,
 ) -> Tally:
     """Writes and counts the rows of all files of a part."""
     tally = Tally(scan.told)
-    rows = Rows(tally, scan, sinks, hold=True)
+    rows = Rows(tally, scan, sinks, kept, hold=True)
     for index, file in enumerate(files):
         own = scan.of_file(index, file.name)
-        found = own.run(own.batches(file, progress), rows, duplicates)
+        found = own.run(own.batches(file, progress), rows, kept)
         judge_file(found, own)
         tally.join(found, 0)
     rows.end()
     return tally
 
 
-def judge_file(tally: Tally, scan: Scan) -> None:
-    """Judges one file, once all of it was read."""
-    if not tally.rows and not tally.counts:
-        tally.fault(scan.fault("empty_file", "the file has no rows", {"line": 1, "offset": 0}))
-
-
-def finish(tally: Tally, scan: Scan, duplicates: Duplicates, files: Sequence[Input]) -> None:
-    """Judges the files of a part together, once all of them were read. `scan`: of the first."""
-    if scan.part != "train" and not tally.good and not tally.counts["empty_file"]:
-        what = f"{scan.part} file is" if len(files) == 1 else f"{len(files)} {scan.part} files is"
-        reason = f"not one row of the {what} good"
-        tally.fault(scan.fault("no_test_rows", reason, {"line": 1, "offset": 0}))
-
-    def at(number: int) -> tuple[Scan, dict[str, Any]]:
-        index = number >> FILE
-        return scan.of_file(index, files[index].name), _place(groups, number)
-
-    found: list[tuple[int, int]] = []
-    groups = sorted(tally.groups.items())
-    for numbers, firsts in duplicates.find():
-        tally.duplicates += len(numbers)
-        first = np.argsort(numbers)[: scan.told]
-        found = sorted([*found, *zip(numbers[first].tolist(), firsts[first].tolist(), strict=True)])[: scan.told]
-    if tally.duplicates:
-        tally.counts["duplicate_row"] += tally.duplicates
-        for number, before in found[: max(0, scan.told - len(tally.warned))]:
-            other, where = at(before)
-            reason = f"the same row as {other.fault('duplicate_row', '', where).place}"
-            own, where = at(number)
-            tally.warned.append(own.fault("duplicate_row", reason, where))
-    if tally.duplicates > MANY_DUPLICATES * tally.good:
-        reason = f"{tally.duplicates:,} of {tally.good:,} good rows are copies of others"
-        tally.fault(scan.fault("too_many_duplicates", reason, {"line": 1}))
-    size, longest = tally.longest
-    half = int(np.searchsorted(np.cumsum(tally.tokens), tally.good / 2))  # half of the rows have below 2^half tokens
-    if longest and size > LONG << half:
-        tally.fault(
-            replace(longest, reason=f"about {size:,} tokens, where half of the rows have less than {1 << half:,}")
-        )
-
-
-def _place(groups: Sequence[tuple[int, int]], number: int) -> dict[str, Any]:
-    """Where the row with this number is. `groups`: number of each row group's first row, and the group's index."""
-    at = bisect_right(groups, number, key=itemgetter(0))
-    line = number & (1 << FILE) - 1
-    if not at or groups[at - 1][0] >> FILE != number >> FILE:
-        return {"line": line}
-    first, group = groups[at - 1]
-    return {"line": line, "row_group": group, "row": number - first + 1}
-
-
-def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Sequence[Input]], policy: Policy, told: int) -> Report:
+def summed(read: Mapping[Part, Read], files: Mapping[Part, Sequence[Input]], policy: Policy, told: int) -> Report:
     """The report on a dataset, from what was counted of its files."""
+    tell_beginnings(read, told)
+    tallies = {part: each.tally for part, each in read.items()}
     total = Tally(told)
     for part in PARTS:
         if part in tallies:
@@ -374,7 +263,7 @@ def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Sequence[Input]],
             reason = f"{counted(train.good, 'good row')} to train on; min_rows is {policy.min_rows:,}"
         elif cut and not all(train.splits[part] for part in ("train", *cut)):
             rule = "too_few_prompts"
-            reason = f"the rows have too few different first prompts to cut {' and '.join(cut)} from them"
+            reason = f"the rows have too few different conversations to cut {' and '.join(cut)} from them"
         if reason:
             total.fault(Fault(file=files["train"][0].name, part="train", rule=rule, reason=reason, line=1))
     for part in PARTS:
@@ -399,6 +288,7 @@ def summed(tallies: Mapping[Part, Tally], files: Mapping[Part, Sequence[Input]],
         splits={part: total.splits[part] for part in PARTS},
         cut=cut,
         adjusted=total.adjusted,
+        uneven={} if rejected else uneven(train),
         files={part: brief([file.name for file in files[part]]) for part in PARTS if part in files},
         shards={
             part: {file.name: tallies[part].files.get(index, 0) for index, file in enumerate(files[part])}

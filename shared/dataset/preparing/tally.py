@@ -16,8 +16,9 @@ from shared.dataset.judging.checker import Checked
 from shared.dataset.judging.damaged import damaged
 from shared.dataset.judging.rules import RULES, Fault
 from shared.dataset.preparing.columns import Columns
+from shared.dataset.preparing.zones import Crowd
 from shared.dataset.safety.search import beginning, masked_text
-from shared.dataset.split import LINE, PARTS, Part
+from shared.dataset.split import LINE, PARTS, Cut, Part
 
 FIRST_ROWS = 3
 BYTES_A_TOKEN = 4
@@ -34,6 +35,9 @@ class Good:
         self.rows = batch.rows
         self.hashes = np.array(batch.hashes, np.uint64)
         self.positions = np.array(batch.positions, np.uint64)
+        self.numbers = np.array(batch.numbers, np.uint64)
+        self.begun = np.array(batch.begun, np.uint64)
+        self.begun_by = np.array(batch.begun_by, np.int64)
         self.sizes = np.fromiter(map(len, batch.rows), np.int64, len(batch.rows))
         self.bytes = int(self.sizes.sum())
 
@@ -71,11 +75,13 @@ class Tally:
         self.splits: Counter[str] = Counter()
         self.digests: dict[str, Digest] = {part: Digest() for part in PARTS}
         self.adjusted = self.broken = False
+        self.cut: Cut | None = None  # as it was made in the end; None of a piece, and where nothing is cut
+        self.crowd = Crowd()
         self.turns: np.ndarray = np.zeros(0, np.int64)
         self.tokens: np.ndarray = np.zeros(_RANGES, np.int64)
         self.longest: tuple[int, Fault | None] = (0, None)
         self.first: list[str] = []
-        self.prompts: list[np.ndarray] = []
+        self.positions: list[np.ndarray] = []  # of a file that is held out
         self.groups: dict[int, int] = {}
         self.columns: dict[Part, Columns] = {}
         self.files: dict[int, int] = {}  # rows of each file of the part, by its index
@@ -123,10 +129,10 @@ class Tally:
             for at in np.flatnonzero(tokens > context).tolist():
                 reason = f"about {tokens[at]:,} tokens, and the base model's context holds {context:,}"
                 warned.append((at, "over_context", reason))
-        for other, prompts in known.items():
-            near = np.minimum(np.searchsorted(prompts, good.positions), len(prompts) - 1)
-            reason = f"its first prompt is in the {other} data too"
-            both = np.flatnonzero(prompts[near] == good.positions).tolist()
+        for other, positions in known.items():
+            near = np.minimum(np.searchsorted(positions, good.positions), len(positions) - 1)
+            reason = f"its conversation is in the {other} data too"
+            both = np.flatnonzero(positions[near] == good.positions).tolist()
             warned += [(at, "prompt_in_both", reason) for at in both]
         if batch.suspect:
             warned += [(at, "damaged_text", reason) for at, reason in damaged(batch.rows)]
@@ -164,7 +170,7 @@ class Tally:
         self._add_turns(other.turns)
         self.tokens = self.tokens + other.tokens
         self.first = (self.first + other.first)[:FIRST_ROWS]
-        self.prompts += other.prompts
+        self.positions += other.positions
         self.groups |= other.groups
         for part, columns in other.columns.items():
             self.columns.setdefault(part, Columns()).join(columns)

@@ -184,14 +184,14 @@ KEYS = (
     Key(
         name="split",
         kind="keys",
-        help="How parts without a file or split of their own are cut from the training rows, by the rows' prompts.",
+        help="How parts without a file or split of their own are cut from the training rows, by conversations.",
         unset="each as it says",
         example={"validation": 5, "test": 5},
         keys=(
             Key(
                 name="validation",
                 kind="whole",
-                help="Percent of the prompts for validation.",
+                help="Percent of the conversations for validation.",
                 default=Policy.validation_percent,
                 example=5,
                 least=1,
@@ -201,7 +201,7 @@ KEYS = (
             Key(
                 name="test",
                 kind="whole",
-                help="Percent of the prompts for the test; less than 100 with those for validation.",
+                help="Percent of the conversations for the test; less than 100 with those for validation.",
                 default=Policy.test_percent,
                 example=5,
                 least=1,

@@ -18,6 +18,7 @@ from shared.dataset.judging.checker import BLOCK, MOST_SHAPES, Checked, Checker,
 from shared.dataset.judging.formats import BY_NAME
 from shared.dataset.judging.rules import Facts, Fault
 from shared.dataset.reading.files import EXCERPT, Broken, Elements, Limits, Records
+from shared.dataset.split import position
 from tests.kit.dataset.conversations import ASSISTANT, BAD_ROWS, CALL, GOOD, SAME, TOOL, USER, exact
 from tests.kit.dataset.reading import pieces
 from tests.kit.rows import messages, of, row
@@ -30,6 +31,7 @@ class Outcome:
     rows: list[bytes] = field(default_factory=list)
     hashes: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
+    begun: list[tuple[int, int]] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     where: list[dict[str, Any]] = field(default_factory=list)
@@ -39,6 +41,7 @@ class Outcome:
     format: str = ""
 
     def add(self, batch: Checked) -> None:
+        self.begun += [(len(self.rows) + by, at) for by, at in zip(batch.begun_by, batch.begun, strict=True)]
         for name in ("rows", "hashes", "positions", "turns", "numbers", "faults"):
             getattr(self, name).extend(getattr(batch, name))
         self.where += map(batch.where, range(len(batch.rows)))
@@ -297,12 +300,43 @@ def test_keys_that_no_decoder_can_have() -> None:
         assert check(joined(data), joined(data, data)).rows == [exact(row())] * 3
 
 
-def test_the_prompt_is_the_first_users() -> None:
-    one = check(joined(row("A question", "An answer"))).positions
-    two = check(joined(of({"role": "system", "content": "s"}, *messages("a  QUESTION", "Another")))).positions
-    other = check(joined(of({"role": "system", "content": "A question"}, ASSISTANT))).positions
-    assert one == two == other
-    assert check(joined(row("A question", "An answer")), seed=1).positions != one
+def test_a_conversation_is_known_by_its_prompts_up_to_the_last_answer() -> None:
+    def at(*turns: object, seed: int = 0) -> int:
+        data = of(*turns)
+        slow, fast = check(joined(data), joined(data), seed=seed).positions  # the first one teaches the shape
+        assert slow == fast
+        return slow
+
+    system, more = {"role": "system", "content": "Be  short."}, messages("And then?", "No.")
+    same = {"role": "system", "content": "be short."}, *messages("HI", "Good day!"), *messages("and then? ", "Yes.")
+    chat = at(system, *messages("Hi"), *more)
+    assert at(*same) == chat
+    for other in (
+        (*messages("Hi"), *more),
+        (system, *messages("Hi")),
+        (system, *more, *messages("Hi")),
+        (system, *messages("Hi"), *messages("And now?")),
+    ):
+        assert at(*other) != chat
+    assert at(system, *messages("Hi"), *more, seed=1) != chat
+    assert at(*messages("A question")) == position("a question")
+
+
+def test_tools_results_are_prompts_and_calls_are_answers() -> None:
+    def at(result: str, call: str) -> list[int]:
+        called = json.loads(json.dumps(CALL).replace('"f"', f'"{call}"'))
+        return check(joined(of(USER, called, {"role": "tool", "content": result}, ASSISTANT)), tools=True).positions
+
+    assert at("4", "f") == at("4 ", "g")
+    assert at("4", "f") != at("5", "f")
+
+
+def test_the_shorter_conversations_that_a_row_begins_with() -> None:
+    data = of(*messages("a"), *messages("b"), *messages("c"))
+    found = check(joined(of(*messages("a")), data), joined(row("x"), data))
+    first, second = found.positions[0], check(joined(of(*messages("a"), *messages("b")))).positions[0]
+    assert found.begun == [(1, first), (1, second), (3, first), (3, second)]
+    assert check(joined(of(ASSISTANT, *messages("a"), *messages("b")))).begun == [(0, first)]
 
 
 # Formats

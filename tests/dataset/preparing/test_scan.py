@@ -304,7 +304,7 @@ def test_rows_are_counted_before_the_split_and_without_bad_and_held_out_ones() -
 def test_too_few_prompts_to_split(distinct: int, others: dict[str, Any], times: int) -> None:
     report, _ = run(rows(distinct) * times, **others)
     assert report.by_rule["too_few_prompts"] == 1
-    assert "the rows have too few different first prompts to cut " in report.rejected
+    assert "the rows have too few different conversations to cut " in report.rejected
 
 
 def test_the_set_is_judged_when_its_rows_are_in_order() -> None:
@@ -377,9 +377,9 @@ def test_a_prompt_in_two_splits() -> None:
     assert not report.rejected
     assert report.splits == {"train": 21, "validation": 2, "test": 2}
     assert [(fault.part, fault.line, fault.reason) for fault in report.warned] == [
-        ("train", 21, "its first prompt is in the test data too"),
-        ("train", 21, "its first prompt is in the validation data too"),
-        ("validation", 1, "its first prompt is in the test data too"),
+        ("train", 21, "its conversation is in the test data too"),
+        ("train", 21, "its conversation is in the validation data too"),
+        ("validation", 1, "its conversation is in the test data too"),
     ]
     assert report.warnings == {"prompt_in_both": 3}
     assert len(out["train"]) == 21
