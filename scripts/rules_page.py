@@ -66,6 +66,10 @@ EXAMPLES: Mapping[str, Example] = {
     "not_csv": Example('"Hi,Hello!\n', "prompt,response\n", ".csv"),
     "duplicate_row": Example(_GOOD, _GOOD),
     "damaged_text": _row(_HI, '{"role": "assistant", "content": "It\u00e2\u20ac\u2122s here."}'),
+    "prefix_in_train": Example(
+        f'{{"messages": [{_HI}, {_HELLO}, {{"role": "user", "content": "Thank you"}}, {_HELLO}]}}', _GOOD
+    ),
+    "repeated_prompts": Example("\n".join(_GOOD.replace("Hello!", each) for each in ("Good day!", "Hi!")), _GOOD),
 }
 HEAD = f"""# The rules
 
@@ -126,7 +130,7 @@ def _section(id_: str, rule: Rule) -> Iterator[str]:
     if id_ in EXAMPLES:
         example = EXAMPLES[id_]
         where = f" in a {example.kind} file" if example.kind != ".jsonl" else ""
-        which = ", the second line" if example.good else ""
+        which = f", the second line{' and those behind it' * ('\n' in example.bad.rstrip())}" if example.good else ""
         text = "\n".join(text.rstrip("\n") for text in (example.good, example.bad) if text)
         yield f"\nFor example{which}{where}:\n\n```text\n{text}\n```\n"
 
