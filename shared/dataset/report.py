@@ -37,11 +37,11 @@ class Report:
     -> rows of its file, good and bad. splits: part -> good rows. cut: the parts that were cut from train; adjusted: the
     cuts were moved, since by chance a part would have been empty; uneven: part that was cut -> what was asked for, and
     why it has not about so many rows. formats: part -> chat format. files: part -> file, or files in few words; shards:
-    of a part with several files, name -> rows. turns: messages a row -> rows. tokens: upper
-    end of a range of tokens, by estimate -> rows. longest: tokens of the longest row, by estimate. first_rows: how
-    training begins, shortened. digest: of the prepared content: equal if all parts hold the same rows in the same
-    order. safety: what was done about secrets and persons' data (see Policy), empty in reports from before; found: kind
-    of them -> how many, in rows that were good otherwise.
+    of a part with several files, name -> rows. turns: messages a row -> rows. tokens: upper end of a range of tokens,
+    by estimate -> rows. longest: tokens of the longest row, by estimate. first_rows: how training begins, shortened.
+    digest: of the prepared content: equal if all parts hold the same rows in the same order, by the same `version` of
+    the rules. safety: what was done about secrets and persons' data (see Policy), empty in reports from before; found:
+    kind of them -> how many, in rows that were good otherwise.
     """
 
     rejected: str
@@ -68,6 +68,7 @@ class Report:
     safety: str = ""
     found: Mapping[str, int] = field(default_factory=dict)
     uneven: Mapping[str, str] = field(default_factory=dict)
+    version: int = 1
 
     @property
     def summary(self) -> str:

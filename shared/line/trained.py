@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from shared.app import App
+from shared.dataset.version import VERSION
 from shared.errors import NotFound
 from shared.records import layout
 from shared.records.layout import STATE
@@ -63,7 +64,8 @@ def trained(app: App, run: Run) -> Trained | None:
 
 
 def content_of(source: Source) -> str:
-    """Equal for the same bytes that are read, and trained on, with the same settings; nothing has to be read for it.
+    """Equal for the same bytes that are read, by the same rules, and trained on, with the same settings; nothing has to
+    be read for it.
 
     "" where that is not known: storage has no MD5 of a file, or the hub's commit is still open.
     """
@@ -72,7 +74,7 @@ def content_of(source: Source) -> str:
     if not known or (source.hub and not source.hub_commit):
         return ""
     settings = [source.base_model, source.policy, source.pinned_hub, sorted(source.parameters.items())]
-    return hashlib.sha256(msgspec.json.encode([files, settings], order="sorted")).hexdigest()[:32]
+    return hashlib.sha256(msgspec.json.encode([VERSION, files, settings], order="sorted")).hexdigest()[:32]
 
 
 def known_data(app: App, run: Run) -> Data | None:

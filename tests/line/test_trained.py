@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from shared.dataset.spec.choices import Hub, Policy
+from shared.line import trained
 from shared.line.trained import content_of
 from shared.records.run import File, Source
 from shared.serving.gate import Gate, Promotion
@@ -67,3 +68,9 @@ def test_of_the_hub_the_commit_says_it() -> None:
     assert content_of(source)
     assert content_of(replace(source, hub=Hub(name="owner/chats", revision="c0"))) == content_of(source)
     assert content_of(replace(source, hub_commit="c1")) not in ("", content_of(source))
+
+
+def test_what_was_read_by_other_rules_is_other_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content_of(SOURCE)
+    monkeypatch.setattr(trained, "VERSION", trained.VERSION + 1)
+    assert content_of(SOURCE) not in ("", before)

@@ -39,6 +39,7 @@ from shared.dataset.report import Report, brief, counted
 from shared.dataset.safety.guard import Guard
 from shared.dataset.spec.choices import Policy
 from shared.dataset.split import PARTS, Cut, Part
+from shared.dataset.version import VERSION
 
 # Held-out files come first: their conversations are then known when those of the training file pass.
 ORDER: tuple[Part, ...] = ("test", "validation", "train")
@@ -274,7 +275,7 @@ def summed(read: Mapping[Part, Read], files: Mapping[Part, Sequence[Input]], pol
     errors = {rule: count for rule, count in total.counts.most_common() if RULES[rule].severity == "error"}
     bad_rows = sum(count for rule, count in errors.items() if _of_rows(rule))
     rejected = _rejected(total, errors, bad_rows, policy)
-    digest = [(each.rows, each.value) for each in total.digests.values()]
+    digest = [VERSION, *((each.rows, each.value) for each in total.digests.values())]
     return Report(
         rejected=rejected,
         rows=total.rows,
@@ -304,6 +305,7 @@ def summed(read: Mapping[Part, Read], files: Mapping[Part, Sequence[Input]], pol
         safety=policy.safety,
         found=dict(total.found.most_common()),
         digest=hashlib.blake2b(repr(digest).encode(), digest_size=16).hexdigest(),
+        version=VERSION,
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 from shared.app import App
 from shared.dataset.judging.rules import Facts
 from shared.dataset.split import Part
+from shared.dataset.version import VERSION
 from shared.errors import Conflict, NotFound, Permanent, Transient
 from shared.intake.folder import datasets_of, read_folder, taken
 from shared.line.trained import note_data
@@ -36,6 +37,7 @@ class _Told:
     rejected: str
     splits: dict[str, int]
     digest: str
+    version: int = 1
 
 
 class _Rejected(Exception):
@@ -118,14 +120,18 @@ def _reported(run: Run, report: Report | _Told) -> Run:
 
 
 def _fingerprint(run: Run, digest: str) -> str:
-    """Equal for runs that train the same model on the same rows in the same way."""
+    """Equal for runs that train the same model on the same rows in the same way. The digest has the rules' version."""
     content = [digest, run.source.base_model, sorted(run.source.parameters.items())]
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:32]
 
 
 def take_report(app: App, run: Run) -> Run:
-    """Takes into the record what the job's first step says of the data that it prepared."""
+    """Takes into the record what the job's first step says of the data that it prepared.
+
+    A job that began before an update of the app has read them by other rules: nobody is told that it knows these bytes.
+    """
     told = msgspec.json.decode(app.cloud.blobs.read(PREPARED, layout.report(run.prepared))[0], type=_Told)
     reported = _reported(run, told)
-    note_data(app, reported)
+    if told.version == VERSION:
+        note_data(app, reported)
     return reported
