@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from shared.dataset.spec.choices import Hub, Policy
+from shared.dataset.version import VERSION
 from shared.line import trained
 from shared.line.trained import content_of
 from shared.records.run import File, Source
@@ -72,5 +73,5 @@ def test_of_the_hub_the_commit_says_it() -> None:
 
 def test_what_was_read_by_other_rules_is_other_content(monkeypatch: pytest.MonkeyPatch) -> None:
     before = content_of(SOURCE)
-    monkeypatch.setattr(trained, "VERSION", trained.VERSION + 1)
+    monkeypatch.setattr(trained, "VERSION", VERSION + 1)
     assert content_of(SOURCE) not in ("", before)
