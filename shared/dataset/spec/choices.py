@@ -21,8 +21,8 @@ class Policy:
     """What becomes of bad rows, how many rows are enough, and how the rows are split. Kept in the run's record.
 
     `max_bad_percent` counts with `drop` only; `min_rows` are good rows of the training data, before the split; the
-    other two percentages are of the conversations, where the part has no file of its own. `safety`: what becomes of secrets
-    and of persons' data in rows, see `safety/guard.py`.
+    other two percentages are of the conversations, where the part has no file of its own. `safety`: what becomes of
+    secrets and of persons' data in rows, see `safety/guard.py`.
     """
 
     on_bad_rows: Literal["reject", "drop"] = "reject"
