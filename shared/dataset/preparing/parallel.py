@@ -25,7 +25,7 @@ from shared.dataset.judging.checker import Checked
 from shared.dataset.judging.rules import Facts
 from shared.dataset.kinds import form_of, packing_of
 from shared.dataset.preparing.columns import bring_forward
-from shared.dataset.preparing.finish import FILE, Read, finish, judge_file
+from shared.dataset.preparing.finish import FILE, Read, finish, judge_file, tell_beginnings
 from shared.dataset.preparing.interrupts import deaf_to_interrupts
 from shared.dataset.preparing.kept import Kept
 from shared.dataset.preparing.rows import HELD_BYTES, HELD_ROWS, Rows, Sink, settled
@@ -158,6 +158,7 @@ def prepare_files(
                 tally = _part(of[part], scan, workers, folder, kept, progress)
                 read[part] = Read(scan, of[part], settled(tally, scan, kept, again), kept)
                 finish(read[part])
+        tell_beginnings(read, told)
         report = summed(read, of, policy, told)
         if out and folder and not report.rejected:
             for part in PARTS:

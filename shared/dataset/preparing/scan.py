@@ -84,6 +84,7 @@ def prepare(
                 tally = read_files(of[part], scan, sinks, kept, progress)
                 read[part] = Read(scan, of[part], settled(tally, scan, kept, again), kept)
                 finish(read[part])
+        tell_beginnings(read, told)
         return summed(read, of, policy, told)
 
 
@@ -248,7 +249,6 @@ def read_files(
 
 def summed(read: Mapping[Part, Read], files: Mapping[Part, Sequence[Input]], policy: Policy, told: int) -> Report:
     """The report on a dataset, from what was counted of its files."""
-    tell_beginnings(read, told)
     tallies = {part: each.tally for part, each in read.items()}
     total = Tally(told)
     for part in PARTS:
