@@ -254,7 +254,7 @@ def _of_folder(asked: Wanted, app: AppClient | None) -> Plan:
     if found.waiting:
         raise CliError(f"{folder} waits for {found.waiting}: put it there, as an upload starts nothing without it")
     if found.problem:
-        raise CliError(f"{folder}: {found.problem}")
+        raise CliError(f"{folder}: {_of_another_kind(folder, found) or found.problem}")
     if not found.datasets:
         raise CliError(f"nothing to train on in {folder}{_why(found)}")
     sets = []
@@ -294,6 +294,19 @@ def _gate(spec: Spec | None) -> Gate:
 
     wanted = spec.promotion if spec else Promotion()
     return wanted.gate if wanted.strategy == "blue_green" else Gate(rows=0)  # nothing is left to compare with
+
+
+def _of_another_kind(folder: Path, found: Contents) -> str:
+    """What those of several training files are that are no data at all: mending that comes first; "" where all are."""
+    from shared.dataset.kinds import packing_of
+    from shared.dataset.reading.beginnings import HEAD, foreign
+    from shared.dataset.reading.files import LocalFile
+
+    told: dict[str, list[str]] = {}
+    for name in (file.name for file in found.several[:_IGNORED]):
+        if not packing_of(name) and (what := foreign(name, LocalFile(folder / name).read_at(0, HEAD))):
+            told.setdefault(what, []).append(name)
+    return "; ".join(f"{', '.join(files)}: {what}" for what, files in told.items())
 
 
 def _why(found: Contents) -> str:
