@@ -23,7 +23,8 @@ KEYS = (
         example="Phi-4",
         pattern=BASE_MODEL.pattern,
         must=BASE_MODEL.must,
-        also=("base_model", "model_name"),
+        also=("base_model", "model_name", "model_name_or_path"),
+        last=True,
     ),
     Key(
         name="train",
@@ -36,7 +37,7 @@ KEYS = (
         needed=True,
         way=_FILES,
         unlike="files",
-        also=("train_file", "training_file", "training", "file", "data"),
+        also=("train_file", "training_file", "train_files", "training", "file", "files", "data", "dataset", "datasets"),
     ),
     Key(
         name="validation",

@@ -12,13 +12,13 @@ import difflib
 import math
 import re
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import islice
 from typing import Any, Literal
 
-from shared.naming import CLEAN, called
+from shared.naming import CLEAN, called, has_steps
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 TEXT_LIMIT = 256
@@ -40,7 +40,8 @@ class Key:
     holds without the key where that is no `default`. `way`: of keys with different ways only those of one may be there,
     and that one's `needed` key has to be. `unlike`: keys of one level with the same word here must hold different
     texts. `many`: of text, a list of several may stand there too. `also`: what people write instead. `names`: of
-    `values`, those that it is known to take, and what is written instead of them.
+    `values`, those that it is known to take, and what is written instead of them. `last`: of an address, what stands
+    behind its last / may have been meant.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Key:
     many: bool = False
     also: tuple[str, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    last: bool = False
 
     @property
     def range(self) -> str:
@@ -118,15 +120,19 @@ def wrong(document: Mapping[Any, Any], keys: Sequence[Key], at: At = At()) -> li
     known = {key.name for key in keys}
     # To guess what was meant by thousands of keys takes seconds, and nobody reads on.
     others = islice((key for key in document if key not in known), _GUESSED)
-    told = [Mistake(at.below(key), _unknown(key, keys, at), of_key=True) for key in others]
+    told, guessed = list[Mistake](), set[str]()
+    for name in others:
+        text, meant = _unknown(name, document[name], keys, at)
+        told.append(Mistake(at.below(name), text, of_key=True))
+        guessed.add(meant)
     for key in keys:
         value = document.get(key.name)
         if value is not None:
             judge = _judge_many if key.many and isinstance(value, list) else _JUDGES[key.kind]
             told += islice(judge(key, value, at.below(key.name)), _GUESSED)
-        elif key.needed and not key.way:
+        elif key.needed and not key.way and key.name not in guessed:
             told.append(Mistake(at, f"{at.before}{key.name} is missing; it must be {key.must}"))
-    told += _ways(document, keys, at)
+    told += _ways(document, keys, at, guessed)
     for word in dict.fromkeys(key.unlike for key in keys if key.unlike):
         names = [key.name for key in keys if key.unlike == word]
         texts = {name: texts_of(document.get(name)) for name in names}
@@ -234,7 +240,10 @@ def _judge_text(key: Key, value: object, at: At) -> Iterator[Mistake]:
     elif not 1 <= len(value) <= TEXT_LIMIT or not value.strip():
         yield at.wrong(f"must have 1 to {TEXT_LIMIT} characters, not only blanks")
     elif not re.search(key.pattern, value):
-        yield at.wrong(f"is {shown}; it must be {key.must}")
+        last = value.rpartition("/")[2]
+        guess = key.last and "/" in value and not has_steps(value) and re.search(key.pattern, last)
+        meant = f"did you mean {last}?" if guess else ""
+        yield at.wrong(f"is {shown}; {meant or f'it must be {key.must}'}")
 
 
 def _judge_many(key: Key, value: list[object], at: At) -> Iterator[Mistake]:
@@ -316,8 +325,8 @@ _JUDGES = {
 }
 
 
-def _ways(document: Mapping[Any, Any], keys: Sequence[Key], at: At) -> list[Mistake]:
-    """Whether the keys of exactly one way are there, the needed one among them."""
+def _ways(document: Mapping[Any, Any], keys: Sequence[Key], at: At, guessed: Collection[str]) -> list[Mistake]:
+    """Whether the keys of exactly one way are there, the needed one among them, or one that was meant for it."""
     leads = {key.way: key for key in keys if key.way and key.needed}
     if not leads:
         return []
@@ -329,7 +338,7 @@ def _ways(document: Mapping[Any, Any], keys: Sequence[Key], at: At) -> list[Mist
         other = next(key for key in there if key.way != there[0].way)
         return [Mistake(at.below(other.name), f"{sides} exclude each other: {choice}", of_key=True)]
     wanted = [leads[way] for way in given] or list(leads.values())
-    if any(key in there for key in wanted):
+    if any(key in there or key.name in guessed for key in wanted):
         return []
     meant = "; ".join(f"{key.name}: {key.must}" for key in wanted)
     return [Mistake(at, f"{' or '.join(key.name for key in wanted)} is missing ({meant})")]
@@ -344,9 +353,12 @@ def _name(text: str) -> str:
     return reprlib.repr(text)[1:-1]
 
 
-def _unknown(name: object, keys: Sequence[Key], at: At) -> str:
+def _unknown(name: object, value: object, keys: Sequence[Key], at: At) -> tuple[str, str]:
+    """What is wrong with a key that there is not; and the name of the key of the same level that was meant, or ""."""
     told = f"{reprlib.repr(name)} is not a key" + (f" of {at}" if at.keys else "")
-    near = {also.lower(): f"{at.before}{key.name}" for key in keys for also in (key.name, *key.also)}
+    near: dict[str, str] = {}
+    for key in sorted(keys, key=lambda key: _fits(key, value)):  # of two that are called so, the one that can hold it
+        near |= {also.lower(): f"{at.before}{key.name}" for also in (key.name, *key.also)}
     below = {
         also.lower(): f"{at.before}{key.name}.{each.name}"
         for key in keys
@@ -363,10 +375,18 @@ def _unknown(name: object, keys: Sequence[Key], at: At) -> str:
     for cutoff in (1.0, 0.6):  # what is meant exactly comes before what is only alike
         for names in (near, below, values):
             if close := difflib.get_close_matches(str(name)[:TEXT_LIMIT].lower(), names, n=1, cutoff=cutoff):
-                return f"{told}; did you mean {names[close[0]]}?"
+                meant = names[close[0]]
+                return f"{told}; did you mean {meant}?", meant.removeprefix(at.before) if names is near else ""
     open_ = [key.name for key in keys if key.kind == "values"]
     hint = f"; a parameter of the training belongs below {open_[0]}" if open_ else ""
-    return f"{told} ({', '.join(key.name for key in keys)}){hint}"
+    return f"{told} ({', '.join(key.name for key in keys)}){hint}", ""
+
+
+def _fits(key: Key, value: object) -> int:
+    """How well a value suits a key: not at all, as text of its kind, or as files, which suit few keys."""
+    texts = texts_of(value)
+    suits = bool(texts) and key.kind == "text" and all(re.search(key.pattern, each) for each in texts)
+    return suits * (1 + key.many)
 
 
 def _meant(text: str, choices: Sequence[str]) -> str:

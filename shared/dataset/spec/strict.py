@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -73,17 +74,17 @@ def read(data: bytes) -> Document:
         loader = _loader()(text)
         node = loader.get_single_node()
         value = None if node is None else loader.construct_document(node)
-        return Document(value, {} if node is None else _places(loader, node))
+        return Document(value, {} if node is None else _places(loader, node, _Lines(text)))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise Unread(_place(mark) if mark else Place(), _problem(error)) from None
+        raise Unread(_Lines(text).place(mark.index if mark else 0), _problem(error)) from None
     except yaml.reader.ReaderError as error:
         why = f"the character U+{ord(text[error.position]):04X} is not taken; save it as plain text"
-        raise Unread(_place_in(text[: error.position]), why) from None
+        raise Unread(_Lines(text).place(error.position), why) from None
     except Exception as error:
         # What a library makes of bytes that its authors never thought of is no promise.
         why = f"{_SPOILT}: {str(error)[:_TOLD] or type(error).__name__}"
-        raise Unread(_place(loader) if loader else Place(), why) from None
+        raise Unread(_Lines(text).place(loader.index if loader else 0), why) from None
 
 
 def _text(data: bytes) -> str:
@@ -91,24 +92,29 @@ def _text(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8-sig", "replace")
-        raise Unread(_place_in(before), "it is not UTF-8; save it as UTF-8") from None
+        raise Unread(_Lines(before).place(len(before)), "it is not UTF-8; save it as UTF-8") from None
 
 
-def _place(mark: Any) -> Place:
-    return Place(mark.line + 1, mark.column + 1)
+class _Lines:
+    """Where the lines of a text begin, as editors count them; to YAML 1.1 U+0085, U+2028 and U+2029 end some, too."""
+
+    def __init__(self, text: str) -> None:
+        self._starts = [0, *(found.end() for found in re.finditer(r"\r\n?|\n", text))]
+
+    def place(self, index: int) -> Place:
+        """The place of the character at `index`."""
+        line = bisect_right(self._starts, index)
+        return Place(line, index - self._starts[line - 1] + 1)
 
 
-def _place_in(before: str) -> Place:
-    """The place behind that text; lines end where they do in YAML 1.1."""
-    lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", before)
-    return Place(len(lines), len(lines[-1]) + 1)
-
-
-def _places(loader: Any, root: Any) -> dict[tuple[object, ...], tuple[Place, Place]]:
+def _places(loader: Any, root: Any, lines: _Lines) -> dict[tuple[object, ...], tuple[Place, Place]]:
     """The places of all that stands below the node, and its own."""
     import yaml
 
-    start = _place(root.start_mark)
+    def place(node: Any) -> Place:
+        return lines.place(node.start_mark.index)
+
+    start = place(root)
     found: dict[tuple[object, ...], tuple[Place, Place]] = {(): (start, start)}
     todo: list[tuple[tuple[object, ...], Any]] = [((), root)]
     while todo:
@@ -120,7 +126,7 @@ def _places(loader: Any, root: Any) -> dict[tuple[object, ...], tuple[Place, Pla
         else:
             continue
         for name, key, value in below:
-            found[*keys, name] = (_place(key.start_mark), _place(value.start_mark))
+            found[*keys, name] = (place(key), place(value))
             todo.append(((*keys, name), value))
     return found
 

@@ -218,7 +218,11 @@ def test_however_much_is_wrong_the_sentence_stays_short(text: str) -> None:
         ("train: a.csv\nsplit: 10", "split is a number; it must hold keys"),
         ("train: a.csv\nseed: 1", "'seed' is not a key; did you mean split.seed?"),
         ("train: a.csv\nvalidation_percent: 1", "'validation_percent' is not a key; did you mean split.validation?"),
-        ("dataset: a/b", "'dataset' is not a key; did you mean source?"),
+        ("dataset: a/b", "'dataset' is not a key; did you mean source.$"),
+        ("dataset: a.jsonl", "'dataset' is not a key; did you mean train.$"),
+        ("datasets: [a.jsonl, b.csv]", "'datasets' is not a key; did you mean train.$"),
+        ("model: microsoft/Phi-4\ntrain: a.csv", "model is 'microsoft/Phi-4'; did you mean Phi-4.$"),
+        ("model: https://x/../y?\ntrain: a.csv", "it must be 1 to 255 letters"),
         ("train: a.csv\nOn-Bad-Rows: drop", "'On-Bad-Rows' is not a key; did you mean on_bad_rows?"),
         (
             "train: a.csv\nnum_train_epochs: 1",
@@ -366,6 +370,9 @@ def test_every_mistake_is_told_at_once() -> None:
         ("train: a.csv\r\nmin_rows:  0\r\n", "line 2, column 12: min_rows is 0"),
         ("\ufefftrian: a.csv", "line 1, column 1: 'trian' is not a key"),
         ("train: a.csv\nno: 1", "line 2, column 1: False is not a key"),
+        ("train: a.csv\nmodel: 'x\u2028\u0085'\nmin_rows: 0", "line 2, column 8: model is"),
+        ("# \u2028\u0085\nmin_rows: 0", "line 2, column 1: train or source is missing"),
+        ("# a\rmin_rows: 0", "line 2, column 1: train or source is missing"),
         ("train: ü.txt", "line 1, column 8: train is 'ü.txt'"),
     ],
 )
@@ -380,7 +387,6 @@ def test_what_other_tools_call_a_key_is_guessed_each_in_its_line() -> None:
         parse(b"training_file: chats.jsonl\nepochs: 3\nlearning_rate: 1e-5\n")
     for told in (
         "finetune.yaml, line 1, column 1: 'training_file' is not a key; did you mean train?",
-        "; line 1, column 1: train or source is missing (train: the name of a ",
         "; line 2, column 1: 'epochs' is not a key; did you mean parameters.num_train_epochs?",
         "; line 3, column 1: 'learning_rate' is not a key; did you mean parameters.learning_rate?",
     ):
