@@ -10,9 +10,9 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,12 @@ class Wanted:
     json: bool = False
     everything: bool = False
     online: bool = False
+    map: Mapping[str, str] | None = None
+    ignore: Sequence[str] = ()
+
+    def policy(self, given: Policy) -> Policy:
+        """A policy with what the command line says of keys."""
+        return replace(given, map=self.map or given.map, ignore=(*given.ignore, *self.ignore))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,8 @@ def wanted(options: argparse.Namespace) -> Wanted:
         json=options.json,
         everything=options.everything,
         online=options.online,
+        map=options.map,
+        ignore=options.ignore,
     )
 
 
@@ -224,7 +232,7 @@ def _of_file(asked: Wanted, app: AppClient | None) -> Plan:
     policy = "the defaults" if spec is None else str(asked.spec)
     return Plan(
         sets=(Files(files={"train": {asked.path.name: LocalFile(asked.path)}}),),
-        policy=spec.policy if spec else Policy(),
+        policy=asked.policy(spec.policy if spec else Policy()),
         notes=(
             f"Checked alone, as a file to train on, by {policy}. Its folder would be checked with the test and "
             f"validation files and the {FILE_NAME} in it.",
@@ -270,7 +278,7 @@ def _of_folder(asked: Wanted, app: AppClient | None) -> Plan:
     notes = [f"Checked by {place}." if spec else f"There is no {FILE_NAME}: checked by the defaults."]
     return Plan(
         sets=tuple(sets),
-        policy=spec.policy if spec else Policy(),
+        policy=asked.policy(spec.policy if spec else Policy()),
         notes=(*notes, *base.notes),
         facts=_facts(asked, base),
         ignored={name: why for name, why in found.ignored.items() if name not in used},

@@ -49,6 +49,19 @@ def _add_check(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="ask your app for model and parameters, as is done where a local cloud runs, and not the catalogue",
     )
+    command.add_argument(
+        "--map",
+        type=_pairs,
+        metavar="KEY=NAME,...",
+        help="which keys or columns hold what, as map in finetune.yaml: prompt=customer_text,response=agent_text",
+    )
+    command.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="a key to pass over, as ignore in finetune.yaml; repeatable",
+    )
     command.add_argument("--all", action="store_true", dest="everything", help="show up to 1,000 faults, not 20")
     command.add_argument("--json", action="store_true", help="the report as JSON; a list if DIR has several datasets")
     command.set_defaults(run=_check)
@@ -81,6 +94,20 @@ def _folder(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty, and no folder's name")
     return Path(text)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    from shared.dataset.spec.keys import KEYS
+
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    found = {key.strip(): name.strip() for key, _, name in pairs}
+    known = next(key.keys for key in KEYS if key.name == "map")
+    names = [key.name for key in known]
+    if wrong := [pair[0] for pair in pairs if not pair[1] or not pair[2].strip() or pair[0].strip() not in names]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r}: write KEY=NAME, KEY one of {', '.join(names)}")
+    if len(found) < len(pairs) or len(set(found.values())) < len(pairs):
+        raise argparse.ArgumentTypeError("a key or a name is there twice")
+    return found
 
 
 def _tokens(text: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from cli.say import escaped
@@ -24,6 +25,7 @@ TOLD = 20
 """How many causes of a rule are told, if not all faults were asked for."""
 _WARNED = 3  # causes of warnings, of a rule
 _BAR = 36
+_EXAMPLE = 80  # characters of what a key holds
 _FIRST = 150  # characters of a first row
 
 
@@ -66,6 +68,14 @@ def show(screen: Screen, report: Report, view: View) -> None:
         _counts(screen, report.warnings)
         screen.gap()
         _faults(screen, report.warned, report.warnings, view, _WARNED)
+    if report.keys:
+        screen.title("Keys that are not read")
+        screen.columns(
+            (
+                (escaped(key), where, rows, verdict, escaped(example, _EXAMPLE))
+                for key, where, rows, verdict, example, _ in report_page.keys_of(report)
+            ),
+        )
     if not report.rejected:
         screen.title("Split")
         screen.columns(report_page.splits_of(report), right=(1, 2))
@@ -116,6 +126,8 @@ def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
     for title, counts in (("wrong", found.by_rule), ("warnings", found.warnings)):
         if counts:
             yield f"{title:<9} " + ", ".join(f"{count:,} {rule}" for rule, count in counts.items())
+    for key, where, many, verdict, _, _ in islice(report_page.keys_of(found), told):
+        yield f"not read  {escaped(key)} of {where}: {many}, {verdict}"
     shown = causes(found.faults, found.by_rule)[:told]
     for cause in shown:
         others = f" ({cause.more})" if cause.more else ""

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.dataset.judging.formats import ANSWERS, QUESTIONS
+from shared.dataset.judging.keys import HARMLESS, MEANINGS
 from shared.dataset.judging.rules import RULES, Rule
 from shared.dataset.kinds import ENDINGS
 
@@ -40,10 +42,20 @@ EXAMPLES: Mapping[str, Example] = {
     "duplicate_keys": _row('{"role": "user", "content": "Hi", "content": "Bye"}', _HELLO),
     "wrong_columns": Example("Hi,Hello, my friend!\n", "prompt,response\n", ".csv"),
     "mixed_formats": Example('{"prompt": "Hi", "completion": "Hello!"}', _GOOD),
-    "no_messages": Example('{"text": "Hi! Hello!"}'),
+    "no_messages": Example('{"words": "Hi! Hello!"}'),
+    "other_kind": Example('[{"prompt": "Hi", "chosen": "Hello!", "rejected": "Go away!"}]', kind=".json"),
+    "not_text": _row(_HI, '{"role": "assistant", "content": 1}'),
+    "media_part": _row(
+        '{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}]}',
+        _HELLO,
+    ),
+    "refused_key": _row(_HI, '{"role": "assistant", "content": "Hello!", "weight": 0}'),
+    "unread_key": Example(f'{{"messages": [{_HI}, {_HELLO}], "mood": "friendly"}}'),
+    "assistant_first": _row(_HELLO, _HI, _HELLO),
+    "blank_system": _row('{"role": "system", "content": ""}', _HI, _HELLO),
     "empty_messages": _row(),
     "message_not_object": _row('"Hi"', '"Hello!"'),
-    "unknown_role": _row('{"role": "bot", "content": "Hello!"}'),
+    "unknown_role": _row('{"role": "narrator", "content": "Hello!"}'),
     "blank_content": _row(_HI, '{"role": "assistant", "content": " "}'),
     "control_character": _row(_HI, r'{"role": "assistant", "content": "\frac{1}{2}"}'),
     "tool_turn": _row(
@@ -71,6 +83,20 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "repeated_prompts": Example("\n".join(_GOOD.replace("Hello!", each) for each in ("Good day!", "Hi!")), _GOOD),
 }
+_QUESTIONS, _ANSWERS = (", ".join(f"`{key}`" for key in keys) for keys in (QUESTIONS, ANSWERS))
+_HARMLESS = "\n".join(f"- {kind}: {', '.join(f'`{key}`' for key in keys)}" for kind, keys in HARMLESS.items())
+
+
+def _meanings() -> Iterator[str]:
+    for place, keys in MEANINGS.items():
+        for meaning in dict.fromkeys(keys.values()):
+            names = ", ".join(f"`{key}`" for key, each in keys.items() if each is meaning)
+            verdict = "refuses the dataset" if meaning.refused else "is told"
+            yield f"| {names} | {_PLACES[place]} | {verdict} | {meaning.about} | {meaning.cure} |\n"
+
+
+_PLACES = {"row": "a row", "message": "a message", "part": "a part of a content"}
+_MEANINGS = "".join(_meanings())
 HEAD = f"""# The rules
 
 What Droptune asks of a chat dataset. Each rule has a stable id, under which reports count what breaks it;
@@ -93,16 +119,53 @@ A file's name tells its kind, and its first 64 KiB whether that is so: an array 
 its first line), and lines may end as on any system. What is of another kind altogether is told in one sentence, with
 the name that it should have. `train.jsonl.txt` is read as `train.jsonl`: Windows hides endings.
 
-| format | keys of a row |
-|---|---|
-| `messages` | `messages`: a list of `{{"role": ..., "content": ...}}`; roles: system, user, assistant, tool |
+| format | keys of a row | other tools call it |
+|---|---|---|
+| `messages` | `messages`: a list of `{{"role": ..., "content": ...}}`; roles: system (or developer), user, \
+assistant (or chatbot, ai, bot), tool (or function), in small or capital letters | `chat_template` (axolotl), \
+`conversational` (TRL), `openai` (LLaMA-Factory), OpenAI, Azure, Cohere, Anthropic |
 | `sharegpt` | `conversations` or `conversation`: a list of `{{"from": ..., "value": ...}}`; human and gpt are \
-user and assistant, and so are other spellings |
-| `alpaca` | `instruction`, `input` if there is one, `output`; also `system` and `history` |
-| `prompt_completion` | `prompt`, `completion` |
-| `prompt_response` | `prompt`, `response` |
-| `question_answer` | `question`, `answer` |
-"""
+user and assistant, and so are other spellings; function_call and observation are tool turns | `sharegpt` (axolotl, \
+LLaMA-Factory) |
+| `alpaca` | `instruction`, `output`; also `input`, `context` | `alpaca` (axolotl, LLaMA-Factory), `instruct_dataset` \
+(torchtune) |
+| `dolly` | `instruction`, `response`; also `input`, `context` | Dolly (Databricks) |
+| `prompt_completion` | `prompt`, `completion` | `prompt-completion` (TRL), OpenAI's old form |
+| `prompt_response` | `prompt`, `response` | |
+| `question_answer` | `question`, `answer`; also `context` | `context_qa.load_v2` (axolotl) |
+| `openorca` | `question`, `response`; also `system_prompt` | `alpaca_w_system.load_open_orca` (axolotl) |
+| `query_response` | `query`, `response`; also `history` | ms-swift |
+| `input_output` | `input`, `output` | `input_output` (axolotl), torchtune's default columns |
+
+Any other pair of {_QUESTIONS} with {_ANSWERS} is read in the same way.
+Keys and columns may be written in capital letters or with blanks (`Question`, `System Prompt`). Where they have other
+names, `map` in [finetune.yaml](finetune.md) says which is which, or `./droptune check --map
+prompt=customer_text,response=agent_text`.
+
+- System texts: `system`, `system_prompt`, `system_message` or `system_instruction`, beside messages or texts, become a
+  system message; one that is there already is joined to it. A blank one is left away.
+- `context`, a text or a list of texts, is written before the question, or behind the instruction.
+- `history` goes before the question: a list of pairs, or of messages.
+- A content in parts is joined by line breaks, if all are texts. An object of lists is read as the list of objects.
+- Lists may be written as JSON texts, as in a cell of CSV.
+
+## Keys
+
+Every key of a row, of a message, of a tool call and of a part of a content is read by the file's format, or it is one
+of the harmless ones here, or it is told in `check`, in the report and in the run's history: how many rows have it, and
+what the first of them has. What is empty (`null`, `""`, `[]`, `{{}}`) counts as not there, and a text of the row that a
+message has, too, is not lost. A key with `ignore` in finetune.yaml (`check --ignore KEY`) is passed over.
+
+Harmless, whatever they hold (`*` stands for any letters):
+
+{_HARMLESS}
+
+Keys that change what is to be learned, where the file's format does not read them. Those that refuse the dataset do so
+until they are ignored, or taken away:
+
+| key | of | what becomes of it | why | what to do |
+|---|---|---|---|---|
+{_MEANINGS}"""
 _SCOPES = {"row": "row", "file": "file", "dataset": "whole dataset"}
 
 

@@ -16,6 +16,8 @@ from shared.dataset.causes import causes
 from shared.dataset.judging.rules import RULES, Fault
 from shared.serving.chance import shown
 
+_NAMED = 5  # keys that a sentence names
+
 
 def counted(count: int, what: str) -> str:
     """How many there are of something, in words: 1 row, 2,000 rows."""
@@ -25,6 +27,23 @@ def counted(count: int, what: str) -> str:
 def brief(names: Sequence[str]) -> str:
     """The files of a part in few words: one or two, or how many there are and the first."""
     return ", ".join(names) if len(names) < 3 else f"{len(names):,} files: {names[0]} ..."
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadKey:
+    """A key that some good rows of a part have and that is not read.
+
+    place: whose it is: row, message, part (of a content). verdict: told, refused or ignored. rows: that have it.
+    example: what the first of them has, shortened. cure: what to do.
+    """
+
+    part: str
+    place: str
+    key: str
+    verdict: str
+    rows: int
+    example: str
+    cure: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +60,8 @@ class Report:
     by estimate -> rows. longest: tokens of the longest row, by estimate. first_rows: how training begins, shortened.
     digest: of the prepared content: equal if all parts hold the same rows in the same order, by the same `version` of
     the rules. safety: what was done about secrets and persons' data (see Policy), empty in reports from before; found:
-    kind of them -> how many, in rows that were good otherwise.
+    kind of them -> how many, in rows that were good otherwise. keys:
+    those that are not read, and with which something is lost.
     """
 
     rejected: str
@@ -69,6 +89,7 @@ class Report:
     found: Mapping[str, int] = field(default_factory=dict)
     uneven: Mapping[str, str] = field(default_factory=dict)
     version: int = 1
+    keys: tuple[UnreadKey, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -78,7 +99,10 @@ class Report:
         parts = ", ".join(f"{count:,} {part}" for part, count in self.splits.items())
         were = "was" if self.dropped == 1 else "were"
         dropped = f"; {counted(self.dropped, 'bad row')} {were} left out" if self.dropped else ""
-        return f"{counted(self.rows, 'row')}: {parts}{dropped}"
+        unread = list(dict.fromkeys(each.key for each in self.keys if each.verdict == "told"))
+        more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
+        lost = f"; not read: {', '.join(unread[:_NAMED])}{more}" if unread else ""
+        return f"{counted(self.rows, 'row')}: {parts}{dropped}{lost}"
 
     @property
     def shows(self) -> str:
@@ -95,6 +119,7 @@ class Report:
         return asdict(self) | {
             "faults": [asdict(fault) for fault in self.faults],
             "warned": [asdict(fault) for fault in self.warned],
+            "keys": [asdict(key) for key in self.keys],
             "turns": {str(turns): rows for turns, rows in self.turns.items()},
             "tokens": {str(tokens): rows for tokens, rows in self.tokens.items()},
             "shows": self.shows,

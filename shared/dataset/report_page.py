@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from shared.dataset.causes import causes
 from shared.dataset.judging.rules import RULES, Fault
-from shared.dataset.report import Report
+from shared.dataset.report import Report, counted
 from shared.logs import visible
 
 RULES_PAGE = "docs/rules.md"
+KEYS_TOLD = 50
+"""How many keys that are not read the page and the terminal show."""
 TOLD = 10
 """How many causes of a rule the page shows; report.json has each fault."""
 
@@ -51,6 +53,15 @@ def _chapters(report: Report, title: str) -> Iterator[str]:
             faults = report.faults if counts is report.by_rule else report.warned
             for rule, count in counts.items():
                 yield from _faults(rule, [fault for fault in faults if fault.rule == rule], count)
+    if report.keys:
+        yield "## Keys that are not read"
+        yield _table(
+            ("key", "of", "how many", "what it means", "for example", "what to do"),
+            [
+                (code(key), place, rows, verdict, code(example), cure)
+                for key, place, rows, verdict, example, cure in keys_of(report)
+            ],
+        )
     if report.by_rule or report.warnings:
         yield f"Each rule is explained in {RULES_PAGE} of Droptune's repository."
     for title, lines in (("Messages a row", turns_of(report)), ("Tokens a row, by estimate", tokens_of(report))):
@@ -118,6 +129,24 @@ def files_of(report: Report) -> Iterator[tuple[str, str, int, int]]:
         if part == "train":
             good += sum(report.splits.get(cut, 0) for cut in report.cut)
         yield part, name, report.rows_of.get(part, 0), good
+
+
+def keys_of(report: Report) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Of each key that is not read: its name, whose it is, rows that have it, what that means, an example, the cure."""
+    places = {"row": "the row", "message": "a message", "part": "a part of a content"}
+    verdicts = {"refused": "it refuses the dataset", "told": "it is not trained on", "ignored": "it is ignored"}
+    for each in report.keys[:KEYS_TOLD]:
+        where = places.get(each.place, each.place)
+        if len(report.files) > 1:
+            where = f"{where} ({each.part})"
+        yield (
+            each.key,
+            where,
+            counted(each.rows, "row"),
+            verdicts.get(each.verdict, each.verdict),
+            each.example,
+            each.cure,
+        )
 
 
 def copies_of(report: Report) -> str:

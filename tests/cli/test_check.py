@@ -67,11 +67,11 @@ def test_bad_rows_are_shown_with_place_reason_beginning_and_cure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = good(20)
-    rows[16] = of({"role": "bot", "content": "hi"})
+    rows[16] = of({"role": "narrator", "content": "hi"})
     said = Answer(capsys, write(tmp_path / "train.jsonl", rows))
     assert said.code == 1
     offset = sum(len(line) + 1 for line in rows[:16])
-    assert f"  train.jsonl:17 (byte {offset:,})  unknown_role  the role of message 1 is 'bot'\n" in said.out
+    assert f"  train.jsonl:17 (byte {offset:,})  unknown_role  the role of message 1 is 'narrator'\n" in said.out
     assert f"      {rows[16].decode()}\n" in said.out
     assert "  unknown_role  1  Use one of the roles system, user, assistant, tool.\n" in said.out
     assert "\nSplit\n" not in said.out

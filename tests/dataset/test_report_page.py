@@ -58,7 +58,7 @@ def good(count: int) -> list[bytes]:
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory: pytest.TempPathFactory) -> Report:
     path = tmp_path_factory.mktemp("bad") / "train.jsonl"
-    return check(path, [*good(30), of({"role": "bot", "content": "hi"}), b"{", *good(1)])
+    return check(path, [*good(30), of({"role": "narrator", "content": "hi"}), b"{", *good(1)])
 
 
 def test_a_rejected_dataset_is_explained(bad: Report) -> None:
@@ -67,7 +67,7 @@ def test_a_rejected_dataset_is_explained(bad: Report) -> None:
     assert "| `train.jsonl` | train | messages | 33 | 31 |" in told
     assert "| [unknown_role](docs/rules.md#unknown_role) | 1 | Use one of the roles" in told
     place = f"train.jsonl, line 31 (byte {bad.faults[0].offset:,})"
-    assert f"### unknown_role\n\n```text\n{place}: the role of message 1 is 'bot'\n    {{\"messages\": " in told
+    assert f"### unknown_role\n\n```text\n{place}: the role of message 1 is 'narrator'\n    {{\"messages\": " in told
     assert "### duplicate_row\n\n```text\ntrain.jsonl, line 33: the same row as train.jsonl, line 1\n```" in told
     assert "1 row is a copy" in told
     assert "## Split" not in told

@@ -9,6 +9,7 @@ import pytest
 
 from scripts import rules_page
 from shared.dataset.judging.formats import FORMATS
+from shared.dataset.judging.keys import HARMLESS, MEANINGS
 from shared.dataset.judging.rules import RULES
 from shared.dataset.preparing.scan import prepare
 from shared.dataset.reading.files import LocalFile
@@ -26,7 +27,18 @@ def test_every_rule_has_one_section() -> None:
 
 
 def test_every_format_is_named() -> None:
-    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == [each.name for each in FORMATS]
+    chapter = PAGE.partition("## What is read")[2].partition("\n## ")[0]
+    named = re.findall(r"^\| `(\w+)` \|", chapter, re.MULTILINE)
+    assert set(named) <= {each.name for each in FORMATS}
+    assert {"messages", "sharegpt", "alpaca"} <= set(named)
+    for each in FORMATS:  # those that are not named are pairs of keys that are
+        assert each.name in named or (f"`{each.question}`" in chapter and f"`{each.answer}`" in chapter)
+
+
+def test_every_key_that_is_judged_is_on_the_page() -> None:
+    chapter = PAGE.partition("## Keys")[2].partition("\n## ")[0]
+    assert all(f"`{key}`" in chapter for kinds in HARMLESS.values() for key in kinds)
+    assert all(f"`{key}`" in chapter for keys in MEANINGS.values() for key in keys)
 
 
 @pytest.mark.parametrize("rule", rules_page.EXAMPLES)

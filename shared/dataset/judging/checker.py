@@ -8,8 +8,9 @@ need a closer one. The fast way never accepts what the exact one would not: when
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,9 +20,12 @@ from shared.dataset.judging import formats, malformed
 from shared.dataset.judging.block import QUOTE, UNUSUAL_ESCAPE, VISIBLE, Look, larger, unusual_rows
 from shared.dataset.judging.damaged import suspect
 from shared.dataset.judging.formats import MESSAGES, Format
+from shared.dataset.judging.keys import Found, Note, Noted, plain
+from shared.dataset.judging.noting import beside, looked, note
+from shared.dataset.judging.parsing import Bad, parse
+from shared.dataset.judging.plans import Plans
+from shared.dataset.judging.roles import USUAL, judge_roles, usual_roles
 from shared.dataset.judging.rules import (
-    USUAL,
-    Bad,
     Conversation,
     Facts,
     Fault,
@@ -29,10 +33,7 @@ from shared.dataset.judging.rules import (
     ToolMessage,
     has_control,
     judge,
-    judge_roles,
     kind,
-    parse,
-    usual_roles,
 )
 from shared.dataset.judging.shapes import Shape, keys_of, shape_of
 from shared.dataset.reading.files import EXCERPT, Broken, Elements, Limits, Records
@@ -57,8 +58,9 @@ class Checked:
 
     `rows`, `hashes` (of what is written), `positions` (of the conversation, see `split`), `turns` and `numbers` are of
     the good ones; `begun` are the positions of shorter conversations that good rows begin with, `begun_by` the indices
-    of those rows. `faults` are of the others, of each rule the first in full, and the rest counted in `more`. `count`:
-    of all; `lines`: of the file, where it has such. `groups`: number of a row group's first row -> the group's index.
+    of those rows. `faults` are of the others, of each rule the first in full, and the rest counted in `more`. `notes`:
+    what else there is to say of good rows: keys that are not read, and the like. `count`: of all; `lines`: of the file,
+    where it has such. `groups`: number of a row group's first row -> the group's index.
     `suspect`: some of the good ones may be damaged text.
     """
 
@@ -72,6 +74,7 @@ class Checked:
     suspect: bool = False
     faults: list[Fault] = field(default_factory=list)
     more: Counter[str] = field(default_factory=Counter)
+    notes: dict[Note, Noted] = field(default_factory=dict)
     count: int = 0
     lines: int = 0
     format: str = ""
@@ -92,8 +95,19 @@ class Checked:
         self.where = lambda index: where(kept[index])
 
 
+@dataclass(frozen=True, slots=True)
+class _Good:
+    """A good row: its messages, and what was found beside them."""
+
+    messages: _Messages
+    found: Sequence[Found] = ()
+
+
 class Checker:
-    """Checks the rows of one file. `format` is found out when it is not given. `told`: faults of a rule in full."""
+    """Checks the rows of one file. `format` is found out when it is not given. `told`: faults of a rule in full.
+
+    `mapped`: keys that formats know -> the file's keys that are read as those. `ignored`: keys to be passed over.
+    """
 
     def __init__(
         self,
@@ -105,6 +119,8 @@ class Checker:
         seed: int,
         chosen: Format | None = None,
         told: int = 1000,
+        mapped: Mapping[str, str] | None = None,
+        ignored: Sequence[str] = (),
     ) -> None:
         self.format = chosen
         self._file = file
@@ -117,6 +133,8 @@ class Checker:
         self._told = max(told, 1)  # the first of a rule is always wanted: it may be one of the file
         self._refused: Counter[str] = Counter()
         self._last = False  # the row at hand is the file's last one, without a line's end
+        self._ignored = frozenset(map(plain, ignored))
+        self._plans = Plans(mapped or {}, self._ignored)
 
     def lines(self, chunks: Iterable[bytes], *, offset: int = 0) -> Iterator[Checked]:
         """Rows of JSON Lines, in chunks of any size; empty lines are none. Lines count from 1, bytes from `offset`.
@@ -191,34 +209,34 @@ class Checker:
             else:
                 self._refuse(checked, bad, _beginning(batch.rows[at]), where(at))
 
-        made: list[tuple[int, bytes, _Messages]] = []
+        made: list[tuple[int, bytes, _Good]] = []
         for at, row in enumerate(batch.rows):
             if isinstance(row, Broken):
                 refuse(at, (row.rule, row.reason))
                 continue
-            messages = self._plain_messages(row) or self._judge(row)
-            if isinstance(messages, tuple):
-                refuse(at, messages)
+            good = self._plain_messages(row) or self._judge(row)
+            if isinstance(good, tuple):
+                refuse(at, good)
                 continue
             try:
-                data = _encode(Conversation(messages))
+                data = _encode(Conversation(good.messages))
             except UnicodeEncodeError:
                 refuse(at, ("not_utf8", "a text has half of a surrogate pair"))
                 continue
             if len(data) > self._limits.row:  # as what is written would be refused, if it were read again
                 refuse(at, _size(len(data)))
                 continue
-            made.append((at, data, messages))
+            made.append((at, data, good))
         unsure = unusual_rows([data for _, data, _ in made])
         checked.suspect = not all(data.isascii() for _, data, _ in made)
-        for index, (at, data, messages) in enumerate(made):
+        for index, (at, data, good) in enumerate(made):
             if index in unsure and isinstance(bad := self._judge(batch.rows[at]), tuple):
                 refuse(at, bad)
                 checked.faults.sort(key=lambda fault: fault.line)
                 continue
             kept.append(at)
             checked.numbers.append(numbers[at])
-            self._keep(checked, data, messages)
+            self._keep(checked, data, good, partial(self._placed, where, at))
         checked.where = lambda index: where(kept[index])
         checked.format = self.format.name if self.format else ""
         if group is not None:
@@ -259,7 +277,7 @@ class Checker:
                             line.decode()  # the decoder looks at no text, kept or not
                     messages = shape.turns(row)
                     sure = (
-                        look.keys[at] == shape.keys + shape.keys_a_turn * len(messages)
+                        look.keys[at] == shape.keys + (shape.keys_a_turn * len(row.turns) if shape.lists else 0)
                         and at not in look.doubtful
                         and _plain_roles(roles := tuple([message.role for message in messages]))
                         and (
@@ -278,6 +296,9 @@ class Checker:
                         begun_by += [len(rows) - 1] * (len(begun) - len(begun_by))
                     turns.append(len(messages))
                     kept.append(at)
+                    if shape.unread or shape.unread_a_turn or roles[0] != "user":
+                        found = looked(row, shape, messages, roles)
+                        note(checked.notes, found, self._ignored, partial(self._placed, where, at))
                     continue
             begin = look.ends[at - 1] + 1 if at else 0
             data = block[begin : look.ends[at]]
@@ -324,12 +345,12 @@ class Checker:
             bad = parsed
         else:
             row = parsed[0]
-            messages = self._judge(row)
-            if not isinstance(messages, tuple):
-                self._keep(checked, _encode(Conversation(messages)), messages)
+            good = self._judge(row)
+            if not isinstance(good, tuple):
+                self._keep(checked, _encode(Conversation(good.messages)), good, partial(self._placed, where, at))
                 self._learn(row)
                 return True
-            bad = messages
+            bad = good
         rule = bad[0]
         self._refused[rule] += 1
         if self._refused[rule] > self._told:  # a block may hold a quarter of a million of them
@@ -340,17 +361,32 @@ class Checker:
             self._refuse(checked, bad, excerpt(data), where(at))
         return False
 
-    def _judge(self, row: object) -> _Messages | Bad:
+    def _judge(self, row: object) -> _Good | Bad:
         if not isinstance(row, dict):
             return "not_object", f"the row is {kind(row)}"
+        plan = self._plans.of(row)
+        read = plan.read(row)
         if self.format is None:
-            self.format = formats.shown(row)
-        found = formats.conversation(row, self.format)
-        return found if isinstance(found, tuple) else judge(found, self._facts)
+            self.format = formats.shown(read)
+        found: list[Found] = []
+        messages = formats.conversation(read, self.format, found)
+        if not isinstance(messages, tuple):
+            messages = judge(messages, self._facts, found)
+        if isinstance(messages, tuple):
+            rule, reason = messages
+            if rule in {"no_messages", "other_kind"} and (lacking := self._plans.lacking(row)):
+                return "no_messages", f"{reason}; {lacking}, which map names, is not there"
+            return messages
+        assert self.format is not None  # noqa: S101 - a row without a format is bad
+        roles = tuple([message.role for message in messages])
+        return _Good(messages, [*found, *beside(row, plan, self.format, messages, roles)])
 
-    def _plain_messages(self, row: dict[str, Any]) -> _Messages | None:
+    def _plain_messages(self, row: dict[str, Any]) -> _Good | None:
         """The messages of a row that is an object, if they are plainly good but for control characters."""
         if self.format is not MESSAGES:
+            return None
+        plan = self._plans.of(row)
+        if not plan.same or not plan.alone(MESSAGES):
             return None
         made: _Messages = []
         try:
@@ -359,7 +395,8 @@ class Checker:
                 if len(message) != 2 or type(content) is not str or not content or content.isspace():
                     return None
                 made.append(Message(message["role"], content))
-            return made if _plain_roles(tuple([message.role for message in made])) else None
+            roles = tuple([message.role for message in made])
+            return _Good(made, beside(row, plan, MESSAGES, made, roles)) if _plain_roles(roles) else None
         except (LookupError, TypeError):
             return None
 
@@ -367,18 +404,25 @@ class Checker:
         """Makes a decoder for rows like this one, which is good."""
         if not self.format or len(self._learned) >= MOST_SHAPES:
             return
-        keys = keys_of(row, self.format)
-        if keys not in self._learned:
+        plan = self._plans.of(row)
+        keys = keys_of(row, plan, self.format)
+        if plan.certain and keys not in self._learned:
             self._learned.add(keys)
-            if shape := shape_of(row, self.format):
+            if shape := shape_of(row, plan, self.format):
                 self._shapes.insert(0, shape)
 
-    def _keep(self, checked: Checked, data: bytes, messages: _Messages) -> None:
+    def _keep(self, checked: Checked, data: bytes, good: _Good, where: Callable[[], Mapping[str, Any]]) -> None:
+        messages = good.messages
         checked.rows.append(data)
         checked.hashes.append(_hash(data))
         checked.positions.append(self._places.of(messages, checked.begun))
         checked.begun_by += [len(checked.rows) - 1] * (len(checked.begun) - len(checked.begun_by))
         checked.turns.append(len(messages))
+        if good.found:
+            note(checked.notes, good.found, self._ignored, where)
+
+    def _placed(self, where: Callable[[int], dict[str, Any]], at: int) -> dict[str, Any]:
+        return where(at) | {"file": self._file}
 
     def _refuse(self, checked: Checked, bad: Bad, excerpt: str, place: dict[str, Any]) -> None:
         rule, reason = bad

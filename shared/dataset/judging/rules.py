@@ -1,37 +1,32 @@
-"""The rules for chat datasets: their ids, how bad a breach is, what to do about it; and the exact judgement of one row.
+"""The rules for chat datasets: their ids, how bad a breach is, what to do about it.
 
-Ids are stable: reports, the page and people's filters use them. What is judged here is a conversation, whatever format
-it came in (`formats`). Most rows never come here: `checker` lets the plainly good ones of a file pass, and what it is
-not sure of is judged here, slowly and in full. docs/rules.md is made from RULES.
+Ids are stable: reports, the page and people's filters use them. docs/rules.md is made from RULES. Rows are judged by
+`judge`.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
-from typing import Any, Literal, get_args
 
-import msgspec
-
-from shared.dataset.judging.calls import calls_of
 from shared.dataset.judging.calls import kind as kind
+from shared.dataset.judging.judge import Conversation as Conversation
+from shared.dataset.judging.judge import Facts as Facts
+from shared.dataset.judging.judge import Message as Message
+from shared.dataset.judging.judge import ToolMessage as ToolMessage
+from shared.dataset.judging.judge import has_control as has_control
+from shared.dataset.judging.judge import judge as judge
+from shared.dataset.judging.parsing import Bad as Bad
+from shared.dataset.judging.parsing import parse as parse
+from shared.dataset.judging.roles import ROLES as ROLES
+from shared.dataset.judging.roles import USUAL as USUAL
+from shared.dataset.judging.roles import judge_roles as judge_roles
+from shared.dataset.judging.roles import usual_roles as usual_roles
 from shared.dataset.judging.rule import Rule as Rule
 from shared.dataset.judging.rule import Severity as Severity
 from shared.dataset.judging.split_rules import SPLIT
 from shared.dataset.kinds import form_of
 from shared.dataset.safety.rules import SAFETY
-
-type Role = Literal["system", "user", "assistant", "tool"]
-type Bad = tuple[str, str]
-"""A rule's id, and what is wrong in this case."""
-
-ROLES: tuple[str, ...] = get_args(Role.__value__)
-
 
 RULES: Mapping[str, Rule] = {
     "not_utf8": Rule(
@@ -77,7 +72,8 @@ RULES: Mapping[str, Rule] = {
     "no_messages": Rule(
         "error",
         "row",
-        'Put the conversation into the key "messages", as a list, or use another format that is known.',
+        'Put the conversation into the key "messages", as a list, or say in finetune.yaml (or check --map) which keys '
+        "hold it: map: {prompt: the question's key, response: the answer's key}.",
         "The row shows no conversation in any of the known formats, or holds something else where its format has it.",
     ),
     "empty_messages": Rule(
@@ -99,7 +95,32 @@ RULES: Mapping[str, Rule] = {
         "error",
         "row",
         "Give each message a text as its content, or remove it.",
-        "A message's content is missing, empty, only white space, or not a text (a list of parts, a number, null).",
+        "A message's content is missing, empty, null or only white space.",
+    ),
+    "not_text": Rule(
+        "error",
+        "row",
+        "Write it as a text: a number or a boolean in quotes, an object or a list as its JSON (json.dumps).",
+        "A number, a boolean, an object or a list stands where a text is learned. Parts that are texts are joined.",
+    ),
+    "media_part": Rule(
+        "error",
+        "row",
+        "Leave such rows away, or describe in the text what is to be seen or heard.",
+        "A message has images, sound or files among its parts: only text is learned from.",
+    ),
+    "other_kind": Rule(
+        "error",
+        "file",
+        "Upload conversations, each with the answers to learn, in a format that is known.",
+        "The file holds data for another kind of training: preference data, pairs for embeddings, texts with labels, "
+        "text for pretraining, images or sound.",
+    ),
+    "refused_key": Rule(
+        "error",
+        "file",
+        "Do as it says, or train without what the key holds, by finetune.yaml: ignore: [the key].",
+        "The rows have a key that changes what is to be learned, and that the training has no use for (see Keys).",
     ),
     "control_character": Rule(
         "error",
@@ -133,7 +154,7 @@ RULES: Mapping[str, Rule] = {
         "error",
         "row",
         "Put the message that is answered before the answer, or remove the row.",
-        "The only message is the assistant's: it answers nothing.",
+        "No message is the user's: the assistant answers nothing.",
     ),
     "repeated_role": Rule(
         "error",
@@ -232,6 +253,24 @@ RULES: Mapping[str, Rule] = {
         "Mend the rows of that file, or leave the file away: it is then cut from the training rows.",
         "A validation or test file was given, but not one of its rows is good.",
     ),
+    "unread_key": Rule(
+        "warning",
+        "file",
+        "Rename the key to one that is read, or say what it is (map in finetune.yaml); ignore: [the key] ends this.",
+        "The rows have a key that is not read: what it holds is not trained on (see Keys).",
+    ),
+    "assistant_first": Rule(
+        "warning",
+        "file",
+        "Begin with the user's message, if the base model's chat template asks for that.",
+        "Conversations begin with the assistant. Chat templates of some models (Llama 2, Mistral, Gemma) refuse that.",
+    ),
+    "blank_system": Rule(
+        "warning",
+        "file",
+        "Write a system text, or nothing.",
+        "Conversations have a system message that is blank. It is left away.",
+    ),
     "duplicate_row": Rule(
         "warning",
         "row",
@@ -309,191 +348,3 @@ class Fault:
     def place(self) -> str:
         """Where it is, in words."""
         return f"{self.file}, {self.spot}" if self.spot else self.file
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What the rules must know of the base model: its context in tokens (None: unknown), and whether its chat template
-    takes tool turns."""
-
-    context: int | None = None
-    tools: bool = False
-
-
-class Message(msgspec.Struct, gc=False):
-    """A message as it is written: `content` is text, or its canonical JSON."""
-
-    role: str
-    content: Any
-
-
-class ToolMessage(msgspec.Struct, gc=False, omit_defaults=True):
-    """A message of a conversation with tools."""
-
-    role: str
-    content: str | None
-    tool_calls: Any = msgspec.UNSET
-    tool_call_id: Any = msgspec.UNSET
-    name: Any = msgspec.UNSET
-
-
-class Conversation(msgspec.Struct, gc=False):
-    """A row as it is written."""
-
-    messages: Sequence[Any]
-
-
-class _Twice(Exception):
-    """A key that an object has twice."""
-
-
-_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
-_SURROGATE = re.compile(rb"\\u[dD][89a-bA-B]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89a-bA-B]..)\\u[dD][c-fC-F]..")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-
-
-def parse(data: bytes) -> tuple[Any] | Bad:
-    """The value of a row's JSON in a tuple of one, or what keeps it from being good JSON.
-
-    Stricter than most readers (NaN, half surrogate pairs and keys that come twice are refused), but numbers may have
-    any length.
-    """
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        return "not_utf8", f"byte {error.start + 1} of the row is not UTF-8"
-    try:
-        value = _decode(text)
-    except _Twice as twice:
-        return "duplicate_keys", f"the key {reprlib.repr(twice.args[0])} is there twice"
-    except json.JSONDecodeError as malformed:
-        return "not_json", f"not JSON at character {malformed.pos + 1}: {malformed.msg}"
-    except RecursionError:
-        return "not_json", "nested too deeply"
-    except ValueError as error:
-        return "not_json", f"not JSON: {error}"
-    try:
-        _decode_raw(data)  # the standard library lets half surrogate pairs pass
-    except msgspec.DecodeError as error:
-        half = _SURROGATE.search(data)
-        return "not_json", f"{half[0].decode()} is half of a surrogate pair" if half else f"not JSON: {error}"
-    except RecursionError:
-        return "not_json", "nested too deeply"
-    return (value,)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        raise _Twice(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
-    return found
-
-
-def _whole(digits: str) -> int | float:
-    """Exact, since a tool's arguments are written again; but Python takes no more than thousands of digits."""
-    return int(digits) if len(digits) < _DIGITS else float(digits)
-
-
-_DIGITS = 1000
-_decode = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant, object_pairs_hook=_once).decode
-
-
-def judge(messages: Sequence[object], facts: Facts) -> list[Message | ToolMessage] | Bad:
-    """The messages, fit to be written, or the first rule they break. Each should be a dict with role and content."""
-    if not messages:
-        return "empty_messages", "there are no messages"
-    found: list[Message | ToolMessage] = []
-    for at, message in enumerate(messages, 1):
-        good = _message(at, message, facts)
-        if isinstance(good, tuple):
-            return good
-        found.append(good)
-    roles = tuple(message.role for message in found)
-    return (usual_roles if len(roles) <= USUAL else judge_roles)(roles) or found
-
-
-def _message(at: int, message: object, facts: Facts) -> Message | ToolMessage | Bad:
-    if not isinstance(message, dict):
-        return "message_not_object", f"message {at} is {kind(message)}"
-    role, content = message.get("role"), message.get("content")
-    if role not in ROLES:
-        said = reprlib.repr(message["role"]) if "role" in message else "missing"
-        return "unknown_role", f"the role of message {at} is {said}"
-    calls = message.get("tool_calls")
-    if message.get("function_call"):
-        return "tool_turn", f"message {at} has a function_call, which is written as tool_calls today"
-    if role == "tool" or calls:
-        if not facts.tools:
-            what = "is a tool's" if role == "tool" else "calls a tool"
-            return "tool_turn", f"message {at} {what}, which the base model's chat template has no form for"
-        if calls and role != "assistant":
-            return "tool_turn", f"message {at} ({role}) calls a tool, which only the assistant does"
-        if isinstance(content, str) or (content is None and calls):
-            if content and _CONTROL.search(content):
-                return _control(at, content)
-            return _tool_message(at, role, content, message)
-    if not isinstance(content, str):
-        what = kind(content) if "content" in message else "missing"
-        return "blank_content", f"the content of message {at} ({role}) is {what}"
-    if not content or content.isspace():
-        return "blank_content", f"the content of message {at} ({role}) is blank"
-    if _CONTROL.search(content):
-        return _control(at, content)
-    return Message(role, content)
-
-
-def _tool_message(at: int, role: str, content: str | None, message: Mapping[str, Any]) -> ToolMessage | Bad:
-    """A message with calls, or of a tool: what goes with its content is of one type in all rows."""
-    more: dict[str, Any] = {key: message[key] for key in ("tool_call_id", "name") if message.get(key) is not None}
-    for key, value in more.items():
-        if not isinstance(value, str):
-            return "tool_call", f"the {key} of message {at} is {kind(value)}"
-    if calls := message.get("tool_calls"):
-        found = calls_of(_from_text(calls))
-        if isinstance(found, str):
-            return "tool_call", f"message {at}: {found}"
-        more["tool_calls"] = found
-    return ToolMessage(role, content, **more)
-
-
-def _from_text(value: object) -> object:
-    """A list that was written as a JSON text, as columns of texts have it; else what it was."""
-    parsed = parse(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else (value,)
-    return parsed[0] if len(parsed) == 1 else value
-
-
-def _control(at: int, content: str) -> Bad:
-    found = _CONTROL.search(content)
-    where = found.start() if found else 0
-    return "control_character", f"message {at} has U+{ord(content[where]):04X} at character {where + 1}"
-
-
-def judge_roles(roles: tuple[str, ...]) -> Bad | None:
-    """What is wrong with this sequence of roles, all of them known; None if nothing is."""
-    if "assistant" not in roles:
-        return "no_assistant", f"no message is the assistant's (roles: {', '.join(sorted(set(roles)))})"
-    if len(roles) == 1:
-        return "no_question", "the only message is the assistant's"
-    if "system" in roles[1:]:
-        return "system_not_first", f"message {roles.index('system', 1) + 1} is a system message"
-    for at, (role, following) in enumerate(pairwise(roles), 1):
-        if role == following != "tool":
-            return "repeated_role", f"messages {at} and {at + 1} are both of the role {role}"
-    if roles[-1] != "assistant":
-        return "last_not_assistant", f"the last message is of the role {roles[-1]}"
-    return None
-
-
-USUAL = 64
-"""Messages of a usual row. What is known of longer ones is not kept: a thousand of them would fill the memory."""
-usual_roles = lru_cache(4096)(judge_roles)
-
-
-def has_control(text: str) -> bool:
-    """Whether the text has a control character."""
-    return _CONTROL.search(text) is not None

@@ -8,24 +8,42 @@ found good, a row that fits it is good only if the looks say so too (see `block`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from shared.dataset.judging.formats import MESSAGES, SAYINGS, SHAREGPT, SHAREGPT_ROLES, SPEAKERS, Format
-from shared.dataset.judging.rules import ROLES, Message
+from shared.dataset.judging.formats import (
+    HISTORY,
+    MESSAGE_ROLES,
+    MESSAGES,
+    SAYINGS,
+    SHAREGPT_ROLES,
+    SPEAKERS,
+    SYSTEMS,
+    Format,
+)
+from shared.dataset.judging.keys import known
+from shared.dataset.judging.plans import Plan
+from shared.dataset.judging.roles import ROLES
+from shared.dataset.judging.rules import Message
 
 _CALLS = frozenset(("tool_calls", "function_call"))
+NOTHING = frozenset((b"null", b'""', b"[]", b"{}"))
+"""Values that hold nothing, as they are mostly written."""
+
+type Names = tuple[tuple[str, str], ...]
+"""Keys that are not read: the field of a decoded row or turn, and the key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """A decoder for rows with just these keys. `keys` of the row itself and `keys_a_turn` are how many there are;
-    `lists`: how many of the row's values are the list of messages. `turns` may raise LookupError or ValueError."""
+    `lists`: how many of the row's values are the list of messages. `turns` may raise LookupError or ValueError.
+    `unread` and `unread_a_turn`: those of the row's and a turn's keys that are not read."""
 
     type: type
     decode: Callable[[bytes], Any]
@@ -34,84 +52,135 @@ class Shape:
     keys: int
     keys_a_turn: int
     lists: int
+    unread: Names
+    unread_a_turn: Names
 
 
-def keys_of(row: dict[str, Any], chosen: Format) -> tuple[frozenset[str], ...]:
+def keys_of(row: dict[str, Any], plan: Plan, chosen: Format) -> tuple[frozenset[str], ...]:
     """The keys of a good row and of its first message: rows that share them share a decoder."""
-    turns = next((row[key] for key in chosen.list_keys if isinstance(row.get(key), list)), ())
-    return (frozenset(row), *(frozenset(turn) for turn in turns[:1]))
+    turns = next((row[key] for key, name in plan.names.items() if name in chosen.list_keys), ())
+    first = turns[0] if isinstance(turns, list) and turns else None
+    return (frozenset(row), *((frozenset(first),) if isinstance(first, dict) else ()))
 
 
-def _names(row: dict[str, Any], chosen: Format) -> Iterator[str]:
-    for keys in keys_of(row, chosen):
-        yield from keys
-
-
-def shape_of(row: dict[str, Any], chosen: Format) -> Shape | None:
+def shape_of(row: dict[str, Any], plan: Plan, chosen: Format) -> Shape | None:
     """A decoder for rows like this good one; None where none would be exact."""
-    if any(not key.isprintable() or '"' in key or "\\" in key for key in _names(row, chosen)):
+    keys = [key for each in keys_of(row, plan, chosen) for key in each]
+    if any(not key.isprintable() or '"' in key or "\\" in key for key in keys):
         return None
-    if chosen is SHAREGPT and "system" in row:
+    fields = {name: key for key, name in plan.names.items() if name in chosen.reads}
+    systems = [fields[name] for name in SYSTEMS if name in fields]
+    if len(systems) > 1:
         return None
-    if chosen.list_keys:
-        there = [key for key in chosen.list_keys if key in row]
-        turns = row[there[0]] if len(there) == 1 else None
-        if not isinstance(turns, list):
-            return None
-        # Turns that need no change are written as they were read: as a message, the role first.
-        keys = sorted(turns[0], key=lambda key: key == "content")
-        speakers = [key for key in (("role",) if chosen is MESSAGES else SPEAKERS) if key in keys]
-        sayings = [key for key in (("content",) if chosen is MESSAGES else SAYINGS) if key in keys]
-        if len(speakers) != 1 or len(sayings) != 1 or not _CALLS.isdisjoint(keys):
-            return None
-        turn = _struct(keys, {speakers[0]: ("role", str), sayings[0]: ("content", msgspec.Raw)})
-        made = _struct(list(row), {there[0]: ("turns", list[turn])})  # type: ignore[valid-type]
-        if chosen is MESSAGES and len(keys) == 2:
-            to_messages: Callable[[Any], Sequence[Any]] = attrgetter("turns")
-        else:
-            names = {role: role for role in ROLES} if chosen is MESSAGES else SHAREGPT_ROLES
-            to_messages = partial(_from_turns, names=names)
-        per, lists = len(keys), 1
-    else:
-        named = {chosen.question: "question", chosen.answer: "answer", chosen.more: "more"}
-        named |= {"system": "system", "history": "history"}
-        made = _struct(list(row), {key: (name, msgspec.Raw) for key, name in named.items() if key in row})
-        to_messages = partial(_from_texts, has=frozenset(name for key, name in named.items() if key in row))
-        per, lists = 0, 0
-    decoder = msgspec.json.Decoder(made)
+    made = _of_turns(row, fields, chosen) if chosen.list_keys else _of_texts(fields, chosen)
+    if made is None:
+        return None
+    named, to_messages, turn, unread_a_turn = made
+    if systems:
+        named[systems[0]] = ("system", msgspec.Raw)
+        to_messages = partial(_with_system, turns=to_messages)
+    type_, names = _struct(list(row), named)
+    decoder = msgspec.json.Decoder(type_)
+    unread = plan.unread(chosen)
     return Shape(
-        type=made,
+        type=type_,
         decode=decoder.decode,
         decode_lines=decoder.decode_lines,
         turns=to_messages,
         keys=len(row),
-        keys_a_turn=per,
-        lists=lists,
+        keys_a_turn=turn,
+        lists=1 if turn else 0,
+        unread=tuple((name, key) for key, name in names.items() if key in unread),
+        unread_a_turn=unread_a_turn,
     )
 
 
-def _struct(keys: list[str], fields: dict[str, tuple[str, Any]]) -> Any:
-    """A struct with just these keys; those not in `fields` are skipped over."""
+type _Made = tuple[dict[str, tuple[str, Any]], Callable[[Any], Sequence[Any]], int, Names]
+
+
+def _of_turns(row: dict[str, Any], fields: Mapping[str, str], chosen: Format) -> _Made | None:
+    there = [fields[name] for name in chosen.list_keys if name in fields]
+    turns = row[there[0]] if len(there) == 1 else None
+    if not isinstance(turns, list):
+        return None
+    # Turns that need no change are written as they were read: as a message, the role first.
+    keys = sorted(turns[0], key=lambda key: key == "content")
+    speakers = [key for key in (("role",) if chosen is MESSAGES else SPEAKERS) if key in keys]
+    sayings = [key for key in (("content",) if chosen is MESSAGES else SAYINGS) if key in keys]
+    if len(speakers) != 1 or len(sayings) != 1 or not _CALLS.isdisjoint(keys):
+        return None
+    turn, names = _struct(keys, {speakers[0]: ("role", str), sayings[0]: ("content", msgspec.Raw)})
+    unread = tuple((name, key) for key, name in names.items() if name[:5] == "other" and not known("message", key)[0])
+    to_messages: Callable[[Any], Sequence[Any]]
+    usual = all(each.get(speakers[0]) in ROLES for each in turns if isinstance(each, dict))
+    if chosen is MESSAGES and len(keys) == 2 and usual:
+        to_messages = attrgetter("turns")
+    else:
+        to_messages = partial(_from_turns, names=_spelled(MESSAGE_ROLES if chosen is MESSAGES else SHAREGPT_ROLES))
+    return {there[0]: ("turns", list[turn])}, to_messages, len(keys), unread  # type: ignore[valid-type]
+
+
+@cache
+def _spelled_of(names: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    return {spelled: role for name, role in names for spelled in (name, name.capitalize(), name.upper())}
+
+
+def _spelled(names: Mapping[str, str]) -> Mapping[str, str]:
+    """Roles as they are mostly spelled; others are looked at one by one."""
+    return _spelled_of(tuple(names.items()))
+
+
+def _of_texts(fields: Mapping[str, str], chosen: Format) -> _Made | None:
+    named: dict[str, tuple[str, Any]] = {fields[chosen.answer]: ("answer", msgspec.Raw)}
+    named |= {fields[name]: (f"text_{name}", msgspec.Raw) for name in chosen.more if name in fields}
+    at = chosen.more.index(chosen.question)
+    ahead, behind = (
+        tuple(f"text_{name}" for name in names if name in fields) for names in (chosen.more[:at], chosen.more[at + 1 :])
+    )
+    if HISTORY in fields:
+        named[fields[HISTORY]] = ("history", msgspec.Raw)
+    to_messages = partial(
+        _from_texts, question=f"text_{chosen.question}", ahead=ahead, behind=behind, history=HISTORY in fields
+    )
+    return named, to_messages, 0, ()
+
+
+def _struct(keys: list[str], fields: dict[str, tuple[str, Any]]) -> tuple[Any, dict[str, str]]:
+    """A struct with just these keys, and the fields of each; those not in `fields` are skipped over."""
     chosen = [fields.get(key, (f"other{at}", msgspec.Raw)) for at, key in enumerate(keys)]
     rename = {name: key for key, (name, _) in zip(keys, chosen, strict=True)}
-    return msgspec.defstruct("Row", chosen, rename=rename, forbid_unknown_fields=True, gc=False)
+    made = msgspec.defstruct("Row", chosen, rename=rename, forbid_unknown_fields=True, gc=False)
+    return made, {key: name for name, key in rename.items()}
 
 
 def _from_turns(row: Any, names: Mapping[str, str]) -> list[Message]:
     return [Message(names[turn.role], turn.content) for turn in row.turns]
 
 
-def _from_texts(row: Any, has: frozenset[str]) -> list[Message]:
-    question = row.question
-    messages = []
-    if "history" in has and bytes(row.history) not in (b"null", b"[]", b'""'):
+def _with_system(row: Any, turns: Callable[[Any], Sequence[Any]]) -> Sequence[Any]:
+    messages = turns(row)
+    system = bytes(row.system)
+    if system in NOTHING:
+        return messages
+    if system[:1] != b'"' or not messages or messages[0].role == "system":
+        raise ValueError("what is no text, and a second system text, are judged the slow way")
+    return [Message("system", row.system), *messages]
+
+
+def _from_texts(
+    row: Any, question: str, ahead: tuple[str, ...], behind: tuple[str, ...], history: bool
+) -> list[Message]:
+    if history and bytes(row.history) not in NOTHING:
         raise ValueError("a history is judged the slow way")
-    if "system" in has and bytes(row.system) not in (b"null", b'""'):
-        messages.append(Message("system", row.system))
-    if "more" in has and (more := bytes(row.more)) not in (b"null", b'""'):
-        text = bytes(question)
-        if text[:1] != b'"' or more[:1] != b'"':
+    asked = getattr(row, question)
+    before, after = _texts(row, ahead), _texts(row, behind)
+    if before or after:
+        texts = [each for each in (*before, bytes(asked), *after) if each != b'""']
+        if any(each[:1] != b'"' for each in texts):
             raise ValueError("no texts")
-        question = msgspec.Raw(text[:-1] + b"\\n\\n" + more[1:] if len(text) > 2 else more)
-    messages += [Message("user", question), Message("assistant", row.answer)]
-    return messages
+        asked = msgspec.Raw(b'"' + b"\\n\\n".join([each[1:-1] for each in texts]) + b'"')
+    return [Message("user", asked), Message("assistant", row.answer)]
+
+
+def _texts(row: Any, names: tuple[str, ...]) -> list[bytes]:
+    return [text for name in names if (text := bytes(getattr(row, name))) not in NOTHING]

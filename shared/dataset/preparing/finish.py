@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shared.dataset.judging.rules import Fault
+from shared.dataset.preparing import noted
 from shared.dataset.preparing.kept import Kept
 from shared.dataset.preparing.leaks import begun_in_train
 from shared.dataset.preparing.tally import Tally
@@ -57,6 +58,9 @@ def finish(read: Read) -> None:
         what = f"{scan.part} file is" if len(files) == 1 else f"{len(files)} {scan.part} files is"
         reason = f"not one row of the {what} good"
         tally.fault(scan.fault("no_test_rows", reason, {"line": 1, "offset": 0}))
+    for fault, count in noted.faults(tally.notes, scan.part):
+        tally.fault(fault)
+        tally.counts[fault.rule] += count - 1
     found: list[tuple[int, int]] = []
     for numbers, firsts in read.kept.duplicates.find():
         tally.duplicates += len(numbers)

@@ -101,7 +101,7 @@ class _Groups:
 
     def batches(self, scan: Scan, progress: Callable[[int], None] | None) -> Iterator[Checked]:
         source = watched(self.file, progress)
-        yield from map(scan.checker().records, parquet.parquet(source, scan.limits, self.groups))
+        yield from map(scan.checker().records, parquet.parquet(source, scan.limits, self.groups, needed=scan.needed))
 
 
 @dataclass(frozen=True)

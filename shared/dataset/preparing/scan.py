@@ -23,6 +23,7 @@ from shared.dataset.judging.checker import Checked, Checker, excerpt
 from shared.dataset.judging.formats import BY_NAME
 from shared.dataset.judging.rules import RULES, Facts, Fault
 from shared.dataset.kinds import form_of, kind_of
+from shared.dataset.preparing import noted
 from shared.dataset.preparing.finish import FILE, Read, finish, judge_file, tell_beginnings
 from shared.dataset.preparing.kept import Kept
 from shared.dataset.preparing.leaks import uneven
@@ -165,7 +166,14 @@ class Scan:
             seed=self.policy.seed,
             chosen=BY_NAME[self.chosen] if self.chosen else None,
             told=self.told,
+            mapped=self.policy.map,
+            ignored=self.policy.ignore,
         )
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Columns that are read, whatever their names: what the policy says of keys is about them."""
+        return frozenset(self.policy.map.values())
 
     def batches(self, file: Input, progress: Callable[[int], None] | None = None) -> Iterator[Checked]:
         """The rows of a whole file, checked. Raises FileFault, and what the source raises."""
@@ -177,7 +185,7 @@ class Scan:
         file = watched(file, progress)
         if form_of(file.name) == ".parquet":
             with laid_down(file, self.limits) as source:
-                yield from map(checker.records, parquet.parquet(source, self.limits))
+                yield from map(checker.records, parquet.parquet(source, self.limits, needed=self.needed))
             return
         head, chunks = peeked(unpacked(file, self.limits))
         found = written(file.name, head)
@@ -304,6 +312,7 @@ def summed(read: Mapping[Part, Read], files: Mapping[Part, Sequence[Input]], pol
         first_rows=tuple(total.first),
         safety=policy.safety,
         found=dict(total.found.most_common()),
+        keys=tuple(key for part in PARTS if part in read for key in noted.unread_keys(read[part].tally.notes, part)),
         digest=hashlib.blake2b(repr(digest).encode(), digest_size=16).hexdigest(),
         version=VERSION,
     )

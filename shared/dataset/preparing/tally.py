@@ -14,6 +14,7 @@ import numpy as np
 
 from shared.dataset.judging.checker import Checked
 from shared.dataset.judging.damaged import damaged
+from shared.dataset.judging.keys import Note, Noted, collect
 from shared.dataset.judging.rules import RULES, Fault
 from shared.dataset.preparing.columns import Columns
 from shared.dataset.preparing.zones import Crowd
@@ -72,6 +73,7 @@ class Tally:
         self.warned: list[Fault] = []
         self.whole: dict[str, Fault] = {}  # the first of each rule that is not a row's, however many rows are bad
         self.format = ""
+        self.notes: dict[Note, Noted] = {}
         self.splits: Counter[str] = Counter()
         self.digests: dict[str, Digest] = {part: Digest() for part in PARTS}
         self.adjusted = self.broken = False
@@ -111,6 +113,7 @@ class Tally:
         self.lines += batch.lines
         self.format = self.format or batch.format
         self.groups |= batch.groups
+        collect(self.notes, batch.notes)
         for fault in batch.faults:
             self.fault(fault)
         self.counts.update(batch.more)
@@ -157,6 +160,7 @@ class Tally:
         size, longest = other.longest
         if longest and size > self.longest[0]:
             self.longest = (size, replace(longest, line=longest.line + lines))
+        collect(self.notes, other.notes, lines)
         self.rows += other.rows
         self.lines += other.lines
         self.good += other.good

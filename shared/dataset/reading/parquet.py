@@ -11,9 +11,11 @@ from __future__ import annotations
 import io
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from shared.dataset.judging.formats import READ, spelled
+from shared.dataset.judging.keys import known
 from shared.dataset.reading.beginnings import HEAD, foreign
 from shared.dataset.reading.files import (
     BEGINNING,
@@ -34,15 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import parquet as pq
 
-# The columns that some chat format reads, whatever their case; others are not even decoded where there is one of these.
-COLUMNS = frozenset(
-    [
-        *("messages", "message", "conversations", "conversation", "chat", "dialog", "dialogue", "turns"),
-        *("instruction", "instructions", "input", "inputs", "context", "output", "outputs", "response", "responses"),
-        *("prompt", "completion", "question", "query", "answer", "answers", "system", "system_prompt", "history"),
-    ]
-)
-OTHER_COLUMNS = 10  # of a file without any of them: enough to tell what the file is
+OTHER_COLUMNS = 10  # of a file without any that a chat format reads: enough to tell what the file is
 
 _PIECE = 4 * MIB  # of decoded values that become rows at once
 _MOST_ROWS = 8192
@@ -61,11 +55,17 @@ _NOT_THERE = "a value is not in the column's dictionary"
 
 
 def parquet(
-    source: Source, limits: Limits, groups: range | None = None, *, all_columns: bool = False
+    source: Source,
+    limits: Limits,
+    groups: range | None = None,
+    *,
+    all_columns: bool = False,
+    needed: Collection[str] = (),
 ) -> Iterator[Records]:
     """The rows of a parquet file, or of a range of its row groups, in batches of about 4 MiB of values.
 
-    `all_columns`: also those that no chat format reads.
+    Columns that are harmless (see `judging/keys.py`) are not even decoded, but for those that are `needed`;
+    `all_columns`: they are.
 
     Raises FileFault: not_parquet where it is not parquet, damaged, cut off or encrypted, too_large_decompressed and
     too_compressed where it unpacks to more than `limits` allow; and what the source raises.
@@ -74,7 +74,7 @@ def parquet(
 
     with _Reading(source) as file:
         try:
-            yield from _records(file, limits, groups, all_columns=all_columns)
+            yield from _records(file, limits, groups, None if all_columns else needed)
         except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
             if file.failure is not None:
                 raise file.failure from None
@@ -191,13 +191,13 @@ def _opened(file: _Reading) -> pq.ParquetFile:
     return pq.ParquetFile(pa.PythonFile(file, mode="r"), metadata=opened.metadata, pre_buffer=False, buffer_size=buffer)
 
 
-def _records(file: _Reading, limits: Limits, wanted: range | None, *, all_columns: bool) -> Iterator[Records]:
+def _records(file: _Reading, limits: Limits, wanted: range | None, needed: Collection[str] | None) -> Iterator[Records]:
     groups = _footer(file)
     with _opened(file) as opened:
         # Of its metadata only what is the file's, never a column's in a row group: that may end the process.
         schema = opened.metadata.schema
         names = opened.schema_arrow.names
-        columns = names if all_columns else [name for name in names if name.lower() in COLUMNS] or names[:OTHER_COLUMNS]
+        columns = names if needed is None else _columns(names, needed)
         if len(set(columns)) < len(columns):
             twice, _ = Counter(columns).most_common(1)[0]
             raise FileFault("not_parquet", f"two of its columns are named {twice[:100]!r}")
@@ -238,6 +238,14 @@ def _records(file: _Reading, limits: Limits, wanted: range | None, *, all_column
                     reason = f"row group {at} has {number - first:,} rows, and not {group.rows:,} as the footer says"
                     raise FileFault("not_parquet", reason, line=number)
             first += group.rows
+
+
+def _columns(names: list[str], needed: Collection[str]) -> list[str]:
+    """The columns with which something would be lost; of a file without any that a format reads only the first."""
+    found = [name for name in names if name in needed or not known("row", name)[0]]
+    if needed or any(spelled(name) in READ or known("row", name)[1] for name in found):
+        return found
+    return found[:OTHER_COLUMNS] or names[:OTHER_COLUMNS]
 
 
 def _leaves(schema: pq.ParquetSchema, names: list[str], wanted: frozenset[str]) -> dict[int, pq.ColumnSchema]:

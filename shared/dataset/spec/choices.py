@@ -22,7 +22,8 @@ class Policy:
 
     `max_bad_percent` counts with `drop` only; `min_rows` are good rows of the training data, before the split; the
     other two percentages are of the conversations, where the part has no file of its own. `safety`: what becomes of
-    secrets and of persons' data in rows, see `safety/guard.py`.
+    secrets and of persons' data in rows, see `safety/guard.py`. `ignore`: keys of rows and messages that
+    are passed over. `map`: a key that some chat format has -> the key that holds it in these files.
     """
 
     on_bad_rows: Literal["reject", "drop"] = "reject"
@@ -32,6 +33,8 @@ class Policy:
     test_percent: int = 10
     seed: int = 0
     safety: Safety = "report"
+    ignore: tuple[str, ...] = ()
+    map: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

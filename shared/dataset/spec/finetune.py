@@ -132,6 +132,7 @@ def _hub(given: Mapping[str, Any]) -> Hub:
 
 
 def _policy(given: Mapping[str, Any]) -> Policy:
+    ignore = given.get("ignore") or ()
     split = {key: int(value) for key, value in given.get("split", {}).items() if value is not None}
     return Policy(
         on_bad_rows=given.get("on_bad_rows", Policy.on_bad_rows),
@@ -141,6 +142,8 @@ def _policy(given: Mapping[str, Any]) -> Policy:
         test_percent=split.get("test", Policy.test_percent),
         seed=split.get("seed", Policy.seed),
         safety=given.get("safety", Policy.safety),
+        ignore=tuple([ignore] if isinstance(ignore, str) else ignore),
+        map={key: name for key, name in (given.get("map") or {}).items() if name is not None},
     )
 
 

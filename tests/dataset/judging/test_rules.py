@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from shared.dataset.judging.rules import ROLES, RULES, Facts, Fault, Message, Severity, judge, judge_roles, kind, parse
-from tests.kit.dataset.conversations import ASSISTANT, BAD, BAD_ROWS, CALL, GOOD, SYSTEM, TOOL, USER, exact
+from tests.kit.dataset.conversations import ASSISTANT, BAD, BAD_ROWS, CALL, GOOD, OTHERWISE, SYSTEM, TOOL, USER, exact
 from tests.kit.rows import messages, of, row
 
 # Filters and reports of people rest on these: one may come, none may go or be renamed.
@@ -47,6 +47,14 @@ def test_a_good_row_is_good(data: bytes) -> None:
     assert exact(written) == written
 
 
+@pytest.mark.parametrize(("data", "said"), OTHERWISE)
+def test_a_good_row_that_is_written_otherwise(data: bytes, said: list[tuple[str, str]]) -> None:
+    written = exact(data)
+    assert isinstance(written, bytes)
+    assert [(each["role"], each["content"]) for each in json.loads(written)["messages"]] == said
+    assert exact(written) == written
+
+
 def test_the_ids_of_rules_are_stable() -> None:
     assert set(IDS.split()) <= set(RULES)
 
@@ -79,11 +87,13 @@ def test_every_rule_about_rows_has_a_bad_row_in_these_tests() -> None:
         (of(), "there are no messages"),
         (of(USER, "x"), "message 2 is a text"),
         (of(None), "message 1 is null"),
-        (of(USER, {"role": "bot", "content": "x"}), "the role of message 2 is 'bot'"),
+        (of(USER, {"role": "narrator", "content": "x"}), "the role of message 2 is 'narrator'"),
+        (of({"role": "human", "content": "x"}), "the role of message 1 is 'human', which is called user in messages"),
+        (of(SYSTEM, ASSISTANT), "no message is the user's (roles: assistant, system)"),
         (of({"content": "x"}), "the role of message 1 is missing"),
         (of({"role": None, "content": "x"}), "the role of message 1 is None"),
         (of(USER, {"role": "assistant"}), "the content of message 2 (assistant) is missing"),
-        (of(USER, {"role": "assistant", "content": [1]}), "the content of message 2 (assistant) is a list"),
+        (of(USER, {"role": "assistant", "content": {}}), "the content of message 2 (assistant) is an object: write"),
         (of({"role": "user", "content": "\n"}), "the content of message 1 (user) is blank"),
         (row("ab\x08c"), "message 1 has U+0008 at character 3"),
         (of(USER, TOOL), "message 2 is a tool's, which the base model's chat template has no form for"),
@@ -126,7 +136,7 @@ def test_a_row_that_is_not_utf8_is_told_as_such_whatever_else_it_is() -> None:
 
 @pytest.mark.parametrize(
     "roles",
-    ["user assistant", "system user assistant", "system assistant", "assistant user assistant", "user tool assistant"],
+    ["user assistant", "system user assistant", "assistant user assistant", "user tool assistant"],
 )
 def test_roles_that_are_in_order(roles: str) -> None:
     assert judge_roles(tuple(roles.split())) is None
@@ -164,12 +174,13 @@ def test_a_call_may_have_a_text_and_a_result_may_be_empty() -> None:
     ("rule", "turns"),
     [
         ("blank_content", [USER, TOOL | {"content": None}, ASSISTANT]),
-        ("blank_content", [USER, TOOL | {"content": [1]}, ASSISTANT]),
-        ("blank_content", [USER, CALL | {"content": 1}, TOOL, ASSISTANT]),
+        ("not_text", [USER, TOOL | {"content": [1]}, ASSISTANT]),
+        ("not_text", [USER, CALL | {"content": 1}, TOOL, ASSISTANT]),
         ("control_character", [USER, CALL, TOOL | {"content": "\x00"}, ASSISTANT]),
         ("control_character", [USER, CALL | {"content": "\x1b"}, TOOL, ASSISTANT]),
         ("tool_turn", [USER | {"tool_calls": [1]}, ASSISTANT]),
-        ("tool_turn", [USER, ASSISTANT | {"function_call": {"name": "f", "arguments": "{}"}}]),
+        ("last_not_assistant", [USER, ASSISTANT | {"function_call": {"name": "f", "arguments": "{}"}}, TOOL]),
+        ("tool_call", [USER, ASSISTANT | {"function_call": {"arguments": "{}"}}]),
         ("last_not_assistant", [USER, CALL, TOOL]),
         ("repeated_role", [USER, CALL, ASSISTANT]),
         ("unknown_role", [USER, {"role": "function", "content": "x"}, ASSISTANT]),

@@ -335,7 +335,10 @@ def test_a_copy_is_the_same_conversation_however_it_is_written() -> None:
         b'{"id": 1, "messages": [{"content": "H\\u0069", "role": "user"}, {"role": "assistant", "content": "Hello"}]}\n'
     )
     report, _ = run([*rows(20), row() + b"\n", one, row(x=1) + b"\n", row("hi") + b"\n"], **HELD_OUT)
-    assert [(fault.line, fault.reason[-2:]) for fault in report.warned] == [(22, "21"), (23, "21")]
+    assert [(fault.line, fault.reason[-2:]) for fault in report.warned if fault.rule == "duplicate_row"] == [
+        (22, "21"),
+        (23, "21"),
+    ]
 
 
 def test_lines_of_copies_count_blank_and_bad_ones() -> None:

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from shared.dataset.judging.formats import FORMATS
+from shared.dataset.judging.keys import known
 from shared.dataset.reading import parquet as parquet_reader
 from shared.dataset.reading import parquet_pages
 from shared.dataset.reading.files import MIB, Broken, FileFault, Limits, LocalFile, Records
-from shared.dataset.reading.parquet import COLUMNS, parquet, pieces, row_groups
+from shared.dataset.reading.parquet import parquet, pieces, row_groups
 from shared.dataset.reading.parquet_footer import Column
 from shared.dataset.reading.parquet_pages import Pages
 from tests.kit.dataset import peak
@@ -146,15 +147,15 @@ def test_row_groups_can_be_read_apart(file: Path) -> None:
     assert records(file, groups=range(1, 3)) == records(file)[1:]
 
 
-def test_only_columns_that_a_chat_format_reads_are_read(file: Path) -> None:
-    pq.write_table(pa.table({"id": [1], "Question": ["q"], "answer": ["a"], "image": [b"\xff" * 100]}), file)
-    assert rows(file) == [{"Question": "q", "answer": "a"}]
+def test_columns_with_which_nothing_is_lost_are_not_read(file: Path) -> None:
+    pq.write_table(pa.table({"id": [1], "Question": ["q"], "answer": ["a"], "source": ["s"], "mood": ["m"]}), file)
+    assert rows(file) == [{"Question": "q", "answer": "a", "mood": "m"}]
+    (batch,) = parquet(LocalFile(file), Limits(), needed={"source"})
+    assert batch.rows == [{"Question": "q", "answer": "a", "source": "s", "mood": "m"}]
 
 
-def test_the_columns_that_are_read_have_all_that_some_format_reads() -> None:
-    assert {"system", "history"} <= COLUMNS
-    for each in FORMATS:
-        assert {*each.list_keys, each.question, each.more, each.answer} - {""} <= COLUMNS
+def test_no_column_that_some_format_reads_is_passed_over() -> None:
+    assert not [key for each in FORMATS for key in each.reads if known("row", key)[0]]
 
 
 def test_without_any_of_them_the_first_columns_show_what_the_file_is(file: Path) -> None:

@@ -79,23 +79,22 @@ BAD: dict[str, list[bytes]] = {
     ],
     "no_messages": [
         b"{}",
-        b'{"text": "a"}',
+        b'{"words": "a"}',
         b'{"messages": null}',
         b'{"messages": "a"}',
         b'{"messages": {"role": "user"}}',
         b'{"messages": 1}',
-        b'{"Messages": []}',
+        b'{"Message": []}',
         b'{"prompt": "a"}',
         b'{"conversations": "a"}',
     ],
     "empty_messages": [b'{"messages": []}', b'{"conversations": []}', b'{"messages": "[]"}'],
     "message_not_object": [of("hi", ASSISTANT), of(None), of(["user", "hi"]), of(USER, ASSISTANT, 1)],
     "unknown_role": [
-        of({"role": "bot", "content": "hi"}),
+        of({"role": "narrator", "content": "hi"}),
         of({"content": "hi"}),
         of({"role": None, "content": "hi"}),
-        of({"role": "User", "content": "hi"}, ASSISTANT),
-        of({"role": "user ", "content": "hi"}, ASSISTANT),
+        of({"role": "human", "content": "hi"}, ASSISTANT),
         of({"role": ["user"], "content": "hi"}),
         of({"role": {"user": 1}, "content": "hi"}),
         of({"from": "human", "value": "hi"}, ASSISTANT),
@@ -107,13 +106,27 @@ BAD: dict[str, list[bytes]] = {
         of(USER, {"role": "assistant", "content": " "}),
         of(USER, {"role": "assistant", "content": None}),
         of(USER, {"role": "assistant"}),
-        of(USER, {"role": "assistant", "content": 1}),
-        of(USER, {"role": "assistant", "content": False}),
-        of(USER, {"role": "assistant", "content": {"text": "hi"}}),
-        of(USER, {"role": "assistant", "content": [{"type": "text", "text": "hi"}]}),
+        of(USER, {"role": "assistant", "content": []}),
+        of(USER, {"role": "assistant", "content": [{"type": "text", "text": " "}]}),
         row("x").replace(b"x", rb"\u0020\n"),
         b'{"instruction": "a", "output": ""}',
         b'{"prompt": " ", "completion": "b"}',
+    ],
+    "not_text": [
+        of(USER, {"role": "assistant", "content": 1}),
+        of(USER, {"role": "assistant", "content": False}),
+        of(USER, {"role": "assistant", "content": {"text": "hi"}}),
+        of(USER, {"role": "assistant", "content": [1]}),
+        of(USER, {"role": "assistant", "content": [{"type": "text", "text": {"a": "hi"}}]}),
+        of(USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}),
+        b'{"prompt": "a", "completion": 1}',
+        b'{"instruction": "a", "input": {"b": 1}, "output": "c"}',
+        b'{"context": {"b": 1}, "question": "a", "answer": "c"}',
+        b'{"system": {"b": 1}, "question": "a", "answer": "c"}',
+    ],
+    "media_part": [
+        of({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, ASSISTANT),
+        of({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]}, ASSISTANT),
     ],
     "control_character": [
         *(row("x").replace(b"x", rb"b\u%04x" % code) for code in CONTROLS),
@@ -129,9 +142,12 @@ BAD: dict[str, list[bytes]] = {
         of(USER, TOOL, ASSISTANT),
         of(USER, ASSISTANT | CALL),
         of(USER, CALL | {"content": "x"}),
+        of(USER, ASSISTANT | {"content": [{"type": "tool_use", "name": "f", "input": {}}]}),
+        of(USER, {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}),
+        b'{"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value": "{}"}]}',
     ],
     "no_assistant": [of(USER), of(SYSTEM, USER), of(SYSTEM)],
-    "no_question": [of(ASSISTANT)],
+    "no_question": [of(ASSISTANT), of(SYSTEM, ASSISTANT)],
     "last_not_assistant": [of(USER, ASSISTANT, USER), of(SYSTEM, USER, ASSISTANT, USER)],
     "repeated_role": [of(USER, USER, ASSISTANT), of(USER, ASSISTANT, ASSISTANT), of(ASSISTANT, ASSISTANT)],
     "system_not_first": [of(USER, SYSTEM, ASSISTANT), of(SYSTEM, SYSTEM, ASSISTANT), of(USER, ASSISTANT, SYSTEM)],
@@ -142,7 +158,6 @@ GOOD: list[bytes] = [
     row(),
     of(SYSTEM, USER, ASSISTANT),
     of(USER, ASSISTANT, USER, ASSISTANT),
-    of(SYSTEM, ASSISTANT),
     of(ASSISTANT, USER, ASSISTANT),
     of(USER | {"name": "Ann"}, ASSISTANT | {"tool_calls": None}),
     of(USER, ASSISTANT | {"tool_calls": []}),
@@ -159,6 +174,32 @@ GOOD: list[bytes] = [
     b' {"messages" : [ {"content" : "Hi","role" : "user"}, {"role":"assistant","content":"b"}]}\t ',
     rb'{"m\u0065ssages": [{"r\u006fle": "\u0075ser", "content": "a"}, {"role": "assistant", "content": "b"}]}',
     json.dumps({"messages": json.dumps(messages())}).encode(),
+]
+
+# Good rows of the format `messages` that are written otherwise, and what they then say.
+OTHERWISE: list[tuple[bytes, list[tuple[str, str]]]] = [
+    (
+        of({"role": "User", "content": "hi"}, {"role": "ASSISTANT ", "content": "ho"}),
+        [("user", "hi"), ("assistant", "ho")],
+    ),
+    (
+        of(SYSTEM | {"role": "developer"}, USER, ASSISTANT | {"role": "Chatbot"}),
+        [("system", "system"), ("user", "user"), ("assistant", "assistant")],
+    ),
+    (of(SYSTEM | {"content": " "}, USER, ASSISTANT), [("user", "user"), ("assistant", "assistant")]),
+    (
+        of(USER | {"content": [{"type": "text", "text": "a"}, {"text": "b"}, "c"]}, ASSISTANT),
+        [("user", "a\nb\nc"), ("assistant", "assistant")],
+    ),
+    (
+        b'{"messages": {"role": ["user", "assistant"], "content": ["a", "b"]}}',
+        [("user", "a"), ("assistant", "b")],
+    ),
+    (row()[:-1] + b', "system": "Be brief."}', [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello")]),
+    (
+        of(SYSTEM, USER, ASSISTANT)[:-1] + b', "system": "Be brief.", "system_prompt": [{"text": "Be kind."}]}',
+        [("system", "Be brief.\n\nBe kind.\n\nsystem"), ("user", "user"), ("assistant", "assistant")],
+    ),
 ]
 
 
@@ -181,7 +222,28 @@ SAME: dict[str, dict[str, Any]] = {
     "messages": {"messages": messages()},
     "sharegpt": {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
     "alpaca": {"instruction": "Hi", "input": "", "output": "Hello"},
-    "prompt_completion": {"prompt": "Hi", "completion": "Hello"},
-    "prompt_response": {"prompt": "Hi", "response": "Hello"},
-    "question_answer": {"question": "Hi", "answer": "Hello"},
+    **{
+        name: {question: "Hi", answer: "Hello"}
+        for name, (question, answer) in {
+            "prompt_completion": ("prompt", "completion"),
+            "prompt_response": ("prompt", "response"),
+            "question_answer": ("question", "answer"),
+            "instruction_completion": ("instruction", "completion"),
+            "dolly": ("instruction", "response"),
+            "instruction_answer": ("instruction", "answer"),
+            "instruction_assistant": ("instruction", "assistant"),
+            "prompt_output": ("prompt", "output"),
+            "prompt_answer": ("prompt", "answer"),
+            "prompt_assistant": ("prompt", "assistant"),
+            "question_output": ("question", "output"),
+            "question_completion": ("question", "completion"),
+            "openorca": ("question", "response"),
+            "question_assistant": ("question", "assistant"),
+            **{
+                f"{question}_{answer}": (question, answer)
+                for question in ("query", "input", "user")
+                for answer in ("output", "completion", "response", "answer", "assistant")
+            },
+        }.items()
+    },
 }

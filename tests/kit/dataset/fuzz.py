@@ -32,6 +32,7 @@ from typing import Any
 from shared.dataset.judging.rules import Facts
 from shared.dataset.preparing.scan import prepare
 from shared.dataset.reading.files import Limits
+from shared.dataset.report import Report
 from shared.dataset.spec.choices import Policy
 from shared.dataset.split import Part
 from tests.kit.dataset import mutations, oracle
@@ -46,7 +47,7 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 LIMITS = Limits(row=ROW)
 
 # Faults of the set or the file, which are no row's.
-OF_THE_SET = {"empty_file", "too_few_rows", "too_few_prompts", "no_test_rows", "too_many_duplicates", "unknown_format"}
+OF_THE_SET = {"empty_file", "too_few_rows", "too_few_prompts", "no_test_rows", "too_many_duplicates", "refused_key"}
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Outcome:
     turns: Counter[oracle.Turns]
     format: str | None
     digest: str
+    notes: Counter[oracle.Note]
 
 
 def engine(source: Bytes, limits: Limits, *, tools: bool = False) -> Outcome:
@@ -117,7 +119,18 @@ def engine(source: Bytes, limits: Limits, *, tools: bool = False) -> Outcome:
         turns=Counter(turns for sink in sinks.values() for turns in sink.turns),
         format=report.formats.get("train"),
         digest=report.digest,
+        notes=_notes(report),
     )
+
+
+def _notes(report: Report) -> Counter[oracle.Note]:
+    """What is told of good rows, and of how many."""
+    found = Counter[oracle.Note]()
+    for each in report.keys:
+        found[each.verdict, each.place, each.key] += each.rows
+    for rule in ("assistant_first", "blank_system"):
+        found[rule, "rule", ""] += report.warnings.get(rule, 0)
+    return +found
 
 
 def differences(expected: oracle.File, got: Outcome) -> list[str]:
@@ -147,6 +160,9 @@ def differences(expected: oracle.File, got: Outcome) -> list[str]:
     if broken is not None and not any(number >= broken for number in told) and not got.file_faults:
         wrong.append(f"the file can't be read from {broken} on, and nothing was told")
     good = Counter(each.turns for each in expected.good)
+    notes = Counter(note for each in expected.good for note in each.notes)
+    if notes != got.notes and broken is None and not open_:
+        wrong.append(f"told of keys: {dict(got.notes)}, but they are {dict(notes)}")
     if lost := good - got.turns:
         wrong.append(f"good rows were lost: {list(lost.items())[:3]}")
     more = got.turns - good
@@ -205,6 +221,24 @@ def _jsonl(form: str) -> Callable[[Random], Input]:
         return Input("data.jsonl", data, oracle.lines(data, limit=ROW), _pieces(random, len(data)))
 
     return make
+
+
+def _keys(random: Random) -> list[mutations.Row]:
+    """Rows of one format, most of them with the same keys: formats less usual, and keys that are not read."""
+    form = random.choice((*mutations.FORMATS, *mutations.MORE_FORMATS))
+    rows = [mutations.fuller(random, form) for _ in range(random.choice((1, 2, 3, 6)))]
+    return [each for one in rows for each in [one] * random.choice((1, 1, 2, 5))]
+
+
+def _jsonl_keys(random: Random) -> Input:
+    data = mutations.text(random, _keys(random), faults=random.choice((0, 0, 1, 2)))
+    return Input("data.jsonl", data, oracle.lines(data, limit=ROW), _pieces(random, len(data)))
+
+
+def _csv_keys(random: Random) -> Input:
+    rows = [{k: v if isinstance(v, str) else json.dumps(v) for k, v in each.items()} for each in _keys(random)]
+    data = mutations.csv_file(random, rows, faults=random.choice((0, 1)))
+    return Input("data.csv", data, oracle.table_of_text(data, limit=ROW), _pieces(random, len(data)))
 
 
 def _tools(random: Random) -> Input:
@@ -298,6 +332,8 @@ def _parquet(random: Random) -> Input:
 SERIES: Mapping[str, Callable[[Random], Input]] = {
     **{f"jsonl-{form.replace('_', '-')}": _jsonl(form) for form in mutations.FORMATS},
     "jsonl-tools": _tools,
+    "jsonl-keys": _jsonl_keys,
+    "csv-keys": _csv_keys,
     "json": _json,
     "csv": _csv,
     "tsv": _tsv,

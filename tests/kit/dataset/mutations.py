@@ -156,6 +156,101 @@ def _turns(
     return [*([{role: "system", said: text()}] if random.random() < 0.3 else []), *made]
 
 
+MORE_FORMATS = ("dolly", "openorca", "query_response", "input_output", "instruction_answer", "user_assistant")
+_PAIRS = {
+    "dolly": ("instruction", "response"),
+    "openorca": ("question", "response"),
+    "alpaca": ("instruction", "output"),
+}
+_EXTRA = (
+    *(
+        "id",
+        "source",
+        "Language",
+        "createdAt",
+        "mood",
+        "score",
+        "weight",
+        "label",
+        "tools",
+        "options",
+        "images",
+        "chosen",
+    ),
+    *("context", "history", "system", "system_prompt", "System Prompt", "input", "prompt", "question", "conversation"),
+)
+_EXTRA_OF_TURN = (
+    "id",
+    "weight",
+    "train",
+    "loss",
+    "reasoning_content",
+    "thinking",
+    "name",
+    "from",
+    "value",
+    "timestamp",
+)
+_HELD: tuple[Any, ...] = (
+    None,
+    "",
+    "a text",
+    "Hi",
+    0,
+    1,
+    "0",
+    "1",
+    "true",
+    True,
+    False,
+    [],
+    {},
+    [""],
+    {"a": [None]},
+    ["b"],
+)
+
+
+def fuller(random: Random, form: str) -> Row:
+    """A row that has more than its format needs: keys that are read, and such as are not; in other spellings."""
+
+    def text() -> str:
+        return random.choice(TEXTS[:3]) + f" {random.randrange(1000)}"
+
+    if form in FORMATS and form != "alpaca":
+        made = row(random, form)
+    else:
+        asked, said = _PAIRS.get(form) or form.split("_")
+        made = {asked: text(), said: text()}
+    listed = next((each for each in made.values() if isinstance(each, list) and "prompt" not in made), None)
+    if listed is None:
+        made |= {key: text() for key in ("context", "input", "system_prompt") if random.random() < 0.2}
+        if random.random() < 0.2:
+            made["history"] = random.choice(([[text(), text()]], [], "", [{"role": "user", "content": text()}]))
+        if random.random() < 0.1:
+            made = {random.choice((key, key.capitalize(), key.upper(), f" {key}")): each for key, each in made.items()}
+    for turn in listed or ():
+        if random.random() < 0.1:
+            turn |= {random.choice(_EXTRA_OF_TURN): random.choice(_HELD)}
+        said = list(turn)[1]
+        if random.random() < 0.1 and isinstance(turn[said], str):
+            parts: list[Any] = [
+                {"type": "text", "text": turn[said]},
+                random.choice(({"text": text()}, text(), {"type": "text"})),
+            ]
+            turn[said] = random.choice((parts, parts[:1], [*parts, {"type": "image_url", "image_url": {"url": "x"}}]))
+        who = next(iter(turn))
+        if random.random() < 0.05 and isinstance(turn[who], str):
+            turn[who] = random.choice((turn[who].upper(), turn[who].capitalize(), f"{turn[who]} "))
+    if listed is not None and random.random() < 0.05:
+        keys = list(listed[0])
+        key = next(iter(made))
+        made[key] = {each: [turn.get(each) for turn in listed] for each in keys}
+    for _ in range(random.choice((0, 0, 1, 1, 2))):
+        made.setdefault(random.choice(_EXTRA), random.choice((*_HELD, text())))
+    return made
+
+
 def with_tools(random: Random, value: Row) -> Row:
     """The row with a tool called and answering in some places, if it has a list of messages."""
     made: Row = json.loads(json.dumps(value))

@@ -14,33 +14,35 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from tests.kit.dataset import saying
 
 ROW = 8 * 1024 * 1024
 HEAD = 64 * 1024  # of a file: by so much it is told what it is
 DEEP = 100  # from this depth on a reader may give up
 
-ROLES = {
-    **{role: role for role in ("system", "user", "assistant", "tool")},
-    "human": "user",
-    **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "model", "chatbot"), "assistant"),
-    **dict.fromkeys(("function", "observation"), "tool"),
-}
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 SURROGATE = re.compile("[\ud800-\udfff]")
+
+Note = saying.Note
 
 type Turns = tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One row: `number` is its line (or its row, in a table). No rules: it is good, and `turns` are what it says."""
+    """One row: `number` is its line (or its row, in a table). No rules: it is good, and `turns` are what it says.
+
+    `notes`: what else is to be told of it, as `saying` has it.
+    """
 
     number: int
     rules: frozenset[str] = frozenset()
     turns: Turns = ()
+    notes: frozenset[saying.Note] = frozenset()
     unsure: bool = False
 
 
@@ -120,28 +122,13 @@ def depth(text: str) -> int:
     return deepest
 
 
-# Formats: what a row must have to be of one, and what it then says
-
-
-def _there(row: dict[str, Any], key: str) -> bool:
-    return row.get(key) is not None
+# Rows
 
 
 def shows(row: dict[str, Any]) -> str | None:
-    """The format that a row shows; in a row that could be of several, the first one here."""
-    return next(
-        (name for name, keys in FORMATS.items() if any(all(_there(row, k) for k in each) for each in keys)), None
-    )
-
-
-FORMATS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "messages": (("messages",),),
-    "sharegpt": (("conversations",), ("conversation",)),
-    "alpaca": (("instruction", "output"),),
-    "prompt_completion": (("prompt", "completion"),),
-    "prompt_response": (("prompt", "response"),),
-    "question_answer": (("question", "answer"),),
-}
+    """The format that a row shows; in a row that could be of several, the first one."""
+    names = saying.respelled(row)
+    return saying.shows({name: row[key] for key, name in names.items()})
 
 
 class Judge:
@@ -156,64 +143,85 @@ class Judge:
         rules = {"duplicate_keys"} if twice else set()
         if not isinstance(row, dict):
             return Verdict(number=number, rules=frozenset(rules | {"not_object"}))
-        shown = shows(row)
+        names = saying.respelled(row)
+        known = {name: row[key] for key, name in names.items()}
+        shown = saying.shows(known)
         if shown is None:
-            return Verdict(number=number, rules=frozenset(rules | {"no_messages"}))
+            other = {"other_kind"} if self.format is None else set()  # no conversation, but perhaps known by its keys
+            return Verdict(number=number, rules=frozenset(rules | {"no_messages"} | other))
         if not twice:
             self.format = self.format or shown
         if self.format and shown != self.format:
-            if self.format not in FORMATS or not any(all(_there(row, k) for k in e) for e in FORMATS[self.format]):
+            if not saying.is_of(known, self.format):
                 return Verdict(number=number, rules=frozenset(rules | {"mixed_formats"}))
             shown = self.format
         try:
-            found, turns = _READ[shown](row)
+            said = saying.read(row, shown, _cell)
+            rules |= said.rules
+            notes = set(said.notes)
+            if said.turns is not None:
+                rules.update(self._conversation(said.turns, said))
+                notes = said.notes
         except RecursionError:
             return Verdict(number=number, unsure=True)
-        rules |= found
-        if turns is not None:
-            rules.update(self._conversation(turns))
         if rules:
             return Verdict(number=number, rules=frozenset(rules))
-        assert turns is not None
-        return Verdict(number=number, turns=tuple((role, text) for role, text, _ in turns))
+        assert said.turns is not None
+        roles = [role for role, _, _ in said.turns]
+        if roles[0] == "assistant" or roles[:2] == ["system", "assistant"]:
+            notes.add(("assistant_first", "rule", ""))
+        turns = tuple((role, text) for role, text, _ in said.turns)
+        return Verdict(number=number, turns=turns, notes=frozenset(notes))
 
-    def _conversation(self, turns: list[Turn]) -> Iterator[str]:
+    def _conversation(self, turns: list[saying.Turn], said: saying.Said) -> Iterator[str]:
         roles = [role for role, _, _ in turns]
         if not turns:
             yield "empty_messages"
             return
-        for role, text, calls in turns:
+        for at, (role, text, message) in enumerate(turns):
+            if role == "function_call":
+                called = _cell(text)
+                message = {**message, "tool_calls": [called] if isinstance(called, dict) else called}
+                role, text = "assistant", None
+                turns[at], roles[at] = (role, text, message), role
             if role not in ("system", "user", "assistant", "tool"):
                 yield "unknown_role"
+            calls, old = message.get("tool_calls"), message.get("function_call")
+            if calls and old:
+                said.note("message", "function_call", old, role)
+            elif old:
+                calls = [{"type": "function", "function": old}]
+            of_tools = bool(role == "tool" or calls)
+            if not of_tools:
+                said.note("message", "name", message.get("name") or None, role)
             # A tool may answer nothing, and who calls one need not say anything.
-            silent = self._tools and (
-                (role == "tool" and isinstance(text, str)) or (bool(calls) and text in (None, ""))
-            )
-            silent |= bool(self._tools and calls and isinstance(text, str))
-            if (not isinstance(text, str) or not text or text.isspace()) and not silent:
+            silent = self._tools and of_tools and (isinstance(text, str) or (text is None and bool(calls)))
+            if not isinstance(text, str | None) and text != []:
+                yield "not_text"
+            elif (not isinstance(text, str) or not text or text.isspace()) and not silent:
                 yield "blank_content"
             elif isinstance(text, str) and CONTROL.search(text):
                 yield "control_character"
-            if (role == "tool" or calls) and not self._tools:
+            if of_tools and not self._tools:
                 yield "tool_turn"
             if calls and role != "assistant":  # no chat template has a form for that
                 yield "tool_turn"
-            if calls == "odd" and self._tools:
+            if of_tools and self._tools and not _usual(message, calls):
                 yield "tool_call"
-        if "assistant" not in roles:
-            yield "no_assistant"
-        if roles[-1] != "assistant":
-            yield "last_not_assistant"
-        if "system" in roles[1:]:
-            yield "system_not_first"
-        if roles == ["assistant"]:
-            yield "no_question"
-        if any(a == b and a != "tool" for a, b in itertools.pairwise(roles)):
-            yield "repeated_role"
+        yield from _order(roles)
 
 
-type Turn = tuple[Any, Any, bool | str]  # role, text, whether it calls tools; "odd": in no form that is taken
-type Read = tuple[set[str], list[Turn] | None]
+def _order(roles: list[Any]) -> Iterator[str]:
+    if "assistant" not in roles:
+        yield "no_assistant"
+    if roles[-1] != "assistant":
+        yield "last_not_assistant"
+    if "system" in roles[1:]:
+        yield "system_not_first"
+    if "user" not in roles:
+        yield "no_question"
+    if any(a == b and a != "tool" for a, b in itertools.pairwise(roles)):
+        yield "repeated_role"
 
 
 def _cell(value: Any) -> Any:
@@ -229,18 +237,12 @@ def _cell(value: Any) -> Any:
     return value if twice else found
 
 
-def _calls(message: dict[str, Any], role_keys: tuple[str, ...]) -> bool | str:
-    calls = _cell(message.get("tool_calls"))
-    of_tools = bool(message.get("tool_calls")) or any(message.get(key) in TOOLS for key in role_keys)
-    named = all(message.get(key) is None or isinstance(message[key], str) for key in ("tool_call_id", "name"))
-    if of_tools and not named:
-        return "odd"
-    if not message.get("tool_calls"):
+def _usual(message: dict[str, Any], calls: Any) -> bool:
+    """Whether what goes with a turn of tools is of the form that is taken."""
+    if any(message.get(key) is not None and not isinstance(message[key], str) for key in ("tool_call_id", "name")):
         return False
-    return True if isinstance(calls, list) and all(map(_usual_call, calls)) else "odd"
-
-
-TOOLS = ("tool", "function", "observation")
+    calls = _cell(calls)
+    return not calls or (isinstance(calls, list) and all(map(_usual_call, calls)))
 
 
 def _usual_call(call: Any) -> bool:
@@ -273,83 +275,6 @@ def _floats(value: Any) -> Iterator[float]:
     elif isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _floats(inner)
-
-
-def _list(messages: Any, role_keys: tuple[str, ...], text_keys: tuple[str, ...], roles: dict[str, str]) -> Read:
-    messages = _cell(messages)
-    if not isinstance(messages, list):
-        return {"no_messages"}, None
-    turns: list[Turn] = []
-    rules = set()
-    for message in messages:
-        if not isinstance(message, dict):
-            rules.add("message_not_object")
-            continue
-        role = next((message[key] for key in role_keys if _there(message, key)), None)
-        text = next((message[key] for key in text_keys if _there(message, key)), None)
-        if message.get("function_call"):  # its old form, which no chat template has
-            rules.add("tool_turn")
-        turns.append((roles.get(role) if isinstance(role, str) else None, text, _calls(message, role_keys)))
-    return rules, turns
-
-
-_SAME = {role: role for role in ("system", "user", "assistant", "tool")}
-
-
-def _messages(row: dict[str, Any]) -> Read:
-    return _list(row["messages"], ("role",), ("content",), _SAME)
-
-
-def _sharegpt(row: dict[str, Any]) -> Read:
-    listed = row["conversations"] if _there(row, "conversations") else row["conversation"]
-    rules, turns = _list(listed, ("from", "role"), ("value", "content", "text"), ROLES)
-    if turns is not None and "system" not in [role for role, _, _ in turns]:
-        turns = [*_system(row), *turns]
-    return rules, turns
-
-
-def _system(row: dict[str, Any]) -> list[Turn]:
-    return [("system", row["system"], False)] if row.get("system") not in (None, "") else []
-
-
-def _alpaca(row: dict[str, Any]) -> Read:
-    asked = row["instruction"]
-    if row.get("input") not in (None, ""):
-        more = row["input"]
-        joined = f"{asked}\n\n{more}" if asked else more
-        asked = joined if isinstance(asked, str) and isinstance(more, str) else None
-    rules: set[str] = set()
-    before: list[Turn] = []
-    history = [] if row.get("history") in (None, "") else row["history"]
-    history = _cell(history)
-    for pair in history if isinstance(history, list) else [history]:
-        if isinstance(pair, list) and len(pair) == 2:
-            before += [("user", pair[0], False), ("assistant", pair[1], False)]
-        else:
-            more_rules, turns = _list([pair], ("role",), ("content",), _SAME)
-            rules |= more_rules
-            before += turns or []
-    return rules, [*_system(row), *before, ("user", asked, False), ("assistant", row["output"], False)]
-
-
-def _pair(question: str, answer: str) -> Callable[[dict[str, Any]], Read]:
-    def read(row: dict[str, Any]) -> Read:
-        asked, said = row[question], row[answer]
-        if isinstance(asked, list) and isinstance(said, list):
-            return _list([*asked, *said], ("role",), ("content",), _SAME)
-        return set(), [*_system(row), ("user", asked, False), ("assistant", said, False)]
-
-    return read
-
-
-_READ: dict[str, Callable[[dict[str, Any]], Read]] = {
-    "messages": _messages,
-    "sharegpt": _sharegpt,
-    "alpaca": _alpaca,
-    "prompt_completion": _pair("prompt", "completion"),
-    "prompt_response": _pair("prompt", "response"),
-    "question_answer": _pair("question", "answer"),
-}
 
 
 # Kinds of files
@@ -506,7 +431,7 @@ def table_of_text(data: bytes, *, tabs: bool = False, tools: bool = False, limit
 
 def _is_a_row(header: list[str]) -> bool:
     """Whether what should be the names of columns is what somebody said."""
-    known = {key for keys in FORMATS.values() for each in keys for key in each}
+    known = {key for keys in saying.FORMATS.values() for each in keys for key in each}
     known |= {"input", "system", "history", "query", "context", "system_prompt", "text"}
     return known.isdisjoint(name.lower() for name in header) and any(
         name[-1] in ".?!" or "\n" in name or len(name.split()) > 5 or re.search(".{100}", name) for name in header

@@ -1,0 +1,72 @@
+"""A row's JSON, read more strictly than most readers do. Called by `checker` and `formats`."""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from typing import Any
+
+import msgspec
+
+type Bad = tuple[str, str]
+"""A rule's id, and what is wrong in this case."""
+
+
+class _Twice(Exception):
+    """A key that an object has twice."""
+
+
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_SURROGATE = re.compile(rb"\\u[dD][89a-bA-B]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89a-bA-B]..)\\u[dD][c-fC-F]..")
+
+
+def parse(data: bytes) -> tuple[Any] | Bad:
+    """The value of a row's JSON in a tuple of one, or what keeps it from being good JSON.
+
+    Stricter than most readers (NaN, half surrogate pairs and keys that come twice are refused), but numbers may have
+    any length.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        return "not_utf8", f"byte {error.start + 1} of the row is not UTF-8"
+    try:
+        value = _decode(text)
+    except _Twice as twice:
+        return "duplicate_keys", f"the key {reprlib.repr(twice.args[0])} is there twice"
+    except json.JSONDecodeError as malformed:
+        return "not_json", f"not JSON at character {malformed.pos + 1}: {malformed.msg}"
+    except RecursionError:
+        return "not_json", "nested too deeply"
+    except ValueError as error:
+        return "not_json", f"not JSON: {error}"
+    try:
+        _decode_raw(data)  # the standard library lets half surrogate pairs pass
+    except msgspec.DecodeError as error:
+        half = _SURROGATE.search(data)
+        return "not_json", f"{half[0].decode()} is half of a surrogate pair" if half else f"not JSON: {error}"
+    except RecursionError:
+        return "not_json", "nested too deeply"
+    return (value,)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        raise _Twice(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+    return found
+
+
+def _whole(digits: str) -> int | float:
+    """Exact, since a tool's arguments are written again; but Python takes no more than thousands of digits."""
+    return int(digits) if len(digits) < _DIGITS else float(digits)
+
+
+_DIGITS = 1000
+_decode = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant, object_pairs_hook=_once).decode
