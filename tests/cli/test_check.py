@@ -108,7 +108,7 @@ def test_every_rule_has_its_warnings_shown(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_faults_that_differ_are_cut_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    odd = [of({"role": chr(97 + at // 26) + chr(97 + at % 26), "content": "x"}) for at in range(50)]
+    odd = [of({"role": f"x{chr(97 + at // 26)}{chr(97 + at % 26)}", "content": "x"}) for at in range(50)]
     path = write(tmp_path / "train.jsonl", [*good(30), *odd])
     said = Answer(capsys, path)
     assert said.out.count(")  unknown_role  ") == 20
