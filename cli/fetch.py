@@ -115,6 +115,8 @@ def _fetch(asked: Wanted) -> int:
             with screen.progress(split) as bar, (folder / _file(split)).open("wb") as file:
                 rows[split] = _write(table, file, first if not rows else [], bar)
     _told(asked, tables, rows)
+    for told in (*dataset.notes, *(note for table in tables.values() for note in table.stale)):
+        say(f"note: {told}")
     say()
     say(f"The first rows of {_file(next(iter(tables)))}:")
     for line in first:

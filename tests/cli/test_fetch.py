@@ -65,6 +65,7 @@ def test_the_notebooks_spellings_work(hub: Hub, tmp_path: Path) -> None:
     assert written(tmp_path / "ultrachat_200k_dataset") == first(5)
 
 
+@pytest.mark.thorough
 def test_a_dataset_is_named_by_its_address(hub: Hub, tmp_path: Path) -> None:
     for address in (f"{PAGE}/viewer/default/test_gen".replace("acme/chats", NAME), f"hf://datasets/{NAME}"):
         done = hub.droptune(tmp_path, "fetch", address, *([] if "viewer" in address else ["--split", "test_gen"]))
@@ -81,6 +82,7 @@ def test_a_folder_without_a_name_is_told(capsys: pytest.CaptureFixture[str]) -> 
     assert "--out/--download_dir: it is empty, and no folder's name" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_the_libraries_own_lines_are_kept_to_themselves(tmp_path: Path) -> None:
     """A card without a head, an address that is asked for again and again, and bars that somebody has switched on."""
     with Hub() as odd:

@@ -278,6 +278,12 @@ RULES: Mapping[str, Rule] = {
         "The same conversation stands in the file before. It is trained on twice.",
     ),
     **SPLIT,
+    "stale_card": Rule(
+        "warning",
+        "file",
+        "Look at the files: they count, and not the card.",
+        "The card of a dataset on the Hub says other splits, rows, columns or types than its files have.",
+    ),
     "over_context": Rule(
         "warning",
         "row",

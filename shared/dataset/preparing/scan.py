@@ -250,6 +250,8 @@ def read_files(
         own = scan.of_file(index, file.name)
         found = own.run(own.batches(file, progress), rows, kept)
         judge_file(found, own)
+        for told in getattr(file, "stale", ()):  # of a hub's table
+            found.fault(own.fault("stale_card", told, {"line": 1}))
         tally.join(found, 0)
     rows.end()
     return tally

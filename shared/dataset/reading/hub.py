@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from functools import cache, partial
 from importlib import import_module
@@ -29,6 +29,7 @@ from typing import Any, Literal
 from shared import naming
 from shared.dataset.kinds import ENDINGS
 from shared.dataset.reading.files import MIB, FileFault, Limits, size_text
+from shared.dataset.reading.hub_card import Card, splits_that_differ
 from shared.dataset.reading.hub_files import Batch, HubFile, batches, counted_rows, first, readable
 from shared.dataset.spec.choices import Hub
 from shared.dataset.split import Part
@@ -59,7 +60,8 @@ def tables(hub: Hub) -> tuple[str, dict[Part, HubTable]]:
     To read the same rows later, give the commit as `hub.revision`. Raises Permanent and Transient.
     """
     dataset = open_dataset(hub.name, revision=hub.revision, config=hub.config)
-    return dataset.commit, {part: dataset.table(split, hub.percent) for part, split in hub.splits.items()}
+    found = {part: dataset.table(split, hub.percent) for part, split in hub.splits.items()}
+    return dataset.commit, found | {"train": replace(found["train"], about=dataset.notes)}
 
 
 def open_dataset(name: str, *, revision: str = "main", config: str | None = None) -> Dataset:
@@ -102,6 +104,11 @@ class Dataset:
         """The names of its splits, in its own order."""
         return tuple(str(split) for split in self.builder.config.data_files)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its card says of splits, and the files do not have, or the other way."""
+        return tuple(splits_that_differ(self.builder.info.splits, self.builder.config.data_files))
+
     def table(self, split: str, percent: float = 100.0) -> HubTable:
         """The first `percent` (above 0, up to 100) of a split, rounded to rows as `split[:5%]` is by `datasets`.
 
@@ -114,16 +121,18 @@ class Dataset:
         with _explained(f"{self.name}/{split}"):
             files = self._files(split)
             size = sum(file.size for file in files)
-            rows = None
+            rows = whole = None
             counted: Counted = "rows"
             if percent < 100 and all(file.name.lower().endswith(".parquet") for file in files):
-                rows, counted = _first(sum(map(_rows, files)), percent), "parquet"
+                whole = sum(map(_rows, files))
+                rows, counted = _first(whole, percent), "parquet"
                 size = round(size * percent / 100)  # others are read to their end, to count their rows
         told = (self.builder.info.splits or {}).get(split)
         return HubTable(
             name=f"{self.name}/{split}",
             size=size,
             rows=rows,
+            whole=whole,
             expected=rows or (_first(int(told.num_examples), percent) if told and told.num_examples else None),
             counted=counted,
             percent=percent,
@@ -131,10 +140,15 @@ class Dataset:
             split=split,
         )
 
-    def batches(self, split: str, limits: Limits) -> Iterator[Batch]:
-        """All rows of a split, numbered from 1. Raises Permanent, Transient and FileFault."""
+    def card(self, split: str) -> Card:
+        """What its card says of a split."""
+        told = (self.builder.info.splits or {}).get(split)
+        return Card(self.builder.info.features, int(told.num_examples) if told and told.num_examples else None)
+
+    def batches(self, split: str, limits: Limits, card: Card | None = None) -> Iterator[Batch]:
+        """All rows of a split, numbered from 1; `card` looks at them. Raises Permanent, Transient and FileFault."""
         with _explained(f"{self.name}/{split}"):
-            yield from batches(self._files(split), limits)
+            yield from batches(self._files(split), limits, *((card.look,) if card else ()))
 
     def _files(self, split: str) -> list[HubFile]:
         """Its files. Raises Permanent for one that there is no reader for."""
@@ -156,7 +170,9 @@ class HubTable:
     """The first `percent` of a split, to be read as often as wanted. `size`: stored bytes that are read, about.
 
     `rows`: how many that will be; None where it isn't known before they are read. `counted`: what that is known from.
-    `expected`: the same, or what the card says, for people to look at while they wait.
+    `expected`: the same, or what the card says, for people to look at while they wait. `whole`: rows of the split,
+    where they are known before. `stale`: what the card says otherwise than the files, once the rows have been read,
+    and before that what is told `about` the dataset.
     """
 
     name: str
@@ -167,20 +183,27 @@ class HubTable:
     percent: float
     dataset: Dataset
     split: str
+    whole: int | None = None
+    about: tuple[str, ...] = ()
+    stale: list[str] = field(default_factory=list)
 
     def records(self, limits: Limits) -> Iterator[Batch]:
         """The rows in batches, numbered from 1 within the split. Raises Permanent, Transient and FileFault.
 
         Where nothing tells how many rows the split has, and not all are wanted, it is read once just to count them.
         """
-        found = self.dataset.batches(self.split, limits)
+        card, whole, left = self.dataset.card(self.split), self.whole, self.rows
+        found = self.dataset.batches(self.split, limits, card)
         if self.percent < 100:
-            left = self.rows
             if left is None:
-                count = sum(len(batch.numbers) for batch in self.dataset.batches(self.split, limits))
-                left = _first(count, self.percent)
+                whole = sum(len(batch.numbers) for batch in self.dataset.batches(self.split, limits))
+                left = _first(whole, self.percent)
             found = first(found, left)
-        yield from found
+        count = 0
+        for batch in found:
+            count += len(batch.numbers)
+            yield batch
+        self.stale[:] = [*self.about, *card.stale(count if self.percent == 100 else whole)]
 
 
 # The library ---------------------------------------------------------------------------------------------------------
@@ -400,7 +423,10 @@ def _explanation(what: str, error: Exception) -> Permanent | Transient | None:
     import pyarrow as pa
 
     if isinstance(error, FileNotFoundError):
-        return Permanent(f"{what}: it has no data files that can be read ({_text(error)})")
+        return Permanent(
+            f"{what}: it has no data files that can be read ({_text(error)}); its card may name files that are gone: "
+            "take a revision or a configuration that has them"
+        )
     if isinstance(error, library.datasets.exceptions.DatasetsError | pa.ArrowException | ValueError | OSError):
         return Permanent(f"{what}: it can't be read: {_text(error)}")
     if isinstance(error, MemoryError):

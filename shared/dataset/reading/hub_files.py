@@ -78,10 +78,13 @@ def counted_rows(file: HubFile) -> int:
     return sum(rows for rows, _ in row_groups(file))
 
 
-def batches(files: Iterable[HubFile], limits: Limits) -> Iterator[Batch]:
+def batches(
+    files: Iterable[HubFile], limits: Limits, look: Callable[[str, Batch], None] = lambda *_: None
+) -> Iterator[Batch]:
     """The rows of a split's files, numbered from 1. Raises FileFault, which names the file, and what the hub raises.
 
-    What they unpack to is bounded for all of them together.
+    What they unpack to is bounded for all of them together. `look` is given each batch with its file's name, while its
+    numbers are those of that file.
     """
     number = 1
     left = limits.decompressed
@@ -90,6 +93,7 @@ def batches(files: Iterable[HubFile], limits: Limits) -> Iterator[Batch]:
             reading = _Reading(file, replace(limits, decompressed=left))
             try:
                 for batch in reading.batches():
+                    look(file.name, batch)
                     rows = len(batch.data if isinstance(batch, Elements) else batch.rows)
                     yield replace(batch, numbers=list(range(number, number + rows)), offsets=None)
                     number += rows
