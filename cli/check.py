@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 BAD = 1
 """Exit code where the app would refuse a dataset."""
 INTERRUPTED = 130
+NO_EFFECT = "no effect"
+"""What stands beside a key of finetune.yaml that counts for nothing."""
 _IGNORED = 20  # files that are told to be ignored
 
 
@@ -254,11 +256,13 @@ def _of_folder(asked: Wanted, app: AppClient | None) -> Plan:
     place = asked.spec or (folder / FILE_NAME if (folder / FILE_NAME).is_file() else None)
     spec = spec_in(place) if place else None
     base = known(spec, place, app, insist=asked.online)
-    if spec and spec.hub:
-        raise CliError(
-            f"{place} names {spec.hub.name} on the hub: get it with `droptune fetch`, and check what that writes"
-        )
     found = contents(folder.name, listed(folder, place), spec)
+    if spec and spec.hub and found.datasets:
+        (_, starts), *_ = _starts(found.datasets, spec, base)
+        raise CliError(
+            f"{place} names {spec.hub.name} on the hub: get it with `droptune fetch`, and check what that writes; an "
+            f"upload of it as it is starts {starts}"
+        )
     if found.waiting:
         raise CliError(f"{folder} waits for {found.waiting}: put it there, as an upload starts nothing without it")
     if found.problem:
@@ -293,7 +297,7 @@ def _starts(datasets: Iterable[Dataset], spec: Spec | None, base: Known) -> Iter
 
     for each in datasets:
         yield from starts(each, spec, base.name)
-        yield from (("no effect", text) for text in without_effect(each, spec))
+        yield from ((NO_EFFECT, text) for text in without_effect(each, spec))
 
 
 def _gate(spec: Spec | None) -> Gate:

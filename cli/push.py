@@ -43,7 +43,7 @@ class Ready(NamedTuple):
     """What is good to go. `files`: path and state of each by its name, in the order in which they are to appear.
 
     `train`: those of them that are trained on; `rows` by the last part of their names, as far as they were counted;
-    `left`: what stays here.
+    `left`: what stays here. `notes`: what else to know before, a word and a text each.
     """
 
     folder: str
@@ -52,6 +52,7 @@ class Ready(NamedTuple):
     rows: Mapping[str, int]
     left: tuple[str, ...]
     spec: Spec | None
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
@@ -141,6 +142,7 @@ def _ready(options: argparse.Namespace, folder: str, client: AppClient) -> Ready
     from cli.screen import Screen
     from shared.cloud.uploads import state_of
     from shared.dataset.spec.choices import FILE_NAME
+    from shared.serving.chance import shown
 
     path: Path = options.path
     spec_path = path / FILE_NAME
@@ -164,7 +166,17 @@ def _ready(options: argparse.Namespace, folder: str, client: AppClient) -> Ready
         complain(f"nothing was uploaded of {path}")
         return None
     left = tuple(name for name in sorted(plan.ignored) if not name.startswith("."))
-    return Ready(folder=folder, files=spec_state | files, train=train, rows=_rows(reports), left=left, spec=spec)
+    notes = [(word, text) for word, text in plan.starts if word == check.NO_EFFECT]
+    notes += [("shows", told) for report in reports if (told := shown(report.splits.get("test", 0), plan.gate))]
+    return Ready(
+        folder=folder,
+        files=spec_state | files,
+        train=train,
+        rows=_rows(reports),
+        left=left,
+        spec=spec,
+        notes=tuple(notes),
+    )
 
 
 def _judged(plan: Plan) -> list[Report]:
@@ -335,6 +347,8 @@ def _tell_plan(
         titled("data", f"{ready.spec.hub.name} on the hub, which the app checks when it reads it")
     if ready.left:
         titled("stays", f"{', '.join(ready.left)}: not data that is trained on (`droptune check` says why)")
+    for word, text in ready.notes:
+        titled(word, text)
     if kept := _kept(ready, there):
         titled("takes", f"{', '.join(kept)} too, which datasets/{ready.folder} has already")
     if not starts:

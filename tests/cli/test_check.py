@@ -229,6 +229,11 @@ def test_finetune_yaml_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ({"finetune.yaml": "train: a.jsonl"}, ["finetune.yaml"], "is a specification: check its folder"),
         ({"finetune.yaml": "trian: a.jsonl"}, ["."], "train"),
         ({"finetune.yaml": "source: owner/chats"}, ["."], "names owner/chats on the hub: get it with `droptune fetch`"),
+        (
+            {"finetune.yaml": "source: owner/chats\npercent: 5"},
+            ["."],
+            "starts one run, which trains Phi-4 on split train of owner/chats on the hub, the first 5 %",
+        ),
         ({"a.jsonl": "{}"}, [".", "--spec", "none.yaml"], "none.yaml can't be read: No such file"),
     ],
 )

@@ -93,7 +93,7 @@ def uncommitted(app: App, path: str) -> int:
 def test_a_folder_goes_up_and_the_run_is_named(
     app: App, cloud: Stack, state: Path, data: Path, folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (data / "finetune.yaml").write_text("train: train.jsonl\ntest: test.jsonl\n")
+    (data / "finetune.yaml").write_text("train: train.jsonl\ntest: test.jsonl\nsplit: {test: 20}\n")
     (data / "test.jsonl").write_bytes(chats(12, 100))
     (data / "README.md").write_text("about it")
     cloud.control("DELETE", "/_local/ledger")
@@ -106,6 +106,8 @@ def test_a_folder_goes_up_and_the_run_is_named(
     noted = {blob.name.rpartition("/")[2]: blob.md5 for blob in app.cloud.blobs.list(DATASETS, f"{folder}/")}
     assert noted == {name: md5(content, usedforsecurity=False).hexdigest() for name, content in sent.items()}
     assert said.out.splitlines()[:2] == [f"app       the local cloud in {state}", f"dataset   datasets/{folder}"]
+    assert "shows     12 test rows: a drop under 34 points can't be seen" in said.out
+    assert "no effect split.test: it is test.jsonl, and not cut" in said.out
     for line in ("30 rows  new", "12 rows  new", "stays     README.md", "nothing yet: this is its first version"):
         assert line in said.out
     assert f"a run that trains {app.settings.training.base_model}\n" in said.out
