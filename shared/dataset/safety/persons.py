@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from shared.dataset.safety.text import ESCAPED
+
 # E-mail addresses -----------------------------------------------------------------------------------------------------
 
 _LETTER = rb"(?:[A-Za-z0-9]|[\xc3-\xc9][\x80-\xbf])"
 _EMAIL = re.compile(
-    rb"(?<![A-Za-z0-9._%%+\-/\x80-\xff])%b(?:%b|[._%%+'\-]){0,63}(?:@|%%40)(?=%b)"
+    rb"(?<![A-Za-z0-9._%%+\-/])(?<![\xc3-\xc9][\x80-\xbf])%b(?:%b|[._%%+'\-]){0,63}(?:@|%%40)(?=%b)"
     rb"((?:%b|-){1,63}(?:\.(?:%b|-){1,63}){0,4}\.([A-Za-z]{2,18}))(?![A-Za-z0-9_\-]|\.[A-Za-z])" % ((_LETTER,) * 5)
 )
 _NOBODY = re.compile(
@@ -51,12 +53,27 @@ _CARD_WORD = re.compile(
     rb"carte|tarjeta|maestro|discover|diners|\bjcb\b|unionpay)"
 )
 _OTHER_NUMBER = re.compile(
-    rb"(?i:order|invoice|track|parcel|ship|package|ticket|serial|isbn|\bean\b|\bupc\b|\bsku\b|imei|barcode|\bids?\b|"
-    rb"_ids?\b|[a-z]id\b|\buid|ref|batch|\blot\b|time|epoch|\bpi\b|hash|seed|random|bytes|population|size|offset|"
-    rb"port|case|model|part|version|build|commit|phone|tel\b|nonce|snowflake|tweet|status|message|user|account|"
-    rb"number of|digits? of|confirmation|transaction|claim|policy|job|run|process|record|row|item|article|product|"
-    rb"customer|equals|=\s*$|sum|factor|prime|integer|int\b|long\b|bestell|rechnung|sendung|auftrag)"
+    rb"(?i:\b(?:orders?|invoice|track\w*|parcel|shipping|shipment|package|ticket|serial|isbn|ean|upc|sku|imei|barcode|"
+    rb"ids?|uid|ref|reference|batch|timestamp|time|epoch|pi|hash|seed|random|bytes|population|size|offset|port|case|"
+    rb"model|part|version|build|commit|nonce|snowflake|tweet|status|user|account|number of|digits? of|confirmation|"
+    rb"transaction|claim|policy|job|run|process|record|row|item|article|product|customer|equals|sum|factor|prime|"
+    rb"integer|int|long|bestell\w*|rechnung\w*|sendung\w*|auftrag\w*)\b|[_a-z]id\b|_no\b|=\s*$)"
 )
+
+
+def _before(text: bytes, start: int, at: int) -> bytes:
+    """What a text says shortly before a place; not what stands in JSON before that text."""
+    about = text[max(start, at - 40) : at]
+    quote = about.rfind(b'"')
+    while quote >= 0 and about[quote - 1 : quote] == ESCAPED:
+        quote = about.rfind(b'"', 0, quote)
+    if quote >= 0 and about[quote + 1 :].lstrip()[:1] not in (b":", b","):
+        about = about[quote + 1 :]
+    ends = [found.end() for found in _SENTENCE.finditer(about)]
+    return about[ends[-1] :] if ends else about
+
+
+_SENTENCE = re.compile(rb"[?!]\s|\n|[a-z]{4}\.\s")
 
 
 def cards(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -65,7 +82,7 @@ def cards(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
         if _card(bytes(code for code in found[1] if 48 <= code < 58), sure=True):
             yield found.span(1)
     for found in _SOLID.finditer(text, start, end):
-        about = text[max(start, found.start() - 48) : found.start()]
+        about = _before(text, start, found.start())
         named = _CARD_WORD.search(about) is not None
         if not _card(found[0], sure=named):
             continue
@@ -155,11 +172,11 @@ _CODES = """
 _COUNTRIES = frozenset(_CODES.split())
 _SEPARATED = rb"(?:[ \-./]|\xc2\xa0|\xe2\x80\x91)"
 _ABROAD = re.compile(
-    rb"(?<![A-Za-z0-9_+\x80-\xff)\]])(?<!\d )(?:\+|\(\+)\d{1,3}\)?(?:%b?\(?\d{1,5}\)?){1,7}(?<=\d)"
-    rb"(?![A-Za-z0-9_@%%]|[.,]\d|[*=])" % _SEPARATED
+    rb"(?<![A-Za-z0-9_+)\]])(?<!\d )(?:\+|\(\+)\d{1,3}\)?(?:%b?\(?\d{1,5}\)?){1,7}(?<=\d)"
+    rb"(?![A-Za-z0-9_@%%]|[.,]\d|=)" % _SEPARATED
 )
 _AT_HOME = re.compile(
-    rb"(?<![A-Za-z0-9_.,#$+\-/=(%])(?<!\d )(?:"
+    rb"(?<![A-Za-z0-9_.,#$+\-/=%])(?<!\d )(?:"
     # North America
     rb"\([2-9]\d\d\) ?[2-9]\d\d[\-. ]\d{4}|(?:1[\-. ])?[2-9]\d\d([\-.])[2-9]\d\d\1\d{4}|"
     rb"1[ \-]\([2-9]\d\d\)[ \-][2-9]\d\d-\d{4}|"
@@ -191,12 +208,12 @@ def phones(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
         if _reaches(found[0]):
             yield found.span()
     for found in _AT_HOME.finditer(text, start, end):
-        about = text[max(start, found.start() - 40) : found.start()]
+        about = _before(text, start, found.start())
         if not _OTHER_NUMBER.search(about) or _PHONE_WORD.search(about) or found[0][:1] == b"(":
             yield found.span()
     for found in _ANY.finditer(text, start, end):
         count = sum(48 <= code < 58 for code in found[0])
-        if 7 <= count <= 15 and _PHONE_WORD.search(text[max(start, found.start() - 48) : found.start()]):
+        if 7 <= count <= 15 and _PHONE_WORD.search(_before(text, start, found.start())):
             yield found.span()
 
 

@@ -1,13 +1,14 @@
 """Where in a block of rows something may be that is looked for: a few passes over the block's bytes, and no row by row.
 
-What `search` would find lies within these places, and nearly all rows have none. A telephone, card or account number
-has seven digits within a few bytes; a key is a long run of bytes without a space, and has digits or capitals; a
-password has a digit beside a letter, and a word before it that says what it is; an e-mail address has an @. A place
+What `search` would find begins or lies at these places, and nearly all rows have none. A telephone, card or account
+number has seven digits within a few bytes; a key is a long run of bytes without a space, and has digits or capitals; a
+password has a digit beside a letter, and before it a word that says what it is; an e-mail address has an @. A place
 too many costs a look, no more. Called by `search`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,45 +19,71 @@ LONG = 16
 """Bytes without a space that the shortest key has."""
 SHORT = 8
 """Bytes of the shortest password that is looked for."""
+_SOLID = 32  # of the shortest key that is known by what is in it, and not by its beginning
 _CLOSE = 17  # from the first to the last of seven digits
 _DIGITS = 7
-_BEFORE, _BEHIND = 96, 112  # of a run: the words that say what it is, and the rest of what it begins
 _AROUND_NUMBER = 72
+_NAME = 80  # bytes before a value within which its name stands
 _LOCAL, _DOMAIN = 140, 160  # of an address, before and behind the @
-_AHEAD = 40  # bytes before a short password within which a sign says that something is named
+_AHEAD = 40  # bytes before a value within which a sign says that it is named
+_FIRST = 320  # bytes of a run in which names are looked for
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Spans of a block, sorted and apart from each other: in which secrets, numbers and addresses may be."""
+    """Places of a block. `begins`: where a key may begin; `solid`: runs that may have one inside. `named`: spans in
+    which, and right behind which, a value may be that is named before; `numbers`, `addresses`: spans in which they may
+    be; each kind of spans is sorted, and they are apart from each other. `ats`: each @."""
 
-    secrets: Spans
+    begins: list[int]
+    solid: Spans
+    named: Spans
     numbers: Spans
     addresses: Spans
+    ats: list[int]
 
 
-def places(block: bytes) -> Places:
+class Beginnings:
+    """A table of how keys begin, by their first two and three bytes."""
+
+    def __init__(self, words: Sequence[bytes]) -> None:
+        self.two = np.zeros(1 << 16, bool)
+        self.two[[word[0] << 8 | word[1] for word in words]] = True
+        self.three = np.unique([word[0] << 16 | word[1] << 8 | word[2] for word in words if len(word) > 2])
+        self.short = np.unique([word[0] << 8 | word[1] for word in words if len(word) == 2])
+
+
+def places(block: bytes, beginnings: Beginnings) -> Places:
     """The places of a block."""
     data = np.frombuffer(block, np.uint8)
     digits = np.flatnonzero((data - np.uint8(ord("0"))) < 10)
     ats = np.flatnonzero(data == ord("@")) if b"@" in block else digits[:0]
+    if len(ats):
+        before = data[np.maximum(ats - 1, 0)]
+        ats = ats[(before > ord(" ")) & (before != ord('"')) & ~_escape(data, ats - 1)]  # no decorator, no mention
     if b"u0040" in block:  # an @ as JSON may write it, in a text that is JSON itself
         ats = np.sort(np.concatenate((ats, _all(block, b"u0040"))))
     starts, ends = _runs(data, digits)
-    named = _named(data, digits)
-    starts, ends = np.concatenate((starts, named, ats)), np.concatenate((ends, named + 1, ats + 1))
+    short = _beside(data, digits)
+    # A name stands before a value, or in the run: host=x;key=y.
+    near = _signed(data, np.concatenate((starts, short)), np.concatenate((np.minimum(ends, starts + _FIRST), short)))
+    solid = ends - starts >= _SOLID
     dense = np.flatnonzero(digits[_DIGITS - 1 :] - digits[: 1 - _DIGITS] <= _CLOSE)
     first, last = digits[dense], digits[dense + _DIGITS - 1]
     return Places(
-        secrets=_spans(starts - _BEFORE, ends + _BEHIND, len(block)),
+        begins=_begins(data, starts, ends, beginnings),
+        solid=list(zip(starts[solid].tolist(), ends[solid].tolist(), strict=True)),
+        named=_spans(near[0] - _NAME, near[1] + 1, len(block)),
         numbers=_spans(first - _AROUND_NUMBER, last + _AROUND_NUMBER, len(block)),
         addresses=_spans(ats - _LOCAL, ats + _DOMAIN, len(block)),
+        ats=ats.tolist(),
     )
 
 
 def _runs(data: np.ndarray, digits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and ends of the long runs of bytes from + to z that have a digit, or at least four capitals."""
-    both = (data - np.uint8(ord("+"))) < 80
+    """Starts and ends of the long runs of bytes from + to ~ but the backslash that have a digit, or four capitals."""
+    both = (data - np.uint8(ord("+"))) < 84
+    both &= data != ord("\\")
     for step in (1, 2, 4, 8):
         both = both[:-step] & both[step:]
     at = np.flatnonzero(both)
@@ -65,39 +92,82 @@ def _runs(data: np.ndarray, digits: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     cuts = np.flatnonzero(np.diff(at) > 1)
     starts, ends = at[np.append(0, cuts + 1)], at[np.append(cuts, -1)] + LONG
     held = np.searchsorted(digits, ends) > np.searchsorted(digits, starts)
-    bare = np.flatnonzero(~held)
-    # Of a run without digits its first bytes tell: a key has its capitals everywhere.
-    begin = data[np.minimum(starts[bare][:, None] + np.arange(3 * LONG), len(data) - 1)]
-    inside = np.arange(3 * LONG) < (ends - starts)[bare][:, None]
-    held[bare] = (((begin - np.uint8(ord("A"))) < 26) & inside).sum(axis=1) >= 4
+    if not held.all():  # a key without digits has its capitals everywhere
+        capitals = np.flatnonzero((data - np.uint8(ord("A"))) < 26)
+        held |= np.searchsorted(capitals, ends) - np.searchsorted(capitals, starts) >= 4
     return starts[held], ends[held]
 
 
-def _named(data: np.ndarray, digits: np.ndarray) -> np.ndarray:
-    """Digits of what may be a password: beside a letter, in a short run, and a sign (: = is) shortly before."""
+def _begins(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, beginnings: Beginnings) -> list[int]:
+    """Where in the runs a word begins as a key does."""
+    sizes = ends - starts - SHORT  # none begins so late
+    total = np.cumsum(sizes)
+    if not len(total):
+        return []
+    at = np.arange(total[-1]) + np.repeat(starts - total + sizes, sizes)
+    two = (data[at].astype(np.int64) << 8) | data[at + 1]
+    at, two = at[beginnings.two[two]], two[beginnings.two[two]]
+    found = np.isin(two, beginnings.short) | np.isin(
+        (two << 8) | data[np.minimum(at + 2, len(data) - 1)], beginnings.three
+    )
+    at = at[found]
+    before = data[np.maximum(at - 1, 0)]
+    free = ~_alphanumeric(before) | (at == 0) | _escape(data, at - 1)
+    return at[free].tolist()
+
+
+def _escape(data: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Whether there is the letter of a line break or the like: behind a backslash."""
+    letter = data[np.maximum(at, 0)]
+    found: np.ndarray = (data[np.maximum(at - 1, 0)] == ord("\\")) & np.isin(letter, _ESCAPES)
+    return found
+
+
+_ESCAPES = np.frombuffer(b"nrtbf", np.uint8)
+
+
+def _beside(data: np.ndarray, digits: np.ndarray) -> np.ndarray:
+    """Digits beside a letter, in a run that is long enough for a password."""
     last = len(data) - 1
     beside = _letter(data[np.maximum(digits - 1, 0)]) | _letter(data[np.minimum(digits + 1, last)])
     found: np.ndarray = digits[beside]
     if not len(found):
         return found
     around = data[np.clip(found[:, None] + np.arange(1 - SHORT, SHORT), 0, last)]
-    run = (around > ord(" ")) & (around != ord('"')) & (around < 0x7F)
+    run = (around > ord(" ")) & (around != ord('"')) & (around != ord("\\")) & (around < 0x7F)
     for step in (1, 2, 4):
         run = run[:, :-step] & run[:, step:]
-    found = found[run.any(axis=1)]
-    before = data[np.maximum(found[:, None] + np.arange(-_AHEAD, 0), 0)]
-    sign = (before == ord(":")) | (before == ord("=")) | (before == ord("(")) | (before == ord(">"))
-    word = (before[:, :-2] == ord("i")) & (before[:, 1:-1] == ord("s")) & (before[:, 2:] == ord(" "))
-    word |= (before[:, :-2] == ord("t")) & (before[:, 1:-1] == ord("o")) & (before[:, 2:] == ord(" "))
-    word |= (before[:, :-2] == ord("-")) & (before[:, 1:-1] == ord("-"))  # an option of a command
-    near = sign.any(axis=1) | word.any(axis=1)
-    named: np.ndarray = found[near]
-    return named
+    return found[run.any(axis=1)]
+
+
+def _signed(data: np.ndarray, at: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the runs that have a sign for a name shortly before, or in them: = : ( > is to --."""
+    if not len(at):
+        return at, ends
+    before = data[np.maximum(at[:, None] + np.arange(-_AHEAD, 0), 0)]
+    sign = _SIGNS[before].any(axis=1)
+    first, second, third = before[:, :-2], before[:, 1:-1], before[:, 2:]
+    blank = third == ord(" ")
+    word = ((first == ord("i")) | (first == ord("a"))) & (second == ord("s")) & blank
+    word |= (first == ord("t")) & (second == ord("o")) & blank
+    word |= (first == ord("e")) & (second == ord("r")) & blank  # Bearer
+    word |= (first == ord("-")) & (second == ord("-"))  # an option of a command
+    found = sign | word.any(axis=1) | (ends - at > 2 * LONG)
+    return at[found], ends[found]
+
+
+_SIGNS = np.zeros(256, bool)
+_SIGNS[[ord(each) for each in "=:(>"]] = True
 
 
 def _letter(codes: np.ndarray) -> np.ndarray:
     letters: np.ndarray = ((codes | np.uint8(0x20)) - np.uint8(ord("a"))) < 26
     return letters
+
+
+def _alphanumeric(codes: np.ndarray) -> np.ndarray:
+    found: np.ndarray = _letter(codes) | ((codes - np.uint8(ord("0"))) < 10)
+    return found
 
 
 def _all(block: bytes, word: bytes) -> np.ndarray:

@@ -7,12 +7,11 @@ something of a row is shown.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from shared.dataset.safety import persons
-from shared.dataset.safety.places import Spans, places
-from shared.dataset.safety.secrets import secrets
+from shared.dataset.safety import persons, secrets
+from shared.dataset.safety.places import places
 from shared.dataset.safety.text import Plain
 
 SECRET, CARD, IBAN, EMAIL, PHONE = b"[secret]", b"[card]", b"[iban]", b"[email]", b"[phone]"
@@ -45,17 +44,39 @@ def search(block: bytes) -> list[Found]:
     """All values in rows of JSON, or in any text, in their order; none overlaps another."""
     if not block:
         return []
-    where = places(block)
-    found = list(_within(block, where.secrets, _secrets))
+    where = places(block, secrets.BEGINNINGS)
+    found = [Found(kind, SECRET, start, end) for kind, start, end in secrets.formed(block, where.begins)]
+    if where.solid:
+        found += [Found(kind, SECRET, start, end) for kind, start, end in secrets.solid(block, where.solid)]
+        found += _within(block, _near(block, b"PRIVATE KEY", 64, _PEM), _private_keys)
+        found += _within(block, _near(block, b"PuTTY-User-Key", 1, _PEM), _private_keys)
+    named = [(start, end + _VALUE) for start, end in where.named if secrets.names(block[start:end])]
+    found += _within(block, named, _named)
+    found += _within(
+        block, [(at - 260, at + 8) for at in where.ats if block.find(b"://", max(0, at - 256), at) >= 0], _credentials
+    )
     found += _within(block, where.numbers, _numbers)
     found += _within(block, where.addresses, _addresses)
     return _apart(found) if found else found
 
 
-def _within(
-    block: bytes, spans: Spans, look: Callable[[bytes], Iterator[tuple[str, bytes, int, int]]]
-) -> Iterator[Found]:
+_PEM = 13_000
+_VALUE = 520  # bytes of the longest value that is named
+
+
+def _near(block: bytes, word: bytes, before: int, behind: int) -> Iterator[tuple[int, int]]:
+    at = block.find(word)
+    while at >= 0:
+        yield at - before, at + behind
+        at = block.find(word, at + 1)
+
+
+type _Values = Iterator[tuple[str, bytes, int, int]]
+
+
+def _within(block: bytes, spans: Iterable[tuple[int, int]], look: Callable[[bytes], _Values]) -> Iterator[Found]:
     for begin, end in spans:
+        begin = max(begin, 0)
         while begin and block[begin - 1] == 0x5C:  # a backslash: not from the middle of an escape
             begin -= 1
         plain = Plain(block[begin:end])
@@ -63,20 +84,26 @@ def _within(
             yield Found(kind, word, begin + plain.raw(start), begin + plain.raw(stop))
 
 
-def _secrets(text: bytes) -> Iterator[tuple[str, bytes, int, int]]:
-    for kind, start, end in secrets(text, 0, len(text)):
-        yield kind, SECRET, start, end
+def _private_keys(text: bytes) -> _Values:
+    return ((kind, SECRET, start, end) for kind, start, end in secrets.private_keys(text))
 
 
-def _numbers(text: bytes) -> Iterator[tuple[str, bytes, int, int]]:
+def _credentials(text: bytes) -> _Values:
+    return ((kind, SECRET, start, end) for kind, start, end in secrets.credentials(text))
+
+
+def _named(text: bytes) -> _Values:
+    return ((kind, SECRET, start, end) for kind, start, end in secrets.named(text))
+
+
+def _numbers(text: bytes) -> _Values:
     for word, look in ((CARD, persons.cards), (IBAN, persons.ibans), (PHONE, persons.phones)):
         for start, end in look(text, 0, len(text)):
             yield WORDS[word], word, start, end
 
 
-def _addresses(text: bytes) -> Iterator[tuple[str, bytes, int, int]]:
-    for start, end in persons.emails(text, 0, len(text)):
-        yield WORDS[EMAIL], EMAIL, start, end
+def _addresses(text: bytes) -> _Values:
+    return ((WORDS[EMAIL], EMAIL, start, end) for start, end in persons.emails(text, 0, len(text)))
 
 
 _RANK = {word: at for at, word in enumerate(WORDS)}

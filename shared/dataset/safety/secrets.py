@@ -9,20 +9,24 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from shared.dataset.safety.places import Beginnings
 
 _HEX, _NUM, _URL = rb"[a-fA-F0-9]", rb"[A-Za-z0-9]", rb"[A-Za-z0-9_\-]"
 _B64 = rb"[A-Za-z0-9+/]"
 
+
+def _either(forms: Sequence[tuple[str, bytes]]) -> bytes:
+    """One pattern for all forms, with a group for each."""
+    letter = b"f" if forms is FORMS else b"i"
+    groups = [b"(?P<%b%d>%b)" % (letter, at, form) for at, (_, form) in enumerate(forms)]
+    return b"(?:" + b"|".join(groups) + b")(?![A-Za-z0-9])"
+
+
 FORMS: tuple[tuple[str, bytes], ...] = (
     ("AWS key", rb"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}|ABSK[A-Za-z0-9+/]{100,}={0,2}|bedrock-api-key-%b{20,}" % _B64),
     ("Google key", rb"AIza%b{35}|GOCSPX-%b{28}|ya29\.[\w\-]{30,}|1//0[\w\-]{40,}|GOOG1E[A-Z0-9]{18,}" % (_URL, _URL)),
-    (
-        "Azure key",
-        rb"[A-Za-z0-9_~.\-]{3}\dQ~[A-Za-z0-9_~.\-]{31,34}|%b{52}(?:JQQJ99|AZDO|JHQJ99)[A-Za-z0-9]{8,40}|"
-        rb"%b{76}\+ASt%b{5,8}={0,2}|%b{76}ACDb%b{4,8}={0,2}|%b{32,44}(?:AzFu|AzSe|AzCa|\+ABa|\+AEh|\+ASb|\+AIo|\+ACR|\+AMC|"
-        rb"APIM)%b{4,12}={0,2}|%b{86}==" % (_NUM, _B64, _B64, _B64, _B64, _B64, _B64, _B64),
-    ),
     (
         "GitHub token",
         rb"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{60,}|v1\.[a-f0-9]{40}\b",
@@ -64,10 +68,10 @@ FORMS: tuple[tuple[str, bytes], ...] = (
     ),
     (
         "key of a mail or message service",
-        rb"SG\.[\w\-]{16,32}\.[\w\-]{32,64}|(?:key|pubkey)-[a-f0-9]{32}|[a-f0-9]{32}-us\d{1,2}|"
+        rb"SG\.[\w\-]{16,32}\.[\w\-]{32,64}|(?:key|pubkey)-[a-f0-9]{32}|"
         rb"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}|xsmtpsib-[a-f0-9]{64}-[A-Za-z0-9]{16}|re_[A-Za-z0-9]{8}_[A-Za-z0-9]{16,}|"
-        rb"SK[a-f0-9]{32}|[a-f0-9]{32}-[a-f0-9]{8}-[a-f0-9]{8}|"
-        rb"\d{8,10}:AA[\w\-]{33}|[MNO][A-Za-z0-9_\-]{23,27}\.[\w\-]{6}\.[\w\-]{27,40}|mfa\.[\w\-]{80,}",
+        rb"SK[a-f0-9]{32}|"
+        rb"[MNO][A-Za-z0-9_\-]{23,27}\.[\w\-]{6}\.[\w\-]{27,40}|mfa\.[\w\-]{80,}",
     ),
     (
         "address of a webhook",
@@ -80,7 +84,7 @@ FORMS: tuple[tuple[str, bytes], ...] = (
         "key of a cloud service",
         rb"do[oprt]_v1_[a-f0-9]{64}|LTAI[A-Za-z0-9]{12,24}|AKID[A-Za-z0-9]{32}|HRKU-[\w\-]{30,}|fo1_[\w\-]{43}|"
         rb"fm[12][ar]?_[A-Za-z0-9+/=]{60,}|v1\.0-[a-f0-9]{24}-[a-f0-9]{140,}|hv[sbr]\.[\w\-]{24,}|"
-        rb"[A-Za-z0-9]{14}\.atlasv1\.[\w\-=]{60,70}|dapi[a-f0-9]{32}(?:-\d)?|dkea[a-f0-9]{32}|dose[a-f0-9]{32}|"
+        rb"dapi[a-f0-9]{32}(?:-\d)?|dkea[a-f0-9]{32}|dose[a-f0-9]{32}|"
         rb"dp\.(?:pt|st|ct|sa|scim|audit)(?:\.[a-z0-9_\-]+)?\.[A-Za-z0-9]{40,44}|pul-[a-f0-9]{40}|"
         rb"pscale_(?:tkn|pw|oauth)_[\w=.\-]{32,64}|sbp_[a-f0-9]{40}|sb_secret_[\w\-]{20,}|nf[pcoub]_[A-Za-z0-9]{36,}|"
         rb"rnd_[A-Za-z0-9]{28,}|sha256~[\w\-]{43}|tskey-[a-z]+-[\w\-]{20,}|CCDB1_\w{22}_\w{40}|"
@@ -99,7 +103,7 @@ FORMS: tuple[tuple[str, bytes], ...] = (
         rb"pat-(?:na|eu|ap)\d-[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}|EAA[A-Za-z0-9]{80,}|"
         rb"A{15,}[\w%]{30,}|[sp]k\.eyJ[\w\-]{40,}\.[\w\-]{20,}|AGE-SECRET-KEY-1[0-9A-Z]{58}|duffel_(?:live|test)_[\w\-]{43}|"
         rb"fio-u-[\w\-]{64}|pn[ub]_[A-Za-z0-9]{36}|rdme_[a-z0-9]{70}|tk-us-[\w\-]{48}|ico-[A-Za-z0-9]{32}|"
-        rb"p8e-[a-z0-9]{32}|[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk|dnkey-[\w=\-]{26}-[\w=\-]{52}|bkua_[a-z0-9]{40}|"
+        rb"p8e-[a-z0-9]{32}|dnkey-[\w=\-]{26}-[\w=\-]{52}|bkua_[a-z0-9]{40}|"
         rb"sk_(?:live|test)_[\w\-]{24,}|eyJrIjoi[A-Za-z0-9]{60,}={0,2}|PRIVATE-[A-Z0-9]{20,}|apify_api_[A-Za-z0-9]{30,}|"
         rb"sntrys_[\w+/=]{40,}|snyk_[\w\-.]{36,}|keyX?[A-Za-z0-9]{14}\.[a-f0-9]{64}|doo_v1_[a-f0-9]{64}",
     ),
@@ -107,15 +111,44 @@ FORMS: tuple[tuple[str, bytes], ...] = (
         "JSON Web Token",
         rb"eyJ[\w\-]{8,}={0,2}\.eyJ[\w\-]{8,}={0,2}(?:\.[\w\-]*={0,2})?|eyJ[\w\-]{15,}\.(?:[\w\-]*\.){3}[\w\-]{10,}",
     ),
+)
+"""Kind, and its form: of keys that are known by their beginning, where no letter or digit stands before it."""
+INSIDE: tuple[tuple[str, bytes], ...] = (
+    (
+        "Azure key",
+        rb"[A-Za-z0-9_~.\-]{3}\dQ~[A-Za-z0-9_~.\-]{31,34}|%b{52}(?:JQQJ99|AZDO|JHQJ99)[A-Za-z0-9]{8,40}|"
+        rb"(?<![+/])(?:%b{76}(?:\+ASt|ACDb)%b{4,8}={0,2}|%b{86}==|%b{32,44}(?:AzFu|AzSe|AzCa|\+ABa|\+AEh|\+ASb|\+AIo|"
+        rb"\+ACR|\+AMC|APIM)%b{4,12}={0,2})" % (_NUM, *(_B64,) * 5),
+    ),
+    (
+        "key of a mail or message service",
+        rb"[a-f0-9]{32}-us\d{1,2}|[a-f0-9]{32}-[a-f0-9]{8}-[a-f0-9]{8}|\d{8,10}:AA[\w\-]{33}",
+    ),
+    ("key of a cloud service", rb"[A-Za-z0-9]{14}\.atlasv1\.[\w\-=]{60,70}|[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk"),
     ("key or token", rb"[a-z][a-z0-9]{1,11}_(?:live|prod|secret|sk|pat|token|key|api)_(?=\w*\d)[A-Za-z0-9]{24,}"),
 )
-"""Kind, and its form; each begins where no letter or digit stands before."""
-_FORMS = re.compile(
-    rb"(?<![A-Za-z0-9])(?:"
-    + b"|".join(b"(?P<k%d>%b)" % (at, form) for at, (_, form) in enumerate(FORMS))
-    + rb")(?![A-Za-z0-9])"
+"""The same of those that are known by what is in them."""
+BEGINNINGS = Beginnings(
+    b"""
+AKI ASI ABI ACC ABS bed AIz GOC ya2 1// GOO ghp gho ghu ghs ghr git v1. glp gld glr glc glf gls gla glo gli glt GR1
+xox xap xwf sk_ rk_ whs sk- ses gsk xai ppl lsv ls_ nva r8_ pcs pa- tvl fw_ jin tgp wan ese csk hf_ api npm pyp rub oy2
+cio dck CLO AKC cmV sq0 EAA acc rzp shp FLW AQE EZA EZT shi liv tes pk_ SG. key pub xke xsm re_ SK MT Mj Mz ND NT Nj Nz
+OD OT mfa hoo dis web do LTA AKI HRK fo1 fm1 fm2 hvs hvb hvr dap dke dos dp. pul psc sbp sb_ nfp nfc nfo nfu nfb rnd sha
+tsk CCD AQV y0_ y1_ y2_ y3_ t1. vck vcp vci vca vcr cfu neo ops A3- ATA ATC ATB CCI sqp squ sqa sgp snt NRA NRJ NRI NRR
+dt0 hca phx phs php sdk mob sec ntn pat lin fig PMA tfp CFP sl. AAA sk. pk. AGE duf fio pnu pnb rdm tk- ico p8e dnk bku
+eyJ PRI api sny
+""".split()
 )
-_KINDS = {f"k{at}": kind for at, (kind, _) in enumerate(FORMS)}
+"""How the keys of FORMS begin."""
+_FORMS = re.compile(_either(FORMS))
+_INSIDE = re.compile(rb"(?<![A-Za-z0-9])" + _either(INSIDE))
+_HINT = re.compile(
+    rb"Q~|JQQJ99|JHQJ99|AZDO|\+A[A-Z]|ACDb|Az[FSC]|APIM|==|-us\d|:AA|\.atlasv1\.|_mmk|[a-f0-9]{32}-|"
+    rb"_(?:live|prod|secret|sk|pat|token|key|api)_"
+)
+_KINDS = {f"f{at}": kind for at, (kind, _) in enumerate(FORMS)} | {
+    f"i{at}": kind for at, (kind, _) in enumerate(INSIDE)
+}
 
 _END = rb"-----END[ A-Z0-9]{0,30}PRIVATE KEY(?: BLOCK)?-----"
 _PRIVATE = re.compile(
@@ -127,24 +160,17 @@ _SOLID = re.compile(rb"[A-Za-z0-9+/=]{30}")
 _CREDENTIALS = re.compile(
     rb"\b[a-zA-Z][a-zA-Z0-9+.\-]{1,20}://[^\s\"'`<>/?#@:\x1e]{0,100}:([^\s\"'`<>/@\x1e]{3,200})@(?=[A-Za-z0-9\[])"
 )
-_SIGNED = re.compile(
-    rb"(?i:\b(?:AccountKey|SharedAccessKey|SharedSecretValue|SharedSecret)=)([A-Za-z0-9+/%]{20,}={0,2})"
-    rb"|(?i:[?&;]|\b(?:sharedaccess)?signature=[^\s\"']{0,200}?)(?:sig|Signature|X-Amz-Signature|X-Goog-Signature)="
-    rb"([A-Za-z0-9%+/_\-]{32,}={0,2})"
-)
 
 # What is named a secret -----------------------------------------------------------------------------------------------
 
-_JOIN = rb"[_ \-.]?"
-_KEYS = (
-    rb"(?:api|access|auth|account|private|encryption|signing|subscription|shared|storage|service|secret|client|app|"
-    rb"application|master|admin|consumer|license|licence|host|function|admin|root|webhook|deploy|server|session|bot|"
-    rb"azure|aws|openai|s3|gcp|google|github|twilio|stripe|bearer|decryption|hmac|jwt)%bkeys?" % _JOIN
-)
 _WORD = (
-    rb"(?P<pass>pass(?:word|wd|phrase|code|w)s?|pwd|pw|secrets?|credentials?|kennwort|passwort|"
-    rb"contrase\xc3\xb1a|mot de passe)"
-    rb"|tokens?|%b|(?P<weak>(?<![A-Za-z])keys?)|auth(?:orization)?|bearer|sig(?:nature)?|cookie" % _KEYS
+    rb"(?P<pass>pass(?:word|wd|phrase|code|w)s?|pwd|pw|secrets?|credentials?|kennwort|passwort|contrase\xc3\xb1a)"
+    rb"|tokens?|(?P<key>keys?)|auth(?:orization)?|bearer|sig(?:nature)?|cookie"
+)
+_STRONG = re.compile(
+    rb"(?i:api|access|auth|account|private|encryption|signing|subscription|shared|storage|service|secret|client|app|"
+    rb"application|master|admin|consumer|license|licence|host|function|root|webhook|deploy|server|session|bot|azure|"
+    rb"aws|openai|s3|gcp|google|github|twilio|stripe|bearer|decryption|hmac|jwt)[_ \-.]?$"
 )
 _QUOTE = rb"(?:\x1e*[\"'`])"
 _NAMED = re.compile(
@@ -158,13 +184,14 @@ _NAMED = re.compile(
 _HARMLESS = re.compile(
     rb"(?i:example|your|x{4}|\*{3}|\.{3}|change_?me|placeholder|dummy|sample|redacted|hidden|insert|replace|todo|"
     rb"process\.env|environ|getenv|os\.|config\.|settings\.|secrets\.|vault\.|localhost|undefined|null|\$\(|\$\{|%\(|"
-    rb"&lt|&amp|\|\||&&|==|!=|->|=>|://|1234567890|abcdef(?:gh|01)|deadbeef|0123456)"
+    rb"&lt|&amp|\|\||&&|[!=]=(?!$)|->|=>|://|1234567890|abcdef(?:gh|01)|deadbeef|0123456)"
 )
 _PUBLIC = re.compile(
-    rb"(?i:public|primary|foreign|cache|partition|sort|object|blob|row|hash|registry|etag|checksum|sha\d*|md5|index|"
-    rb"uniq|map|dict|dictionary|idempotency|candidate|composite|surrogate|commit|contract)[\w\s\-.]{0,12}$"
+    rb"(?i:(?<![a-z])(?:public|primary|foreign|cache|partition|sort|object|blob|row|hash|registry|etag|checksum|"
+    rb"sha\d*|md5|index|unique?|map|dict|dictionary|idempotency|candidate|composite|surrogate|commit|contract)"
+    rb"(?:[_\s\-.][\w\s\-.]{0,12})?$)"
 )
-_FILE = re.compile(rb"(?i:\.(?:[a-z]{2,4}|json|yaml|html|jsonl|properties|sqlite|parquet|ipynb)$|^[./~\\]|^[a-z]:\\)")
+_FILE = re.compile(rb"(?i:\.(?:[a-z]{2,4}|json|yaml|html|jsonl|properties|sqlite|parquet|ipynb)$|^[./~\\](?!.*=$)|^[a-z]:\\)")
 _TIME = re.compile(rb"^\d{4}-\d\d-\d\d|^v?\d+(?:\.\d+)+")
 _UUID = re.compile(rb"^[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}$")
 _HEXED = re.compile(rb"^[a-fA-F0-9]{24,}$")
@@ -173,40 +200,84 @@ _TURN = re.compile(rb"(?=([a-z][A-Z0-9]|[0-9][a-zA-Z]|[A-Z][0-9]|[A-Z]{2}[a-z]))
 _SPECIAL = re.compile(rb"[!@#$%^&*?~+|]")
 
 
-def secrets(text: bytes, start: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """Kind, start and end of each secret in a part of the text, which is without JSON's escapes; they may overlap."""
-    for found in _FORMS.finditer(text, start, end):
-        if _varied(found[0]):
-            yield _KINDS[found.lastgroup or ""], found.start(), found.end()
-    if text.find(b"PRIVATE KEY", start, end) >= 0 or text.find(b"PuTTY-User-Key", start, end) >= 0:
-        for found in _PRIVATE.finditer(text, start, end):
-            if _SOLID.search(found[0]):
-                yield "private key", found.start(), found.end()
-    if text.find(b"://", start, end) >= 0:
-        for found in _CREDENTIALS.finditer(text, start, end):
-            if not _HARMLESS.search(found[1]) and found[1].lower() not in _WORDS and not found[1].isdigit():
-                yield "password in an address", found.start(1), found.end(1)
-    for found in _SIGNED.finditer(text, start, end):
-        group = 1 if found[1] else 2
-        if _varied(found[group]) and not _HARMLESS.search(found[group]):
-            yield "shared key or signature", found.start(group), found.end(group)
-    low = text[start:end].lower()
-    if any(word in low for word in _NAMES):
-        yield from _named(text, start, end)
+type _Found = Iterator[tuple[str, int, int]]
 
 
-def _named(text: bytes, start: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """What looks random behind a word for a secret."""
-    while found := _NAMED.search(text, start, end):
+def formed(block: bytes, begins: Sequence[int]) -> _Found:
+    """Kind, start and end of each key that begins at one of these places."""
+    for at in begins:
+        found = _FORMS.match(block, at)
+        if found and _varied(found[0]):
+            yield _KINDS[found.lastgroup or ""], at, found.end()
+
+
+def solid(block: bytes, spans: Sequence[tuple[int, int]]) -> _Found:
+    """The same of keys that are known by what is in them, in runs without a space."""
+    for start, end in spans:
+        if not _HINT.search(block, start, end):
+            continue
+        start += block[start - 1 : start] == b"\\" and block[start : start + 1] in b"nrtbf"
+        for found in _INSIDE.finditer(block[start:end]):
+            if _varied(found[0]):
+                yield _KINDS[found.lastgroup or ""], start + found.start(), start + found.end()
+
+
+def private_keys(text: bytes) -> _Found:
+    """The same of private keys in a text without escapes."""
+    for found in _PRIVATE.finditer(text):
+        if _SOLID.search(found[0]):
+            yield "private key", found.start(), found.end()
+
+
+def credentials(text: bytes) -> _Found:
+    """The same of passwords in addresses."""
+    for found in _CREDENTIALS.finditer(text):
+        if not _HARMLESS.search(found[1]) and found[1].lower() not in _WORDS and not found[1].isdigit():
+            yield "password in an address", found.start(1), found.end(1)
+
+
+def named(text: bytes) -> _Found:
+    """The same of what looks random behind a word for a secret."""
+    low = text.lower()
+    done = 0
+    for start in sorted(at for word in _NAMES for at in _all(low, word)):
+        if start < done or not (found := _NAMED.match(text, start)):
+            continue
         value = found["value"].rstrip(b".,:!?|*_")
-        start = found.end("word")
         if _likely(found, value):
             begin = found.start("value")
-            start = begin + len(value)
-            yield "password" if found["pass"] else "key or token", begin, start
+            done = begin + len(value)
+            yield "password" if found["pass"] else "key or token", begin, done
 
 
-_NAMES = (b"key", b"token", b"pass", b"secret", b"pwd", b"pw", b"auth", b"bearer", b"cred", b"sig", b"cookie", b"wort")
+def _all(text: bytes, word: bytes) -> Iterator[int]:
+    at = text.find(word)
+    while at >= 0:
+        yield at
+        at = text.find(word, at + 1)
+
+
+def names(text: bytes) -> bool:
+    """Whether there is a word for a secret."""
+    text = text.lower()
+    return any(word in text for word in _NAMES)
+
+
+_NAMES = (
+    b"key",
+    b"token",
+    b"pass",
+    b"secret",
+    b"pwd",
+    b"pw",
+    b"auth",
+    b"bearer",
+    b"cred",
+    b"sig",
+    b"cookie",
+    b"kennwort",
+    b"contrase",
+)
 _WORDS = frozenset((b"password", b"pass", b"pwd", b"passwd", b"secret", b"pw", b"token", b"p4ssw0rd", b"port"))
 
 
@@ -221,9 +292,10 @@ def _likely(found: re.Match[bytes], value: bytes) -> bool:
         return False
     if not any(48 <= code < 58 for code in value) or not re.search(rb"[A-Za-z]", value) or _ADDRESS.match(value):
         return False
-    weak = found["weak"] is not None
     begin = found.start("word")
-    if _PUBLIC.search(found.string[max(0, begin - 24) : begin]):
+    about = found.string[max(0, begin - 24) : begin]
+    weak = found["key"] is not None and not _STRONG.search(about)
+    if _PUBLIC.search(about) or (about[-1:].isalpha() and weak):  # a monkey is no key
         return False
     if _UUID.match(value):
         return not weak
