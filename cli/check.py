@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from shared.dataset.judging.rules import Facts
     from shared.dataset.reading.files import LocalFile
     from shared.dataset.report import Report
-    from shared.dataset.spec.choices import Policy, Spec
+    from shared.dataset.spec.choices import Policy, Safety, Spec
     from shared.dataset.split import Part
     from shared.serving.gate import Gate
 
@@ -53,10 +53,13 @@ class Wanted:
     online: bool = False
     map: Mapping[str, str] | None = None
     ignore: Sequence[str] = ()
+    safety: Safety | None = None
 
     def policy(self, given: Policy) -> Policy:
-        """A policy with what the command line says of keys."""
-        return replace(given, map=self.map or given.map, ignore=(*given.ignore, *self.ignore))
+        """A policy with what the command line says of keys and safety."""
+        return replace(
+            given, map=self.map or given.map, ignore=(*given.ignore, *self.ignore), safety=self.safety or given.safety
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +109,7 @@ def wanted(options: argparse.Namespace) -> Wanted:
         online=options.online,
         map=options.map,
         ignore=options.ignore,
+        safety=options.safety,
     )
 
 

@@ -62,6 +62,11 @@ def _add_check(command: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="a key to pass over, as ignore in finetune.yaml; repeatable",
     )
+    command.add_argument(
+        "--safety",
+        choices=("report", "mask", "reject"),
+        help="what secrets and persons' data mean (default: as finetune.yaml has it, else report)",
+    )
     command.add_argument("--all", action="store_true", dest="everything", help="show up to 1,000 faults, not 20")
     command.add_argument("--json", action="store_true", help="the report as JSON; a list if DIR has several datasets")
     command.set_defaults(run=_check)

@@ -76,6 +76,10 @@ def show(screen: Screen, report: Report, view: View) -> None:
                 for key, where, rows, verdict, example, _ in report_page.keys_of(report)
             ),
         )
+    if report.found:
+        screen.title("Secrets and persons' data")
+        screen.columns(((kind, f"{count:,}") for kind, count in report.found.items()), right=(1,))
+        screen.text(report_page.safety_of(report), indent=2)
     if not report.rejected:
         screen.title("Split")
         screen.columns(report_page.splits_of(report), right=(1, 2))

@@ -102,7 +102,9 @@ class Report:
         unread = list(dict.fromkeys(each.key for each in self.keys if each.verdict == "told"))
         more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
         lost = f"; not read: {', '.join(unread[:_NAMED])}{more}" if unread else ""
-        return f"{counted(self.rows, 'row')}: {parts}{dropped}{lost}"
+        masked = self.warnings.get("masked", 0)
+        words = f"; secrets or persons' data were masked in {counted(masked, 'row')}" if masked else ""
+        return f"{counted(self.rows, 'row')}: {parts}{dropped}{lost}{words}"
 
     @property
     def shows(self) -> str:

@@ -62,6 +62,10 @@ def _chapters(report: Report, title: str) -> Iterator[str]:
                 for key, place, rows, verdict, example, cure in keys_of(report)
             ],
         )
+    if report.found:
+        yield "## Secrets and persons' data"
+        yield _table(("kind", "how many"), [(kind, f"{count:,}") for kind, count in report.found.items()])
+        yield safety_of(report)
     if report.by_rule or report.warnings:
         yield f"Each rule is explained in {RULES_PAGE} of Droptune's repository."
     for title, lines in (("Messages a row", turns_of(report)), ("Tokens a row, by estimate", tokens_of(report))):
@@ -75,7 +79,7 @@ def _chapters(report: Report, title: str) -> Iterator[str]:
         yield f"{copies_of(report)} in the same file."
     if report.first_rows:
         yield "## First rows"
-        yield "As they are trained on, shortened."
+        yield "As they are trained on, shortened; secrets and persons' data are never shown."
         yield fenced(report.first_rows)
 
 
@@ -154,6 +158,15 @@ def copies_of(report: Report) -> str:
     if report.duplicates == 1:
         return "1 row is a copy of a row before it"
     return f"{report.duplicates:,} rows are copies of rows before them"
+
+
+def safety_of(report: Report) -> str:
+    """What became of the secrets and persons' data that were found, and where it is told which rows have them."""
+    became = {
+        "mask": "Each was replaced by a word like [email]",
+        "reject": "A row with one is a bad row",
+    }.get(report.safety, "A row with a secret is a bad row; persons' data are only told")
+    return f"{became} (safety: {report.safety}). Where they are is told by row; what they are, nowhere."
 
 
 def splits_of(report: Report) -> Iterator[tuple[str, str, str, str]]:

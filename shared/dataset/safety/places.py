@@ -113,7 +113,8 @@ def _begins(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, beginnings: 
     at = at[found]
     before = data[np.maximum(at - 1, 0)]
     free = ~_alphanumeric(before) | (at == 0) | _escape(data, at - 1)
-    return at[free].tolist()
+    begins: list[int] = at[free].tolist()
+    return begins
 
 
 def _escape(data: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ something of a row is shown.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -126,6 +127,20 @@ def masked(data: bytes) -> bytes:
 def masked_text(text: str) -> str:
     """The same of a string."""
     return masked(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+
+def shown(value: object) -> str:
+    """What a dataset holds, as Python writes it, in a few characters: masked before it is cut."""
+    if isinstance(value, str):
+        return reprlib.repr(masked_text(value[:_MOST]) if _ANYTHING.search(value, 0, _MOST) else value)
+    text = masked_text(_long.repr(value))
+    return text if len(text) <= _FEW else f"{text[: _FEW - 3]}..."
+
+
+_long = reprlib.Repr(maxstring=2000, maxother=2000)
+_MOST = 10_000
+_FEW = 60
+_ANYTHING = re.compile("[0-9@]|[A-Z].*[A-Z].*[A-Z].*[A-Z]", re.DOTALL)  # without these it has no value
 
 
 def beginning(data: bytes, length: int) -> str:

@@ -191,7 +191,9 @@ _PUBLIC = re.compile(
     rb"sha\d*|md5|index|unique?|map|dict|dictionary|idempotency|candidate|composite|surrogate|commit|contract)"
     rb"(?:[_\s\-.][\w\s\-.]{0,12})?$)"
 )
-_FILE = re.compile(rb"(?i:\.(?:[a-z]{2,4}|json|yaml|html|jsonl|properties|sqlite|parquet|ipynb)$|^[./~\\](?!.*=$)|^[a-z]:\\)")
+_FILE = re.compile(
+    rb"(?i:\.(?:[a-z]{2,4}|json|yaml|html|jsonl|properties|sqlite|parquet|ipynb)$|^[./~\\](?!.*=$)|^[a-z]:\\)"
+)
 _TIME = re.compile(rb"^\d{4}-\d\d-\d\d|^v?\d+(?:\.\d+)+")
 _UUID = re.compile(rb"^[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}$")
 _HEXED = re.compile(rb"^[a-fA-F0-9]{24,}$")

@@ -287,15 +287,13 @@ def _phone(chance: Random) -> str:
     )
 
 
+def _formed(name: str) -> Callable[[Random], str]:
+    pieces = FORMED[name]
+    return lambda chance: "".join(each if isinstance(each, str) else letters(chance, *each) for each in pieces)
+
+
 SECRETS: dict[str, Callable[[Random], str]] = {
-    **{
-        name: (
-            lambda chance, form=form: "".join(
-                each if isinstance(each, str) else letters(chance, *each) for each in form
-            )
-        )
-        for name, form in FORMED.items()
-    },  # type: ignore[misc]
+    **{name: _formed(name) for name in FORMED},
     "jwt": _jwt,
     "private key": _pem,
     "address with password": _url,
