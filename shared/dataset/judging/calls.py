@@ -9,10 +9,11 @@ Called by `rules`.
 from __future__ import annotations
 
 import json
-import reprlib
 from collections.abc import Mapping
 
 import msgspec
+
+from shared.dataset.safety.search import in_short
 
 HARMLESS = frozenset(("index",))
 """Keys of a call that say nothing but where it stood."""
@@ -59,7 +60,7 @@ def _call(value: object) -> Call | str:
     if not isinstance(function, Mapping):
         return f"has a function that is {kind(function)}" if "function" in value else "has no function"
     if value.get("type") not in (None, "function"):
-        return f"has the type {reprlib.repr(value['type'])}, not function"
+        return f"has the type {in_short(value['type'])}, not function"
     name, id_ = function.get("name"), value.get("id")
     if not isinstance(name, str) or not name.strip():
         return "has no name" if name in _EMPTY else f"has a name that is {kind(name)}"
@@ -68,7 +69,7 @@ def _call(value: object) -> Call | str:
     more = [key for key in outside if key not in {"id", "type", "function"} | HARMLESS and value[key] not in _EMPTY]
     more += [key for key in function if key not in {"name", "arguments"} and function[key] not in _EMPTY]
     if more:
-        return f"has the key {reprlib.repr(more[0])}, for which there is no place"
+        return f"has the key {in_short(more[0])}, for which there is no place"
     arguments = _text(function.get("arguments"))
     if isinstance(arguments, tuple):
         return arguments[0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from shared.dataset.judging.content import not_text, text_of_parts
 from shared.dataset.judging.keys import Found, empty, plain
 from shared.dataset.judging.rules import ROLES, Bad, kind, parse
+from shared.dataset.safety.search import in_short
 
 # ShareGPT's names for who speaks, as the sets that are around spell them. Capital letters count as small ones.
 SHAREGPT_ROLES: Mapping[str, str] = {
@@ -203,7 +203,7 @@ def _not_shown(row: Mapping[str, Any], chosen: Format | None) -> Bad:
     if found := other_kind(row):
         what, cure = found
         return ("other_kind" if chosen is None else "no_messages"), f"it is {what}, not a conversation. {cure}"
-    keys = ", ".join(reprlib.repr(key)[1:-1] for key in list(row)[:10])
+    keys = ", ".join(in_short(key)[1:-1] for key in list(row)[:10])
     return "no_messages", f"its keys are: {keys or '-'}"
 
 

@@ -7,7 +7,6 @@ here, slowly and in full. What is broken is told by the ids of `rules`.
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from shared.dataset.judging.content import not_text, text_of_parts
 from shared.dataset.judging.keys import Found
 from shared.dataset.judging.parsing import Bad, parse
 from shared.dataset.judging.roles import ROLES, USUAL, judge_roles, usual_roles
+from shared.dataset.safety.search import in_short
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def _message(at: int, message: object, facts: Facts, notes: list[Found]) -> Mess
         return "message_not_object", f"message {at} is {kind(message)}"
     role, content = message.get("role"), message.get("content")
     if role not in ROLES:
-        said = reprlib.repr(message["role"]) if "role" in message else "missing"
+        said = in_short(message["role"]) if "role" in message else "missing"
         named = _NAMES.get(role.strip().lower(), "") if isinstance(role, str) else ""
         hint = f", which is called {named} in messages" if named else ""
         return "unknown_role", f"the role of message {at} is {said}{hint}"

@@ -274,7 +274,14 @@ type Note = tuple[str, Place, str]
 
 def note_of(rule: str, place: Place, key: str) -> Note:
     """The note about a key."""
-    return rule, place, "" if place == "rule" else key if len(key) <= _NAME else f"{key[: _NAME - 3]}..."
+    return rule, place, "" if place == "rule" else _shortened(key)
+
+
+@lru_cache(4096)
+def _shortened(key: str) -> str:
+    """A key in short, masked before it is cut."""
+    shown = masked_text(key[:4096])
+    return shown if len(shown) <= _NAME else f"{shown[: _NAME - 3]}..."
 
 
 def collect(notes: dict[Note, Noted], more: Mapping[Note, Noted], lines: int = 0) -> None:
@@ -323,7 +330,7 @@ _SAID = {
 def example(key: str, value: Any) -> str:
     """A value in short, as JSON, without secrets and persons' data."""
     if isinstance(value, str):
-        value = value[: 2 * _EXAMPLE]
+        value = value[:4096]  # masked before it is cut
     try:
         told = json.dumps({key[:_NAME]: value}, ensure_ascii=False)  # some secrets are known by their keys
         begin = len(json.dumps(key[:_NAME], ensure_ascii=False)) + 3

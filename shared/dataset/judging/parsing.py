@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import reprlib
 from typing import Any
 
 import msgspec
+
+from shared.dataset.safety.search import in_short
 
 type Bad = tuple[str, str]
 """A rule's id, and what is wrong in this case."""
@@ -34,7 +35,7 @@ def parse(data: bytes) -> tuple[Any] | Bad:
     try:
         value = _decode(text)
     except _Twice as twice:
-        return "duplicate_keys", f"the key {reprlib.repr(twice.args[0])} is there twice"
+        return "duplicate_keys", f"the key {in_short(twice.args[0])} is there twice"
     except json.JSONDecodeError as malformed:
         return "not_json", f"not JSON at character {malformed.pos + 1}: {malformed.msg}"
     except RecursionError:

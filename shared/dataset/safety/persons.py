@@ -43,11 +43,11 @@ def emails(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
 # Card numbers ---------------------------------------------------------------------------------------------------------
 
 _GROUPED = re.compile(
-    rb"(?<![A-Za-z0-9_.\-])(?<!\d[ ,])"
+    rb"(?<![A-Za-z0-9_.\-])(?<!\d )"
     rb"(\d{4}([ -])\d{4}\2\d{4}\2\d{4}(?:\2\d{1,3})?|3\d{3}([ -])\d{6}\3\d{4,5})"
-    rb"(?![A-Za-z0-9_]|[.\-,]\d|[ ]\d{2})"
+    rb"(?![A-Za-z0-9_]|[.\-]\d|,\d{3}(?![\d.\- ])|[ ]\d{2})"
 )
-_SOLID = re.compile(rb"(?<![A-Za-z0-9_.\-/#$%@+])(?<!\d,)\d{13,19}(?![A-Za-z0-9_@%/\-]|[.,]\d)")
+_SOLID = re.compile(rb"(?<![A-Za-z0-9_.\-/#$%@+])\d{13,19}(?![A-Za-z0-9_@%/\-]|\.\d|,\d{3}(?![\d.\- ]))")
 _CARD_WORD = re.compile(
     rb"(?i:card|visa|master|amex|american express|credit|debit|\bcc\b|\bpan\b|payment|pay(?:ing)? with|charge|karte|"
     rb"carte|tarjeta|maestro|discover|diners|\bjcb\b|unionpay)"
@@ -173,10 +173,10 @@ _COUNTRIES = frozenset(_CODES.split())
 _SEPARATED = rb"(?:[ \-./]|\xc2\xa0|\xe2\x80\x91)"
 _ABROAD = re.compile(
     rb"(?<![A-Za-z0-9_+)\]])(?<!\d )(?:\+|\(\+)\d{1,3}\)?(?:%b?\(?\d{1,5}\)?){1,7}(?<=\d)"
-    rb"(?![A-Za-z0-9_@%%]|[.,]\d|=)" % _SEPARATED
+    rb"(?![A-Za-z0-9_@%%]|\.\d|,\d{3}(?![\d.\- ])|=)" % _SEPARATED
 )
 _AT_HOME = re.compile(
-    rb"(?<![A-Za-z0-9_.,#$+\-/=%])(?<!\d )(?:"
+    rb"(?<![A-Za-z0-9_.#$+\-/=%])(?<!\d )(?:"
     # North America
     rb"\([2-9]\d\d\) ?[2-9]\d\d[\-. ]\d{4}|(?:1[\-. ])?[2-9]\d\d([\-.])[2-9]\d\d\1\d{4}|"
     rb"1[ \-]\([2-9]\d\d\)[ \-][2-9]\d\d-\d{4}|"
@@ -190,7 +190,7 @@ _AT_HOME = re.compile(
     rb"01[567]\d (?:\d{7,8}|\d{3} \d{4,5}|\d{2,4} \d{2,4} \d{2,4})|"
     # Japan, Brazil, Australia
     rb"0(?:[1-9]|[1-9]\d{1,2})-\d{2,4}-\d{4}|\(\d{2}\) ?9?\d{4}-\d{4}|04\d\d \d{3} \d{3}|\(0[2378]\) \d{4} \d{4}"
-    rb")(?![A-Za-z0-9_@%]|[.,\-/]\d|[ ]\d{2})"
+    rb")(?![A-Za-z0-9_@%]|[.\-/]\d|,\d{3}(?![\d.\- ])|[ ]\d{2})"
 )
 _ANY = re.compile(
     rb"(?<![A-Za-z0-9_.,#$+\-/])\(?\d{1,5}\)?(?:%b?\(?\d{1,6}\)?){1,6}(?<=\d)(?![A-Za-z0-9_@%%]|[.,]\d)" % _SEPARATED

@@ -138,7 +138,8 @@ def _beside(data: np.ndarray, digits: np.ndarray) -> np.ndarray:
     run = (around > ord(" ")) & (around != ord('"')) & (around != ord("\\")) & (around < 0x7F)
     for step in (1, 2, 4):
         run = run[:, :-step] & run[:, step:]
-    return found[run.any(axis=1)]
+    named: np.ndarray = found[run.any(axis=1)]
+    return named
 
 
 def _signed(data: np.ndarray, at: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -129,7 +129,7 @@ def masked_text(text: str) -> str:
     return masked(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
 
-def shown(value: object) -> str:
+def in_short(value: object) -> str:
     """What a dataset holds, as Python writes it, in a few characters: masked before it is cut."""
     if isinstance(value, str):
         return reprlib.repr(masked_text(value[:_MOST]) if _ANYTHING.search(value, 0, _MOST) else value)
