@@ -76,10 +76,7 @@ def show(screen: Screen, report: Report, view: View) -> None:
                 for key, where, rows, verdict, example, _ in report_page.keys_of(report)
             ),
         )
-    if report.found:
-        screen.title("Secrets and persons' data")
-        screen.columns(((kind, f"{count:,}") for kind, count in report.found.items()), right=(1,))
-        screen.text(report_page.safety_of(report), indent=2)
+    _safety(screen, report)
     if not report.rejected:
         screen.title("Split")
         screen.columns(report_page.splits_of(report), right=(1, 2))
@@ -139,6 +136,13 @@ def lines(report: Mapping[str, object], told: int = 10) -> Iterable[str]:
     more = sum(found.by_rule.values()) - sum(cause.count for cause in shown)
     if more:
         yield f"  and {more:,} more; --json shows the first {len(found.faults):,}"
+
+
+def _safety(screen: Screen, report: Report) -> None:
+    if report.found:
+        screen.title("Secrets and persons' data")
+        screen.columns(((kind, f"{count:,}") for kind, count in report.found.items()), right=(1,))
+        screen.text(report_page.safety_of(report), indent=2)
 
 
 def _counts(screen: Screen, counts: Mapping[str, int]) -> None:

@@ -266,22 +266,7 @@ def summed(read: Mapping[Part, Read], files: Mapping[Part, Sequence[Input]], pol
             total.join(tallies[part], 0)
     train = tallies["train"]
     cut = tuple(part for part in PARTS if part not in tallies)
-    broken = [rule for rule in total.counts if RULES[rule].severity == "error"]
-    # A dataset is judged as a whole once its rows are in order: a bad row is enough to be told.
-    if not broken or (policy.on_bad_rows == "drop" and all(RULES[rule].scope == "row" for rule in broken)):
-        reason, rule = "", "too_few_rows"
-        if train.good < policy.min_rows:
-            reason = f"{counted(train.good, 'good row')} to train on; min_rows is {policy.min_rows:,}"
-        elif cut and not all(train.splits[part] for part in ("train", *cut)):
-            rule = "too_few_prompts"
-            reason = f"the rows have too few different conversations to cut {' and '.join(cut)} from them"
-        if reason:
-            total.fault(Fault(file=files["train"][0].name, part="train", rule=rule, reason=reason, line=1))
-    for part in PARTS:
-        if part in total.columns and total.columns[part].only_times:
-            file = files.get(part, files["train"])[0].name
-            reason = f"the texts of the {part} rows, or the first of them, are all dates or times"
-            total.fault(Fault(file=file, part=part, rule="only_times", reason=reason, line=1))
+    _judge(total, train, files, cut, policy)
     errors = {rule: count for rule, count in total.counts.most_common() if RULES[rule].severity == "error"}
     bad_rows = sum(count for rule, count in errors.items() if _of_rows(rule))
     rejected = _rejected(total, errors, bad_rows, policy)
@@ -318,6 +303,28 @@ def summed(read: Mapping[Part, Read], files: Mapping[Part, Sequence[Input]], pol
         digest=hashlib.blake2b(repr(digest).encode(), digest_size=16).hexdigest(),
         version=VERSION,
     )
+
+
+def _judge(
+    total: Tally, train: Tally, files: Mapping[Part, Sequence[Input]], cut: tuple[Part, ...], policy: Policy
+) -> None:
+    """Judges the dataset as a whole. `cut`: the parts that were cut from the training rows."""
+    broken = [rule for rule in total.counts if RULES[rule].severity == "error"]
+    # A dataset is judged as a whole once its rows are in order: a bad row is enough to be told.
+    if not broken or (policy.on_bad_rows == "drop" and all(RULES[rule].scope == "row" for rule in broken)):
+        reason, rule = "", "too_few_rows"
+        if train.good < policy.min_rows:
+            reason = f"{counted(train.good, 'good row')} to train on; min_rows is {policy.min_rows:,}"
+        elif cut and not all(train.splits[part] for part in ("train", *cut)):
+            rule = "too_few_prompts"
+            reason = f"the rows have too few different conversations to cut {' and '.join(cut)} from them"
+        if reason:
+            total.fault(Fault(file=files["train"][0].name, part="train", rule=rule, reason=reason, line=1))
+    for part in PARTS:
+        if part in total.columns and total.columns[part].only_times:
+            file = files.get(part, files["train"])[0].name
+            reason = f"the texts of the {part} rows, or the first of them, are all dates or times"
+            total.fault(Fault(file=file, part=part, rule="only_times", reason=reason, line=1))
 
 
 def _rejected(total: Tally, errors: Mapping[str, int], bad_rows: int, policy: Policy) -> str:
