@@ -216,7 +216,9 @@ def test_a_mistake_is_told_where_it_stands(document: dict[str, Any], data: st.Da
     planted = {**(document[name] if name else document), "planted_key": 1}
     changed = {key: planted if key == name else each for key, each in document.items()} if name else planted
     text = yaml.dump(changed, Dumper=Plain, allow_unicode=True, default_flow_style=data.draw(st.booleans()))
-    before = re.split("[\n\x85\u2028\u2029]", text[: text.index("planted_key")])  # all that YAML 1.1 ends a line with
+    before = text[: text.index("planted_key")].split(
+        "\n"
+    )  # as editors count; to YAML 1.1 other characters end lines, too
     with pytest.raises(Permanent) as told:
         parse(text.encode())
     if "more mistakes" not in str(told.value):
