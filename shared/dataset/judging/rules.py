@@ -22,6 +22,7 @@ from shared.dataset.judging.roles import ROLES as ROLES
 from shared.dataset.judging.roles import USUAL as USUAL
 from shared.dataset.judging.roles import judge_roles as judge_roles
 from shared.dataset.judging.roles import usual_roles as usual_roles
+from shared.dataset.judging.reader_rules import READERS
 from shared.dataset.judging.rule import Rule as Rule
 from shared.dataset.judging.rule import Severity as Severity
 from shared.dataset.judging.split_rules import SPLIT
@@ -135,15 +136,6 @@ RULES: Mapping[str, Rule] = {
         "Choose a base model whose chat template takes tool turns, or remove them.",
         "The row has a tool's turn or a tool call, for which the base model's chat template has no form.",
     ),
-    "tool_call": Rule(
-        "error",
-        "row",
-        'Write each call as {"id": "...", "type": "function", "function": {"name": "...", "arguments": "{...}"}}, and '
-        "tool_call_id and name as texts.",
-        "A tool call, or what names one, is of another form than the training's reader takes. Arguments may be an "
-        "object or its JSON as a text; they are written as a text, since the reader would mix the keys of all rows' "
-        "objects. A number that overflows (1e999) would be learned as null.",
-    ),
     "no_assistant": Rule(
         "error",
         "row",
@@ -240,13 +232,6 @@ RULES: Mapping[str, Rule] = {
         "one on both sides. Conversations are the same if all their prompts are: the system text, questions and tools' "
         "results up to the last answer, without regard to case and white space.",
     ),
-    "only_times": Rule(
-        "error",
-        "dataset",
-        "Add a word to the prompts, such as: Which date is 2026-01-31?",
-        "All texts of a part, or of its first megabyte, are dates or times: the training's reader makes points in time "
-        "of them.",
-    ),
     "no_test_rows": Rule(
         "error",
         "dataset",
@@ -278,12 +263,7 @@ RULES: Mapping[str, Rule] = {
         "The same conversation stands in the file before. It is trained on twice.",
     ),
     **SPLIT,
-    "stale_card": Rule(
-        "warning",
-        "file",
-        "Look at the files: they count, and not the card.",
-        "The card of a dataset on the Hub says other splits, rows, columns or types than its files have.",
-    ),
+    **READERS,
     "over_context": Rule(
         "warning",
         "row",
