@@ -167,6 +167,16 @@ def test_where_a_local_cloud_runs_its_app_is_asked(
     assert (code, err) == (0, ""), "the small stand-in has not retired"
     assert f"Model and parameters: as the local cloud in {state} has them." in out
     assert "Not checked" not in out
+    spec.write_text("train: train.jsonl\nmodel: Phi-3-medium-4k-instruct\n")
+    code, _, err = said(capsys, "check", folder)
+    assert code == 2
+    assert "line 2, column 8: model Phi-3-medium-4k-instruct:6 has retired from fine-tuning" in err
+
+
+def test_the_app_is_asked_for_what_may_have_been_meant(
+    folder: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = folder / "finetune.yaml"
     spec.write_text("train: train.jsonl\nmodel: Phi-44\nparameters: {epochs: 3}\n")
     for command in (["check", folder], ["check", folder, "--online"]):
         code, out, err = said(capsys, *command)
@@ -174,7 +184,3 @@ def test_where_a_local_cloud_runs_its_app_is_asked(
         assert f"{spec}, line 2, column 8: model Phi-44" in err
         assert "Did you mean Phi-4?" in err
         assert "line 3, column 14: parameters: 'epochs' is not a parameter; did you mean num_train_epochs?" in err
-    spec.write_text("train: train.jsonl\nmodel: Phi-3-medium-4k-instruct\n")
-    code, _, err = said(capsys, "check", folder)
-    assert code == 2
-    assert "line 2, column 8: model Phi-3-medium-4k-instruct:6 has retired from fine-tuning" in err

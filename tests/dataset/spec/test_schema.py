@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -208,6 +208,7 @@ def test_the_generated_specs_are_good_and_bad() -> None:
     assert len(taken) - sum(taken) > 5
 
 
+@settings(max_examples=25)
 @given(documents(), st.data())
 def test_a_mistake_is_told_where_it_stands(document: dict[str, Any], data: st.DataObject) -> None:
     """A planted key, at any depth and in either of YAML's styles: the place is that of its letters in the file."""
