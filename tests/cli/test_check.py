@@ -38,6 +38,13 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No local cloud of whoever runs this has a say."""
+    monkeypatch.setattr("cli.apps.REPO", tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
 class Answer:
     """What the command said, and its exit code."""
 

@@ -20,11 +20,9 @@ SIZE = "Standard_NC6s_v3"
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No local cloud of this machine, and no app of this person, has a say."""
-    for name in ("BASE_MODEL", "FINETUNE_SIZE", "SERVING_SIZE", "FINETUNE_COMPONENT", "DROPTUNE_URL", "DROPTUNE_APP"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    """No local cloud of whoever runs this has a say."""
     monkeypatch.setattr("cli.apps.REPO", tmp_path)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
