@@ -192,11 +192,15 @@ def _written(batch: Batch, limits: Limits) -> Iterator[tuple[Any, Any]]:
 
 
 def _told(asked: Wanted, tables: dict[str, HubTable], rows: dict[str, int]) -> None:
-    """Rows per file, and what the percentage was taken of."""
+    """Rows per file, what its name says it is for, and what the percentage was taken of."""
+    from shared.dataset.names import use_of
+
+    uses = {"train": "train", "validation": "validation", "test": "test"}
     counted = {"parquet": "by its parquet files", "rows": "by reading all of them"}
     for split, table in tables.items():
         share = f"  (the first {asked.percent:g} %, counted {counted[table.counted]})" if asked.percent < 100 else ""
-        say(f"{rows[split]:>12,} rows  {asked.out / _file(split)}{share}")
+        use = uses.get(use_of(_file(split)), "not used")
+        say(f"{rows[split]:>12,} rows  {asked.out / _file(split)}  {use}{share}")
 
 
 def _file(split: str) -> str:

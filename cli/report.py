@@ -94,7 +94,8 @@ def show(screen: Screen, report: Report, view: View) -> None:
         screen.text(f"The longest row has about {report.longest:,} tokens.", indent=2)
     if report.duplicates:
         screen.title("Duplicates")
-        screen.text(f"{report_page.copies_of(report)} in the same file.", indent=2)
+        where = "part" if report.shards else "file"
+        screen.text(f"{report_page.copies_of(report)} in the same {where}.", indent=2)
     if report.first_rows:
         screen.title("First rows")
         for row in report.first_rows:

@@ -224,6 +224,44 @@ def test_a_source_on_the_hub_is_read_by_the_step_at_the_run_s_commit(small: App,
     app.runs.retire(done.id)
 
 
+def test_pieces_are_prepared_by_the_job_as_a_function_would_and_the_limit_is_of_their_sum(
+    small: App, quick: App, folder: str, cloud: Stack
+) -> None:
+    """In the folder of a clone: the node reads names with a folder in them, and a table beside a text."""
+    lines = chats(60).splitlines(keepends=True)
+    limit = 1.5 * sum(map(len, lines[:20])) / 1024**2
+    done: list[Run] = []
+    for app, name in ((with_settings(small, INLINE_LIMIT_MB=limit), folder), (quick, f"{folder}-inline")):
+        for n in range(3):
+            piece = f"{name}/data/train-0000{n}-of-00003.jsonl"
+            app.cloud.blobs.write(DATASETS, piece, b"".join(lines[20 * n : 20 * n + 20]))
+        app.cloud.blobs.write(DATASETS, f"{name}/data/validation-00000-of-00001.jsonl", chats(5, salt="held out"))
+        look_into(app, name)
+        (run_id,) = datasets_of(read_folder(app, name))
+        run = driven(app, run_of(app, run_id), trained if app is not quick else lambda r: r.phase is Phase.PREPARED, 60)
+        assert [file.name[-22:] for file in run.source.train] == [
+            f"train-0000{n}-of-00003.jsonl"[-22:] for n in range(3)
+        ]
+        done.append(run)
+    big, inline = done
+    assert (big.attempt.in_job, inline.attempt.in_job) == (True, False)
+    assert rows_of(big) == 65
+    assert inline.attempt.fingerprint == big.attempt.fingerprint
+    for part in PARTS:
+        assert prepared(quick, inline, f"{part}.jsonl") == prepared(small, big, f"{part}.jsonl")
+    report = json.loads(prepared(small, big, "report.json"))
+    assert report["files"]["train"] == "3 files: train-00000-of-00003.jsonl ..."
+    assert set(report["shards"]["train"].values()) == {20}
+    assert b"3 files: train-00000-of-00003.jsonl ..." in prepared(small, big, "report.md")
+    fed = cloud.state / "azureml" / "jobs" / big.attempt.job / "outputs" / "mlflow_model_folder" / "MLmodel"
+    assert fed.read_text() == f"rows: {report['splits']['train']}\n"
+    body = views.run(quick, inline.id)[1]
+    assert body
+    assert json.loads(body)["data"]["address"].endswith("/data/train-00000-of-00003.jsonl and 2 more")
+    for each in done:
+        small.runs.retire(each.id)
+
+
 def test_the_limit_counts_all_files_of_the_run(quick: App, folder: str) -> None:
     data = chats(10_000)
     limit = 1.5 * len(data) / 1024**2

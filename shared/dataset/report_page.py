@@ -76,7 +76,7 @@ def _chapters(report: Report, title: str) -> Iterator[str]:
         yield f"The longest row has about {report.longest:,} tokens."
     if report.duplicates:
         yield "## Duplicates"
-        yield f"{copies_of(report)} in the same file."
+        yield f"{copies_of(report)} in the same {'part' if report.shards else 'file'}."
     if report.first_rows:
         yield "## First rows"
         yield "As they are trained on, shortened; secrets and persons' data are never shown."
@@ -175,9 +175,10 @@ def splits_of(report: Report) -> Iterator[tuple[str, str, str, str]]:
     moved = ", where the cuts were moved so that no part is empty" if report.adjusted else ""
     for part, rows in report.splits.items():
         why = f"; {report.uneven[part]}" if part in report.uneven else moved
-        origin = f"cut from train, by conversation{why}" if part in report.cut else "its own file"
+        files = "files" if part in report.shards else "file"
+        origin = f"cut from train, by conversation{why}" if part in report.cut else f"its own {files}"
         if part == "train" and report.cut:
-            origin = "what is left of its file"
+            origin = f"what is left of its {files}"
         yield part, f"{rows:,}", f"{100 * rows / total:.1f} %", origin
 
 

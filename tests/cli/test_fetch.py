@@ -52,7 +52,10 @@ def test_five_percent_of_each_split_become_files(hub: Hub, tmp_path: Path) -> No
     assert "北京" in (tmp_path / "data" / "train_sft.jsonl").read_text("utf-8")
     assert done.stdout.startswith(f"{NAME} at commit {hub.repos[NAME].branches['main']}\n")
     for split, count in ROWS.items():
-        assert re.search(rf"^ +{count // 20} rows  data/{split}\.jsonl  \(the first 5 %", done.stdout, re.MULTILINE)
+        use = {"train_sft": "train", "test_sft": "test"}.get(split, "not used")
+        assert re.search(
+            rf"^ +{count // 20} rows  data/{split}\.jsonl  {use}  \(the first 5 %", done.stdout, re.MULTILINE
+        )
     assert "subject 0 of train_sft" in done.stdout
     assert done.stdout.endswith("\n[]\n")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

@@ -118,6 +118,28 @@ def test_a_folder_goes_up_and_the_run_is_named(
     assert made == ["finetune.yaml", "test.jsonl", "train.jsonl"], "what is trained on comes last"
 
 
+def test_pieces_go_up_as_one_dataset_and_a_late_one_takes_those_that_are_there(
+    app: App, state: Path, data: Path, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "train.jsonl").unlink()
+    (data / "data").mkdir()
+    for n in (1, 2):
+        (data / "data" / f"chats_{n}.jsonl").write_bytes(chats(30, 30 * n))
+    (data / "data" / "test.jsonl").write_bytes(chats(12, 100))
+    said = Said(capsys, "push", data, "--state", state)
+    assert (said.code, said.err) == (0, "")
+    assert set(there(app, folder)) == {"data/chats_1.jsonl", "data/chats_2.jsonl", "data/test.jsonl"}
+    for line in ("data/chats_1.jsonl", "30 rows  new", "12 rows  new", "a run that trains"):
+        assert line in said.out
+    (data / "data" / "chats_1.jsonl").unlink()
+    (data / "data" / "test.jsonl").unlink()
+    (data / "data" / "chats_3.jsonl").write_bytes(chats(30, 90))
+    said = Said(capsys, "push", data, "--state", state)
+    assert (said.code, said.err) == (0, "")
+    assert "takes     data/chats_1.jsonl, data/test.jsonl too, which" in said.out
+    assert set(there(app, folder)) == {*(f"data/chats_{n}.jsonl" for n in (1, 2, 3)), "data/test.jsonl"}
+
+
 @pytest.mark.parametrize("data_of", ["train: train.jsonl", "source: owner/name"])
 def test_what_planning_would_refuse_sends_no_byte(
     app: App, state: Path, data: Path, folder: str, capsys: pytest.CaptureFixture[str], data_of: str
