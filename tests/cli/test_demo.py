@@ -44,7 +44,7 @@ def test_a_folder_of_somebodys_own_is_pushed_as_it_is(tmp_path: Path) -> None:
     assert (pushed.path, pushed.name, pushed.strict) == (chats, "my-chats", False)
 
 
-@pytest.mark.parametrize("files", [("a.jsonl", "b.jsonl"), ("train.jsonl", "test_a.jsonl", "test_b.jsonl"), ()])
+@pytest.mark.parametrize("files", [("a.jsonl", "b.jsonl"), ("test_a.jsonl", "test_b.jsonl"), ("train-1-of-2.csv",), ()])
 def test_a_folder_that_is_not_clear_is_refused(tmp_path: Path, files: tuple[str, ...]) -> None:
     with pytest.raises(CliError, match=r"one file to train on \(\.jsonl, "):
         data.own(folder(tmp_path / "chats", *files), None)
