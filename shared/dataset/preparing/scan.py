@@ -286,11 +286,7 @@ def summed(read: Mapping[Part, Read], files: Mapping[Part, Sequence[Input]], pol
         adjusted=total.adjusted,
         uneven={} if rejected else uneven(train),
         files={part: brief([file.name for file in files[part]]) for part in PARTS if part in files},
-        shards={
-            part: {file.name: tallies[part].files.get(index, 0) for index, file in enumerate(files[part])}
-            for part in PARTS
-            if len(files.get(part, ())) > 1
-        },
+        shards={part: _shards(tallies[part], files[part]) for part in PARTS if len(files.get(part, ())) > 1},
         formats={part: tally.format for part, tally in tallies.items() if tally.format},
         turns={turns: rows for turns, rows in enumerate(total.turns.tolist()) if rows},
         tokens={1 << power: rows for power, rows in enumerate(total.tokens.tolist()) if rows},
@@ -325,6 +321,14 @@ def _judge(
             file = files.get(part, files["train"])[0].name
             reason = f"the texts of the {part} rows, or the first of them, are all dates or times"
             total.fault(Fault(file=file, part=part, rule="only_times", reason=reason, line=1))
+
+
+def _shards(tally: Tally, files: Sequence[Input]) -> dict[str, int]:
+    """Rows of each file of a part, good and bad. Two files of one name, in different folders, are summed."""
+    rows: dict[str, int] = {}
+    for index, file in enumerate(files):
+        rows[file.name] = rows.get(file.name, 0) + tally.files.get(index, 0)
+    return rows
 
 
 def _rejected(total: Tally, errors: Mapping[str, int], bad_rows: int, policy: Policy) -> str:
