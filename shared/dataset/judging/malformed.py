@@ -42,10 +42,19 @@ def _look(text: bytes, row: str, at: int, said: str, *, last: bool) -> str:
             return r"the line ends inside a text, or a quote is missing: a line break in a text is written \n"
         return "the line ends before the object does: write each object on a line of its own"
     rest = row[at - 1 :]
+    if said.startswith("Expecting property name"):
+        if rest[:1] == "'":
+            return "a key stands in single quotes: write each row with json.dumps(row)"
+        if rest[:1].isalpha():
+            return "a key stands without quotes: write each row with json.dumps(row)"
+    if text == b"\x1a":
+        return "it is an old mark of a file's end (Ctrl-Z): remove it"
     if said.startswith("Extra data") and rest[:1] in "{[":
         return "two objects stand on one line: write each on a line of its own"
     if rest[:1] in "\u201c\u201d\u201e\u2018\u2019":
         return "it has typographic quotes in place of plain ones"
+    if at == 1 and text[:1] not in (b"{", b"[", b'"'):
+        return "it is no JSON: a row is an object, {...}"
     if word := _WORDS.match(rest.encode(errors="replace")):
         return f"{word[0].decode()} is not JSON: write it with json.dumps(row), which has null, true and false"
     return ""

@@ -41,8 +41,8 @@ _LOOKED_AT = 256 * 1024  # bytes of a row that is passed over: the arrays about 
 def csv(chunks: Iterable[bytes], limits: Limits, *, tabs: bool = False) -> Iterator[Records]:
     """The rows of a CSV file with a header, as {column: text}, with the lines and offsets at which they begin.
 
-    Quoting as in RFC 4180 and as Python's module reads it; commas, or semicolons or tabs where the header has more of
-    these, or what a first line `sep=;` says; `tabs`: tabs where the header has any. Empty lines, and rows of empty
+    Quoting as in RFC 4180 and as Python's module reads it; commas, or semicolons, tabs or bars where the first line has
+    more of these, or what a first line `sep=;` says; `tabs`: tabs where it has any. Empty lines, and rows of empty
     cells, are passed over, and so are empty cells that no column is named for: Excel leaves both. A file without a byte
     has no rows. Raises FileFault(not_csv) for a header with repeated columns, or one that is a row, and for a quote
     that nothing closes or that text follows.
@@ -125,16 +125,16 @@ class _Rows:
     def header(self) -> list[str] | None:
         """The columns' names; None for a file with nothing in it. Raises FileFault(not_csv)."""
         self._begin()
-        row, line, offset = next(self._rows, (None, 1, 0))
-        if row is None:
-            if self.fault is not None:
-                raise self.fault
-            return None
-        if isinstance(row, Broken):
-            raise FileFault("not_csv", f"the header can't be read: {row.reason}", line, offset)
-        names = [name.strip() for name in row]
-        if not any(names):
-            raise FileFault("not_csv", "no column of the header has a name", line, offset)
+        names: list[str] = []
+        while not any(names):  # Excel leaves rows of empty cells before a table, too
+            row, line, offset = next(self._rows, (None, 1, 0))
+            if row is None:
+                if self.fault is not None:
+                    raise self.fault
+                return None
+            if isinstance(row, Broken):
+                raise FileFault("not_csv", f"the header can't be read: {row.reason}", line, offset)
+            names = [name.strip() for name in row]
         seen: set[str] = set()
         for name in names:
             if name and name in seen:
@@ -183,7 +183,7 @@ class _Rows:
         if self._tabs and "\t" in bare:
             self._delimiter = "\t"
         else:
-            self._delimiter = max(",;\t", key=bare.count)  # a comma where they are equal
+            self._delimiter = max(",;\t|", key=bare.count)  # a comma where they are equal
 
     def _read(self) -> Iterator[tuple[list[str] | Broken, int, int]]:
         while self.fault is None:

@@ -165,6 +165,8 @@ def test_packed_files_of_another_kind_are_told_by_what_is_in_them() -> None:
         ("train.csv", '"sep=|"\n' + TABLE.replace(",", "|")),
         ("train.csv", TABLE.replace("\n", ",,\n") + ",,,\n,,,\n"),
         ("train.csv", TABLE.replace("\n", "\r")),
+        ("train.csv", TABLE.replace(",", "|")),
+        ("train.csv", "\r\n,,\r\n,\r\n" + TABLE),
         ("train.jsonl.txt", LINES),
         ("Train.CSV.TXT", TABLE),
     ],

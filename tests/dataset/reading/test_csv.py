@@ -81,7 +81,7 @@ def test_where_rows_begin() -> None:
     ]
 
 
-@pytest.mark.parametrize("between", [",", ";", "\t"])
+@pytest.mark.parametrize("between", [",", ";", "\t", "|"])
 def test_what_separates_columns_is_told_by_the_header(between: str) -> None:
     data = between.join(["prompt", '"a,b;c"', "x"]) + "\n" + between.join(["1", "2", "3"]) + "\n"
     assert read_csv(data.encode()) == [({"prompt": "1", "a,b;c": "2", "x": "3"}, 2, len(data) - 6)]
@@ -91,7 +91,7 @@ def test_the_index_that_pandas_writes_is_no_fault() -> None:
     assert read_csv(b",prompt , completion\n0,a,b\n") == [({"": "0", "prompt": "a", "completion": "b"}, 2, 21)]
 
 
-@pytest.mark.parametrize("data", [b"", b"\n\r\n", b"prompt,completion", b"prompt,completion\n\n"])
+@pytest.mark.parametrize("data", [b"", b"\n\r\n", b",,\n", b"prompt,completion", b"prompt,completion\n,\n\n"])
 def test_files_without_rows(data: bytes) -> None:
     assert read_csv(data) == []
 
@@ -99,7 +99,6 @@ def test_files_without_rows(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "line", "reason"),
     [
-        (b'""\na\n', 1, "no column of the header has a name"),
         (b"\nprompt,prompt \na,b\n", 2, "two columns of the header are named 'prompt'"),
         (b'prompt,"x\na,b\n', 1, "the quote that opens on this line is never closed"),
         (b"prompt,x\xe9\na,b\n", 1, "the header can't be read: byte 0xe9 in column 2 is not UTF-8"),

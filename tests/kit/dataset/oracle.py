@@ -389,7 +389,7 @@ def table_of_text(data: bytes, *, tabs: bool = False, tools: bool = False, limit
         skipped = len(re.findall("\r\n|\r|\n", told[0]))
         text = text[told.end() :]
     head = re.sub(r'"[^"]*"', "", re.split("[\r\n]", text.lstrip("\r\n"))[0])
-    delimiter = told[1] if told else "\t" if tabs and "\t" in head else max(",;\t", key=head.count)
+    delimiter = told[1] if told else "\t" if tabs and "\t" in head else max(",;\t|", key=head.count)
     last = "\n\x01" if text and text[-1] not in "\r\n" else "\x01"
     reader = csv.reader(io.StringIO(text + last, newline=""), delimiter=delimiter, strict=True)
     csv.field_size_limit(1 << 30)
@@ -406,7 +406,7 @@ def table_of_text(data: bytes, *, tabs: bool = False, tools: bool = False, limit
     except csv.Error:  # text behind a quote, or a quote that is open at the end
         broken = begin
     for number, record in records:
-        if not record:
+        if not record or (header is None and not any(name.strip() for name in record)):
             continue
         if header is None:
             header = [name.strip() for name in record]
