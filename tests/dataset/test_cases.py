@@ -11,18 +11,12 @@ import pytest
 
 from tests.kit.dataset import cases
 
-NOT_YET = frozenset(name for name in cases.names() if (cases.CASES / name / "not_yet").exists())
-"""Those whose verdict is not right yet. The folder of each has a file of this name, to be deleted once it is."""
-
 
 @pytest.mark.parametrize("name", cases.names())
 def test_the_verdict_is_right(name: str, tmp_path: Path) -> None:
     right = cases.verdict(name)
     said = cases.asked(cases.laid_out(name, tmp_path), right.options)
     wrong = list(cases.wrong(right, said))
-    if name in NOT_YET:
-        assert wrong, f"{name} is right now: delete its file not_yet"
-        pytest.xfail("; ".join(wrong))
     assert not wrong, f"{wrong}\n{said.told}"
 
 

@@ -22,7 +22,7 @@ from shared.dataset.judging.damaged import suspect
 from shared.dataset.judging.formats import MESSAGES, Format
 from shared.dataset.judging.keys import Found, Note, Noted, plain
 from shared.dataset.judging.noting import beside, looked, note
-from shared.dataset.judging.parsing import Bad, parse
+from shared.dataset.judging.parsing import NOT_JSON, Bad, despite, parse
 from shared.dataset.judging.plans import Plans
 from shared.dataset.judging.roles import USUAL, judge_roles, usual_roles
 from shared.dataset.judging.rules import (
@@ -340,6 +340,8 @@ class Checker:
     def _slow(self, checked: Checked, data: bytes, where: Callable[[int], dict[str, Any]], at: int) -> bool:
         """Judges a line exactly; whether it is good."""
         parsed = parse(data)
+        if len(parsed) == 2 and (row := self._despite(data, parsed)) is not None:
+            parsed = (row,)
         bad: Bad
         if len(parsed) == 2:
             bad = parsed
@@ -360,6 +362,17 @@ class Checker:
                 bad = rule, malformed.told(data, bad[1], last=self._last)
             self._refuse(checked, bad, excerpt(data), where(at))
         return False
+
+    def _despite(self, data: bytes, bad: Bad) -> dict[str, Any] | None:
+        """The row, if NaN and keys that come twice are all that is wrong with it, where no format reads."""
+        if bad[0] != "duplicate_keys" and not bad[1].endswith(NOT_JSON):
+            return None
+        found = despite(data)
+        if found is None:
+            return None
+        row, keys = found
+        names = self._plans.of(row | dict.fromkeys(keys, True)).names
+        return row if all(names.get(key) not in formats.READ for key in keys) else None
 
     def _judge(self, row: object) -> _Good | Bad:
         if not isinstance(row, dict):

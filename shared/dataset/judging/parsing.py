@@ -10,6 +10,9 @@ import msgspec
 
 from shared.dataset.safety.search import in_short
 
+NOT_JSON = " is not JSON"
+"""What is said of NaN and infinities, behind their names."""
+
 type Bad = tuple[str, str]
 """A rule's id, and what is wrong in this case."""
 
@@ -53,7 +56,7 @@ def parse(data: bytes) -> tuple[Any] | Bad:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name}{NOT_JSON}")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -71,3 +74,50 @@ def _whole(digits: str) -> int | float:
 
 _DIGITS = 1000
 _decode = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant, object_pairs_hook=_once).decode
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as it is written, with keys that come twice."""
+
+
+class _NaN:
+    """NaN or an infinity."""
+
+
+_decode_pairs = json.JSONDecoder(parse_int=_whole, parse_constant=lambda _: _NaN(), object_pairs_hook=_Pairs).decode
+
+
+def despite(data: bytes) -> tuple[dict[str, Any], frozenset[str]] | None:
+    """A row that `parse` refuses, if nothing is wrong with it but NaN and keys that come twice: with null for the one
+    and the last of the other, as most readers have it, and the row's own keys in which there is such."""
+    if _SURROGATE.search(data):
+        return None
+    try:
+        pairs = _decode_pairs(data.decode())
+        if not isinstance(pairs, _Pairs):
+            return None
+        row: dict[str, Any] = {}
+        keys = set()
+        for key, written in pairs:
+            value, odd = _usual(written)
+            if odd or key in row:
+                keys.add(key)
+            row[key] = value
+    except (ValueError, RecursionError):
+        return None
+    return row, frozenset(keys)
+
+
+def _usual(value: Any) -> tuple[Any, bool]:
+    """A value as most readers have it, and whether there is NaN in it, or a key that comes twice."""
+    if isinstance(value, _NaN):
+        return None, True
+    if isinstance(value, _Pairs):
+        found = {key: _usual(each) for key, each in value}
+        return {key: each for key, (each, _) in found.items()}, len(found) < len(value) or any(
+            odd for _, odd in found.values()
+        )
+    if isinstance(value, list):
+        listed = [_usual(each) for each in value]
+        return [each for each, _ in listed], any(odd for _, odd in listed)
+    return value, False

@@ -40,7 +40,8 @@ RULES: Mapping[str, Rule] = {
         "error",
         "row",
         "Write one JSON object a line, as a JSON library does, without line breaks in it.",
-        "The row is not JSON: it is cut off, has a comma too many, NaN, half a surrogate pair or the like.",
+        "The row is not JSON: it is cut off, has a comma too many, half a surrogate pair or the like, or NaN in a key "
+        "that is read.",
     ),
     "not_object": Rule(
         "error", "row", 'Write each row as an object: {"messages": [...]}.', "The row is JSON, but no object."
@@ -49,7 +50,8 @@ RULES: Mapping[str, Rule] = {
         "error",
         "row",
         "Keep one of the two keys: a reader would silently take either.",
-        "An object of the row has the same key twice. Which value counts depends on who reads it.",
+        "An object of the row has the same key twice. Which value counts depends on who reads it. In a key that no "
+        "format reads it is passed over.",
     ),
     "row_too_large": Rule(
         "error",

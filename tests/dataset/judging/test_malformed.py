@@ -51,6 +51,32 @@ def test_a_row_that_is_no_json_says_what_to_do(line: str, end: str, why: str) ->
     assert fault.reason.partition(": ")[2].startswith(why), fault.reason
 
 
+ODD = ["NaN", "-Infinity", '{"a": [NaN]}', '{"a": 1, "a": 2}', '[{"b": {"a": 1, "a": 2}}]']
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_odd_in_a_key_that_is_not_read_is_no_fault(odd: str) -> None:
+    row = GOOD[0].replace("prompt 0", "another")
+    for name in ("a.jsonl", "a.json"):
+        lines = [*GOOD, f'{row[:-1]}, "score": {odd}}}']
+        data = "\n".join(lines) if name == "a.jsonl" else f"[{', '.join(lines)}]"
+        report = prepare(files={"train": Bytes(name, data.encode())}, sinks=None)
+        assert (report.rejected, report.rows, report.bad_rows) == ("", 21, 0)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_it_is_one_in_a_key_that_is_read(odd: str) -> None:
+    for line in (
+        f'{{"messages": {odd}}}',
+        f'{GOOD[0][:-1]}, "system": {odd}}}',
+        f'{{"messages": [{{"role": "user", "content": "x", "y": {odd}}}, {{"role": "assistant", "content": "b"}}]}}',
+        f'{{"messages": [], {GOOD[0][1:]}',
+        f'{GOOD[0][:-1]}, "score": {odd}, "z": "\\ud800"}}',
+    ):
+        (fault,) = checked(line).faults
+        assert fault.rule in ("not_json", "duplicate_keys")
+
+
 MARKS = {
     "Itâ\x80\x99s": "U+0080",
     "It\u00e2\u20ac\u2122s": "'\u00e2\u20ac\u2122'",

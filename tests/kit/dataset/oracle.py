@@ -291,6 +291,8 @@ def _row(judge: Judge, number: int, data: bytes, limit: int) -> Verdict:
     try:
         value, twice = parse(text)
     except NotJson as error:
+        if (row := _despite(text)) is not None:
+            return judge.judge(number, row)
         # What is wrong first may be told; a byte order mark before the row is passed over by some readers.
         twice = error.args[1] or text.startswith("\ufeff")
         return Verdict(number=number, rules=frozenset({"not_json", "duplicate_keys"} if twice else {"not_json"}))
@@ -298,7 +300,52 @@ def _row(judge: Judge, number: int, data: bytes, limit: int) -> Verdict:
         return Verdict(number=number, rules=frozenset({"not_json"}), unsure=True)
     if depth(text) > DEEP:
         return Verdict(number=number, unsure=True)
+    if twice and (row := _despite(text)) is not None:
+        return judge.judge(number, row)
     return judge.judge(number, value, twice)
+
+
+class _Items(list[Any]):
+    """An object's keys and values."""
+
+
+def _despite(text: str) -> dict[str, Any] | None:
+    """The row, if all that is wrong with its JSON is NaN, or a key that comes twice, in keys that no format reads."""
+    try:
+        items = json.loads(
+            text,
+            object_pairs_hook=_Items,
+            parse_constant=lambda _: math.nan,
+            parse_int=lambda digits: int(digits) if len(digits) < 1000 else 1,
+        )
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(items, _Items) or depth(text) > DEEP:
+        return None
+    names = saying.respelled({key: True for key, _ in items})
+    keys = [key for key, _ in items]
+    odd = {key for key, value in items if _odd(value) or keys.count(key) > 1}
+    row: dict[str, Any] = _made(items)
+    if any(names[key] in saying.KNOWN for key in odd) or any(SURROGATE.search(each) for each in strings(row)):
+        return None
+    return row
+
+
+def _odd(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isnan(value)
+    if isinstance(value, _Items):
+        keys = [key for key, _ in value]
+        return len(set(keys)) < len(keys) or any(_odd(each) for _, each in value)
+    return isinstance(value, list) and any(map(_odd, value))
+
+
+def _made(value: Any) -> Any:
+    if isinstance(value, _Items):
+        return {key: _made(each) for key, each in value}
+    if isinstance(value, list):
+        return [_made(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def lines(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
