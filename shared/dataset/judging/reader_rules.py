@@ -19,7 +19,7 @@ READERS: Mapping[str, Rule] = {
     "only_times": Rule(
         "error",
         "dataset",
-        "Add a word to the prompts, such as: Which date is 2026-01-31?",
+        "Add a word to the prompts: Which date is 2026-01-31?, for example.",
         "All texts of a part, or of its first megabyte, are dates or times: the training's reader makes points in time "
         "of them.",
     ),
