@@ -30,6 +30,7 @@ INTERRUPTED = 130
 
 _SHOWN_ROWS = 2
 _SHOWN_TEXT = 100  # characters of a text in them
+_LOOKED_AT = 4096  # characters of it: it is masked before it is cut
 _SHOWN_ITEMS = 4
 _ROW_LIMIT = 1024**3  # bytes: what is only copied may have rows that nobody would train on
 
@@ -208,10 +209,13 @@ def _file(split: str) -> str:
 
 
 def _short(value: Any) -> Any:
-    """A value with its long texts and lists cut, for people to look at."""
+    """A value with its long texts and lists cut, for people to look at; secrets and persons' data are masked."""
+    from shared.dataset.safety.search import masked_text
+
     match value:
-        case str() if len(value) > _SHOWN_TEXT:
-            return value[:_SHOWN_TEXT] + "…"
+        case str():
+            text = masked_text(value[:_LOOKED_AT])
+            return text if len(text) <= _SHOWN_TEXT else text[:_SHOWN_TEXT] + "…"
         case dict():
             return {key: _short(each) for key, each in value.items()}
         case list():

@@ -297,5 +297,7 @@ class _Sheet:
 
 
 def _cut(text: str) -> str:
-    """An excerpt that can be written: half a surrogate pair is no Unicode."""
-    return text[:EXCERPT].encode(errors="replace").decode()
+    """An excerpt that can be written: half a surrogate pair is no Unicode; secrets and persons' data are masked."""
+    from shared.dataset.safety.search import beginning
+
+    return beginning(text.encode(errors="replace"), EXCERPT)

@@ -244,7 +244,15 @@ def smoke_test(app: App, run: Run) -> Run:
         verdict = Verdict(passed=False, why=f"{silence.told(now)}, at last: {error}")
     except (Permanent, ValueError) as error:
         verdict = Verdict(passed=False, why=str(error))
-    smoke = Answered(question=question, expected=expected, answer=answer, passed=verdict.passed, why=verdict.why)
+    from shared.dataset.safety.search import masked_text
+
+    smoke = Answered(
+        question=[{key: masked_text(text) for key, text in turn.items()} for turn in question],
+        expected=masked_text(expected),
+        answer=masked_text(answer),
+        passed=verdict.passed,
+        why=verdict.why,
+    )
     return run.in_deployed(smoke=smoke)
 
 
