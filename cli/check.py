@@ -95,6 +95,7 @@ class Plan:
     facts: Facts
     gate: Gate | None = None
     starts: tuple[tuple[str, str], ...] = ()
+    licences: tuple[str, ...] = ()
 
 
 def wanted(options: argparse.Namespace) -> Wanted:
@@ -181,21 +182,21 @@ def judged(plan: Plan, *, processes: int | None = None) -> list[Report]:
     from concurrent.futures.process import BrokenProcessPool
 
     from shared.dataset.preparing.parallel import prepare_files
+    from shared.dataset.safety.licences import told
 
     reports = []
     with _progress(sum(each.size for each in plan.sets)) as show:
         for each in plan.sets:
             try:
-                reports.append(
-                    prepare_files(
-                        files={part: list(of.values()) for part, of in each.files.items()},
-                        out=None,
-                        policy=plan.policy,
-                        facts=plan.facts,
-                        processes=processes or cores(),
-                        progress=show(each),
-                    )
+                report = prepare_files(
+                    files={part: list(of.values()) for part, of in each.files.items()},
+                    out=None,
+                    policy=plan.policy,
+                    facts=plan.facts,
+                    processes=processes or cores(),
+                    progress=show(each),
                 )
+                reports.append(told(report, plan.licences))
             except BrokenProcessPool:
                 raise CliError("another process of the check was ended, perhaps for want of memory") from None
     return reports
@@ -292,7 +293,20 @@ def _of_folder(asked: Wanted, app: AppClient | None) -> Plan:
         ignored={name: why for name, why in found.ignored.items() if name not in used},
         gate=_gate(spec),
         starts=tuple(_starts(found.datasets, spec, base)),
+        licences=_licences(folder, base),
     )
+
+
+def _licences(folder: Path, base: Known) -> tuple[str, ...]:
+    """What the licence in the folder's card says against training the base model on it."""
+    from shared.dataset.safety import licences
+
+    card = folder / licences.CARD
+    if not card.is_file():
+        return ()
+    with card.open("rb") as file:
+        text = file.read(licences.CARD_LIMIT).decode(errors="replace")
+    return tuple(licences.against(licences.of_card(text), base.name))
 
 
 def _starts(datasets: Iterable[Dataset], spec: Spec | None, base: Known) -> Iterator[tuple[str, str]]:

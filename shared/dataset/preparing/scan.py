@@ -209,7 +209,7 @@ class Scan:
         """Counts the rows of the file, or of a piece of it, and hands the good ones on."""
         tally = Tally(self.told)
         try:
-            for batch in map(self.guard(tally).look, batches):
+            for batch in self.guard(tally).guarded(batches):
                 good = Good(batch)
                 tally.count(batch, good, tell=self.fault, context=self.facts.context, known=self.known)
                 if not batch.rows:

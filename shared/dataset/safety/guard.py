@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from itertools import accumulate, groupby
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import msgspec
 import xxhash
 
 from shared.dataset.judging.rules import Fault, parse
-from shared.dataset.reading.files import EXCERPT
+from shared.dataset.reading.files import EXCERPT, FileFault
 from shared.dataset.safety.search import Found, beginning, replaced, search
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 _hash = xxhash.xxh3_64_intdigest
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+
+
+BLOCK = 512 * 1024
+"""Bytes of rows that are searched together, at most."""
+_ENOUGH = BLOCK // 2
 
 
 class Guard:
@@ -39,23 +45,53 @@ class Guard:
         self._found = found
         self._counts: Counter[str] = Counter()
 
-    def look(self, batch: Checked) -> Checked:
-        """The batch, with what is found among its faults, and its rows masked or left out."""
-        rows = batch.rows
-        if not rows:
-            return batch
-        found = search(b"\n".join(rows))
-        if not found:
-            return batch
+    def guarded(self, batches: Iterable[Checked]) -> Iterator[Checked]:
+        """The batches, with what is found among their faults, and their rows masked or left out.
+
+        Small ones are searched together: a search costs something, however little there is to search. Batches that came
+        before an error are handed out before it is raised.
+        """
+        held: list[Checked] = []
+        size = 0
+        rest = iter(batches)
+        while True:
+            try:
+                batch = next(rest, None)
+            except FileFault:
+                yield from self._looked_at(held)
+                raise
+            if batch is None:
+                break
+            held.append(batch)
+            size += sum(map(len, batch.rows))
+            if size >= _ENOUGH:
+                yield from self._looked_at(held)
+                held, size = [], 0
+        yield from self._looked_at(held)
+
+    def _looked_at(self, held: list[Checked]) -> list[Checked]:
+        rows = held[0].rows if len(held) == 1 else [row for batch in held for row in batch.rows]
         begins = [0, *accumulate(len(row) + 1 for row in rows)]
+        firsts = [0, *accumulate(len(batch.rows) for batch in held)]
+        values: dict[int, dict[int, list[Found]]] = {}
+        for each in _searched(rows, begins):
+            at = bisect_right(begins, each.start) - 1
+            of = bisect_right(firsts, at) - 1
+            here = Found(each.kind, each.word, each.start - begins[at], each.end - begins[at])
+            values.setdefault(of, {}).setdefault(at - firsts[of], []).append(here)
+        for of, found in values.items():
+            self._look(held[of], found)
+        return held
+
+    def _look(self, batch: Checked, found: Mapping[int, list[Found]]) -> None:
+        """`found`: index of a row -> what it has."""
         bad: set[int] = set()
-        for at, group in groupby(found, key=lambda each: bisect_right(begins, each.start) - 1):
-            values = [Found(each.kind, each.word, each.start - begins[at], each.end - begins[at]) for each in group]
+        for at, values in found.items():
             self._found.update(each.kind for each in values)
             if self._mode == "mask":
                 self._tell(batch, at, "masked", values)
-                rows[at] = _masked(rows[at], values)
-                batch.hashes[at] = _hash(rows[at])
+                batch.rows[at] = _masked(batch.rows[at], values)
+                batch.hashes[at] = _hash(batch.rows[at])
                 continue
             for secret in (True, False):
                 some = [each for each in values if each.secret is secret]
@@ -68,7 +104,6 @@ class Guard:
         if bad:
             batch.leave_out(bad)
         batch.faults.sort(key=lambda fault: fault.line)
-        return batch
 
     def _tell(self, batch: Checked, at: int, rule: str, values: list[Found]) -> None:
         self._counts[rule] += 1
@@ -86,6 +121,21 @@ class Guard:
                 **batch.where(at),
             )
         )
+
+
+def _searched(rows: list[bytes], begins: list[int]) -> list[Found]:
+    """What is found in rows that begin at these places; in blocks that stay in the processor's cache."""
+    if begins[-1] <= BLOCK:
+        return search(b"\n".join(rows))
+    found: list[Found] = []
+    first = 0
+    while first < len(rows):
+        end = max(first + 1, bisect_right(begins, begins[first] + BLOCK) - 1)
+        base = begins[first]
+        for each in search(b"\n".join(rows[first:end])):
+            found.append(Found(each.kind, each.word, base + each.start, base + each.end))  # noqa: PERF401 - rare
+        first = end
+    return found
 
 
 def _reason(row: bytes, values: list[Found]) -> str:

@@ -61,7 +61,8 @@ def places(block: bytes, beginnings: Beginnings) -> Places:
     if len(ats):
         before = data[np.maximum(ats - 1, 0)]
         ats = ats[(before > ord(" ")) & (before != ord('"')) & ~_escape(data, ats - 1)]  # no decorator, no mention
-    if b"u0040" in block:  # an @ as JSON may write it, in a text that is JSON itself
+    slashes = np.flatnonzero(data[:-1] == ord("\\"))
+    if (data[slashes + 1] == ord("u")).any():  # an @ as JSON may write it, in a text that is JSON itself
         ats = np.sort(np.concatenate((ats, _all(block, b"u0040"))))
     starts, ends = _runs(data, digits)
     short = _beside(data, digits)

@@ -34,4 +34,11 @@ SAFETY: Mapping[str, Rule] = {
         "A secret or persons' data in the row were replaced by a word like [email], as safety: mask in finetune.yaml "
         "has it.",
     ),
+    "licence": Rule(
+        "warning",
+        "dataset",
+        "Ask who gave you the data, or leave them away.",
+        "The licence in the dataset's card (README.md) forbids commercial use, or to share what is made of the data, "
+        "or to train the base model on them. A licence that is not known here is not told.",
+    ),
 }
