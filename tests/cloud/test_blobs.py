@@ -173,6 +173,17 @@ def test_time_is_the_storage_services(azure: Cloud, cloud: Stack) -> None:
     assert first <= azure.blobs.now() < first + timedelta(seconds=5)
 
 
+def test_a_writer_that_starts_over_makes_a_blob_of_what_came_then(azure: Cloud, unique: str) -> None:
+    name = f"again-{unique}"
+    with azure.blobs.writer("prepared", name) as writer:
+        writer.write(b"x" * (2 * CHUNK + 1))
+        writer.lead(b"a")
+        writer.restart()
+        writer.write(b"y" * (CHUNK + 1))
+    assert azure.blobs.read("prepared", name)[0] == b"y" * (CHUNK + 1)
+    assert writer.size == CHUNK + 1
+
+
 def test_a_writer_puts_first_what_has_to_lead(azure: Cloud, unique: str) -> None:
     name = f"led-{unique}"
     with azure.blobs.writer("prepared", name) as writer:
