@@ -82,21 +82,19 @@ def _told(wrong: Sequence[Wrong], place: Path | None) -> str:
 
     if place is None:
         return "; ".join(each.text for each in wrong)
-    document = read(place.read_bytes())
-    placed = sorted((document.place(each.keys, of_key=each.of_key), each.text.removesuffix(".")) for each in wrong)
-    return f"{place}, {'; '.join(f'{at}: {text}' for at, text in placed)}"
+    return f"{place}, {read(place.read_bytes()).told(wrong)}"
 
 
 def _parameters(
     spec: Spec | None, defaults: Mapping[str, object], inputs: Mapping[str, ComponentInput]
 ) -> Iterator[Wrong]:
     """What planning would refuse of the parameters."""
-    from shared.training.parameters import mistakes
+    from shared.training.parameters import may_set, mistakes
 
     given = spec.parameters if spec else {}
     for key, text in mistakes(defaults, given, inputs):
         if key in given:
-            yield Wrong(("parameters", key), key not in inputs or inputs[key].ours, f"parameters: {text}")
+            yield Wrong(("parameters", key), not may_set(key, inputs), f"parameters: {text}")
         else:  # the model's own defaults, which the component does not take
             yield Wrong(("model",), False, text)
 

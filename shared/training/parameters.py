@@ -119,6 +119,11 @@ def _resolved(
     return found, tuple(notes), wrong
 
 
+def may_set(key: str, inputs: Mapping[str, ComponentInput]) -> bool:
+    """Whether it is a parameter that a finetune.yaml may set."""
+    return key in inputs and not inputs[key].ours
+
+
 def _before(key: str, tagged: Mapping[str, object]) -> tuple[object, str] | None:
     """What a parameter would be without finetune.yaml, and by what; None where neither says it."""
     if key in tagged:

@@ -93,13 +93,22 @@ def test_a_rejected_dataset_is_sent_once(quick: App, folder: str, cloud: Stack, 
 @pytest.mark.parametrize(
     ("spec", "settings", "told"),
     [
-        (b"model: Phi-5-imagined\ntrain: train.jsonl\n", {}, "Phi-5-imagined"),
-        (b"model: Phi-3-medium-4k-instruct\ntrain: train.jsonl\n", {}, "retired"),
+        (b"model: Phi-5-imagined\ntrain: train.jsonl\n", {}, "finetune.yaml, line 1, column 8: model Phi-5-"),
+        (
+            b"model: Phi-3-medium-4k-instruct\ntrain: train.jsonl\n",
+            {},
+            "finetune.yaml, line 1, column 8: model Phi-3-medium-4k-instruct:6 has retired",
+        ),
         (b"train: train.jsonl\n", {"FINETUNE_COMPONENT": "no_such_component"}, "no_such_component"),
         (b"train: train.jsonl\n", {"FINETUNE_SIZE": "Standard_NC6"}, "FINETUNE_SIZE"),
         (b"train: train.jsonl\n", {"SERVING_SIZE": "Standard_NC6"}, "SERVING_SIZE"),
-        (b"train: train.jsonl\nparameters: {num_train_epochs: 0}\n", {}, "num_train_epochs"),
-        (b"train: train.jsonl\nparameters: {lerning_rate: 1}\n", {}, "did you mean learning_rate"),
+        (b"train: train.jsonl\nparameters: {num_train_epochs: 0}\n", {}, "finetune.yaml, line 2, column 32: "),
+        (
+            b"train: train.jsonl\nparameters:\n  lerning_rate: 1\n  seed: x\n",
+            {},
+            "finetune.yaml, line 3, column 3: parameters: 'lerning_rate' is not a parameter; did you mean "
+            "learning_rate?; line 4, column 9: parameters: seed is 'x' (from finetune.yaml); it must be a whole number",
+        ),
     ],
 )
 def test_what_can_not_run_ends_as_failed_before_anything_is_launched(

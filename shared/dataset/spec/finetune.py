@@ -14,8 +14,7 @@ small, read strictly (strict.py), and its values are never trusted. Called by in
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
-from operator import itemgetter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shared import naming
@@ -23,12 +22,10 @@ from shared.dataset.spec import hub_address
 from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT, Hub, Policy, Spec
 from shared.dataset.spec.keys import KEYS, LARGE
 from shared.dataset.spec.schema import At, Mistake, kind_of, texts_of, wrong
-from shared.dataset.spec.strict import Document, Unread, read
+from shared.dataset.spec.strict import Unread, read
 from shared.dataset.split import Part
 from shared.errors import Permanent
 from shared.serving.gate import Bounds, Gate, Promotion
-
-_TOLD = 20  # mistakes: a person mends no more at once, and the sentence is kept in the run's record
 
 
 def parse(data: bytes) -> Spec:
@@ -49,7 +46,7 @@ def parse(data: bytes) -> Spec:
             f"{FILE_NAME}, {found.place(())}: it must hold keys and values ({names}), not {kind_of(document)}"
         )
     if mistakes := [*wrong(document, KEYS), *_wrong_together(document)]:
-        raise Permanent(f"{FILE_NAME}, {_told(found, mistakes)}")
+        raise Permanent(f"{FILE_NAME}, {found.told((each.at.keys, each.of_key, each.text) for each in mistakes)}")
     given = {key: value for key, value in document.items() if value is not None}
     return Spec(
         model=given.get("model"),
@@ -61,14 +58,6 @@ def parse(data: bytes) -> Spec:
         promotion=_promotion(given),
         parameters=given.get("parameters", {}),
     )
-
-
-def _told(found: Document, mistakes: Iterable[Mistake]) -> str:
-    """Each with its place, in the file's order."""
-    placed = [(found.place(each.at.keys, of_key=each.of_key), each.text) for each in mistakes]
-    told = [f"{place}: {text}" for place, text in sorted(placed, key=itemgetter(0))]
-    more = [f"and {len(told) - _TOLD} more mistakes"] if len(told) > _TOLD else []
-    return "; ".join([*told[:_TOLD], *more])
 
 
 def _wrong_together(document: Mapping[str, Any]) -> Iterator[Mistake]:

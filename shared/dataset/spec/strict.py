@@ -10,15 +10,18 @@ from __future__ import annotations
 import re
 import reprlib
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from shared.naming import is_unicode
 
 DEPTH = 16
 """Mappings and lists inside each other; the deepest key of a finetune.yaml stands in the fourth."""
+MOST_TOLD = 20
+"""Mistakes: a person mends no more at once, and the sentence is kept in the run's record."""
 _BELOW = 10**4300
 """Python neither writes nor reads a number of more digits, so that no record could hold one."""
 _TOLD = 256  # characters of the library's own message
@@ -62,6 +65,16 @@ class Document:
             keys, of_key = keys[:-1], False
         key, value = self.places.get(keys, (Place(), Place()))
         return key if of_key else value
+
+    def told(self, mistakes: Iterable[tuple[tuple[object, ...], bool, str]], most: int = MOST_TOLD) -> str:
+        """Mistakes, each with its place, in the file's order; of more than `most` the first ones.
+
+        Each is the keys that it is about, whether it is the last key itself, and a sentence.
+        """
+        placed = [(self.place(keys, of_key=of_key), text.removesuffix(".")) for keys, of_key, text in mistakes]
+        told = [f"{place}: {text}" for place, text in sorted(placed, key=itemgetter(0))]
+        more = [f"and {len(told) - most} more mistakes"] if len(told) > most else []
+        return "; ".join([*told[:most], *more])
 
 
 def read(data: bytes) -> Document:

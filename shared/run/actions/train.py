@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from shared import naming
@@ -22,10 +24,11 @@ from shared.records.store import readable
 from shared.records.tags import tags_of
 from shared.run import course, older, slots
 from shared.run.actions.data import facts_of
+from shared.run.in_spec import told_in_spec
 from shared.run.slots import free_slot
 from shared.training.compute import Site, gpus_per_node, several_identities, size_of
 from shared.training.job import Data, Machines, Purpose, Recipe, job_request
-from shared.training.parameters import resolve
+from shared.training.parameters import may_set, mistakes, resolve
 from shared.training.step import Step, code, step
 
 log = logging.getLogger("droptune.run.actions.train")
@@ -39,12 +42,21 @@ def resolve_plan(app: App, run: Run) -> Run:
     Takes what a job has found in the same bytes before, where this run's own job is to read them.
     """
     settings, now = app.settings.training, app.cloud.blobs.now()
-    model = app.cloud.registry.model(run.source.base_model)
+    with _model_in_spec(app, run):
+        model = app.cloud.registry.model(run.source.base_model)
     clusters = [app.cloud.computes.get(name) for name in (settings.cpu_compute, settings.gpu_compute)]
     size = size_of(clusters[1], settings.gpu_size)
-    model.check(now, training_on=size, serving_on=app.settings.serving.size)
+    with _model_in_spec(app, run):
+        model.check(now, training_on=size, serving_on=app.settings.serving.size)
     component = app.cloud.registry.component(settings.component)
-    parameters, notes = resolve(model.defaults(), run.source.parameters, component.inputs)
+    try:
+        parameters, notes = resolve(model.defaults(), run.source.parameters, component.inputs)
+    except Permanent as error:
+        wrong = mistakes(model.defaults(), run.source.parameters, component.inputs)
+        placed = (
+            (("parameters", key), not may_set(key, component.inputs), f"parameters: {text}") for key, text in wrong
+        )
+        raise Permanent(told_in_spec(app, run, placed) or str(error)) from error
     gpus = gpus_per_node(size, app.cloud.computes.sizes())
     several = (several_identities(cluster, Site.of(app.settings)) for cluster in clusters if cluster)
     plan = Plan(
@@ -59,6 +71,15 @@ def resolve_plan(app: App, run: Run) -> Run:
     for note in plan.notes:
         log.warning("run %s: %s", run.id, note)
     return run.in_attempt(plan=plan, data=run.attempt.data or (known_data(app, run) if run.attempt.in_job else None))
+
+
+@contextmanager
+def _model_in_spec(app: App, run: Run) -> Iterator[None]:
+    """Has the reason why a model can't be used say where in finetune.yaml it is named."""
+    try:
+        yield
+    except Permanent as error:
+        raise Permanent(told_in_spec(app, run, [(("model",), False, str(error))]) or str(error)) from error
 
 
 def make_clusters(app: App, run: Run) -> Run:
