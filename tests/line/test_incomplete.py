@@ -95,3 +95,22 @@ def test_a_need_without_its_time_is_shown_as_of_now(app: App, cloud: Stack, fold
         assert app.cloud.blobs.now() - at < timedelta(minutes=1)
         assert shown(app, folder) == [need.why]
     assert from_json(app.cloud.blobs.read(STATE, NEEDS)[0], Kept)
+
+
+def test_a_piece_that_does_not_come_is_told_too_until_somebody_uploads_it(
+    app: App, cloud: Stack, folder: str, waits: str
+) -> None:
+    del waits  # a folder that has been reviewed, of which nothing is left now
+    for file in ("train.jsonl", "finetune.yaml"):
+        app.cloud.blobs.delete(DATASETS, f"{folder}/{file}")
+    app.cloud.blobs.write(DATASETS, f"{folder}/data/train-00000-of-00002.jsonl", ROW)
+    look_into(app, folder)
+    sweep(app)
+    later(app, cloud, HOUR)
+    sweep(app)
+    told = f"{folder} waits for data/train-00001-of-00002.jsonl, as the other pieces say by their names; there are: "
+    assert shown(app, folder) == [f"{told}data/train-00000-of-00002.jsonl"]
+    app.cloud.blobs.write(DATASETS, f"{folder}/data/train-00001-of-00002.jsonl", ROW)
+    later(app, cloud, HOUR)
+    sweep(app)
+    assert shown(app, folder) == []
