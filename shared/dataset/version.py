@@ -10,4 +10,4 @@ Don't raise it for what is only told in other words, or faster. tests/dataset/te
 from __future__ import annotations
 
 VERSION = 2
-"""1: a row's place was that of its first prompt."""
+"""1 was that of all that was prepared before versions were counted."""
