@@ -37,6 +37,11 @@ def emails(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
         domain, top = found[1], found[2].lower()
         if _NOBODY.search(domain) or _NOBODY_LOCAL.search(found[0]) or top in _NO_DOMAIN:
             continue
+        if (
+            text[found.start() - 1 : found.start()] == b":"
+            and b"://" in text[max(0, found.start() - 100) : found.start()]
+        ):
+            continue  # of an address with a password
         yield found.span()
 
 
@@ -189,7 +194,8 @@ _AT_HOME = re.compile(
     rb"\(?0(?:1[567]\d{1,2}|[2-9]\d{1,3})(?:\) ?|/| / | - )\d{3,5}[ \-]?\d{2,5}(?:[ \-]\d{1,4})?|"
     rb"01[567]\d (?:\d{7,8}|\d{3} \d{4,5}|\d{2,4} \d{2,4} \d{2,4})|"
     # Japan, Brazil, Australia
-    rb"0(?:[1-9]|[1-9]\d{1,2})-\d{2,4}-\d{4}|\(\d{2}\) ?9?\d{4}-\d{4}|04\d\d \d{3} \d{3}|\(0[2378]\) \d{4} \d{4}"
+    rb"0\d-\d{4}-\d{4}|0\d\d-\d{3,4}-\d{4}|0\d{3}-\d\d-\d{4}|"
+    rb"\(\d{2}\) ?9?\d{4}-\d{4}|04\d\d \d{3} \d{3}|\(0[2378]\) \d{4} \d{4}"
     rb")(?![A-Za-z0-9_@%]|[.\-/]\d|,\d{3}(?![\d.\- ])|[ ]\d{2})"
 )
 _ANY = re.compile(

@@ -129,9 +129,9 @@ _ESCAPES = np.frombuffer(b"nrtbf", np.uint8)
 
 
 def _beside(data: np.ndarray, digits: np.ndarray) -> np.ndarray:
-    """Digits beside a letter, in a run that is long enough for a password."""
+    """Digits beside a letter or a mark, in a run that is long enough for a password."""
     last = len(data) - 1
-    beside = _letter(data[np.maximum(digits - 1, 0)]) | _letter(data[np.minimum(digits + 1, last)])
+    beside = _BESIDE[data[np.maximum(digits - 1, 0)]] | _BESIDE[data[np.minimum(digits + 1, last)]]
     found: np.ndarray = digits[beside]
     if not len(found):
         return found
@@ -159,6 +159,8 @@ def _signed(data: np.ndarray, at: np.ndarray, ends: np.ndarray) -> tuple[np.ndar
     return at[found], ends[found]
 
 
+_BESIDE = np.zeros(256, bool)
+_BESIDE[[code for code in range(128) if chr(code).isalpha() or chr(code) in "!@#$%^&*?~_|"]] = True
 _SIGNS = np.zeros(256, bool)
 _SIGNS[[ord(each) for each in "=:(>"]] = True
 

@@ -234,8 +234,15 @@ def private_keys(text: bytes) -> _Found:
 def credentials(text: bytes) -> _Found:
     """The same of passwords in addresses."""
     for found in _CREDENTIALS.finditer(text):
-        if not _HARMLESS.search(found[1]) and found[1].lower() not in _WORDS and not found[1].isdigit():
+        if _is_password(found[1], of=found[0]):
             yield "password in an address", found.start(1), found.end(1)
+
+
+def _is_password(value: bytes, of: bytes) -> bool:
+    """Whether it is one, and no word, name or variable in the place of one. `of`: the beginning of the address."""
+    if len(value) < 5 or value.isdigit() or value.lower() in _WORDS or value[:1] in b"{<$%[" or value[-1:] in b"}>]":
+        return False
+    return b"/" + value + b":" not in of and not _HARMLESS.search(value)
 
 
 def named(text: bytes) -> _Found:
@@ -246,7 +253,8 @@ def named(text: bytes) -> _Found:
         if start < done or not (found := _NAMED.match(text, start)):
             continue
         value = found["value"].rstrip(b".,:!?|*_")
-        if _likely(found, value):
+        behind = text[found.end("value") : found.end("value") + 1]
+        if behind not in (b"(", b"[") and _likely(found, value):  # it is no call
             begin = found.start("value")
             done = begin + len(value)
             yield "password" if found["pass"] else "key or token", begin, done

@@ -84,6 +84,8 @@ def test_a_word_stands_in_the_place_of_a_value_and_all_else_stays(text: str, sho
         "+1000000 points, 12:30, 2024-01-15, 192.168.100.200, 3.14159265358979323846",
         "password: ********, api_key=YOUR_API_KEY, token = os.environ['TOKEN'], secret: changeme123",
         "550e8400-e29b-41d4-a716-446655440000, 3f786850e387550fdab836ed7e6dc881de23001b",
+        "born 01-01-2013, 05-06-1990; postgres://postgres:postgres@localhost/x, https://user:password@host.com/x",
+        "auth_grant = OAuth2AuthorizationCodeGrant3(x); credentials = base64.b64encode(b'x'); key = table2Rows3X[1]",
         "AKIA is how they begin, and ghp_ too; sk-learn and sk-something-else-entirely",
     ],
 )
