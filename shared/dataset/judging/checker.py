@@ -95,7 +95,7 @@ class Checked:
         self.where = lambda index: where(kept[index])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Good:
     """A good row: its messages, and what was found beside them."""
 
@@ -236,7 +236,7 @@ class Checker:
                 continue
             kept.append(at)
             checked.numbers.append(numbers[at])
-            self._keep(checked, data, good, partial(self._placed, where, at))
+            self._keep(checked, data, good, where, at)
         checked.where = lambda index: where(kept[index])
         checked.format = self.format.name if self.format else ""
         if group is not None:
@@ -298,7 +298,8 @@ class Checker:
                     kept.append(at)
                     if shape.unread or shape.unread_a_turn or roles[0] != "user":
                         found = looked(row, shape, messages, roles)
-                        note(checked.notes, found, self._ignored, partial(self._placed, where, at))
+                        if found:
+                            note(checked.notes, found, self._ignored, partial(self._placed, where, at))
                     continue
             begin = look.ends[at - 1] + 1 if at else 0
             data = block[begin : look.ends[at]]
@@ -349,7 +350,7 @@ class Checker:
             row = parsed[0]
             good = self._judge(row)
             if not isinstance(good, tuple):
-                self._keep(checked, _encode(Conversation(good.messages)), good, partial(self._placed, where, at))
+                self._keep(checked, _encode(Conversation(good.messages)), good, where, at)
                 self._learn(row)
                 return True
             bad = good
@@ -424,7 +425,9 @@ class Checker:
             if shape := shape_of(row, plan, self.format):
                 self._shapes.insert(0, shape)
 
-    def _keep(self, checked: Checked, data: bytes, good: _Good, where: Callable[[], Mapping[str, Any]]) -> None:
+    def _keep(
+        self, checked: Checked, data: bytes, good: _Good, where: Callable[[int], dict[str, Any]], at: int
+    ) -> None:
         messages = good.messages
         checked.rows.append(data)
         checked.hashes.append(_hash(data))
@@ -432,7 +435,7 @@ class Checker:
         checked.begun_by += [len(checked.rows) - 1] * (len(checked.begun) - len(checked.begun_by))
         checked.turns.append(len(messages))
         if good.found:
-            note(checked.notes, good.found, self._ignored, where)
+            note(checked.notes, good.found, self._ignored, partial(self._placed, where, at))
 
     def _placed(self, where: Callable[[int], dict[str, Any]], at: int) -> dict[str, Any]:
         return where(at) | {"file": self._file}

@@ -65,7 +65,7 @@ def beside(
         if value is None or value == "":
             continue
         if type(value) is str:
-            for message in messages:
+            for message in messages:  # no call of any(): it would cost a row more than all else that is done here
                 if message.content == value:
                     break
             else:
@@ -79,17 +79,21 @@ def beside(
 
 def looked(row: Any, shape: Shape, messages: Sequence[Any], roles: tuple[str, ...]) -> list[Found]:
     """The same of a row in a shape."""
-    found: list[Found] = [ASSISTANT_FIRST] if assistant_first(roles) else []
+    found: list[Found] = [ASSISTANT_FIRST] if roles[0] != "user" and assistant_first(roles) else []
     for name, key in shape.unread:
         value = getattr(row, name)
-        if any(value == message.content for message in messages) or (data := bytes(value)) in NOTHING:
-            continue
-        if UNUSUAL_ESCAPE.search(data):
-            if data[0] == QUOTE:  # a message's is written the usual way by now
-                value = msgspec.Raw(_encode(_text(data)))
-            if any(value == message.content for message in messages):
+        for message in messages:
+            if message.content == value:
+                break
+        else:
+            data = bytes(value)
+            if data in NOTHING:
                 continue
-        found.append(("row", key, _value(data), ""))
+            if data[0] == QUOTE and UNUSUAL_ESCAPE.search(data):  # a message's is written the usual way by now
+                value = msgspec.Raw(_encode(_text(data)))
+                if any(message.content == value for message in messages):
+                    continue
+            found.append(("row", key, _value(data), ""))
     if shape.unread_a_turn:
         for turn, role in zip(row.turns, roles[len(roles) - len(row.turns) :], strict=True):
             for name, key in shape.unread_a_turn:
