@@ -112,6 +112,12 @@ def _push(options: argparse.Namespace) -> int:
         _upload(options, uploads, folder, sending)
     finally:
         uploads.close()
+    if waiting := _contents(ready, there).waiting:
+        if options.json:
+            _as_json([])
+        else:
+            tell(f"datasets/{folder} waits for {waiting}: push it too, which starts a run")
+        return 0
     return _tell_runs(options, client, folder, _started(client, folder, known))
 
 

@@ -140,6 +140,23 @@ def test_pieces_go_up_as_one_dataset_and_a_late_one_takes_those_that_are_there(
     assert set(there(app, folder)) == {*(f"data/chats_{n}.jsonl" for n in (1, 2, 3)), "data/test.jsonl"}
 
 
+def test_a_piece_of_several_is_said_to_wait_for_the_others(
+    app: App, state: Path, data: Path, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in (1, 2):
+        (data / f"rows_{n}_of_2.jsonl").write_bytes(chats(30, 30 * n))
+    said = Said(capsys, "push", data / "rows_1_of_2.jsonl", "--as", folder, "--state", state)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.endswith(
+        f"datasets/{folder} waits for rows_2_of_2.jsonl, which the names of the other pieces speak of: push it too, "
+        "which starts a run\n"
+    )
+    said = Said(capsys, "push", data / "rows_2_of_2.jsonl", "--as", folder, "--state", state)
+    [run] = runs_of(read_folder(app, folder))
+    assert said.out.endswith(f"run {run} has started\nnext: droptune watch {run}\n")
+    assert "takes     rows_1_of_2.jsonl too" in said.out
+
+
 @pytest.mark.parametrize("data_of", ["train: train.jsonl", "source: owner/name"])
 def test_what_planning_would_refuse_sends_no_byte(
     app: App, state: Path, data: Path, folder: str, capsys: pytest.CaptureFixture[str], data_of: str
