@@ -9,7 +9,6 @@ from shared.dataset.judging.parsing import Bad
 
 _TEXTS = frozenset(("text", "input_text", "output_text", None))
 _MEDIA = ("image", "audio", "video", "file", "media")
-_NAMED = frozenset(("type", "text"))
 
 
 def text_of_parts(parts: Sequence[object], notes: list[Found], role: str = "") -> str | tuple[str, str]:
@@ -35,10 +34,15 @@ def text_of_parts(parts: Sequence[object], notes: list[Found], role: str = "") -
             return "media_part", "has images, sound or files among its parts, which are not learned from"
         if type_ not in _TEXTS and not (type_ == "thinking" and "text" not in part):
             return "not_text", f"has a part of the type {str(type_)[:40]!r}, which is no text"
-        text = part.get("text")
+        key = "value" if type_ == "text" and part.get("text") is None else "text"  # as LLaMA-Factory has it
+        text = part.get(key)
         if not isinstance(text, str | None):
             return "not_text", "has a part whose text is no text"
-        notes += [("part", key, value, role) for key, value in part.items() if key not in _NAMED and not empty(value)]
+        notes += [
+            ("part", name, value, role)
+            for name, value in part.items()
+            if name not in ("type", key) and not empty(value)
+        ]
         if text:
             texts.append(text)
     return "\n".join(texts)

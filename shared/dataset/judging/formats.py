@@ -132,7 +132,8 @@ def conversation(
         return _not_shown(row, chosen)
     notes = [] if notes is None else notes
     if chosen.list_keys:
-        return _listed(row, chosen, notes)
+        found = _listed(row, chosen, notes)
+        return found if isinstance(found, tuple) else _answered(row, found)
     return _asked(row, chosen, notes)
 
 
@@ -148,6 +149,7 @@ _OTHER_KINDS: Sequence[tuple[str, str, tuple[tuple[str, ...], ...]]] = (
             ("chosen",),
             ("response_j", "response_k"),
             ("response_0", "response_1"),
+            ("chosen_messages", "rejected_messages"),
         ),
     ),
     (
@@ -223,6 +225,15 @@ def _listed(row: Mapping[str, Any], chosen: Format, notes: list[Found]) -> Seque
     if chosen is MESSAGES and (half := _half_converted(value)):
         return half
     return _with_system(found, row, notes)
+
+
+def _answered(row: Mapping[str, Any], messages: Sequence[object]) -> Sequence[object] | Bad:
+    """The messages, unless their answers stand beside them, a good one and a bad one."""
+    last = messages[-1] if messages else None
+    if isinstance(last, dict) and last.get("role") != "assistant" and row.get("chosen") and row.get("rejected"):
+        what = f"it is {_OTHER_KINDS[0][0]}: its answers stand beside the conversation"
+        return "other_kind", f"{what}. Put the answer to be learned, chosen, at the conversation's end"
+    return messages
 
 
 def _half_converted(value: Sequence[object]) -> Bad | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared.dataset.judging.content import text_of_parts
 from shared.dataset.judging.formats import BY_NAME, FORMATS, SAYINGS, SHAREGPT_ROLES, SPEAKERS, conversation, shown
 from tests.kit.dataset.conversations import ASSISTANT, SAME, SYSTEM, USER
 
@@ -267,3 +268,29 @@ def test_a_row_without_a_conversation(row: dict[str, Any], reason: str) -> None:
 
 def test_many_and_long_keys_are_shortened() -> None:
     assert len(refused({f"{number}{'x' * 1000}": 1 for number in range(1000)})[1]) < 500
+
+
+def test_answers_beside_a_conversation_are_preference_data() -> None:
+    """As LLaMA-Factory's sets have it."""
+    asked = {"conversations": [{"from": "human", "value": "Hi"}]}
+    answers = {"chosen": {"from": "gpt", "value": "Hello"}, "rejected": {"from": "gpt", "value": "No"}}
+    rule, told = refused(asked | answers)
+    assert (rule, "at the conversation's end" in told) == ("other_kind", True)
+    assert turns(asked) == [("user", "Hi")]
+    rule, told = refused({"chosen_messages": [1], "rejected_messages": [2]})
+    assert (rule, "preference data" in told) == ("other_kind", True)
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"type": "text", "value": "Hi"}, "Hi"),
+        ({"type": "text", "text": "Hi", "value": None}, "Hi"),
+        ({"type": "text", "text": "", "value": "Hi"}, ""),
+        ({"value": "Hi"}, ""),
+    ],
+)
+def test_the_text_of_a_part_may_be_called_its_value(part: dict[str, Any], text: str) -> None:
+    notes: list[Any] = []
+    assert text_of_parts([part], notes) == text
+    assert bool(notes) == (not text)  # what is not read is told
