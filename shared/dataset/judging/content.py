@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from shared.dataset.judging.keys import Found, empty
 from shared.dataset.judging.parsing import Bad
+from shared.dataset.safety.search import in_short
 
 _TEXTS = frozenset(("text", "input_text", "output_text", None))
 _MEDIA = ("image", "audio", "video", "file", "media")
@@ -33,7 +34,7 @@ def text_of_parts(parts: Sequence[object], notes: list[Found], role: str = "") -
         if any(name.lower().removeprefix("input_").startswith(_MEDIA) for name in named):
             return "media_part", "has images, sound or files among its parts, which are not learned from"
         if type_ not in _TEXTS and not (type_ == "thinking" and "text" not in part):
-            return "not_text", f"has a part of the type {str(type_)[:40]!r}, which is no text"
+            return "not_text", f"has a part of the type {in_short(type_)}, which is no text"
         key = "value" if type_ == "text" and part.get("text") is None else "text"  # as LLaMA-Factory has it
         text = part.get(key)
         if not isinstance(text, str | None):

@@ -28,6 +28,7 @@ from shared.dataset.reading.files import (
     paged,
     size_text,
 )
+from shared.dataset.safety.search import in_short
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 2 * MIB
@@ -138,7 +139,7 @@ class _Rows:
         seen: set[str] = set()
         for name in names:
             if name and name in seen:
-                raise FileFault("not_csv", f"two columns of the header are named {name[:100]!r}", line, offset)
+                raise FileFault("not_csv", f"two columns of the header are named {in_short(name)}", line, offset)
             seen.add(name)
         if COLUMN_NAMES.isdisjoint(name.lower() for name in names) and any(map(_SAID.search, names)):
             reason = "there is no header: the first line, which is taken for it, is a row. Put the names of the columns"
