@@ -20,7 +20,7 @@ from shared.dataset.judging import formats, malformed
 from shared.dataset.judging.block import QUOTE, UNUSUAL_ESCAPE, VISIBLE, Look, larger, unusual_rows
 from shared.dataset.judging.damaged import suspect
 from shared.dataset.judging.formats import MESSAGES, Format
-from shared.dataset.judging.keys import Found, Note, Noted, plain
+from shared.dataset.judging.keys import Found, Note, Noted, known, plain
 from shared.dataset.judging.noting import beside, looked, note
 from shared.dataset.judging.parsing import NOT_JSON, Bad, despite, parse
 from shared.dataset.judging.plans import Plans
@@ -365,7 +365,7 @@ class Checker:
         return False
 
     def _despite(self, data: bytes, bad: Bad) -> dict[str, Any] | None:
-        """The row, if NaN and keys that come twice are all that is wrong with it, where no format reads."""
+        """The row, if NaN and keys that come twice are all that is wrong with it, where nothing is read or meant."""
         if bad[0] != "duplicate_keys" and not bad[1].endswith(NOT_JSON):
             return None
         found = despite(data)
@@ -373,7 +373,8 @@ class Checker:
             return None
         row, keys = found
         names = self._plans.of(row | dict.fromkeys(keys, True)).names
-        return row if all(names.get(key) not in formats.READ for key in keys) else None
+        read = any(names.get(key) in formats.READ or known("row", key)[1] is not None for key in keys)
+        return None if read else row
 
     def _judge(self, row: object) -> _Good | Bad:
         if not isinstance(row, dict):
