@@ -128,6 +128,10 @@ class Clock:
         self._at = time.monotonic()
 
 
+IDLE = 30
+"""Seconds after which a connection is not used again: the server ends it after 75, perhaps just then."""
+
+
 class Control:
     """The local cloud's control routes, over one connection that is kept."""
 
@@ -136,8 +140,12 @@ class Control:
         self._session = requests.Session()
         self._session.verify = str(stack.description.ca)
         self._session.trust_env = False
+        self._used = time.monotonic()
 
     def __call__(self, method: str, path: str, body: Any = None) -> Any:
+        if time.monotonic() - self._used > IDLE:
+            self._session.close()  # the next request makes another connection
+        self._used = time.monotonic()
         answer = self._session.request(method, self._url + path, json=body, timeout=60)
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
         return answer.json() if answer.content else None
