@@ -140,5 +140,5 @@ def test_the_table_tells_what_is_not_found(made: dataset_maker.Made) -> None:
     counts.bad.update({rule: count for rule, count in made.clean.bad.items() if rule != "control_character"})
     result = dataset.Result(seconds=[1.0], cpu=[1.0], rss=[50.0], found=counts.as_dict())
     told = dataset.checks("jsonl", made, "clean", result)
-    assert told.startswith("a cleaned copy, 10 of 16 rules, duplicates; not: ")
+    assert told.startswith("a cleaned copy, 10 of 17 rules, duplicates; not: ")
     assert {"control_character", "not_json", "not_utf8"} <= set(told.split("not: ")[1].split(", "))

@@ -310,7 +310,7 @@ class _Items(list[Any]):
 
 
 def _despite(text: str) -> dict[str, Any] | None:
-    """The row, if all that is wrong with its JSON is NaN, or a key that comes twice, in keys that no format reads."""
+    """The row, if all that is wrong with its JSON is NaN, or a key that comes twice, where nothing is read or meant."""
     try:
         items = json.loads(
             text,
@@ -326,7 +326,9 @@ def _despite(text: str) -> dict[str, Any] | None:
     keys = [key for key, _ in items]
     odd = {key for key, value in items if _odd(value) or keys.count(key) > 1}
     row: dict[str, Any] = _made(items)
-    if any(names[key] in saying.KNOWN for key in odd) or any(SURROGATE.search(each) for each in strings(row)):
+    if any(names[key] in saying.KNOWN or saying.means(key) for key in odd) or any(
+        SURROGATE.search(each) for each in strings(row)
+    ):
         return None
     return row
 

@@ -89,6 +89,18 @@ paragraph system
 _TURNS = ["weight", "lossweight", "loss", "train", "training", "trainable", "traindetail"]
 
 
+_MARKS = ["label", "ktotag", "isdesirable", "desirable"]
+_TOLD = """
+weight sampleweight lossweight tools functions tooldefinitions
+reasoning reasoningcontent thinking thought chainofthought
+"""
+
+
+def means(key: str) -> bool:
+    """Whether a key of a row changes what there is to learn, whatever it holds."""
+    return (letters(key) or key) in [*_REFUSED.split(), *_MARKS, *_TOLD.split()]
+
+
 def _meant(value: Any) -> Any:
     if isinstance(value, str):
         return {"true": True, "false": False, "1": 1, "0": 0, "1.0": 1, "0.0": 0}.get(value.strip().lower(), value)
@@ -112,9 +124,7 @@ def verdict(place: str, key: str, value: Any, role: str) -> str:
         ):
             return ""
         return "told" if place == "row" else "refused"
-    if (name == "label" and place in ("row", "message")) or (
-        place == "row" and name in ("ktotag", "isdesirable", "desirable")
-    ):
+    if (name == "label" and place in ("row", "message")) or (place == "row" and name in _MARKS):
         return "refused" if meant in (0, 1) and not isinstance(meant, list | dict) else "told"
     if place == "row" and name in _REFUSED.split():
         return "refused"
