@@ -112,13 +112,15 @@ def _push(options: argparse.Namespace) -> int:
         _upload(options, uploads, folder, sending)
     finally:
         uploads.close()
-    if waiting := _contents(ready, there).waiting:
+    found = _contents(ready, there)
+    if waiting := found.waiting:
         if options.json:
             _as_json([])
         else:
             tell(f"datasets/{folder} waits for {waiting}: push it too, which starts a run")
         return 0
-    return _tell_runs(options, client, folder, _started(client, folder, known))
+    pieces = any(len(each.train) > 1 for each in found.datasets)
+    return _tell_runs(options, client, folder, _started(client, folder, known, pieces=pieces))
 
 
 def folder_of(path: Path, name: str | None) -> str:
@@ -415,13 +417,18 @@ def _unsent(options: argparse.Namespace, client: AppClient, folder: str) -> int:
     return _then(options, client, told.runs[0]) if told.runs else 0
 
 
-def _started(client: AppClient, folder: str, known: set[str]) -> list[RunSummary]:
-    """The runs that the upload has made: none, if there are none once STARTS is over."""
+def _started(client: AppClient, folder: str, known: set[str], *, pieces: bool) -> list[RunSummary]:
+    """The runs that the upload has made: none, if there are none once STARTS is over.
+
+    Of `pieces`, the run that the pieces before have made takes this one too, as long as it has read none.
+    """
     until, pause = time.monotonic() + STARTS, _FIRST
     found: list[RunSummary] = []
     while not found:
         with suppress(CliError):  # the app's silence is no fault of the upload
-            found = [run for run in client.runs(folder=folder, limit=ALL).runs if run.id not in known]
+            runs = client.runs(folder=folder, limit=ALL).runs
+            found = [run for run in runs if run.id not in known]
+            found = found or [run for run in runs if pieces and run.phase == "received"]
         if found or time.monotonic() > until:
             break
         time.sleep(pause)

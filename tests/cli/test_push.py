@@ -131,6 +131,7 @@ def test_pieces_go_up_as_one_dataset_and_a_late_one_takes_those_that_are_there(
     assert set(there(app, folder)) == {"data/chats_1.jsonl", "data/chats_2.jsonl", "data/test.jsonl"}
     for line in ("data/chats_1.jsonl", "30 rows  new", "12 rows  new", "a run that trains"):
         assert line in said.out
+    run = said.out.split()[-1]
     (data / "data" / "chats_1.jsonl").unlink()
     (data / "data" / "test.jsonl").unlink()
     (data / "data" / "chats_3.jsonl").write_bytes(chats(30, 90))
@@ -138,6 +139,7 @@ def test_pieces_go_up_as_one_dataset_and_a_late_one_takes_those_that_are_there(
     assert (said.code, said.err) == (0, "")
     assert "takes     data/chats_1.jsonl, data/test.jsonl too, which" in said.out
     assert set(there(app, folder)) == {*(f"data/chats_{n}.jsonl" for n in (1, 2, 3)), "data/test.jsonl"}
+    assert said.out.endswith(f"run {run} has started\nnext: droptune watch {run}\n"), "it has not begun to read"
 
 
 def test_a_piece_of_several_is_said_to_wait_for_the_others(
