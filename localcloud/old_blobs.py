@@ -8,6 +8,7 @@ the ETag is a new one, since Azurite gives it. The storage proxy calls `keep` an
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
@@ -33,12 +34,16 @@ class OldBlobs:
         self.dates: dict[bytes, datetime] = {}
 
     async def keep(self, path: str) -> None:
-        """Copies a blob aside that is about to be deleted; `path`: percent-encoded, in the account."""
+        """Copies a blob aside that is about to be deleted; `path`: percent-encoded, in the account.
+
+        An archived one can't be copied, and does not come back.
+        """
         if not path.startswith(f"{KEPT_OF}/") or (date := await self._date(path)) is None:
             return
         await self._storage.make_container(_ASIDE)
-        await self._storage.copy(path, f"{_ASIDE}/{quote(path, safe='')}")
-        self._deleted[path] = date
+        with suppress(OSError):
+            await self._storage.copy(path, f"{_ASIDE}/{quote(path, safe='')}")
+            self._deleted[path] = date
 
     async def undelete(self, path: str) -> bool:
         """Brings a deleted blob back as it was. False where there is none."""
@@ -65,7 +70,10 @@ class OldBlobs:
     async def _route(self, request: Request) -> Response:
         wanted = await request.json()
         source = quote(wanted["rename"] if "rename" in wanted else wanted["copy"])
-        done = await self.copy(source, quote(wanted["to"]))
+        try:
+            done = await self.copy(source, quote(wanted["to"]))
+        except OSError as error:  # it is archived
+            return JSONResponse({"error": str(error)}, status_code=409)
         if "rename" in wanted:
             await self._storage.delete(source)
         return JSONResponse({"done": done}, status_code=200 if done else 404)

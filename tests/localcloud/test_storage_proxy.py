@@ -36,7 +36,7 @@ from localcloud import pki
 from localcloud.clock import LocalClock
 from localcloud.environment import ACCOUNT
 from localcloud.identity import Identity
-from localcloud.stack import Stack
+from localcloud.stack import Stack, StackError
 from localcloud.storage_proxy import Exchange, StorageProxy, operation
 from tests.kit.waiting import eventually
 
@@ -347,6 +347,17 @@ def test_what_is_undeleted_is_as_old_as_before_and_no_event(
     assert dataset.get_blob_properties().last_modified > changed
     with pytest.raises(ResourceNotFoundError):
         service.get_blob_client("datasets", "none/such").undelete_blob()
+
+
+def test_what_is_archived_can_not_be_renamed_and_can_be_deleted(cloud: Stack, dataset: BlobClient) -> None:
+    dataset.upload_blob(b"abc")
+    dataset.set_standard_blob_tier("Archive")
+    named = {"rename": f"datasets/{dataset.blob_name}", "to": f"datasets/{dataset.blob_name}-renamed"}
+    with pytest.raises(StackError, match="BlobArchived"):
+        cloud.control("POST", "/_local/blobs", named)
+    assert dataset.exists()
+    dataset.delete_blob()
+    assert not dataset.exists()
 
 
 def test_what_is_renamed_is_as_old_as_before_and_no_event(
