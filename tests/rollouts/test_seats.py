@@ -6,7 +6,7 @@ What stands is what the cloud's own history says, at every moment of it, never a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -56,15 +56,17 @@ def work(world: World) -> None:
         pass
 
 
-def passes(world: World, time: timedelta) -> None:
-    """Hosts work through so much time."""
+def passes(world: World, time: timedelta, seen: Callable[[], object] = lambda: None) -> None:
+    """Hosts work through so much time; `seen` is called before and after each of the timers."""
     until = world.clock.now() + time
     due = world.clock.now() + TIMERS
     while (now := world.clock.now()) < until:
         work(world)
         if now >= due:
+            seen()
             world.cleanup()
             world.sweep()
+            seen()
             due += TIMERS
         else:
             world.wait(min(until, due) - now)
@@ -106,14 +108,18 @@ def days_of_uploads(stage: Stage, *, days: int, cap: int, folders: int, mode: st
     world.change(MAX_LIVE_ENDPOINTS=cap, CLEANUP_MODE=mode, MAX_ACTIVE_JOBS=2, MAX_JOBS_PER_DAY=20)
     world.control("DELETE", "/_local/history")
     first, told = len(world.known), dict[str, str]()
+
+    def seen() -> None:
+        """Before the reminders of all who wait push it out."""
+        told.update(told_of(world))
+
     for day in range(days):
         for number in range(folders):
             upload(world, f"d{day:02}-{number:02}-{started}")
         work(world)
-        told |= told_of(world)  # before the day's reminders of all who wait push it out
-        passes(world, DAY)
+        passes(world, DAY, seen)
         assert most(world) <= cap, "what stands is the cloud's own word"
-        told |= told_of(world)
+        seen()
         log.info("%s, day %d: %d at most", mode, day, most(world))
     own = [world.run(run_id) for run_id in world.known[first:]]
     waiting = [run for run in own if not run.phase.ended]
