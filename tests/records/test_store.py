@@ -648,7 +648,7 @@ def test_a_sweep_leaves_a_newer_record_alone_and_has_it_shown(one_newer: tuple[A
     for _ in range(2):
         sweep(app)
         listed = runs_listed(app)
-        assert listed.runs == []
+        assert run.id not in [each.id for each in listed.runs]  # what other tests uploaded may be found, too
         (unreadable,) = listed.unreadable
         assert (unreadable.id, unreadable.version) == (run.id, NEWER)
         assert "newer app" in unreadable.why
