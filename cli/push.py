@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BAD = 1
 """Exit code where the app would refuse the dataset."""
 INTERRUPTED = 130
+_SHOWS = "shows"
 STARTS = 60.0
 """Seconds in which the upload's event is expected to have made a run."""
 _FIRST, _LONGEST = 0.1, 2.0  # seconds between two looks for it
@@ -103,8 +104,9 @@ def _push(options: argparse.Namespace) -> int:
         there = uploads.there(folder)
         files = compared(ready.files, there)
         sending = _to_send(ready, files, there)
+        found = _contents(ready, there)
         if not options.json:
-            _tell_plan(client, about, ready, files, there, starts=bool(sending))
+            _tell_plan(client, about, ready, files, found, starts=bool(sending) and not found.waiting)
         if not sending:
             return _unsent(options, client, folder)
         _ask_before(options, folder, sending)
@@ -112,7 +114,6 @@ def _push(options: argparse.Namespace) -> int:
         _upload(options, uploads, folder, sending)
     finally:
         uploads.close()
-    found = _contents(ready, there)
     if waiting := found.waiting:
         if options.json:
             _as_json([])
@@ -175,7 +176,7 @@ def _ready(options: argparse.Namespace, folder: str, client: AppClient) -> Ready
         return None
     left = tuple(name for name in sorted(plan.ignored) if not name.startswith("."))
     notes = [(word, text) for word, text in plan.starts if word == check.NO_EFFECT]
-    notes += [("shows", told) for report in reports if (told := shown(report.splits.get("test", 0), plan.gate))]
+    notes += [(_SHOWS, told) for report in reports if (told := shown(report.splits.get("test", 0), plan.gate))]
     return Ready(
         folder=folder,
         files=spec_state | files,
@@ -332,11 +333,11 @@ def _tell_plan(
     about: About,
     ready: Ready,
     files: Sequence[Sending],
-    there: Mapping[str, Stored],
+    found: Contents,
     *,
     starts: bool,
 ) -> None:
-    """What goes where, what it starts, and what it replaces."""
+    """What goes where, what it starts, and what it replaces. `found`: what the folder yields then."""
     from cli.screen import Screen
     from shared.dataset.reading.files import size_text
     from shared.dataset.report import counted
@@ -355,9 +356,11 @@ def _tell_plan(
         titled("data", f"{ready.spec.hub.name} on the hub, which the app checks when it reads it")
     if ready.left:
         titled("stays", f"{', '.join(ready.left)}: not data that is trained on (`droptune check` says why)")
+    kept = _kept(ready, found)
     for word, text in ready.notes:
-        titled(word, text)
-    if kept := _kept(ready, there):
+        if not (kept and word == _SHOWS):  # the rows of what is there already were not counted here
+            titled(word, text)
+    if kept:
         titled("takes", f"{', '.join(kept)} too, which datasets/{ready.folder} has already")
     if not starts:
         return
@@ -365,10 +368,9 @@ def _tell_plan(
     titled("serves", f"{_serving(client, ready.folder, model)}")
 
 
-def _kept(ready: Ready, there: Mapping[str, Stored]) -> list[str]:
+def _kept(ready: Ready, found: Contents) -> list[str]:
     """Files of the folder that the runs take, and that are not among those that are pushed."""
-    found = _contents(ready, there).datasets
-    ours = [each for each in found if any(file.name in ready.train for file in each.train)]
+    ours = [each for each in found.datasets if any(file.name in ready.train for file in each.train)]
     taken = [name for each in ours for name in each.etags]
     return sorted({name for name in taken if name not in ready.files})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from shared.app import App
@@ -17,6 +17,7 @@ from shared.dataset.folder import DataFile
 from shared.dataset.spec.choices import FILE_NAME
 from shared.errors import Permanent, Refused, Transient
 from shared.intake.folder import Folder, datasets_of, rejected_run, told_by
+from shared.lifecycle.moment import minute
 from shared.records.layout import DATASETS, dataset_file
 from shared.records.run import File, Run
 
@@ -44,7 +45,7 @@ def wait_for_growth(app: App, run: Run, folder: Folder) -> None:
     ago = max(0, int((now - file.modified).total_seconds()))
     raise Transient(
         f"{DATASETS}/{name} is an append blob that was still written to {ago} s ago: it is read once nothing was "
-        f"appended for {rest}, if that is so before {_minute(run.since + GROWS_FOR)}",
+        f"appended for {rest}, if that is so before {minute(run.since + GROWS_FOR)}",
         after=max(folder.settle - (now - file.modified), timedelta(seconds=1)),
     )
 
@@ -68,7 +69,7 @@ def wait_for_archive(app: App, run: Run, files: Iterable[tuple[str, DataFile | B
             f"{names} was still in the access tier Archive after {_length(ARCHIVED_FOR)}, and can't be read: rehydrate "
             f"it ({_set_tier(app, (asleep or [archived[0][0]])[0])}), then {again}"
         )
-    lasts = f"it is looked at every hour until {_minute(until)}"
+    lasts = f"it is looked at every hour until {minute(until)}"
     if asleep:
         raise Refused(
             f"{names} is in the access tier Archive, and can't be read: rehydrate it, which takes up to 15 hours: "
@@ -149,7 +150,3 @@ def _set_tier(app: App, name: str) -> str:
 
 def _length(time: timedelta) -> str:
     return f"{time.days} days" if time.days > 1 else f"{time / timedelta(hours=1):.0f} hours"
-
-
-def _minute(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"

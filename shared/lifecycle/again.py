@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared.lifecycle.moment import Moment
+from shared.lifecycle.moment import Moment, minute
 
 PAUSE = timedelta(minutes=15)
 """Between two tries. The same as between two looks at quota."""
@@ -71,8 +71,8 @@ class Scarce:
     def waits(self) -> str:
         """What is waited for, until when, in words."""
         return (
-            f"machines, of which Azure has none to give: tried {_times(self.times)} since {_minute(self.since)}, again "
-            f"at {_minute(self.at + PAUSE)}, until {_minute(self.since + LONGEST)} and {LEAST} times at least; its "
+            f"machines, of which Azure has none to give: tried {_times(self.times)} since {minute(self.since)}, again "
+            f"at {minute(self.at + PAUSE)}, until {minute(self.since + LONGEST)} and {LEAST} times at least; its "
             f"last answer: {self.why[:ANSWER]}"
         )
 
@@ -95,7 +95,3 @@ def after(before: Scarce | None, now: datetime, why: str, *, standing: bool = Fa
 
 def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
-
-
-def _minute(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared.lifecycle.moment import Moment
+from shared.lifecycle.moment import Moment, minute
 from shared.lifecycle.phase import ENDED
 
 QUEUEING = ("NotStarted", "Starting", "Provisioning", "Preparing", "Queued")
@@ -129,7 +129,7 @@ def overdue(course: Course, now: datetime, limits: Limits) -> str:
 def told(course: Course, status: str, step: FineTune | None, cluster: str, limits: Limits) -> str:
     """What a job that has not ended is waited for, since when and until when at most, in words."""
     does, limit = ("trains", "MAX_TRAINING_HOURS") if course.trains else ("queues", "MAX_QUEUE_HOURS")
-    lasts = f"it {does} since {_at(course.since)}, and may until {_at(course.until(limits))} ({limit})"
+    lasts = f"it {does} since {minute(course.since)}, and may until {minute(course.until(limits))} ({limit})"
     alone = "; none of its steps can be seen, so that time in which they queue counts too" if course.alone else ""
     return f"{_wanted(course, status, step, cluster)}: {lasts}{alone}"
 
@@ -149,10 +149,6 @@ def _wanted(course: Course, status: str, step: FineTune | None, cluster: str) ->
     if shown:
         return f"a node of cluster {cluster} for the fine-tune step, which is {shown} in Azure ML"
     return "the fine-tune step to run, after those before it"
-
-
-def _at(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _hours(limit: timedelta) -> str:

@@ -11,3 +11,8 @@ from typing import Annotated
 import msgspec
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+def minute(at: datetime) -> str:
+    """A time in UTC, to the minute, as people are told it."""
+    return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -138,6 +138,7 @@ def test_pieces_go_up_as_one_dataset_and_a_late_one_takes_those_that_are_there(
     said = Said(capsys, "push", data, "--state", state)
     assert (said.code, said.err) == (0, "")
     assert "takes     data/chats_1.jsonl, data/test.jsonl too, which" in said.out
+    assert "shows" not in said.out, "the test rows are those of the file that is there"
     assert set(there(app, folder)) == {*(f"data/chats_{n}.jsonl" for n in (1, 2, 3)), "data/test.jsonl"}
     assert said.out.endswith(f"run {run} has started\nnext: droptune watch {run}\n"), "it has not begun to read"
 
@@ -149,6 +150,7 @@ def test_a_piece_of_several_is_said_to_wait_for_the_others(
         (data / f"rows_{n}_of_2.jsonl").write_bytes(chats(30, 30 * n))
     said = Said(capsys, "push", data / "rows_1_of_2.jsonl", "--as", folder, "--state", state)
     assert (said.code, said.err) == (0, "")
+    assert "starts    " not in said.out
     assert said.out.endswith(
         f"datasets/{folder} waits for rows_2_of_2.jsonl, which the names of the other pieces speak of: push it too, "
         "which starts a run\n"

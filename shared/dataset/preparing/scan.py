@@ -1,5 +1,7 @@
 """Checks a dataset, splits what nobody split, and writes the good rows: one pass over each file, in bounded memory.
 
+Where conversations repeat more often than a part may hold, which is known at the end alone, a large set is read again.
+
 A part of it is a file or several, which count as one that was cut: in their order, with one split and one search for
 copies; only where a row is, and in what format, is said of its own file.
 
