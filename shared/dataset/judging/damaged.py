@@ -10,9 +10,24 @@ _CODE = re.compile(rb"\xc2[\x80-\x84\x86-\x9f]")  # U+0085 is a line's end, to s
 _TWICE = re.compile(rb"\xc3(?:[\x82\x83]\xc2[\x80-\xbf]|\xa2\xe2\x82\xac)")
 
 
+_BEGIN = ((b"\xef", _LOST), (b"\xc2", _CODE), (b"\xc3", _TWICE))
+_FEW = 64
+
+
 def suspect(block: bytes) -> bool:
-    """Whether a block of bytes has a mark of damage anywhere. Each pattern begins with a byte that is searched fast."""
-    return bool(_LOST.search(block) or _CODE.search(block) or _TWICE.search(block))
+    """Whether a block of bytes has a mark of damage anywhere."""
+    return any(_has(block, first, pattern) for first, pattern in _BEGIN)
+
+
+def _has(block: bytes, first: bytes, pattern: re.Pattern[bytes]) -> bool:
+    """Whether the pattern is there, which begins with that byte. A byte is found ten times faster than a pattern, as
+    long as there are few of it."""
+    at = block.find(first)
+    for _ in range(_FEW):
+        if at < 0 or pattern.match(block, at):
+            return at >= 0
+        at = block.find(first, at + 1)
+    return at >= 0 and pattern.search(block, at) is not None
 
 
 def damaged(rows: list[bytes]) -> Iterator[tuple[int, str]]:

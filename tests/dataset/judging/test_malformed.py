@@ -124,4 +124,5 @@ def test_a_block_is_suspect_where_a_row_of_it_is_damaged() -> None:
         assert not list(damaged([text.encode()])), text
     for text in MARKS:
         assert suspect(b"x" * 500 + text.encode())
+        assert suspect("à ° ﬁ".encode() * 500 + text.encode() + b"x" * 500), "among many that begin with the same byte"
         assert [at for at, _ in damaged([b"x", text.encode()])] == [1]
