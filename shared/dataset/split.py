@@ -19,7 +19,6 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -60,6 +59,18 @@ class Cut:
         return {part: max(1, rows * percent // 100) for part, percent in zip(self.parts, self.percents, strict=True)}
 
 
+type Prompts = tuple[tuple[int, bool], ...]
+"""Which of a good row's messages are its prompts, up to the last answer; and whether an answer follows, but not the
+last one: the row up to there is a conversation, too."""
+
+
+def prompts_of(roles: tuple[str, ...]) -> Prompts:
+    """The prompts of a good row with these roles."""
+    last = max((at for at, role in enumerate(roles) if role == "assistant"), default=len(roles))
+    prompts = [at for at in range(last) if roles[at] != "assistant"] or [0]
+    return tuple((at, at != prompts[-1] and roles[at + 1] == "assistant") for at in prompts)
+
+
 class Places:
     """Finds where conversations are on the line. Remembers the last system text: most files have one for all rows."""
 
@@ -68,30 +79,33 @@ class Places:
         self._system: str | bytes = b""
         self._system_at = seed
 
-    def of_json(self, messages: Sequence[Any], roles: tuple[str, ...], begun: list[int]) -> int:
+    def of_json(self, messages: Sequence[Any], prompts: Prompts, begun: list[int]) -> int:
         """The position of good messages, whose contents are JSON texts. `begun` gets those of its beginnings: shorter
         conversations, of which another row may be one."""
         at = self._seed
-        for index, begins in _prompts(roles) if len(roles) <= _USUAL else _prompts.__wrapped__(roles):
-            data = bytes(messages[index].content)
-            if index or roles[0] != "system":
-                at = position_in_json(data, at)
+        for index, begins in prompts:
+            message = messages[index]
+            data = bytes(message.content)
+            if not index and message.role == "system":
+                at = self._system_at if data == self._system else self._first(data, position(_decode(data), at))
+            elif data.isascii() and _BACKSLASH not in data:  # so that its only quotes are those around it
+                at = _hash(data.translate(_LOWER, _SPACE_AND_QUOTE), at)
             else:
-                at = self._system_at if data == self._system else self._first(data, position_in_json(data, at))
+                at = position(_decode(data), at)
             if begins:
                 begun.append(at)
         return at
 
-    def of(self, messages: Sequence[Any], begun: list[int]) -> int:
+    def of(self, messages: Sequence[Any], prompts: Prompts, begun: list[int]) -> int:
         """The same, of contents that are texts, or None."""
         at = self._seed
-        roles = tuple([message.role for message in messages])
-        for index, begins in _prompts(roles) if len(roles) <= _USUAL else _prompts.__wrapped__(roles):
-            text = messages[index].content or ""
-            if index or roles[0] != "system":
-                at = position(text, at)
-            else:
+        for index, begins in prompts:
+            message = messages[index]
+            text = message.content or ""
+            if not index and message.role == "system":
                 at = self._system_at if text == self._system else self._first(text, position(text, at))
+            else:
+                at = position(text, at)
             if begins:
                 begun.append(at)
         return at
@@ -99,18 +113,6 @@ class Places:
     def _first(self, system: str | bytes, at: int) -> int:
         self._system, self._system_at = system, at
         return at
-
-
-_USUAL = 64  # messages, of which what is known is kept
-
-
-@lru_cache(4096)
-def _prompts(roles: tuple[str, ...]) -> tuple[tuple[int, bool], ...]:
-    """Which of a good row's messages are its prompts, up to the last answer; and whether an answer follows, but not the
-    last one: the row up to there is a conversation, too."""
-    last = max((at for at, role in enumerate(roles) if role == "assistant"), default=len(roles))
-    prompts = [at for at in range(last) if roles[at] != "assistant"] or [0]
-    return tuple((at, at != prompts[-1] and roles[at + 1] == "assistant") for at in prompts)
 
 
 def position(prompt: str, seed: int = 0) -> int:
@@ -129,13 +131,6 @@ def position(prompt: str, seed: int = 0) -> int:
         data = "".join(data.decode("utf-8", "surrogatepass").split()).encode("utf-8", "surrogatepass")
         return _hash(data, seed)
     return _hash(data.translate(_LOWER, _SPACE), seed)
-
-
-def position_in_json(prompt: bytes, seed: int = 0) -> int:
-    """The position of a prompt that is given as a JSON text."""
-    if prompt.isascii() and _BACKSLASH not in prompt:  # so that its only quotes are those around it
-        return _hash(prompt.translate(_LOWER, _SPACE_AND_QUOTE), seed)
-    return position(_decode(prompt), seed)
 
 
 _PLAIN: set[str] = set()

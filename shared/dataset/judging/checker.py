@@ -18,13 +18,13 @@ import xxhash
 
 from shared.dataset.judging import formats, malformed
 from shared.dataset.judging.block import QUOTE, UNUSUAL_ESCAPE, VISIBLE, Look, larger, unusual_rows
+from shared.dataset.judging.courses import Courses
 from shared.dataset.judging.damaged import suspect
 from shared.dataset.judging.formats import MESSAGES, Format
 from shared.dataset.judging.keys import Found, Note, Noted, known, plain
 from shared.dataset.judging.noting import beside, looked, note
 from shared.dataset.judging.parsing import NOT_JSON, Bad, despite, parse
 from shared.dataset.judging.plans import Plans
-from shared.dataset.judging.roles import USUAL, judge_roles, usual_roles
 from shared.dataset.judging.rules import (
     Conversation,
     Facts,
@@ -38,7 +38,7 @@ from shared.dataset.judging.rules import (
 from shared.dataset.judging.shapes import Shape, keys_of, shape_of
 from shared.dataset.reading.files import EXCERPT, Broken, Elements, Limits, Records
 from shared.dataset.safety.search import beginning
-from shared.dataset.split import Places
+from shared.dataset.split import Places, prompts_of
 
 BLOCK = 512 * 1024
 """Bytes of rows looked at together: more would leave the processor's cache, less would cost more calls a row."""
@@ -49,7 +49,6 @@ type _Messages = list[Message | ToolMessage]
 _encode = msgspec.json.Encoder().encode
 _text = msgspec.json.Decoder(str).decode
 _hash = xxhash.xxh3_64_intdigest
-_PLAIN_ROLES = frozenset(("system", "user", "assistant"))
 
 
 @dataclass(slots=True)
@@ -61,7 +60,7 @@ class Checked:
     of those rows. `faults` are of the others, of each rule the first in full, and the rest counted in `more`. `notes`:
     what else there is to say of good rows: keys that are not read, and the like. `count`: of all; `lines`: of the file,
     where it has such. `groups`: number of a row group's first row -> the group's index.
-    `suspect`: some of the good ones may be damaged text.
+    `suspect`: indices of good ones that may be damaged text.
     """
 
     rows: list[bytes] = field(default_factory=list)
@@ -71,7 +70,7 @@ class Checked:
     begun_by: list[int] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
-    suspect: bool = False
+    suspect: list[int] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     more: Counter[str] = field(default_factory=Counter)
     notes: dict[Note, Noted] = field(default_factory=dict)
@@ -91,6 +90,7 @@ class Checked:
         now = {before: at for at, before in enumerate(kept)}
         left = [(begun, now[by]) for begun, by in zip(self.begun, self.begun_by, strict=True) if by in now]
         self.begun[:], self.begun_by[:] = [begun for begun, _ in left], [by for _, by in left]
+        self.suspect[:] = [now[at] for at in self.suspect if at in now]
         where = self.where
         self.where = lambda index: where(kept[index])
 
@@ -132,6 +132,7 @@ class Checker:
         self._learned: set[tuple[frozenset[str], ...]] = set()
         self._told = max(told, 1)  # the first of a rule is always wanted: it may be one of the file
         self._refused: Counter[str] = Counter()
+        self._courses = Courses()
         self._last = False  # the row at hand is the file's last one, without a line's end
         self._ignored = frozenset(map(plain, ignored))
         self._plans = Plans(mapped or {}, self._ignored)
@@ -158,7 +159,8 @@ class Checker:
                     piece = piece[newline + 1 :]
                 end = piece.rfind(b"\n") + 1
                 if end:
-                    block = bytes(held) + piece[:end] if held else piece[:end]
+                    # One copy; a slice and a sum would be two, of all bytes of the file.
+                    block = b"".join((held, memoryview(piece)[:end]))
                     held[:] = piece[end:]
                     checked = self._block(block, line, offset)
                     yield checked
@@ -228,7 +230,6 @@ class Checker:
                 continue
             made.append((at, data, good))
         unsure = unusual_rows([data for _, data, _ in made])
-        checked.suspect = not all(data.isascii() for _, data, _ in made)
         for index, (at, data, good) in enumerate(made):
             if index in unsure and isinstance(bad := self._judge(batch.rows[at]), tuple):
                 refuse(at, bad)
@@ -261,42 +262,50 @@ class Checker:
         """The rows of a block, and which of its lines are good. `where` tells of a line where it is."""
         checked = Checked(count=len(look.ends))
         rows, hashes, positions, turns = checked.rows, checked.hashes, checked.positions, checked.turns
+        course_of = self._courses.of
         begun, begun_by = checked.begun, checked.begun_by
         kept: list[int] = []
         ascii_only = block.isascii()
         place, shapes = self._places.of_json, {shape.type: shape for shape in self._shapes}
-        checked.suspect = bool(look.unusual) or (not ascii_only and suspect(block))
         large = larger(look.ends, self._limits.row) if len(block) > self._limits.row else frozenset()
         for at, row in enumerate(self._decode(block, look)):
             if row is not None and at not in large:
                 shape = shapes[type(row)]
                 try:
-                    if not ascii_only:
+                    if not ascii_only and not shape.whole:
                         line = block[look.ends[at - 1] + 1 if at else 0 : look.ends[at]]
                         if not line.isascii():
                             line.decode()  # the decoder looks at no text, kept or not
                     messages = shape.turns(row)
-                    sure = (
-                        look.keys[at] == shape.keys + (shape.keys_a_turn * len(row.turns) if shape.lists else 0)
+                    roles = tuple([message.role for message in messages])
+                    course = course_of(roles)
+                    if (
+                        course
+                        and course.plain
+                        and look.keys[at] == shape.keys + (shape.keys_a_turn * len(row.turns) if shape.lists else 0)
                         and at not in look.doubtful
-                        and _plain_roles(roles := tuple([message.role for message in messages]))
                         and (
                             (at not in look.unusual and look.others[at] == shape.lists)
                             or _closely(messages, control=at in look.controls)
                         )
-                    )
+                    ):
+                        data = _encode(Conversation(messages))
+                        damaged = (at in look.unusual or not ascii_only) and not data.isascii() and suspect(data)
+                    else:
+                        course = None
                 except (LookupError, ValueError):  # UnicodeDecodeError and DecodeError are ValueErrors
-                    sure = False
-                if sure:
-                    data = _encode(Conversation(messages))
+                    course = None
+                if course:
+                    if damaged:
+                        checked.suspect.append(len(rows))
                     rows.append(data)
                     hashes.append(_hash(data))
-                    positions.append(place(messages, roles, begun))
-                    if len(begun) > len(begun_by):
+                    positions.append(place(messages, course.prompts, begun))
+                    if course.begins:
                         begun_by += [len(rows) - 1] * (len(begun) - len(begun_by))
                     turns.append(len(messages))
                     kept.append(at)
-                    if shape.unread or shape.unread_a_turn or roles[0] != "user":
+                    if shape.unread or shape.unread_a_turn or course.led:
                         found = looked(row, shape, messages, roles)
                         if found:
                             note(checked.notes, found, self._ignored, partial(self._placed, where, at))
@@ -411,7 +420,8 @@ class Checker:
                     return None
                 made.append(Message(message["role"], content))
             roles = tuple([message.role for message in made])
-            return _Good(made, beside(row, plan, MESSAGES, made, roles)) if _plain_roles(roles) else None
+            course = self._courses.of(roles)
+            return _Good(made, beside(row, plan, MESSAGES, made, roles)) if course and course.plain else None
         except (LookupError, TypeError):
             return None
 
@@ -430,9 +440,14 @@ class Checker:
         self, checked: Checked, data: bytes, good: _Good, where: Callable[[int], dict[str, Any]], at: int
     ) -> None:
         messages = good.messages
+        if not data.isascii() and suspect(data):
+            checked.suspect.append(len(checked.rows))
         checked.rows.append(data)
         checked.hashes.append(_hash(data))
-        checked.positions.append(self._places.of(messages, checked.begun))
+        roles = tuple([message.role for message in messages])
+        course = self._courses.of(roles)
+        prompts = course.prompts if course else prompts_of(roles)
+        checked.positions.append(self._places.of(messages, prompts, checked.begun))
         checked.begun_by += [len(checked.rows) - 1] * (len(checked.begun) - len(checked.begun_by))
         checked.turns.append(len(messages))
         if good.found:
@@ -450,11 +465,6 @@ class Checker:
         checked = Checked(count=1, lines=1)
         self._refuse(checked, _size(size), excerpt(beginning), {"line": line, "offset": offset})
         return checked
-
-
-def _plain_roles(roles: tuple[str, ...]) -> bool:
-    known = _PLAIN_ROLES.issuperset(roles)  # looked at first: the cache is to keep no text of a dataset
-    return known and (usual_roles if len(roles) <= USUAL else judge_roles)(roles) is None
 
 
 def _closely(messages: Sequence[Any], *, control: bool) -> bool:

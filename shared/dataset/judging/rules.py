@@ -20,9 +20,6 @@ from shared.dataset.judging.parsing import Bad as Bad
 from shared.dataset.judging.parsing import parse as parse
 from shared.dataset.judging.reader_rules import READERS
 from shared.dataset.judging.roles import ROLES as ROLES
-from shared.dataset.judging.roles import USUAL as USUAL
-from shared.dataset.judging.roles import judge_roles as judge_roles
-from shared.dataset.judging.roles import usual_roles as usual_roles
 from shared.dataset.judging.rule import Rule as Rule
 from shared.dataset.judging.rule import Severity as Severity
 from shared.dataset.judging.split_rules import SPLIT

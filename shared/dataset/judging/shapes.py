@@ -43,7 +43,7 @@ type Names = tuple[tuple[str, str], ...]
 class Shape:
     """A decoder for rows with just these keys. `keys` of the row itself and `keys_a_turn` are how many there are;
     `lists`: how many of the row's values are the list of messages. `turns` may raise LookupError or ValueError.
-    `unread` and `unread_a_turn`: those of the row's and a turn's keys that are not read."""
+    `unread` and `unread_a_turn`: those of the row's and a turn's keys that are not read. `whole`: all are."""
 
     type: type
     decode: Callable[[bytes], Any]
@@ -54,6 +54,7 @@ class Shape:
     lists: int
     unread: Names
     unread_a_turn: Names
+    whole: bool
 
 
 def keys_of(row: dict[str, Any], plan: Plan, chosen: Format) -> tuple[frozenset[str], ...]:
@@ -75,7 +76,7 @@ def shape_of(row: dict[str, Any], plan: Plan, chosen: Format) -> Shape | None:
     made = _of_turns(row, fields, chosen) if chosen.list_keys else _of_texts(fields, chosen)
     if made is None:
         return None
-    named, to_messages, turn, unread_a_turn = made
+    named, to_messages, turn, unread_a_turn, whole = made
     if systems:
         named[systems[0]] = ("system", msgspec.Raw)
         to_messages = partial(_with_system, turns=to_messages)
@@ -92,10 +93,11 @@ def shape_of(row: dict[str, Any], plan: Plan, chosen: Format) -> Shape | None:
         lists=1 if turn else 0,
         unread=tuple((name, key) for key, name in names.items() if key in unread),
         unread_a_turn=unread_a_turn,
+        whole=whole and len(named) == len(row),
     )
 
 
-type _Made = tuple[dict[str, tuple[str, Any]], Callable[[Any], Sequence[Any]], int, Names]
+type _Made = tuple[dict[str, tuple[str, Any]], Callable[[Any], Sequence[Any]], int, Names, bool]
 
 
 def _of_turns(row: dict[str, Any], fields: Mapping[str, str], chosen: Format) -> _Made | None:
@@ -117,7 +119,8 @@ def _of_turns(row: dict[str, Any], fields: Mapping[str, str], chosen: Format) ->
         to_messages = attrgetter("turns")
     else:
         to_messages = partial(_from_turns, names=_spelled(MESSAGE_ROLES if chosen is MESSAGES else SHAREGPT_ROLES))
-    return {there[0]: ("turns", list[turn])}, to_messages, len(keys), unread  # type: ignore[valid-type]
+    whole = len(keys) == len(speakers + sayings)
+    return {there[0]: ("turns", list[turn])}, to_messages, len(keys), unread, whole  # type: ignore[valid-type]
 
 
 @cache
@@ -142,7 +145,7 @@ def _of_texts(fields: Mapping[str, str], chosen: Format) -> _Made | None:
     to_messages = partial(
         _from_texts, question=f"text_{chosen.question}", ahead=ahead, behind=behind, history=HISTORY in fields
     )
-    return named, to_messages, 0, ()
+    return named, to_messages, 0, (), True
 
 
 def _struct(keys: list[str], fields: dict[str, tuple[str, Any]]) -> tuple[Any, dict[str, str]]:

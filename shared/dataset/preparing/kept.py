@@ -54,21 +54,23 @@ class Kept:
         for each in self._all.values():
             each.clear()
 
-    def note(self, good: Good, part: Part, cut: Cut | None, known: Mapping[Part, np.ndarray]) -> None:
-        """Remembers what it has to of rows of the file for `part`, from which `cut` is cut. `known`: see Scan."""
+    def note(self, good: Good, zone: np.ndarray, part: Part, cut: Cut | None, known: Mapping[Part, np.ndarray]) -> None:
+        """Remembers what it has to of rows of the file for `part`, from which `cut` is cut, each in its `zone`.
+        `known`: see Scan."""
         if part != "train":
             self.placed.add(good.positions, good.numbers)
             return
         if cut:
-            held_out = zones(cut, good.positions) < len(cut.parts)
+            held_out = np.flatnonzero(zone < len(cut.parts))
             self.placed.add(good.positions[held_out], good.numbers[held_out])
         if len(good.begun):
             # Where no row can be that is not trained on, nobody asks for it.
             wanted = zones(cut, good.begun) < len(cut.parts) if cut else np.zeros(len(good.begun), bool)
             for positions in known.values():
                 wanted |= np.isin(good.begun, positions)
-            by = good.begun_by[wanted]
-            self.begun.add(good.begun[wanted], good.positions[by], good.numbers[by])
+            if wanted.any():
+                by = good.begun_by[wanted]
+                self.begun.add(good.begun[wanted], good.positions[by], good.numbers[by])
 
     def save(self, folder: Path) -> None:
         """Writes all to files in a folder."""

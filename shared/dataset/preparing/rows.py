@@ -90,11 +90,11 @@ class Rows:
     def _let_go(self, *goods: Good) -> None:
         """Writes each row to the zone that it is in."""
         for good in goods:
-            self._kept.note(good, self._scan.part, self._cut, self._scan.known)
+            found = zones(self._cut or _NOTHING, good.positions)
+            self._kept.note(good, found, self._scan.part, self._cut, self._scan.known)
             if self._cut is None:
                 self._write(self._scan.part, good.rows, good.hashes)
                 continue
-            found = zones(self._cut, good.positions)
             parts = (*self._cut.parts, "train")
             rows: list[list[bytes]] = [[] for _ in parts]
             for row, zone in zip(good.rows, found.tolist(), strict=True):
@@ -115,7 +115,7 @@ class Rows:
                     sink.lead(rows[at] + b"\n")
                 rows = [row for at, row in enumerate(rows) if at not in late]
             if rows:
-                sink.write(b"\n".join(rows) + b"\n")
+                sink.write(b"\n".join((*rows, b"")))  # a sum would copy all of it once more
 
 
 def settled(tally: Tally, scan: Scan, kept: Kept, again: Callable[[Scan], Tally]) -> Tally:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from shared.dataset.judging.checker import Checked
-from shared.dataset.judging.damaged import damaged
+from shared.dataset.judging.damaged import damage
 from shared.dataset.judging.keys import Note, Noted, collect
 from shared.dataset.judging.rules import RULES, Fault
 from shared.dataset.preparing.columns import Columns
@@ -137,8 +137,7 @@ class Tally:
             reason = f"its conversation is in the {other} data too"
             both = np.flatnonzero(positions[near] == good.positions).tolist()
             warned += [(at, "prompt_in_both", reason) for at in both]
-        if batch.suspect:
-            warned += [(at, "damaged_text", reason) for at, reason in damaged(batch.rows)]
+        warned += [(at, "damaged_text", reason) for at in batch.suspect if (reason := damage(batch.rows[at]))]
         for at, rule, reason in sorted(warned):  # in the order of the rows, whatever the batches
             self.fault(tell(rule, reason, batch.where(at), batch.rows[at]))
 

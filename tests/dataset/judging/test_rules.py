@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from shared.dataset.judging.rules import ROLES, RULES, Facts, Fault, Message, Severity, judge, judge_roles, kind, parse
+from shared.dataset.judging.roles import judge_roles
+from shared.dataset.judging.rules import ROLES, RULES, Facts, Fault, Message, Severity, judge, kind, parse
 from tests.kit.dataset.conversations import ASSISTANT, BAD, BAD_ROWS, CALL, GOOD, OTHERWISE, SYSTEM, TOOL, USER, exact
 from tests.kit.rows import messages, of, row
 
