@@ -18,7 +18,7 @@ import xxhash
 
 from shared.dataset.judging import formats, malformed
 from shared.dataset.judging.block import QUOTE, UNUSUAL_ESCAPE, VISIBLE, Look, larger, unusual_rows
-from shared.dataset.judging.courses import Courses
+from shared.dataset.judging.courses import Course, Courses
 from shared.dataset.judging.damaged import suspect
 from shared.dataset.judging.formats import MESSAGES, Format
 from shared.dataset.judging.keys import Found, Note, Noted, known, plain
@@ -38,7 +38,7 @@ from shared.dataset.judging.rules import (
 from shared.dataset.judging.shapes import Shape, keys_of, shape_of
 from shared.dataset.reading.files import EXCERPT, Broken, Elements, Limits, Records
 from shared.dataset.safety.search import beginning
-from shared.dataset.split import Places, prompts_of
+from shared.dataset.split import Places
 
 BLOCK = 512 * 1024
 """Bytes of rows looked at together: more would leave the processor's cache, less would cost more calls a row."""
@@ -97,9 +97,10 @@ class Checked:
 
 @dataclass(slots=True)
 class _Good:
-    """A good row: its messages, and what was found beside them."""
+    """A good row: its messages, what is known of their roles, and what was found beside them."""
 
     messages: _Messages
+    course: Course
     found: Sequence[Found] = ()
 
 
@@ -194,7 +195,6 @@ class Checker:
         """Rows that come as objects."""
         checked = Checked(count=len(batch.rows))
         numbers, offsets, group, first = batch.numbers, batch.offsets, batch.row_group, batch.first_of_group
-        kept: list[int] = []
 
         def where(at: int) -> dict[str, Any]:
             found: dict[str, Any] = {"line": numbers[at]}
@@ -229,15 +229,18 @@ class Checker:
                 refuse(at, _size(len(data)))
                 continue
             made.append((at, data, good))
-        unsure = unusual_rows([data for _, data, _ in made])
-        for index, (at, data, good) in enumerate(made):
-            if index in unsure and isinstance(bad := self._judge(batch.rows[at]), tuple):
-                refuse(at, bad)
-                checked.faults.sort(key=lambda fault: fault.line)
-                continue
-            kept.append(at)
-            checked.numbers.append(numbers[at])
-            self._keep(checked, data, good, where, at)
+        if unsure := unusual_rows([data for _, data, _ in made]):
+            sure: list[tuple[int, bytes, _Good]] = []
+            for index, (at, data, good) in enumerate(made):
+                if index in unsure and isinstance(bad := self._judge(batch.rows[at]), tuple):
+                    refuse(at, bad)
+                else:
+                    sure.append((at, data, good))
+            checked.faults.sort(key=lambda fault: fault.line)
+            made = sure
+        kept = [at for at, _, _ in made]
+        checked.numbers += [numbers[at] for at in kept]
+        self._keep(checked, made, where)
         checked.where = lambda index: where(kept[index])
         checked.format = self.format.name if self.format else ""
         if group is not None:
@@ -290,7 +293,11 @@ class Checker:
                         )
                     ):
                         data = _encode(Conversation(messages))
-                        damaged = (at in look.unusual or not ascii_only) and not data.isascii() and suspect(data)
+                        damaged = (
+                            (at in look.unusual or not ascii_only)
+                            and not data.isascii()
+                            and suspect(data, (data.decode(),))
+                        )
                     else:
                         course = None
                 except (LookupError, ValueError):  # UnicodeDecodeError and DecodeError are ValueErrors
@@ -359,7 +366,7 @@ class Checker:
             row = parsed[0]
             good = self._judge(row)
             if not isinstance(good, tuple):
-                self._keep(checked, _encode(Conversation(good.messages)), good, where, at)
+                self._keep(checked, [(at, _encode(Conversation(good.messages)), good)], where)
                 self._learn(row)
                 return True
             bad = good
@@ -403,7 +410,9 @@ class Checker:
             return messages
         assert self.format is not None  # noqa: S101 - a row without a format is bad
         roles = tuple([message.role for message in messages])
-        return _Good(messages, [*found, *beside(row, plan, self.format, messages, roles)])
+        course = self._courses.of(roles)
+        assert course is not None  # noqa: S101 - as above
+        return _Good(messages, course, [*found, *beside(row, plan, self.format, messages, roles)])
 
     def _plain_messages(self, row: dict[str, Any]) -> _Good | None:
         """The messages of a row that is an object, if they are plainly good but for control characters."""
@@ -421,7 +430,10 @@ class Checker:
                 made.append(Message(message["role"], content))
             roles = tuple([message.role for message in made])
             course = self._courses.of(roles)
-            return _Good(made, beside(row, plan, MESSAGES, made, roles)) if course and course.plain else None
+            if not course or not course.plain:
+                return None
+            some = course.led or plan.unread(MESSAGES)
+            return _Good(made, course, beside(row, plan, MESSAGES, made, roles) if some else ())
         except (LookupError, TypeError):
             return None
 
@@ -437,21 +449,26 @@ class Checker:
                 self._shapes.insert(0, shape)
 
     def _keep(
-        self, checked: Checked, data: bytes, good: _Good, where: Callable[[int], dict[str, Any]], at: int
+        self, checked: Checked, made: list[tuple[int, bytes, _Good]], where: Callable[[int], dict[str, Any]]
     ) -> None:
-        messages = good.messages
-        if not data.isascii() and suspect(data):
-            checked.suspect.append(len(checked.rows))
-        checked.rows.append(data)
-        checked.hashes.append(_hash(data))
-        roles = tuple([message.role for message in messages])
-        course = self._courses.of(roles)
-        prompts = course.prompts if course else prompts_of(roles)
-        checked.positions.append(self._places.of(messages, prompts, checked.begun))
-        checked.begun_by += [len(checked.rows) - 1] * (len(checked.begun) - len(checked.begun_by))
-        checked.turns.append(len(messages))
-        if good.found:
-            note(checked.notes, good.found, self._ignored, partial(self._placed, where, at))
+        """Keeps good rows: each with its index in the batch, and as it is written."""
+        place, begun, begun_by, positions = self._places.of, checked.begun, checked.begun_by, checked.positions
+        for index, (at, data, good) in enumerate(made, len(checked.rows)):
+            messages, course = good.messages, good.course
+            positions.append(place(messages, course.prompts, begun))
+            if course.begins:
+                begun_by += [index] * (len(begun) - len(begun_by))
+            if not data.isascii():
+                # What is called with a tool is more than its text.
+                texts = [message.content or "" for message in messages] if course.plain else [data.decode()]
+                if suspect(data, texts):
+                    checked.suspect.append(index)
+            if good.found:
+                note(checked.notes, good.found, self._ignored, partial(self._placed, where, at))
+        checked.turns += [len(good.messages) for _, _, good in made]
+        rows = [data for _, data, _ in made]
+        checked.rows += rows
+        checked.hashes += map(_hash, rows)
 
     def _placed(self, where: Callable[[int], dict[str, Any]], at: int) -> dict[str, Any]:
         return where(at) | {"file": self._file}

@@ -12,6 +12,7 @@ import io
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shared.dataset.judging.formats import READ, spelled
@@ -40,6 +41,7 @@ OTHER_COLUMNS = 10  # of a file without any that a chat format reads: enough to 
 
 _PIECE = 4 * MIB  # of decoded values that become rows at once
 _MOST_ROWS = 8192
+_TOGETHER = MIB // 2  # of decoded values that are handed on at once, where the rows are in the same group
 _REPEATED = 64 * MIB  # the most that a batch may decode to if each value is its dictionary's longest
 _ROW_WORST = 512 * MIB  # the most that an average row may decode to then
 _DICTIONARY = 256 * MIB  # writers look at a dictionary's size once in a thousand values, however long these are
@@ -74,7 +76,7 @@ def parquet(
 
     with _Reading(source) as file:
         try:
-            yield from _records(file, limits, groups, None if all_columns else needed)
+            yield from _gathered(_records(file, limits, groups, None if all_columns else needed))
         except (pa.ArrowException, OSError, UnicodeError, ValueError) as error:
             if file.failure is not None:
                 raise file.failure from None
@@ -238,6 +240,40 @@ def _records(file: _Reading, limits: Limits, wanted: range | None, needed: Colle
                     reason = f"row group {at} has {number - first:,} rows, and not {group.rows:,} as the footer says"
                     raise FileFault("not_parquet", reason, line=number)
             first += group.rows
+
+
+def _gathered(records: Iterator[Records]) -> Iterator[Records]:
+    """The same rows in fewer batches: one long text in a dictionary has all batches decoded a few rows at a time.
+
+    Only batches of one row group are put together. Rows that came before an error are handed out before it is raised.
+    """
+    held: list[Records] = []
+    size = 0
+    while True:
+        try:
+            each = next(records, None)
+        except Exception:
+            if held:
+                yield _joined(held)
+            raise
+        if held and (each is None or each.row_group != held[0].row_group):
+            yield _joined(held)
+            held, size = [], 0
+        if each is None:
+            return
+        held.append(each)
+        size += each.unpacked
+        if size >= _TOGETHER or not each.unpacked:  # what is behind the first piece of a batch is large
+            yield _joined(held)
+            held, size = [], 0
+
+
+def _joined(held: list[Records]) -> Records:
+    if len(held) == 1:
+        return held[0]
+    rows = [row for each in held for row in each.rows]
+    numbers = [number for each in held for number in each.numbers]
+    return replace(held[0], rows=rows, numbers=numbers, unpacked=sum(each.unpacked for each in held))
 
 
 def _columns(names: list[str], needed: Collection[str]) -> list[str]:

@@ -123,8 +123,7 @@ def test_a_row_is_suspect_where_it_is_damaged() -> None:
     for text in WHOLE:
         assert not damage(text.encode()), text
     for text in MARKS:
-        assert suspect(b"x" * 500 + text.encode())
-        assert suspect("à ° ﬁ €".encode() * 500 + text.encode() + b"x" * 500), (
-            "among many that begin with the same byte"
-        )
+        for whole in ("x" * 500 + text, "à ° ﬁ €" * 500 + text + "x" * 500):
+            assert suspect(whole.encode(), ["x", whole])
+            assert suspect(whole.encode(), [whole])
         assert damage(b"x" + text.encode())
