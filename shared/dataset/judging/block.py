@@ -79,7 +79,8 @@ class Look:
 
 def _marks(data: np.ndarray) -> np.ndarray:
     """Where line breaks, colons and backslashes are. They are few: eight bytes are looked at together first."""
-    padded = np.zeros(-len(data) % 8 + len(data), bool)
+    padded = np.empty(-len(data) % 8 + len(data), bool)
+    padded[len(data) :] = False
     marked = padded[: len(data)]
     np.equal(data, _LF, out=marked)
     marked |= data == _COLON

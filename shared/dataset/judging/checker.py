@@ -514,4 +514,4 @@ def _beginning(row: object) -> str:
 
 def excerpt(data: bytes) -> str:
     """How a row begins, with words in the place of secrets and persons' data."""
-    return beginning(data, EXCERPT)
+    return beginning(data, EXCERPT) if data else ""

@@ -40,9 +40,8 @@ class Read:
 
     def fault(self, rule: str, reason: str, number: int) -> Fault:
         """A fault of the row with this number (see FILE)."""
-        index = number >> FILE
         where = _place(sorted(self.tally.groups.items()), number)
-        return self.scan.of_file(index, self.files[index].name).fault(rule, reason, where)
+        return Fault(file=self.files[number >> FILE].name, part=self.scan.part, rule=rule, reason=reason, **where)
 
 
 def judge_file(tally: Tally, scan: Scan) -> None:
