@@ -301,7 +301,7 @@ def test_a_record_that_is_emptied_counts_as_broken(stage: Stage, name: str) -> N
     world = stage.world
     world.change(MAX_LIVE_ENDPOINTS=1 if name == SEATS else 5, MAX_ACTIVE_JOBS=1, CLEANUP_MODE="report")
     stage.pretend(job=9 * 3600)
-    stage.until(stage.upload(), lambda run: run.phase is Phase.TRAINING)
+    trains = stage.until(stage.upload(), lambda run: run.phase is Phase.TRAINING)
     stage.app.cloud.blobs.write(STATE, name, b"{}")
     other = replace(stage, folder=f"{stage.folder}-b")
     waits = other.until(other.upload(), lambda run: run.hold or run.phase is Phase.TRAINING)
@@ -310,6 +310,9 @@ def test_a_record_that_is_emptied_counts_as_broken(stage: Stage, name: str) -> N
     status = msgspec.json.decode(views.status(stage.app)[1], type=schema.StatusView)
     assert any(need.what.startswith(f"state/{name} could not be read") for need in status.needs)
     stage.app.cloud.blobs.delete(STATE, damaged(name))
+    for each, run in ((other, waits), (stage, trains)):  # else they would go live in a later test's hours
+        run_commands.cancel(stage.app, run.id)
+        assert each.until(run).phase is Phase.CANCELLED
 
 
 @pytest.mark.thorough
