@@ -205,6 +205,10 @@ def _not_shown(row: Mapping[str, Any], chosen: Format | None) -> Bad:
     if found := other_kind(row):
         what, cure = found
         return ("other_kind" if chosen is None else "no_messages"), f"it is {what}, not a conversation. {cure}"
+    for key, value in row.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict) and shown(value[0]):
+            what = f"it is {len(value):,} rows in one, in the key {in_short(key)[1:-1]}, not a conversation"
+            return ("other_kind" if chosen is None else "no_messages"), f"{what}. Write each on a line of its own"
     keys = ", ".join(in_short(key)[1:-1] for key in list(row)[:10])
     return "no_messages", f"its keys are: {keys or '-'}"
 

@@ -266,6 +266,12 @@ def test_a_row_without_a_conversation(row: dict[str, Any], reason: str) -> None:
     assert refused(row) == ("no_messages", reason)
 
 
+@pytest.mark.parametrize("row", [{"prompt": "Hi", "response": "Hello"}, {"messages": [USER, ASSISTANT]}])
+def test_rows_within_a_row_are_told(row: dict[str, Any]) -> None:
+    rule, told = refused({"version": 1, "data": [row] * 30})
+    assert (rule, "30 rows in one, in the key data" in told, "a line of its own" in told) == ("other_kind", True, True)
+
+
 def test_many_and_long_keys_are_shortened() -> None:
     assert len(refused({f"{number}{'x' * 1000}": 1 for number in range(1000)})[1]) < 500
 
