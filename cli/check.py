@@ -302,11 +302,7 @@ def _licences(folder: Path, base: Known) -> tuple[str, ...]:
     from shared.dataset.safety import licences
 
     card = folder / licences.CARD
-    if not card.is_file():
-        return ()
-    with card.open("rb") as file:
-        text = file.read(licences.CARD_LIMIT).decode(errors="replace")
-    return tuple(licences.against(licences.of_card(text), base.name))
+    return tuple(licences.against(licences.in_card(card), base.name)) if card.is_file() else ()
 
 
 def _starts(datasets: Iterable[Dataset], spec: Spec | None, base: Known) -> Iterator[tuple[str, str]]:

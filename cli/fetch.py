@@ -104,6 +104,7 @@ def fetch(asked: Wanted) -> int:
 def _fetch(asked: Wanted) -> int:
     from cli.screen import Screen
     from shared.dataset.reading.hub import open_dataset
+    from shared.dataset.safety.licences import against
 
     dataset = open_dataset(asked.name, revision=asked.revision, config=asked.config)
     say(f"{dataset.name} at commit {dataset.commit}")
@@ -116,7 +117,8 @@ def _fetch(asked: Wanted) -> int:
             with screen.progress(split) as bar, (folder / _file(split)).open("wb") as file:
                 rows[split] = _write(table, file, first if not rows else [], bar)
     _told(asked, tables, rows)
-    for told in (*dataset.notes, *(note for table in tables.values() for note in table.stale)):
+    stale = (note for table in tables.values() for note in table.stale)
+    for told in (*dataset.notes, *stale, *against(dataset.licences, "")):
         say(f"note: {told}")
     say()
     say(f"The first rows of {_file(next(iter(tables)))}:")

@@ -46,7 +46,7 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What the step does: `files` are read, or `hub` at a pinned commit, under `policy`, for a model with `facts`.
+    """What the step does: `files` are read, or `hub` at a pinned commit, under `policy`, for `model`, with its `facts`.
 
     `endpoint`: the hub's address, empty for the public one.
     """
@@ -56,6 +56,7 @@ class Task:
     endpoint: str = ""
     policy: Policy = field(default_factory=Policy)
     facts: Facts = field(default_factory=Facts)
+    model: str = ""
     told: int = 1000
 
     def encoded(self) -> bytes:
@@ -84,6 +85,7 @@ def run(task: Task, source: Path, outputs: Mapping[str, Path], *, processes: int
     """
     from shared.dataset.preparing.parallel import prepare_files
     from shared.dataset.report_page import page
+    from shared.dataset.safety import licences
 
     with tempfile.TemporaryDirectory(prefix="droptune-") as scratch:
         files = _sources(task, source, Path(scratch))
@@ -96,6 +98,7 @@ def run(task: Task, source: Path, outputs: Mapping[str, Path], *, processes: int
             processes=processes or cores(),
             progress=_progress(sum(file.size for several in files.values() for file in several)),
         )
+        report = licences.told(report, licences.against(_licences(task, source, files), task.model))
         if not report.rejected:
             for part in ("train", "validation", "test"):
                 shutil.copyfile(Path(scratch) / "out" / f"{part}.jsonl", outputs[part])
@@ -119,6 +122,16 @@ def _sources(task: Task, source: Path, scratch: Path) -> Mapping[Part, Sequence[
 
     _check_sizes(task, source)
     return {part: [LocalFile(source / file.name) for file in files] for part, files in task.files.items()}
+
+
+def _licences(task: Task, source: Path, files: Mapping[Part, Sequence[Source | HubTable]]) -> tuple[str, ...]:
+    """As the dataset's card names them: the hub's, or the one that was uploaded with the files."""
+    from shared.dataset.safety.licences import CARD, in_card
+
+    if task.hub is not None:
+        return getattr(files["train"][0], "licences", ())
+    card = source / CARD
+    return in_card(card) if card.is_file() else ()
 
 
 def _check_sizes(task: Task, source: Path) -> None:

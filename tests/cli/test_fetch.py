@@ -24,7 +24,8 @@ SHARDS = {"train_sft": 3, "test_sft": 1, "train_gen": 3, "test_gen": 1}
 def hub() -> Iterator[Hub]:
     with Hub() as served:
         files = ultrachat({split: (ROWS[split], SHARDS[split]) for split in ROWS}, text=2000)
-        served.add(NAME, files)
+        card = files["README.md"].replace(b"license: mit", b"license: cc-by-nc-4.0")
+        served.add(NAME, {**files, "README.md": card})
         shard = next(name for name in files if name.startswith("data/test_gen"))
         served.add("acme/broken", {**files, shard: b"PAR1" + b"x" * len(files[shard])})
         yield served
@@ -57,6 +58,7 @@ def test_five_percent_of_each_split_become_files(hub: Hub, tmp_path: Path) -> No
             rf"^ +{count // 20} rows  data/{split}\.jsonl  {use}  \(the first 5 %", done.stdout, re.MULTILINE
         )
     assert "subject 0 of train_sft" in done.stdout
+    assert "\nnote: its licence is cc-by-nc-4.0: for non-commercial purposes only" in done.stdout
     assert done.stdout.endswith("\n[]\n")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 

@@ -104,6 +104,14 @@ def test_bad_data_are_rejected_and_leave_a_report_and_no_rows(step: Step, tmp_pa
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.json", "report.md"]
 
 
+def test_a_licence_that_forbids_it_is_told(step: Step, tmp_path: Path) -> None:
+    data = chats(30)
+    done = step({"train.jsonl": data, "README.md": b"---\nlicense: llama3\n---\n"}, task(data, model="Phi-4"))
+    assert done.returncode == 0, done.stderr
+    [told] = [each for each in json.loads(read(tmp_path, "report.json"))["warned"] if each["rule"] == "licence"]
+    assert told["reason"] == "its licence is llama3: what Llama 3 says may improve no other model, as Phi-4 is"
+
+
 def test_the_policy_is_followed(step: Step, tmp_path: Path) -> None:
     data = chats(30) + b"oops\n"
     policy = Policy(on_bad_rows="drop", max_bad_percent=50, validation_percent=30)

@@ -214,6 +214,7 @@ class Hub:
                 "downloads": 12,
                 "likes": 3,
                 "siblings": [{"rfilename": name} for name in sorted(files)],
+                "cardData": _card_data(files.get("README.md", b"")),
             }
         )
         if repo.after_look and commit != request.path_params.get("revision"):
@@ -422,6 +423,12 @@ def converted(files: Files, splits: Sequence[str]) -> Files:
         shards = sorted(name for name in files if name.startswith(f"data/{split}-"))
         out |= {f"default/{split}/{number:04}.parquet": files[name] for number, name in enumerate(shards)}
     return out
+
+
+def _card_data(card: bytes) -> dict[str, Any]:
+    """What the hub tells of a card's head; of the real one's many keys only the licence."""
+    named = [line.removeprefix(b"license: ").decode() for line in card.splitlines() if line.startswith(b"license: ")]
+    return {"license": named[0]} if named else {}
 
 
 def _card(splits: Mapping[str, tuple[int, int]], files: Files, *, info: bool) -> str:

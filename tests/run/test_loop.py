@@ -62,6 +62,7 @@ def jobs(stack: Stack) -> int:
 
 def test_bad_rows_are_named_and_nothing_is_launched(quick: App, folder: str, cloud: Stack) -> None:
     before = jobs(cloud)
+    quick.cloud.blobs.write(DATASETS, f"{folder}/README.md", b"---\nlicense: cc-by-nc-4.0\n---\n")
     run = received(quick, folder, chats(12) + b"oops\n" + b'{"messages": []}\n')
     ended = driven(quick, run, lambda r: r.phase.ended)
     assert ended.phase is Phase.REJECTED
@@ -70,6 +71,7 @@ def test_bad_rows_are_named_and_nothing_is_launched(quick: App, folder: str, clo
     assert ended.attempt.data.rejected == ended.why
     report = json.loads(quick.cloud.blobs.read("prepared", f"{run.prepared}/report.json")[0])
     assert sum(report["by_rule"].values()) == 2
+    assert report["warnings"] == {"licence": 1}, "the card in the folder forbids it"
     assert [(fault["line"], fault["rule"]) for fault in report["faults"]] == [(13, "not_json"), (14, "empty_messages")]
     assert quick.cloud.blobs.head("prepared", f"{run.prepared}/train.jsonl") is None
     assert jobs(cloud) == before

@@ -51,7 +51,7 @@ _cards = threading.Lock()
 
 def resolve(hub: Hub) -> str:
     """The commit that `hub.revision` is at now: 40 hex digits. Raises Permanent and Transient."""
-    return _look(hub.name, hub.revision)[1]
+    return _look(hub.name, hub.revision).commit
 
 
 def tables(hub: Hub) -> tuple[str, dict[Part, HubTable]]:
@@ -72,7 +72,8 @@ def open_dataset(name: str, *, revision: str = "main", config: str | None = None
     """
     if config is not None:
         _check(naming.HUB_CONFIG, config)
-    name, commit = _look(name, revision)
+    found = _look(name, revision)
+    name, commit = found.name, found.commit
     library = _library()
     with _explained(name):
         for card in library.huggingface_hub.HfApi().get_paths_info(
@@ -87,17 +88,19 @@ def open_dataset(name: str, *, revision: str = "main", config: str | None = None
             if not file.startswith(f"hf://datasets/{name}@{commit}/") or "::" in file or naming.has_steps(file):
                 raise _outside(str(file))
     _read_alike(name, builder.config)
-    return Dataset(name=name, commit=commit, builder=builder)
+    return Dataset(name=name, commit=commit, builder=builder, licences=found.licences)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A dataset at one commit, in one of its configurations. `name` is the hub's own spelling of it."""
+    """A dataset at one commit, in one of its configurations. `name` is the hub's own spelling of it; `licences`: as its
+    card names them."""
 
     name: str
     commit: str
     builder: Any
     """datasets.DatasetBuilder"""
+    licences: tuple[str, ...] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -186,6 +189,11 @@ class HubTable:
     whole: int | None = None
     about: tuple[str, ...] = ()
     stale: list[str] = field(default_factory=list)
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Those that the dataset's card names."""
+        return self.dataset.licences
 
     def records(self, limits: Limits) -> Iterator[Batch]:
         """The rows in batches, numbered from 1 within the split. Raises Permanent, Transient and FileFault.
@@ -279,8 +287,16 @@ def _outside(path: str) -> Permanent:
     )
 
 
-def _look(name: str, revision: str) -> tuple[str, str]:
-    """The hub's own spelling of a dataset's name, and the commit of a revision."""
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """The hub's own spelling of a dataset's name, the commit of a revision, and the licences that its card names."""
+
+    name: str
+    commit: str
+    licences: tuple[str, ...]
+
+
+def _look(name: str, revision: str) -> _Found:
     _check(naming.HUB_DATASET, name)
     _check(naming.HUB_REVISION, revision)
     library = _library()
@@ -300,7 +316,10 @@ def _look(name: str, revision: str) -> tuple[str, str]:
             raise Transient(f"{name}: the hub doesn't tell the commit of {revision!r} now", timedelta(minutes=1))
         _check(naming.HUB_DATASET, found.id)
         _check(naming.HUB_COMMIT, found.sha)
-        return found.id, found.sha
+        named = found.card_data.get("license") if found.card_data else None
+        listed = named if isinstance(named, list) else [named]
+        licences = tuple(each for each in listed if isinstance(each, str))
+        return _Found(name=found.id, commit=found.sha, licences=licences)
 
 
 def _check(kind: naming.Kind, name: str) -> None:

@@ -5,7 +5,8 @@ Only what a licence's own words say, of the few that say something about it:
 - CC BY-ND and its kin, 2(a)(1)(B): adapted material may be made, but not shared.
 - Llama 2 and 3 Community License, 1.b.v: neither the model nor its outputs may be used to improve another large
   language model. From Llama 3.1 on that is allowed.
-Which data a licence covers, and whether a model is an adaptation of them, is for people to say. Called by `check`.
+Which data a licence covers, and whether a model is an adaptation of them, is for people to say. Called by `check` and
+`fetch`, and by the app and its job where they prepare the data.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from shared.dataset.judging.rules import Fault
 from shared.dataset.report import Report
@@ -44,8 +46,15 @@ def of_card(text: str) -> tuple[str, ...]:
     return ()  # what never ends is no such block
 
 
+def in_card(card: Path) -> tuple[str, ...]:
+    """The same of a card that is a file here."""
+    with card.open("rb") as file:
+        return of_card(file.read(CARD_LIMIT).decode(errors="replace"))
+
+
 def against(licences: Iterable[str], model: str) -> Iterator[str]:
-    """What these licences of a dataset say against training `model` on it for others to call; mostly nothing."""
+    """What these licences of a dataset say against training `model` (empty: any) on it for others to call; mostly
+    nothing."""
     for licence in licences:
         name = licence.lower()
         parts = _PARTS.findall(name)
@@ -55,7 +64,8 @@ def against(licences: Iterable[str], model: str) -> Iterator[str]:
         elif "nd" in parts and "cc" in parts:
             yield f"its licence is {licence}: what is made of the data may not be shared"
         elif llama and "llama" not in model.lower():
-            yield f"its licence is {licence}: what Llama {llama[1]} says may improve no other model, as {model} is"
+            other = f", as {model} is" if model else ""
+            yield f"its licence is {licence}: what Llama {llama[1]} says may improve no other model{other}"
 
 
 def told(report: Report, reasons: Iterable[str]) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,7 +17,7 @@ from shared.dataset.judging.rules import Facts
 from shared.dataset.split import Part
 from shared.dataset.version import VERSION
 from shared.errors import Conflict, NotFound, Permanent, Transient
-from shared.intake.folder import datasets_of, read_folder, taken
+from shared.intake.folder import Folder, datasets_of, read_folder, taken
 from shared.line.trained import note_data
 from shared.records import layout
 from shared.records.layout import DATASETS, PREPARED
@@ -53,9 +54,11 @@ def prepare_data(app: App, run: Run) -> Run:
     """
     from shared.dataset.preparing.scan import prepare
     from shared.dataset.report_page import page
+    from shared.dataset.safety import licences
     from shared.dataset.split import PARTS
 
-    dataset = datasets_of(read_folder(app, run.source.folder)).get(run.id)
+    folder = read_folder(app, run.source.folder)
+    dataset = datasets_of(folder).get(run.id)
     if dataset is None:
         raise Transient("the folder has changed since it was looked at; it is looked at again", timedelta(seconds=1))
     run = replace(run, source=replace(run.source, **taken(run.source.folder, dataset)))
@@ -75,6 +78,8 @@ def prepare_data(app: App, run: Run) -> Run:
                 facts=facts_of(app, run),
                 told=app.settings.data.max_rows_shown,
             )
+            named = _licences(app, run, folder, files["train"])
+            report = licences.told(report, licences.against(named, run.source.base_model))
             if report.rejected:
                 raise _Rejected  # noqa: TRY301 - it has to leave through the writers, so that none of them commits
     except Conflict as error:
@@ -100,6 +105,20 @@ def _inputs(app: App, run: Run) -> tuple[Run, dict[Part, list[Source | Table]]]:
         part: [source(DATASETS, file.name, file.etag, file.size) for file in files]
         for part, files in run.source.parts.items()
     }
+
+
+def _licences(app: App, run: Run, folder: Folder, files: Sequence[Source | Table]) -> tuple[str, ...]:
+    """As the dataset's card names them: the hub's, or the one that was uploaded with the files."""
+    from shared.dataset.safety.licences import CARD, CARD_LIMIT, of_card
+
+    if run.source.pinned_hub:
+        return getattr(files[0], "licences", ())
+    card = folder.files.get(CARD)
+    if card is None or card.archived or not card.size:
+        return ()
+    size = min(card.size, CARD_LIMIT)
+    data = app.cloud.blobs.read_at(DATASETS, layout.dataset_file(folder.name, CARD), 0, size, card.etag)
+    return of_card(data.decode(errors="replace"))
 
 
 def facts_of(app: App, run: Run) -> Facts:

@@ -213,6 +213,7 @@ def _first_step(app: App, run: Run) -> Step:
         endpoint=app.settings.data.hub_endpoint,
         policy=run.source.policy,
         facts=facts_of(app, run),
+        model=run.source.base_model,
         told=app.settings.data.max_rows_shown,
     )
     blobs.write(PREPARED, layout.task(run.prepared), task.encoded())
