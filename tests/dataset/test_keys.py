@@ -224,6 +224,40 @@ def test_turns_that_are_learned_as_all_others_are_told_by_nobody() -> None:
     assert not prepared(weighed(0, False, role=0))[0].keys  # a question
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "learned"),
+    [
+        ("train", False, True),
+        ("loss_mask", 0, 1),
+        ("trainOnTurn", False, True),
+        ("mask", True, False),
+        ("masked", 1, 0),
+    ],
+)
+@pytest.mark.parametrize("place", ["row", "message", "part"])
+def test_every_mark_of_what_is_not_to_be_learned_refuses_the_dataset(
+    place: str, key: str, value: Any, learned: Any
+) -> None:
+    for mark, rule in ((value, {"refused_key": 1}), (learned, {})):
+        rows = [json.loads(row(f"prompt {at}")) for at in range(20)]
+        answer = rows[3]["messages"][1]
+        if place == "part":
+            answer["content"] = [{"type": "text", "text": answer["content"], key: mark}]
+        else:
+            (rows[3] if place == "row" else answer)[key] = mark
+        report, _ = prepared(rows)
+        assert (report.by_rule, len(report.keys)) == (rule, len(rule))
+
+
+def test_a_key_that_comes_twice_is_told_by_what_it_holds() -> None:
+    rows = [
+        row(f"prompt {at}").rstrip()[:-1] + b', "note": {"a": "ZEBRA", "a": null}, "tone": "glad", "tone": ""}\n'
+        for at in range(20)
+    ]
+    report = prepare(files={"train": Bytes("train.jsonl", b"".join(rows))}, sinks=None)
+    assert {each.key: each.example for each in report.keys} == {"note": '{"a": "ZEBRA"}', "tone": '"glad"'}
+
+
 def test_a_key_is_ignored_where_that_is_said() -> None:
     report, _ = prepared(weighed(0, 0), ignore=("Weight",))
     assert not report.rejected

@@ -78,10 +78,15 @@ def _call(value: object) -> Call | str:
 
 def _text(arguments: object) -> str | tuple[str]:
     """Arguments as JSON text; in a tuple why there is none. A text is kept to the letter."""
-    if isinstance(arguments, str):
-        return arguments
-    if arguments is None:
+    if arguments is None or arguments == "":
         return "{}"
+    if isinstance(arguments, str):
+        try:
+            read = json.loads(arguments)
+        except (ValueError, RecursionError):
+            return (f"has arguments that are no JSON: {in_short(arguments)}",)
+        good = isinstance(read, Mapping | list)
+        return arguments if good else (f"has arguments that are the JSON of {kind(read)}, not of an object",)
     if not isinstance(arguments, Mapping | list):
         return (f"has arguments that are {kind(arguments)}, not an object",)
     try:

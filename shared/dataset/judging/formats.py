@@ -103,6 +103,9 @@ _PAIRS = dict.fromkeys((*_FIRST, *itertools.product(QUESTIONS, ANSWERS)))
 FORMATS = (MESSAGES, SHAREGPT, *(_pair(question, answer) for question, answer in _PAIRS))
 BY_NAME = {each.name: each for each in FORMATS}
 _PYTHONS = re.compile(r"\s*\[\s*\{'")
+_PYTHONS_MESSAGES = re.compile(r"\[\{'(?:role|content)'")
+LIST = "[{"
+"""How a question and its answer begin that are lists of messages, written as texts."""
 _KEYS = frozenset(key for each in FORMATS for key in (*each.list_keys, each.question) if key)
 READ = frozenset(key for each in FORMATS for key in each.reads)
 """Every key that some format reads, as it is spelled there."""
@@ -344,6 +347,13 @@ def _with_system(messages: list[Any], row: Mapping[str, Any], notes: list[Found]
 
 def _asked(row: Mapping[str, Any], chosen: Format, notes: list[Found]) -> Sequence[object] | Bad:
     question, answer = row[chosen.question], row[chosen.answer]
+    if isinstance(question, str) and isinstance(answer, str) and question[:2] == answer[:2] == LIST:
+        if _PYTHONS_MESSAGES.match(question) and _PYTHONS_MESSAGES.match(answer):
+            said = f"{chosen.question} and {chosen.answer} are lists in Python's form ({question[:12]}...), not JSON"
+            return "no_messages", f"{said}: write them with json.dumps"
+        listed = _cell(question), _cell(answer)
+        if all(map(_messages, listed)):
+            question, answer = listed
     found: list[object] = []
     for turn in _history(row.get(HISTORY)):
         if isinstance(turn, list) and len(turn) == 2:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -136,13 +136,28 @@ def _mark(value: Any, _: str) -> bool:
     return isinstance(meant, bool) or meant in (0, 1)
 
 
+def _hides(value: Any, _: str) -> bool:
+    """Whether it says: do not learn this."""
+    return bool(_of(value))
+
+
 _LEARNT = frozenset(("", "assistant"))
+_NOT_LEARNED = ("train", "training", "trainable", "train_on_turn", "loss_mask", "calculate_loss", "compute_loss")
+_NOT_LEARNED_TURN = ("weight", "loss_weight", "loss", "train_detail", *_NOT_LEARNED)
+_HIDDEN = ("mask", "masked", "ignore_loss", "skip_loss", "no_loss")
+_ROW = Meaning(
+    about="it marks rows that are not to be learned; the training learns every row alike",
+    cure="Leave such rows away, and take the key away",
+    counts=_not_one,
+)
 _TURN = Meaning(
     about="it marks messages that are not to be learned, or to be learned more than others; the training learns every "
     "answer alike",
     cure="End such conversations before the answer that is not to be learned, and take the key away",
     counts=_not_one,
 )
+_HIDDEN_ROW = replace(_ROW, counts=_hides)
+_HIDDEN_TURN = replace(_TURN, counts=_hides)
 _WEIGHT = Meaning(
     about="it has no effect: all rows count alike",
     cure="Write a row that is to count more several times, or leave those away that are to count less",
@@ -185,6 +200,8 @@ MEANINGS: Mapping[Place, Mapping[str, Meaning]] = {
     "row": {
         **dict.fromkeys(("label", "kto_tag", "is_desirable", "desirable"), _MARK),
         **dict.fromkeys(("weight", "sample_weight", "loss_weight"), _WEIGHT),
+        **dict.fromkeys(_NOT_LEARNED, _ROW),
+        **dict.fromkeys(_HIDDEN, _HIDDEN_ROW),
         **dict.fromkeys(("chosen", "rejected", "chosen_response", "rejected_response"), _PREFERENCE),
         **dict.fromkeys(("preferred_output", "non_preferred_output", "response_j", "response_k"), _PREFERENCE),
         **dict.fromkeys(("options", "choices"), _OPTIONS),
@@ -195,12 +212,17 @@ MEANINGS: Mapping[Place, Mapping[str, Meaning]] = {
         **dict.fromkeys(("history", "instruction", "input", "paragraph", "system"), _QUESTION),
     },
     "message": {
-        **dict.fromkeys(("weight", "loss_weight", "loss", "train", "training", "trainable", "train_detail"), _TURN),
+        **dict.fromkeys(_NOT_LEARNED_TURN, _TURN),
+        **dict.fromkeys(_HIDDEN, _HIDDEN_TURN),
         **dict.fromkeys(("reasoning", "reasoning_content", "reasoning_details", "thinking", "thought"), _REASONING),
         **dict.fromkeys(("image", "images", "audio", "audios", "video", "videos"), _MEDIA),
         **dict.fromkeys(("label",), _MARK),
     },
-    "part": {"thinking": _REASONING},
+    "part": {
+        "thinking": _REASONING,
+        **dict.fromkeys(_NOT_LEARNED_TURN, _TURN),
+        **dict.fromkeys(_HIDDEN, _HIDDEN_TURN),
+    },
     "rule": {},
 }
 """Keys that change what is learned, wherever a format does not read them."""
@@ -255,7 +277,7 @@ def rule_of(found: Found, ignored: frozenset[str] = frozenset()) -> str:
     if meaning is None:
         return UNREAD
     if not meaning.counts(value, role):
-        return "" if meaning.counts is _not_one else UNREAD
+        return "" if meaning.counts in (_not_one, _hides) else UNREAD
     return REFUSED if meaning.refused else UNREAD
 
 

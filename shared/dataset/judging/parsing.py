@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from shared.dataset.judging.keys import empty
 from shared.dataset.safety.search import in_short
 
 NOT_JSON = " is not JSON"
@@ -89,7 +90,7 @@ _decode_pairs = json.JSONDecoder(parse_int=_whole, parse_constant=lambda _: _NaN
 
 def despite(data: bytes) -> tuple[dict[str, Any], frozenset[str]] | None:
     """A row that `parse` refuses, if nothing is wrong with it but NaN and keys that come twice: with null for the one
-    and the last of the other, as most readers have it, and the row's own keys in which there is such."""
+    and the last of the other that holds something, and the row's own keys in which there is such."""
     if _SURROGATE.search(data):
         return None
     try:
@@ -102,7 +103,8 @@ def despite(data: bytes) -> tuple[dict[str, Any], frozenset[str]] | None:
             value, odd = _usual(written)
             if odd or key in row:
                 keys.add(key)
-            row[key] = value
+            if key not in row or not empty(value):  # what only the first one holds is told of
+                row[key] = value
     except (ValueError, RecursionError):
         return None
     return row, frozenset(keys)
@@ -113,7 +115,11 @@ def _usual(value: Any) -> tuple[Any, bool]:
     if isinstance(value, _NaN):
         return None, True
     if isinstance(value, _Pairs):
-        found = {key: _usual(each) for key, each in value}
+        found: dict[str, tuple[Any, bool]] = {}
+        for key, each in value:
+            usual = _usual(each)
+            if key not in found or not empty(usual[0]):
+                found[key] = usual
         return {key: each for key, (each, _) in found.items()}, len(found) < len(value) or any(
             odd for _, odd in found.values()
         )

@@ -18,6 +18,7 @@ import msgspec
 
 from shared.dataset.judging.formats import (
     HISTORY,
+    LIST,
     MESSAGE_ROLES,
     MESSAGES,
     SAYINGS,
@@ -34,6 +35,8 @@ from shared.dataset.judging.rules import Message
 _CALLS = frozenset(("tool_calls", "function_call"))
 NOTHING = frozenset((b"null", b'""', b"[]", b"{}"))
 """Values that hold nothing, as they are mostly written."""
+
+_LISTED = (f'"{LIST}'.encode(), b'"\\u', b'"[\\')
 
 type Names = tuple[tuple[str, str], ...]
 """Keys that are not read: the field of a decoded row or turn, and the key."""
@@ -175,6 +178,8 @@ def _from_texts(
 ) -> list[Message]:
     if history and bytes(row.history) not in NOTHING:
         raise ValueError("a history is judged the slow way")
+    if bytes(row.answer)[:3] in _LISTED:
+        raise ValueError("what may be a list, written as a text, is judged the slow way")
     asked = getattr(row, question)
     before, after = _texts(row, ahead), _texts(row, behind)
     if before or after:

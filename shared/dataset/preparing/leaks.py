@@ -65,7 +65,8 @@ def _why(train: Tally, part: Part, rows: int, has: float, asked: int) -> str:
     conversations = train.crowd.conversations[part]
     moved = sum(each.rows for each in train.crowd.repeated)
     if train.adjusted:
-        return "the cuts were moved so that no part is empty"
+        repeat = f", and its rows repeat {conversations:,} conversation{'s' * (conversations > 1)}"
+        return f"the cuts were moved so that no part is empty{repeat if conversations < rows else ''}"
     if has < asked and moved:
         return f"{moved:,} rows repeat a few conversations, and are trained on"
     if has > asked and conversations < rows:

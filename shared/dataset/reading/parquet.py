@@ -41,6 +41,7 @@ OTHER_COLUMNS = 10  # of a file without any that a chat format reads: enough to 
 
 _PIECE = 4 * MIB  # of decoded values that become rows at once
 _MOST_ROWS = 8192
+_ARGUMENTS = "arguments"
 _TOGETHER = MIB // 2  # of decoded values that are handed on at once, where the rows are in the same group
 _REPEATED = 64 * MIB  # the most that a batch may decode to if each value is its dictionary's longest
 _ROW_WORST = 512 * MIB  # the most that an average row may decode to then
@@ -452,8 +453,33 @@ def _values(column: pa.Array) -> list[Any]:
         return _values(column.cast(pa.string()))  # Python's own types hold less: no nanoseconds, no year 10000
     if _plain(kind):
         values: list[Any] = column.to_pylist()  # with maps_as_pydicts it is several times slower
-        return values
-    return [_json(value) for value in column.to_pylist(maps_as_pydicts="lossy")]
+    else:
+        values = [_json(value) for value in column.to_pylist(maps_as_pydicts="lossy")]
+    return [_lean(value) for value in values] if _has_arguments(kind) else values
+
+
+def _has_arguments(kind: pa.DataType) -> bool:
+    """Whether it has a tool call's arguments as a struct, whose fields are those of all rows' arguments."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        fields = [kind.field(at) for at in range(kind.num_fields)]
+        return any(
+            (each.name == _ARGUMENTS and pa.types.is_struct(each.type)) or _has_arguments(each.type) for each in fields
+        )
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return lists and _has_arguments(kind.value_type)
+
+
+def _lean(value: Any, *, within: bool = False) -> Any:
+    """The value, without the nulls in arguments: they stand for what other rows' arguments have."""
+    if isinstance(value, dict):
+        return {
+            key: _lean(each, within=within or key == _ARGUMENTS)
+            for key, each in value.items()
+            if not (within and each is None)
+        }
+    return [_lean(each, within=within) for each in value] if isinstance(value, list) else value
 
 
 def _plain(kind: pa.DataType) -> bool:

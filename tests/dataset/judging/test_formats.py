@@ -266,6 +266,21 @@ def test_a_row_without_a_conversation(row: dict[str, Any], reason: str) -> None:
     assert refused(row) == ("no_messages", reason)
 
 
+def test_lists_of_messages_on_both_sides_may_be_written_as_texts() -> None:
+    asked, answer = [{"role": "user", "content": "Hi"}], [{"role": "assistant", "content": "Hello"}]
+    assert turns({"prompt": json.dumps(asked), "completion": json.dumps(answer)}) == [
+        ("user", "Hi"),
+        ("assistant", "Hello"),
+    ]
+    rule, told = refused({"prompt": str(asked), "completion": str(answer)})
+    assert (rule, "prompt and completion are lists in Python's form" in told) == ("no_messages", True)
+    # Who asks about a conversation gives it as a text.
+    assert turns({"prompt": json.dumps(asked), "completion": "polite"}) == [
+        ("user", json.dumps(asked)),
+        ("assistant", "polite"),
+    ]
+
+
 @pytest.mark.parametrize("row", [{"prompt": "Hi", "response": "Hello"}, {"messages": [USER, ASSISTANT]}])
 def test_rows_within_a_row_are_told(row: dict[str, Any]) -> None:
     rule, told = refused({"version": 1, "data": [row] * 30})

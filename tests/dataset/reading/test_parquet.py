@@ -127,6 +127,14 @@ def test_whatever_was_written_is_read(
     assert rows(file, Limits(row=10_000)) == table.to_pylist()
 
 
+def test_arguments_of_a_call_have_no_keys_of_other_rows(file: Path) -> None:
+    asked: list[dict[str, Any]] = [{"day": 0}, {"city": "x", "near": {"to": None, "by": 1}}, {}]
+    column = [[{"role": "assistant", "tool_calls": [{"name": "f", "arguments": each}]}] for each in asked]
+    pq.write_table(pa.table({"messages": column}), file)
+    found = [row["messages"][0]["tool_calls"][0]["arguments"] for row in rows(file) if isinstance(row, dict)]
+    assert found == [{"day": 0}, {"city": "x", "near": {"by": 1}}, {}]
+
+
 def test_where_rows_are_is_told(file: Path) -> None:
     pq.write_table(pa.table({"prompt": [str(n) for n in range(1, 11)]}), file, row_group_size=4)
     seen = [

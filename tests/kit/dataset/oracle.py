@@ -264,7 +264,7 @@ def _usual_call(call: Any) -> bool:
         return False
     return (
         arguments is None
-        or isinstance(arguments, str)
+        or (isinstance(arguments, str) and (not arguments or _json_of_arguments(arguments)))
         or (isinstance(arguments, dict | list) and all(math.isfinite(number) for number in _floats(arguments)))
     )
 
@@ -309,6 +309,13 @@ class _Items(list[Any]):
     """An object's keys and values."""
 
 
+def _json_of_arguments(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _despite(text: str) -> dict[str, Any] | None:
     """The row, if all that is wrong with its JSON is NaN, or a key that comes twice, where nothing is read or meant."""
     try:
@@ -344,7 +351,11 @@ def _odd(value: Any) -> bool:
 
 def _made(value: Any) -> Any:
     if isinstance(value, _Items):
-        return {key: _made(each) for key, each in value}
+        made: dict[str, Any] = {}
+        for key, each in value:
+            if key not in made or not saying.empty(_made(each)):
+                made[key] = _made(each)
+        return made
     if isinstance(value, list):
         return [_made(each) for each in value]
     return None if isinstance(value, float) and math.isnan(value) else value

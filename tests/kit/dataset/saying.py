@@ -86,7 +86,9 @@ chosen rejected chosenresponse rejectedresponse preferredoutput nonpreferredoutp
 image images audio audios video videos context contexts passage passages document documents history instruction input
 paragraph system
 """
-_TURNS = ["weight", "lossweight", "loss", "train", "training", "trainable", "traindetail"]
+_LEARN = ["train", "training", "trainable", "trainonturn", "lossmask", "calculateloss", "computeloss"]
+_TURNS = ["weight", "lossweight", "loss", "traindetail", *_LEARN]
+_HIDE = ["mask", "masked", "ignoreloss", "skiploss", "noloss"]
 
 
 _MARKS = ["label", "ktotag", "isdesirable", "desirable"]
@@ -98,7 +100,7 @@ reasoning reasoningcontent thinking thought chainofthought
 
 def means(key: str) -> bool:
     """Whether a key of a row changes what there is to learn, whatever it holds."""
-    return (letters(key) or key) in [*_REFUSED.split(), *_MARKS, *_TOLD.split()]
+    return (letters(key) or key) in [*_REFUSED.split(), *_MARKS, *_TOLD.split(), *_LEARN, *_HIDE]
 
 
 def _meant(value: Any) -> Any:
@@ -116,14 +118,17 @@ def verdict(place: str, key: str, value: Any, role: str) -> str:
         return "told"
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key.strip()).lower().replace("-", "_").replace(" ", "_")
     meant = _meant(value)
-    if (place == "row" and name in ("weight", "sampleweight", "lossweight")) or (place == "message" and name in _TURNS):
+    if name in _HIDE:
+        return "refused" if meant else ""
+    weight = place == "row" and name in ("weight", "sampleweight", "lossweight")
+    if weight or name in (_LEARN if place == "row" else _TURNS):
         if (
             meant is True
             or (not isinstance(meant, bool) and meant == 1)
             or (role not in ("", "assistant") and not meant)
         ):
             return ""
-        return "told" if place == "row" else "refused"
+        return "told" if weight else "refused"
     if (name == "label" and place in ("row", "message")) or (place == "row" and name in _MARKS):
         return "refused" if meant in (0, 1) and not isinstance(meant, list | dict) else "told"
     if place == "row" and name in _REFUSED.split():
@@ -289,6 +294,13 @@ def _asked(row: dict[str, Any], asked: str, answer: str, said: Said, cell: Calla
                 found.append(said.turn(each))
     order = (asked, "input", "context") if asked == "instruction" else ("context", asked)
     there = [key for key in order if key == asked or not empty(row.get(key))]
+    both = (row[asked], row[answer])
+    if all(isinstance(each, str) and each.startswith("[{") for each in both):
+        if all(re.match(r"\[\{'(role|content)'", each) for each in both):
+            said.rules.add("no_messages")
+            return []
+        if all(_messages(cell(each)) for each in both):
+            row = row | {asked: cell(row[asked]), answer: cell(row[answer])}
     if _messages(row[asked]):
         if len(there) > 1:
             said.rules.add("not_text")
