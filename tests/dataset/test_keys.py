@@ -258,6 +258,25 @@ def test_a_key_that_comes_twice_is_told_by_what_it_holds() -> None:
     assert {each.key: each.example for each in report.keys} == {"note": '{"a": "ZEBRA"}', "tone": '"glad"'}
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rule", "told"),
+    [
+        ({"map": {"context": "tpoic"}}, "map_unmatched", "map names 'tpoic' for context, and no row has that key"),
+        ({"map": {"context": "Topic"}}, "map_unmatched", "map names 'Topic' for context"),
+        ({"map": {"context": "topic"}}, "", ""),
+        ({"ignore": ("mod",)}, "ignore_unmatched", "ignore names 'mod', and no row has anything there"),
+        ({"ignore": ("mood", "id")}, "", ""),
+    ],
+)
+def test_names_that_match_nothing_are_told(chosen: dict[str, Any], rule: str, told: str) -> None:
+    rows = [{"question": f"q {at}", "answer": "a", "topic": f"t {at}", "mood": "glad"} for at in range(20)]
+    report, _ = prepared(rows, **chosen)
+    found = [each for each in (*report.faults, *report.warned) if each.rule in ("map_unmatched", "ignore_unmatched")]
+    assert [each.rule for each in found] == ([rule] if rule else [])
+    assert all(told in each.reason for each in found)
+    assert (told in report.rejected and report.rejected != "") == (rule == "map_unmatched")
+
+
 def test_a_key_is_ignored_where_that_is_said() -> None:
     report, _ = prepared(weighed(0, 0), ignore=("Weight",))
     assert not report.rejected

@@ -21,7 +21,7 @@ from shared.dataset.judging.block import QUOTE, UNUSUAL_ESCAPE, VISIBLE, Look, l
 from shared.dataset.judging.courses import Course, Courses
 from shared.dataset.judging.damaged import suspect
 from shared.dataset.judging.formats import MESSAGES, Format
-from shared.dataset.judging.keys import Found, Note, Noted, known, plain
+from shared.dataset.judging.keys import MAPPED, Found, Note, Noted, known, plain
 from shared.dataset.judging.noting import beside, looked, note
 from shared.dataset.judging.parsing import NOT_JSON, Bad, despite, parse
 from shared.dataset.judging.plans import Plans
@@ -245,6 +245,7 @@ class Checker:
         checked.format = self.format.name if self.format else ""
         if group is not None:
             checked.groups[first] = group
+        self._note_mapped(checked)
         return checked
 
     def _block(self, block: bytes, line: int, offset: int) -> Checked:
@@ -327,6 +328,7 @@ class Checker:
                 kept.append(at)
         checked.where = lambda index: where(kept[index])
         checked.format = self.format.name if self.format else ""
+        self._note_mapped(checked)
         return checked, kept
 
     def _decode(self, block: bytes, look: Look) -> Sequence[Any]:
@@ -469,6 +471,10 @@ class Checker:
         rows = [data for _, data, _ in made]
         checked.rows += rows
         checked.hashes += map(_hash, rows)
+
+    def _note_mapped(self, checked: Checked) -> None:
+        for key in self._plans.met():
+            checked.notes[MAPPED, "row", key] = Noted(1, {"file": self._file, "line": 1})
 
     def _placed(self, where: Callable[[int], dict[str, Any]], at: int) -> dict[str, Any]:
         return where(at) | {"file": self._file}

@@ -26,6 +26,8 @@ type Found = tuple[Place, str, Any, str]
 """A key that is not read: whose it is, its name, its value, and the role of its message."""
 
 UNREAD, REFUSED, IGNORED = "unread_key", "refused_key", "ignored"
+MAPPED = "mapped"
+"""What is noted of a key of the file that `map` names, where a row has it."""
 MOST = 1000
 """Different keys of a file that are counted; all more of them are counted as one."""
 _EXAMPLE = 200
@@ -309,7 +311,7 @@ def _shortened(key: str) -> str:
 def collect(notes: dict[Note, Noted], more: Mapping[Note, Noted], lines: int = 0) -> None:
     """Adds what was noted of later rows; `lines`: how many come before those that they are counted from."""
     for note, noted in more.items():
-        if note not in notes and len(notes) >= MOST and note[0] != REFUSED:
+        if note not in notes and len(notes) >= MOST and note[0] not in (REFUSED, MAPPED):
             note = (note[0], "row", MANY)
         if note in notes:
             notes[note].rows += noted.rows

@@ -69,6 +69,7 @@ class Plans:
         self.mapped = {key: name for name, key in mapped.items()}
         self.ignored = ignored
         self._plans: dict[tuple[str, ...], Plan] = {}
+        self._met: set[str] = set()
 
     def of(self, row: Mapping[str, Any]) -> Plan:
         """The plan for a row."""
@@ -76,11 +77,17 @@ class Plans:
         plan = self._plans.get(keys)
         if plan is None:
             plan = Plan(keys, self.mapped, self.ignored)
+            self._met |= self.mapped.keys() & keys
             if len(self._plans) < _MOST and sum(map(len, keys)) <= _LONG:
                 self._plans[keys] = plan
         if plan.clashes:  # what is null is not there: of two columns of CSV one may be empty in each row
             return Plan(tuple(key for key in keys if row[key] is not None), self.mapped, self.ignored, certain=False)
         return plan
+
+    def met(self) -> set[str]:
+        """The keys of the file that are mapped, and that rows had since this was last asked."""
+        met, self._met = self._met, set()
+        return met
 
     def lacking(self, row: Mapping[str, Any]) -> str:
         """The first key that is mapped and that the row has not; empty if it has all."""

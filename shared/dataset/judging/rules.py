@@ -237,6 +237,18 @@ RULES: Mapping[str, Rule] = {
         "Mend the rows of that file, or leave the file away: it is then cut from the training rows.",
         "A validation or test file was given, but not one of its rows is good.",
     ),
+    "map_unmatched": Rule(
+        "error",
+        "dataset",
+        "Write the key as the rows have it, upper and lower case too, or take it out of map.",
+        "`map` names a key that no row of the dataset has: what it was to hold would not be trained on.",
+    ),
+    "ignore_unmatched": Rule(
+        "warning",
+        "dataset",
+        "Write the key as the rows have it, or take it out of ignore.",
+        "`ignore` names a key with which no row has anything that is passed over.",
+    ),
     "unread_key": Rule(
         "warning",
         "file",

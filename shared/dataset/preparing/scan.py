@@ -318,6 +318,8 @@ def _judge(
             reason = f"the rows have too few different conversations to cut {' and '.join(cut)} from them"
         if reason:
             total.fault(Fault(file=files["train"][0].name, part="train", rule=rule, reason=reason, line=1))
+        for rule, reason in noted.unmatched(total.notes, policy):
+            total.fault(Fault(file=files["train"][0].name, part="train", rule=rule, reason=reason, line=1))
     for part in PARTS:
         if part in total.columns and total.columns[part].only_times:
             file = files.get(part, files["train"])[0].name

@@ -18,7 +18,7 @@ not_utf8 not_json not_object row_too_large duplicate_keys wrong_columns mixed_fo
 message_not_object unknown_role blank_content control_character tool_turn no_assistant no_question last_not_assistant
 system_not_first repeated_role
 not_gzip not_zstd not_json_lines not_parquet not_json_array not_csv too_large_decompressed too_compressed empty_file
-too_few_rows too_few_prompts no_test_rows
+too_few_rows too_few_prompts no_test_rows map_unmatched ignore_unmatched
 duplicate_row prompt_in_both over_context damaged_text too_many_duplicates long_rows
 """
 

@@ -48,6 +48,7 @@ LIMITS = Limits(row=ROW)
 
 # Faults of the set or the file, which are no row's.
 OF_THE_SET = {"empty_file", "too_few_rows", "too_few_prompts", "no_test_rows", "too_many_duplicates", "refused_key"}
+OF_THE_SET |= {"map_unmatched", "ignore_unmatched"}
 
 
 @dataclass(frozen=True)
