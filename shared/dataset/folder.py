@@ -166,7 +166,9 @@ def _without_spec(folder: str, there: Mapping[str, DataFile]) -> Contents:
     if not train:
         return Contents(ignored=ignored)
     if len(train) > 1:
-        likely = sorted(train, key=lambda each: (names.word_of(each.names[0]) != "train", bool(each.missing)))
+        likely = sorted(
+            train, key=lambda each: (names.word_of(each.names[0]) != "train", bool(each.missing), len(each.names[0]))
+        )
         several = tuple(there[name] for each in train for name in each.names)
         lines = (_line(_parts(each, held)) for each in likely[:_NAMED])
         return Contents(several=several, problem=_which(several, next(filter(None, lines), "")), ignored=ignored)

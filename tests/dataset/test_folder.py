@@ -108,6 +108,10 @@ def test_files_that_no_finetune_yaml_can_name_get_other_names() -> None:
     assert found.problem.endswith("give one a name that finetune.yaml can have")
 
 
+def test_the_line_to_paste_names_no_second_download() -> None:
+    assert '{train: "train.jsonl"}' in read("train (1).jsonl", "train.jsonl").problem
+
+
 def test_the_ultrachat_folder() -> None:
     found = read("train_sft.jsonl", "test_sft.jsonl", "train_gen.jsonl", "test_gen.jsonl")
     assert files(found) == [("train_sft.jsonl", None, "test_sft.jsonl")]
