@@ -113,12 +113,18 @@ def test_a_licence_that_forbids_it_is_told(step: Step, tmp_path: Path) -> None:
 
 
 def test_the_policy_is_followed(step: Step, tmp_path: Path) -> None:
-    data = chats(30) + b"oops\n"
-    policy = Policy(on_bad_rows="drop", max_bad_percent=50, validation_percent=30)
+    token = f"ghp_{'Zx9kQm4tRv7Lp2Ws' * 2}aB3d"
+    data = chats(30).replace(b'assistant", "content": "', f'assistant", "content": "{token} '.encode()) + b"oops\n"
+    assert token.encode() in data
+    policy = Policy(on_bad_rows="drop", max_bad_percent=50, validation_percent=30, safety="mask")
     done = step({"train.jsonl": data}, task(data, policy=policy))
     assert done.returncode == 0, done.stderr
     report = json.loads(read(tmp_path, "report.json"))
     assert (report["bad_rows"], sum(report["splits"].values())) == (1, 30)
+    assert report["warnings"]["masked"] == 30
+    left = [read(tmp_path, name) for name in OUTPUTS.values()]
+    assert b"[secret]" in left[0]
+    assert not [each for each in (*left, done.stdout.encode(), done.stderr.encode()) if token.encode() in each]
 
 
 def test_files_of_all_parts_are_read(step: Step, tmp_path: Path) -> None:

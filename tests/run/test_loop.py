@@ -16,6 +16,7 @@ import pytest
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
 from shared import naming
+from shared.api import views
 from shared.api.run_commands import cancel, retry
 from shared.app import App
 from shared.cloud import blobs
@@ -75,6 +76,23 @@ def test_bad_rows_are_named_and_nothing_is_launched(quick: App, folder: str, clo
     assert [(fault["line"], fault["rule"]) for fault in report["faults"]] == [(13, "not_json"), (14, "empty_messages")]
     assert quick.cloud.blobs.head("prepared", f"{run.prepared}/train.jsonl") is None
     assert jobs(cloud) == before
+
+
+def test_what_is_secret_in_the_data_is_shown_nowhere(
+    quick: App, folder: str, cloud: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    token, mail = f"ghp_{'Zx9kQm4tRv7Lp2Ws' * 2}aB3d", "jane.roe@contoso.com"
+    good = json.dumps({"messages": [{"role": "user", "content": mail}, {"role": "assistant", "content": token}]})
+    with caplog.at_level("DEBUG", logger="droptune"):
+        run = received(quick, folder, chats(12) + good.encode() + b"\n" + good[:-2].encode() + b"\n")
+        ended = driven(quick, run, lambda r: r.phase.ended)
+    assert (ended.phase, "secret" in ended.why) == (Phase.REJECTED, True)
+    blobs_ = quick.cloud.blobs
+    kept = [blobs_.read(layout.PREPARED, blob.name)[0] for blob in blobs_.list(layout.PREPARED, f"{run.prepared}/")]
+    assert len(kept) >= 2, "a report, as JSON and as a page"
+    kept += [blobs_.read(layout.STATE, f"runs/{run.id}.json")[0], views.run(quick, run.id)[1]]
+    kept += [json.dumps(events_of(cloud, ended)).encode(), caplog.text.encode(), views.status(quick)[1]]
+    assert not [each for each in kept if token.encode() in each or mail.encode() in each]
 
 
 @pytest.mark.parametrize(("name", "data"), [("train.jsonl", b"oops\n"), ("finetune.yaml", b"modle: Phi-4\n")])
