@@ -402,7 +402,7 @@ class Checker:
         if self.format is None:
             self.format = formats.shown(read)
         found: list[Found] = []
-        messages = formats.conversation(read, self.format, found)
+        messages = formats.conversation(read, self.format, found, plan.own)
         if not isinstance(messages, tuple):
             messages = judge(messages, self._facts, found)
         if isinstance(messages, tuple):

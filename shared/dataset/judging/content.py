@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.dataset.judging.keys import Found, empty
 from shared.dataset.judging.parsing import Bad
@@ -27,14 +27,16 @@ def text_of_parts(parts: Sequence[object], notes: list[Found], role: str = "") -
         type_ = part.get("type")
         if type_ in ("tool_use", "tool_result", "tool_call"):
             return (
-                "tool_turn",
+                "tool_call",
                 f"has a part of the type {type_}: write calls as tool_calls, and results as messages of the role tool",
             )
         named = [str(type_), *(key for key, value in part.items() if not empty(value))]
         if any(name.lower().removeprefix("input_").startswith(_MEDIA) for name in named):
             return "media_part", "has images, sound or files among its parts, which are not learned from"
         if type_ not in _TEXTS and not (type_ == "thinking" and "text" not in part):
-            return "not_text", f"has a part of the type {in_short(type_)}, which is no text"
+            held = _text_key(part)
+            cure = f": write instead the text in its key {held}" if held else ""
+            return "not_text", f"has a part of the type {in_short(type_)}, which is no text{cure}"
         key = "value" if type_ == "text" and part.get("text") is None else "text"  # as LLaMA-Factory has it
         text = part.get(key)
         if not isinstance(text, str | None):
@@ -49,6 +51,20 @@ def text_of_parts(parts: Sequence[object], notes: list[Found], role: str = "") -
     return "\n".join(texts)
 
 
+_HOLD_TEXTS = ("text", "texts", "parts", "content", "value", "sentences", "refusal")
+
+
+def _text_key(value: Mapping[str, object]) -> str:
+    """The key of an object that holds its text, or its texts, whatever is around them; empty if there is none."""
+    return next((key for key in _HOLD_TEXTS if _has_text(value.get(key))), "")
+
+
+def _has_text(value: object) -> bool:
+    if isinstance(value, dict):
+        return bool(_text_key(value))
+    return any(map(_has_text, value)) if isinstance(value, list) else isinstance(value, str)
+
+
 def not_text(what: str, value: object) -> Bad:
     """What is said of a value that should be a text, and what to do."""
     if isinstance(value, bool):
@@ -56,5 +72,7 @@ def not_text(what: str, value: object) -> Bad:
     if isinstance(value, int | float):
         return "not_text", f'{what} is a number: write it in quotes, as a text ("{str(value)[:20]}")'
     if isinstance(value, dict):
+        if held := _text_key(value):
+            return "not_text", f"{what} is an object: write instead the text in its key {held}"
         return "not_text", f"{what} is an object: write it as a text, its JSON in quotes (json.dumps)"
     return "not_text", f"{what} is a list: write it as a text"

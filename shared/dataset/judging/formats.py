@@ -125,19 +125,23 @@ def shown(row: Mapping[str, Any]) -> Format | None:
 
 
 def conversation(
-    row: Mapping[str, Any], chosen: Format | None, notes: list[Found] | None = None
+    row: Mapping[str, Any],
+    chosen: Format | None,
+    notes: list[Found] | None = None,
+    own: Mapping[str, str] | None = None,
 ) -> Sequence[object] | Bad:
     """The row's messages, not judged yet: dicts with role and content if all is well. `chosen`: the file's format.
 
-    What of a turn is not read is added to `notes`.
+    What of a turn is not read is added to `notes`. `own`: what the file calls keys, of those that it calls otherwise.
     """
+    own = own or {}
     if chosen is None or not chosen.shown_by(row):
-        return _not_shown(row, chosen)
+        return _not_shown(row, chosen, own)
     notes = [] if notes is None else notes
     if chosen.list_keys:
-        found = _listed(row, chosen, notes)
+        found = _listed(row, chosen, notes, own)
         return found if isinstance(found, tuple) else _answered(row, found)
-    return _asked(row, chosen, notes)
+    return _asked(row, chosen, notes, own)
 
 
 # Rows of no format ----------------------------------------------------------------------------------------------------
@@ -145,7 +149,7 @@ def conversation(
 _OTHER_KINDS: Sequence[tuple[str, str, tuple[tuple[str, ...], ...]]] = (
     (
         "preference data (DPO, KTO)",
-        "Keep the answer to be learned: rename chosen to response, or say map: {response: chosen}",
+        "",  # see _kept
         (
             ("chosen", "rejected"),
             ("preferred_output", "non_preferred_output"),
@@ -186,52 +190,93 @@ _OTHER_KINDS: Sequence[tuple[str, str, tuple[tuple[str, ...], ...]]] = (
 )
 
 
-def other_kind(row: Mapping[str, Any]) -> tuple[str, str] | None:
+def other_kind(row: Mapping[str, Any], own: Mapping[str, str]) -> tuple[str, str] | None:
     """What else than a conversation a row without one is, and what can be done; None where it can't be told."""
-    names = {key.lower() for key, value in row.items() if len(key) < 40 and value is not None}
+    names = {own.get(key, key).lower(): key for key, value in row.items() if len(key) < 40 and value is not None}
     for what, cure, shapes in _OTHER_KINDS:
-        if any(names.issuperset(shape) for shape in shapes):
-            return what, cure
+        if shape := next((each for each in shapes if names.keys() >= set(each)), None):
+            return what, cure or _kept(row, [names[key] for key in shape], own)
     return None
 
 
-def _not_shown(row: Mapping[str, Any], chosen: Format | None) -> Bad:
+def _kept(row: Mapping[str, Any], answers: Sequence[str], own: Mapping[str, str]) -> str:
+    """What to do with preference data. `answers`: the keys of the answers, the good one first."""
+    good, *bad = (own.get(key, key) for key in answers)
+    value, others = row[answers[0]], f", and ignore: [{bad[0]}]" if bad else ""
+    if isinstance(row.get("input"), dict):
+        said = f"put the messages of input, and then those of {good}, into one list, messages"
+    elif _messages(value) and value[0]["role"] != "assistant":
+        said = f"rename {good} to messages, or say map: {{messages: {good}}}{others}"
+    elif all(row.get(key) is None for key in QUESTIONS):
+        said = f"write the turns in {good} as messages, each with its role and content"
+    else:
+        said = f"rename {good} to response, or say map: {{response: {good}}}{others}"
+    return f"Keep the answer to be learned: {said}"
+
+
+def _export(row: Mapping[str, Any]) -> str:
+    """What to do with a row that is a piece of what programs write of conversations; empty if it is none."""
+    if isinstance(row.get("role"), str) and (row.keys() & {"content", "text"}):
+        return "each row is one message: put the rows of a conversation together into one row, as its messages"
+    if isinstance(row.get("mapping"), dict) and row.keys() & {"create_time", "title"}:
+        return "it is a conversation of ChatGPT's export: write the messages in mapping, in their order, as a list"
+    return ""
+
+
+def _not_shown(row: Mapping[str, Any], chosen: Format | None, own: Mapping[str, str]) -> Bad:
     other = shown(row) if chosen is not None else None
     if chosen is not None and other is not None:
         return "mixed_formats", f"the row is in the format {other.name}, the rows before it are in {chosen.name}"
     if chosen is not None and not chosen.list_keys:
-        lacking = [key for key in (chosen.question, chosen.answer) if row.get(key) is None]
-        return "no_messages", f"{' and '.join(lacking)} {'have' if len(lacking) > 1 else 'has'} no value"
+        return _lacks(row, chosen, own)
     for key in ("messages", *LISTS):
         if key in row:
-            return "no_messages", f"{key} is {kind(row[key])}"
-    if found := other_kind(row):
+            return "no_messages", f"{own.get(key, key)} is {kind(row[key])}"
+    if said := _export(row):
+        return "no_messages", said
+    if found := other_kind(row, own):
         what, cure = found
         return ("other_kind" if chosen is None else "no_messages"), f"it is {what}, not a conversation. {cure}"
     for key, value in row.items():
         if isinstance(value, list) and value and isinstance(value[0], dict) and shown(value[0]):
             what = f"it is {len(value):,} rows in one, in the key {in_short(key)[1:-1]}, not a conversation"
             return ("other_kind" if chosen is None else "no_messages"), f"{what}. Write each on a line of its own"
-    keys = ", ".join(in_short(key)[1:-1] for key in list(row)[:10])
+    if pair := next((each for each in FORMATS if each.question in row and each.answer in row), None):
+        return _lacks(row, pair, own)
+    keys = ", ".join(in_short(own.get(key, key))[1:-1] for key in list(row)[:10])
     return "no_messages", f"its keys are: {keys or '-'}"
+
+
+def _lacks(row: Mapping[str, Any], chosen: Format, own: Mapping[str, str]) -> Bad:
+    """That a question or its answer is not there, or both."""
+    pair = chosen.question, chosen.answer
+    lacking = [key for key in pair if row.get(key) is None]
+    many = len(lacking) > 1
+    told = f"{' and '.join(own.get(key, key) for key in lacking)} {'have' if many else 'has'} no value"
+    if row.keys().isdisjoint(pair):
+        return "no_messages", told
+    return "blank_content", f"{told}: fill {'them' if many else 'it'} in, or remove the row"
 
 
 # Lists of messages ----------------------------------------------------------------------------------------------------
 
 
-def _listed(row: Mapping[str, Any], chosen: Format, notes: list[Found]) -> Sequence[object] | Bad:
+def _listed(
+    row: Mapping[str, Any], chosen: Format, notes: list[Found], own: Mapping[str, str]
+) -> Sequence[object] | Bad:
     key = next(key for key in chosen.list_keys if row.get(key) is not None)
+    name = own.get(key, key)
     notes += [("row", each, row[each], "") for each in chosen.list_keys if each != key and each in row]
     value = _rows_of(_cell(row[key]))
     if not isinstance(value, list):
         if isinstance(value, str) and _PYTHONS.match(value):
-            said = f"{key} is a list in Python's form ({value[:12]}...), not JSON"
+            said = f"{name} is a list in Python's form ({value[:12]}...), not JSON"
             return "no_messages", f"{said}: write it with json.dumps"
-        return "no_messages", f"{key} is {kind(value)}"
+        return "no_messages", f"{name} is {kind(value)}"
     found = [_turn(each, chosen, notes) for each in value]
     if chosen is MESSAGES and (half := _half_converted(value)):
         return half
-    return _with_system(found, row, notes)
+    return _with_system(found, row, notes, own)
 
 
 def _answered(row: Mapping[str, Any], messages: Sequence[object]) -> Sequence[object] | Bad:
@@ -314,7 +359,9 @@ def role_of(value: object, names: Mapping[str, str]) -> object:
 # System texts ---------------------------------------------------------------------------------------------------------
 
 
-def _with_system(messages: list[Any], row: Mapping[str, Any], notes: list[Found]) -> Sequence[object] | Bad:
+def _with_system(
+    messages: list[Any], row: Mapping[str, Any], notes: list[Found], own: Mapping[str, str]
+) -> Sequence[object] | Bad:
     """The messages, with the system texts that stand beside them in the row, wherever."""
     texts: list[str] = []
     for key in SYSTEMS:
@@ -324,7 +371,7 @@ def _with_system(messages: list[Any], row: Mapping[str, Any], notes: list[Found]
         if isinstance(value, list):
             value = text_of_parts(value, notes, "system")
         if isinstance(value, tuple) or not isinstance(value, str | None):
-            return not_text(key, row[key])
+            return not_text(own.get(key, key), row[key])
         if value and not value.isspace() and value not in texts:
             texts.append(value)
     if not texts or not messages:
@@ -332,45 +379,51 @@ def _with_system(messages: list[Any], row: Mapping[str, Any], notes: list[Found]
     first = messages[0]
     if not isinstance(first, dict) or first.get("role") != "system":
         return [{"role": "system", "content": "\n\n".join(texts)}, *messages]
-    own = first.get("content")
-    if isinstance(own, list):
-        own = text_of_parts(own, notes, "system")
-    if isinstance(own, tuple) or not isinstance(own, str | None):
+    said = first.get("content")
+    if isinstance(said, list):
+        said = text_of_parts(said, notes, "system")
+    if isinstance(said, tuple) or not isinstance(said, str | None):
         return messages  # and is told to be no text
-    if own and not own.isspace() and own not in texts:
-        texts.append(own)
+    if said and not said.isspace() and said not in texts:
+        texts.append(said)
     return [first | {"content": "\n\n".join(texts)}, *messages[1:]]
 
 
 # Questions and answers ------------------------------------------------------------------------------------------------
 
 
-def _asked(row: Mapping[str, Any], chosen: Format, notes: list[Found]) -> Sequence[object] | Bad:
+def _asked(
+    row: Mapping[str, Any], chosen: Format, notes: list[Found], own: Mapping[str, str]
+) -> Sequence[object] | Bad:
     question, answer = row[chosen.question], row[chosen.answer]
+    asked, answered = own.get(chosen.question, chosen.question), own.get(chosen.answer, chosen.answer)
     if isinstance(question, str) and isinstance(answer, str) and question[:2] == answer[:2] == LIST:
         if _PYTHONS_MESSAGES.match(question) and _PYTHONS_MESSAGES.match(answer):
-            said = f"{chosen.question} and {chosen.answer} are lists in Python's form ({question[:12]}...), not JSON"
+            said = f"{asked} and {answered} are lists in Python's form ({question[:12]}...), not JSON"
             return "no_messages", f"{said}: write them with json.dumps"
         listed = _cell(question), _cell(answer)
         if all(map(_messages, listed)):
             question, answer = listed
     found: list[object] = []
-    for turn in _history(row.get(HISTORY)):
+    for at, turn in enumerate(_history(row.get(HISTORY)), 1):
         if isinstance(turn, list) and len(turn) == 2:
             found += [{"role": "user", "content": turn[0]}, {"role": "assistant", "content": turn[1]}]
+        elif wrong := _no_turn(turn):
+            return wrong[0], f"turn {at} of {own.get(HISTORY, HISTORY)} {wrong[1]}: {_FORMS}"
         else:
-            found.append(_turn(turn, MESSAGES, notes))  # what is no pair is judged as a message
+            found.append(_turn(turn, MESSAGES, notes))
     beside = [key for key in chosen.more if key != chosen.question and not empty(row.get(key))]
     if _messages(question):  # as TRL has it
         if beside:
-            return "not_text", f"{chosen.question} is a list of messages, in which {beside[0]} has no place"
+            named = own.get(beside[0], beside[0])
+            return "not_text", f"{asked} is a list of messages, in which {named} has no place"
         found += [_turn(each, MESSAGES, notes) for each in question]
     else:
         texts = []
         for key in chosen.more:
             text = _joined(row[key], notes) if key in (*beside, chosen.question) else ""
             if not isinstance(text, str):
-                return not_text(key, row[key])
+                return not_text(own.get(key, key), row[key])
             texts.append(text)
         found.append({"role": "user", "content": "\n\n".join(text for text in texts if text)})
     if _messages(answer):
@@ -378,8 +431,8 @@ def _asked(row: Mapping[str, Any], chosen: Format, notes: list[Found]) -> Sequen
     elif isinstance(answer, str):
         found.append({"role": "assistant", "content": answer})
     else:
-        return not_text(chosen.answer, answer)
-    return _with_system(found, row, notes)
+        return not_text(answered, answer)
+    return _with_system(found, row, notes, own)
 
 
 def _messages(value: object) -> bool:
@@ -394,6 +447,22 @@ def _joined(value: object, notes: list[Found]) -> object:
         return "\n\n".join(each for each in value if each)
     text = text_of_parts(value, notes, "user")
     return value if isinstance(text, tuple) else text
+
+
+_FORMS = 'write the turns as pairs, [[question, answer], ...], or as messages, [{"role": ..., "content": ...}, ...]'
+
+
+def _no_turn(turn: object) -> Bad | None:
+    """Why what is no pair is no message either."""
+    if not isinstance(turn, dict):
+        return "message_not_object", f"is {f'a list of {len(turn)}' if isinstance(turn, list) else kind(turn)}"
+    lacking = [key for key in ("role", "content") if turn.get(key) is None]
+    if not lacking or (turn.get("tool_calls") or turn.get(CALL)):
+        return None
+    return (
+        "unknown_role" if "role" in lacking else "blank_content",
+        f"has {' and '.join(f'no {key}' for key in lacking)}",
+    )
 
 
 def _history(value: object) -> Iterator[object]:

@@ -18,7 +18,8 @@ _LONG = 2000
 class Plan:
     """What is done with rows that have just these keys. `names`: key -> the key that it is read as, of those that are
     not passed over. `same`: each is read as it is. `clashes`: two of them are spelled as one. `certain`: whether it
-    holds for all rows with these keys, and not just for those with the same ones that are null."""
+    holds for all rows with these keys, and not just for those with the same ones that are null. `own`: a key
+    as it is read -> what the file calls it, or should by what is mapped."""
 
     def __init__(
         self, keys: tuple[str, ...], mapped: Mapping[str, str], ignored: frozenset[str], *, certain: bool = True
@@ -38,6 +39,7 @@ class Plan:
                     self.clashes, name = True, key
                 names[key] = name
         self.names: Mapping[str, str] = {key: name for key, name in names.items() if name not in there or key in taken}
+        self.own = {name: key for key, name in {**mapped, **self.names}.items()}
         self.same = len(self.names) == len(keys) and all(key == name for key, name in self.names.items())
         self._unread: tuple[str, ...] | None = None
         self._alone: bool | None = None

@@ -14,7 +14,7 @@ READERS: Mapping[str, Rule] = {
         "tool_call_id and name as texts.",
         "A tool call, or what names one, is of another form than the training's reader takes. Arguments may be an "
         "object or its JSON as a text; they are written as a text, since the reader would mix the keys of all rows' "
-        "objects. A number that overflows (1e999) would be learned as null.",
+        "objects. A number that overflows (1e999) would be learned as null. Parts of a content are no calls.",
     ),
     "only_times": Rule(
         "error",

@@ -95,12 +95,13 @@ RULES: Mapping[str, Rule] = {
         "error",
         "row",
         "Give each message a text as its content, or remove it.",
-        "A message's content is missing, empty, null or only white space.",
+        "A message's content is missing, empty, null or only white space, or a question or its answer is.",
     ),
     "not_text": Rule(
         "error",
         "row",
-        "Write it as a text: a number or a boolean in quotes, an object or a list as its JSON (json.dumps).",
+        "Write it as a text: a number or a boolean in quotes, of an object the text that it holds; one that the "
+        "model is to write, as its JSON (json.dumps).",
         "A number, a boolean, an object or a list stands where a text is learned. Parts that are texts are joined.",
     ),
     "media_part": Rule(

@@ -128,7 +128,12 @@ def test_an_instruction_and_its_input(more: dict[str, Any], asked: Any) -> None:
 
 def test_of_a_question_without_an_answer_that_is_told() -> None:
     chosen = BY_NAME["prompt_completion"]
-    assert conversation({"prompt": "a", "completion": None}, chosen) == ("no_messages", "completion has no value")
+    told = "blank_content", "completion has no value: fill it in, or remove the row"
+    assert conversation({"prompt": "a", "completion": None}, chosen) == told
+    assert conversation({"prompt": "a", "completion": None}, None) == told
+    assert conversation({"prompt": "a"}, chosen, [], {"completion": "Antwort"})[1] == told[1].replace(
+        "completion", "Antwort"
+    )
     assert conversation({"id": 1}, chosen) == ("no_messages", "prompt and completion have no value")
 
 
@@ -167,16 +172,18 @@ def test_a_history_as_json_in_a_text() -> None:
 @pytest.mark.parametrize(
     ("history", "found"),
     [
-        ([["only one"], "text"], [["only one"], "text"]),
-        ("When? Soon.", ["When? Soon."]),
-        ({"When?": "Soon."}, [{}]),  # it has no role, which is then told
-        (5, [5]),
-        ("null", [None]),
+        ([["When?", "Soon."], ["only one"]], ("message_not_object", "turn 2 of history is a list of 1")),
+        ("When? Soon.", ("message_not_object", "turn 1 of history is a text")),
+        ({"When?": "Soon."}, ("unknown_role", "turn 1 of history has no role and no content")),
+        ([{"role": "USER", "message": "Hi"}], ("blank_content", "turn 1 of history has no content")),
+        (5, ("message_not_object", "turn 1 of history is a number")),
+        ("null", ("message_not_object", "turn 1 of history is null")),
     ],
 )
-def test_a_history_of_something_else_is_not_passed_over(history: Any, found: list[Any]) -> None:
+def test_a_history_of_something_else_is_not_passed_over(history: Any, found: tuple[str, str]) -> None:
     row = {"instruction": "a", "output": "b", "history": history}
-    assert list(conversation(row, shown(row)))[:-2] == found
+    forms = 'write the turns as pairs, [[question, answer], ...], or as messages, [{"role": ..., "content": ...}, ...]'
+    assert refused(row) == (found[0], f"{found[1]}: {forms}")
 
 
 # Two texts
@@ -255,7 +262,6 @@ def test_a_null_is_not_there() -> None:
     [
         ({}, "its keys are: -"),
         ({"words": "a", "class": 1}, "its keys are: words, class"),
-        ({"prompt": "a", "completion": None}, "its keys are: prompt, completion"),
         ({"messages": None}, "messages is null"),
         ({"messages": {}}, "messages is an object"),
         ({"messages": 7}, "messages is a number"),
@@ -264,6 +270,85 @@ def test_a_null_is_not_there() -> None:
 )
 def test_a_row_without_a_conversation(row: dict[str, Any], reason: str) -> None:
     assert refused(row) == ("no_messages", reason)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"prompt": "Hi", "chosen": "a", "rejected": "b"}, "map: {response: chosen}, and ignore: [rejected]"),
+        ({"prompt": "Hi", "chosen": [USER, ASSISTANT], "rejected": []}, "map: {messages: chosen}, and ignore:"),
+        ({"prompt": [USER], "chosen": [ASSISTANT], "rejected": []}, "map: {response: chosen}, and ignore:"),
+        ({"prompt": "Hi", "response_j": "a", "response_k": "b"}, "map: {response: response_j}"),
+        ({"chosen_messages": [USER, ASSISTANT], "rejected_messages": []}, "map: {messages: chosen_messages}"),
+        ({"chosen": "\n\nHuman: Hi", "rejected": "b"}, "write the turns in chosen as messages"),
+        (
+            {"input": {"messages": [USER]}, "preferred_output": [ASSISTANT], "non_preferred_output": []},
+            "put the messages of input, and then those of preferred_output, into one list, messages",
+        ),
+    ],
+)
+def test_the_cure_of_preference_data_names_the_keys_of_the_row(row: dict[str, Any], said: str) -> None:
+    rule, told = refused(row)
+    assert (rule, said in told) == ("other_kind", True), told
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"conversation_id": "0", "role": "user", "content": "Hi"}, "each row is one message"),
+        ({"message_id": "0", "parent_id": None, "text": "Hi", "role": "prompter"}, "each row is one message"),
+        ({"title": "Hi", "create_time": 1, "mapping": {"a": {"message": None}}}, "ChatGPT's export"),
+    ],
+)
+def test_common_exports_are_told_by_what_is_to_be_done(row: dict[str, Any], said: str) -> None:
+    rule, told = refused(row)
+    assert (rule, said in told) == ("no_messages", True), told
+
+
+def test_keys_are_called_as_the_file_has_them() -> None:
+    own = {
+        "response": "chosen",
+        "words": "Wörter",
+        "system": "systemInstruction",
+        "answer": "Answer",
+        "history": "past",
+    }
+    assert conversation({"words": "a", "b": 1}, None, [], own)[1] == "its keys are: Wörter, b"
+    assert "rename chosen" not in str(conversation({"response": "\n\nHuman: Hi", "rejected": "b"}, None, [], own))
+    assert "preference data" in str(conversation({"response": "\n\nHuman: Hi", "rejected": "b"}, None, [], own))
+    row: dict[str, Any] = {"question": "Q", "answer": "A", "system": 1}
+    assert str(conversation(row, shown(row), [], own)[1]).startswith("systemInstruction is a number")
+    row = {"question": "Q", "answer": 1}
+    assert str(conversation(row, shown(row), [], own)[1]).startswith("Answer is a number")
+    row = {"question": "Q", "answer": "A", "history": "x"}
+    assert str(conversation(row, shown(row), [], own)[1]).startswith("turn 1 of past is a text")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"text": ["a"], "answer_start": [8]}, "an object: write instead the text in its key text"),
+        ({"role": "system", "parts": [{"text": "a"}]}, "an object: write instead the text in its key parts"),
+        ({"title": ["t"], "sentences": [["a"]]}, "an object: write instead the text in its key sentences"),
+        ({"city": "Paris", "n": 1}, "an object: write it as a text, its JSON in quotes (json.dumps)"),
+        ({"text": 1}, "an object: write it as a text, its JSON in quotes (json.dumps)"),
+    ],
+)
+def test_of_an_object_the_text_in_it_is_meant(value: dict[str, Any], said: str) -> None:
+    assert refused({"question": "Q", "answer": value}) == ("not_text", f"answer is {said}")
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"type": "refusal", "refusal": "No."}, ("not_text", ": write instead the text in its key refusal")),
+        ({"type": "odd", "n": 1}, ("not_text", "which is no text")),
+        ({"type": "tool_use", "id": "1", "name": "a", "input": {}}, ("tool_call", "role tool")),
+    ],
+)
+def test_parts_that_are_no_texts(part: dict[str, Any], told: tuple[str, str]) -> None:
+    found = text_of_parts([part], [])
+    assert (found[0], found[1].endswith(told[1])) == (told[0], True), found
 
 
 def test_lists_of_messages_on_both_sides_may_be_written_as_texts() -> None:

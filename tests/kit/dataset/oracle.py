@@ -148,6 +148,8 @@ class Judge:
         shown = saying.shows(known)
         if shown is None:
             other = {"other_kind"} if self.format is None else set()  # no conversation, but perhaps known by its keys
+            if {saying.letters(key) for key in row} & {*saying.QUESTIONS, *saying.ANSWERS}:
+                other.add("blank_content")  # a question without an answer
             return Verdict(number=number, rules=frozenset(rules | {"no_messages"} | other))
         if not twice:
             self.format = self.format or shown
@@ -485,7 +487,7 @@ def table_of_text(data: bytes, *, tabs: bool = False, tools: bool = False, limit
         ):
             verdicts.append(Verdict(number=number, rules=frozenset({"wrong_columns"})))
         else:
-            verdicts.append(judge.judge(number, {k: v for k, v in zip(header, record, strict=False) if v != ""}))
+            verdicts.append(judge.judge(number, {k: v or None for k, v in zip(header, record, strict=False)}))
     return File(verdicts=tuple(verdicts), format=judge.format, broken_at=broken)
 
 

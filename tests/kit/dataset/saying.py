@@ -188,7 +188,7 @@ class Said:
                 return None
             kind = part.get("type")
             if kind in ("tool_use", "tool_result", "tool_call"):
-                self.rules.add("tool_turn")
+                self.rules.add("tool_call")
             named = [str(kind), *(key for key, each in part.items() if not empty(each))]
             if any(re.match("(?i)(input_)?(image|audio|video|file|media)", each) for each in named):
                 self.rules.add("media_part")
@@ -292,6 +292,8 @@ def _asked(row: dict[str, Any], asked: str, answer: str, said: Said, cell: Calla
                 found += [("user", each[0], {}), ("assistant", each[1], {})]
             else:
                 found.append(said.turn(each))
+                if isinstance(each, dict) and each.get("role") is None:
+                    said.rules.add("unknown_role")
     order = (asked, "input", "context") if asked == "instruction" else ("context", asked)
     there = [key for key in order if key == asked or not empty(row.get(key))]
     both = (row[asked], row[answer])
