@@ -181,7 +181,7 @@ class Judge:
             yield "empty_messages"
             return
         for at, (role, text, message) in enumerate(turns):
-            if role == "function_call":
+            if role == saying.CALL:
                 called = _cell(text)
                 message = {**message, "tool_calls": [called] if isinstance(called, dict) else called}
                 role, text = "assistant", None
@@ -404,6 +404,8 @@ def array(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
     judge = Judge(tools=tools)
     verdicts: list[Verdict] = []
     data = data.removeprefix(b"\xef\xbb\xbf")
+    if b"\n" not in data[:HEAD]:
+        data = data.replace(b"\r", b"\n")
     # Bytes to characters one to one, so that a bad byte in one element leaves the places of the others alone.
     text = data.decode("latin-1")
     space = re.compile(r"[ \t\r\n]*")

@@ -33,7 +33,9 @@ FORMATS: dict[str, tuple[tuple[str, ...], ...]] = {
 SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "chatbot": "assistant"}
 ROLES |= {"ai": "assistant", "bot": "assistant", "tool": "tool", "function": "tool"}
-SHAREGPT = ROLES | {"human": "user", "observation": "tool", "function_call": "function_call"}
+CALL = "a call of a tool"
+"""Who speaks where ShareGPT has function_call; among messages that is no role."""
+SHAREGPT = ROLES | {"human": "user", "observation": "tool", "function_call": CALL}
 SHAREGPT |= dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "model"), "assistant")
 TOOL_KEYS = ("tool_calls", "tool_call_id", "name", "function_call")
 KNOWN = {"messages", "conversations", "conversation", *SYSTEMS, "context", "history", *QUESTIONS, *ANSWERS}
