@@ -186,6 +186,7 @@ def test_six_pieces_that_come_one_by_one_are_one_run_of_all(app: App, cloud: Sta
     assert len(every_run(app, folder)) == 1, "it is one run, however often it is looked at"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_late_piece_is_a_new_run_of_all_pieces_and_so_is_what_is_left_of_them(
     app: App, cloud: Stack, folder: str, waits: bool
