@@ -46,7 +46,7 @@ class Look:
 
     def __init__(self, block: bytes) -> None:
         data = np.frombuffer(block, np.uint8)
-        marks = _marks(data)  # going over all bytes costs most
+        marks = _marks(data, _LF, _COLON, _BACKSLASH)  # going over all bytes costs most
         codes = data[marks]
         ends, colons, escapes = marks[codes == _LF], marks[codes == _COLON], marks[codes == _BACKSLASH]
         before = data[colons - 1]  # of a colon at 0: the line break at the block's end, white space
@@ -77,14 +77,14 @@ class Look:
         self.unusual = _lines(ends, np.concatenate((escapes, values[texts & ~VISIBLE[starts]]))) | self.controls
 
 
-def _marks(data: np.ndarray) -> np.ndarray:
-    """Where line breaks, colons and backslashes are. They are few: eight bytes are looked at together first."""
+def _marks(data: np.ndarray, *codes: np.uint8) -> np.ndarray:
+    """Where one of these bytes is. They are few: eight bytes are looked at together first."""
     padded = np.empty(-len(data) % 8 + len(data), bool)
     padded[len(data) :] = False
     marked = padded[: len(data)]
-    np.equal(data, _LF, out=marked)
-    marked |= data == _COLON
-    marked |= data == _BACKSLASH
+    np.equal(data, codes[0], out=marked)
+    for code in codes[1:]:
+        marked |= data == code
     words = padded.view(np.uint64)
     some = np.flatnonzero(words != 0)
     at = np.flatnonzero(words[some].view(bool))
@@ -113,8 +113,8 @@ def larger(ends: list[int], size: int) -> frozenset[int]:
 
 def unusual_rows(rows: list[bytes]) -> frozenset[int]:
     """Which of the written rows may have control characters."""
-    block = b"\n".join(rows) + b"\n"
+    block = b"\n".join((*rows, b""))
     data = np.frombuffer(block, np.uint8)
-    escapes = np.flatnonzero(data == _BACKSLASH)
+    escapes = _marks(data, _BACKSLASH)
     marks = _controls(block, data, escapes[_UNUSUAL[data[escapes + 1]]])
     return _lines(np.flatnonzero(data == _LF), marks) if len(marks) else frozenset()

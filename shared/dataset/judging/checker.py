@@ -421,7 +421,7 @@ class Checker:
         if self.format is not MESSAGES:
             return None
         plan = self._plans.of(row)
-        if not plan.same or not plan.alone(MESSAGES):
+        if not plan.messages_alone:
             return None
         made: _Messages = []
         try:
@@ -462,7 +462,7 @@ class Checker:
                 begun_by += [index] * (len(begun) - len(begun_by))
             if not data.isascii():
                 # What is called with a tool is more than its text.
-                texts = [message.content or "" for message in messages] if course.plain else [data.decode()]
+                texts = [text for message in messages if (text := message.content)] if course.plain else [data.decode()]
                 if suspect(data, texts):
                     checked.suspect.append(index)
             if good.found:

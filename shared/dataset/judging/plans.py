@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.dataset.judging.formats import Format, spelled
+from shared.dataset.judging.formats import MESSAGES, Format, spelled
 from shared.dataset.judging.keys import known, plain
 
 _MOST = 64  # plans that are kept, of rows whose keys have together no more than so many characters
@@ -17,9 +17,10 @@ _LONG = 2000
 
 class Plan:
     """What is done with rows that have just these keys. `names`: key -> the key that it is read as, of those that are
-    not passed over. `same`: each is read as it is. `clashes`: two of them are spelled as one. `certain`: whether it
-    holds for all rows with these keys, and not just for those with the same ones that are null. `own`: a key
-    as it is read -> what the file calls it, or should by what is mapped."""
+    not passed over. `same`: each is read as it is; `messages_alone`: and none but a list of messages is read.
+    `clashes`: two of them are spelled as one. `certain`: whether it holds for all rows with these keys, and not just
+    for those with the same ones that are null. `own`: a key as it is read -> what the file calls it, or should by what
+    is mapped."""
 
     def __init__(
         self, keys: tuple[str, ...], mapped: Mapping[str, str], ignored: frozenset[str], *, certain: bool = True
@@ -41,8 +42,9 @@ class Plan:
         self.names: Mapping[str, str] = {key: name for key, name in names.items() if name not in there or key in taken}
         self.own = {name: key for key, name in {**mapped, **self.names}.items()}
         self.same = len(self.names) == len(keys) and all(key == name for key, name in self.names.items())
+        # Asked for each row of a file of records.
+        self.messages_alone = self.same and sum(name in MESSAGES.reads for name in self.names.values()) == 1
         self._unread: tuple[str, ...] | None = None
-        self._alone: bool | None = None
 
     def read(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with its keys as they are read."""
@@ -56,12 +58,6 @@ class Plan:
                 key for key in self.keys if self.names.get(key) not in reads and not known("row", key)[0]
             )
         return self._unread
-
-    def alone(self, chosen: Format) -> bool:
-        """Whether of the keys that the format reads there is none but its list of messages."""
-        if self._alone is None:
-            self._alone = sum(name in chosen.reads for name in self.names.values()) == 1
-        return self._alone
 
 
 class Plans:
