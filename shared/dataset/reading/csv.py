@@ -28,7 +28,7 @@ from shared.dataset.reading.files import (
     paged,
     size_text,
 )
-from shared.dataset.safety.search import in_short
+from shared.dataset.safety.search import in_short, names_secret
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 2 * MIB
@@ -118,6 +118,8 @@ class _Rows:
         self._row_offset = 0
         self._opened = 1  # the line of the last quote that opened and did not close on that line
         self._not_utf8 = False  # somewhere so far
+        self._secret: list[int] = []  # columns that are named so
+        self._columns = 0
         self._rows = self._read()
 
     def __iter__(self) -> Iterator[tuple[list[str] | Broken, int, int]]:
@@ -144,10 +146,17 @@ class _Rows:
         if COLUMN_NAMES.isdisjoint(name.lower() for name in names) and any(map(_SAID.search, names)):
             reason = "there is no header: the first line, which is taken for it, is a row. Put the names of the columns"
             raise FileFault("not_csv", f"{reason} before it, like prompt{self._delimiter}completion", line, offset)
+        self._columns = len(names)
+        self._secret = [at for at, name in enumerate(names) if names_secret(name)]
         return names
 
     def excerpt(self, row: list[str]) -> str:
-        """How a row begins, near enough."""
+        """How a row begins, near enough. What stands in a column for a secret, or would if no cell were missing or too
+        many, is not shown."""
+        if self._secret:
+            off = min(abs(len(row) - self._columns), EXCERPT)
+            hidden = {place for at in self._secret for place in range(at - off, at + off + 1)}
+            row = ["[secret]" if at in hidden and cell else cell for at, cell in enumerate(row[:EXCERPT])]
         text = self._delimiter.join(cell[:BEGINNING] for cell in row[:EXCERPT])[:BEGINNING]
         return text.encode(errors="replace").decode()
 

@@ -25,6 +25,7 @@ _DIGITS = 7
 _AROUND_NUMBER = 72
 _NAME = 80  # bytes before a value within which its name stands
 _LOCAL, _DOMAIN = 140, 160  # of an address, before and behind the @
+_KEY = 240  # bytes of a key before and behind an escape in it
 _AHEAD = 40  # bytes before a value within which a sign says that it is named
 _FIRST = 320  # bytes of a run in which names are looked for
 
@@ -33,7 +34,8 @@ _FIRST = 320  # bytes of a run in which names are looked for
 class Places:
     """Places of a block. `begins`: where a key may begin; `solid`: runs that may have one inside. `named`: spans in
     which, and right behind which, a value may be that is named before; `numbers`, `addresses`: spans in which they may
-    be; each kind of spans is sorted, and they are apart from each other. `ats`: each @."""
+    be, `escaped` such in which a key may be written with escapes; each kind of spans is sorted, and they are apart from
+    each other. `ats`: each @."""
 
     begins: list[int]
     solid: Spans
@@ -41,6 +43,7 @@ class Places:
     numbers: Spans
     addresses: Spans
     ats: list[int]
+    escaped: Spans
 
 
 class Beginnings:
@@ -62,8 +65,14 @@ def places(block: bytes, beginnings: Beginnings) -> Places:
         before = data[np.maximum(ats - 1, 0)]
         ats = ats[(before > ord(" ")) & (before != ord('"')) & ~_escape(data, ats - 1)]  # no decorator, no mention
     slashes = np.flatnonzero(data[:-1] == ord("\\"))
-    if (data[slashes + 1] == ord("u")).any():  # an @ as JSON may write it, in a text that is JSON itself
+    after = data[slashes + 1]
+    if (after == ord("u")).any():  # an @ as JSON may write it, in a text that is JSON itself
         ats = np.sort(np.concatenate((ats, _all(block, b"u0040"))))
+    escaped = slashes[_PARTS[after]]  # of \\/ and \\u002B, as some write what is in a key
+    escaped = escaped[_PARTS_BEFORE[data[np.maximum(escaped - 1, 0)]]]
+    mails = ats
+    if b"%40" in block:  # and as an address has it
+        mails = np.sort(np.concatenate((ats, _all(block, b"%40"))))
     starts, ends = _runs(data, digits)
     short = _beside(data, digits)
     # A name stands before a value, or in the run: host=x;key=y.
@@ -76,8 +85,9 @@ def places(block: bytes, beginnings: Beginnings) -> Places:
         solid=list(zip(starts[solid].tolist(), ends[solid].tolist(), strict=True)),
         named=_spans(near[0] - _NAME, near[1] + 1, len(block)),
         numbers=_spans(first - _AROUND_NUMBER, last + _AROUND_NUMBER, len(block)),
-        addresses=_spans(ats - _LOCAL, ats + _DOMAIN, len(block)),
+        addresses=_spans(mails - _LOCAL, mails + _DOMAIN, len(block)),
         ats=ats.tolist(),
+        escaped=_spans(escaped - _KEY, escaped + _KEY, len(block)),
     )
 
 
@@ -149,12 +159,9 @@ def _signed(data: np.ndarray, at: np.ndarray, ends: np.ndarray) -> tuple[np.ndar
         return at, ends
     before = data[np.maximum(at[:, None] + np.arange(-_AHEAD, 0), 0)]
     sign = _SIGNS[before].any(axis=1)
-    first, second, third = before[:, :-2], before[:, 1:-1], before[:, 2:]
-    blank = third == ord(" ")
-    word = ((first == ord("i")) | (first == ord("a"))) & (second == ord("s")) & blank
-    word |= (first == ord("t")) & (second == ord("o")) & blank
-    word |= (first == ord("e")) & (second == ord("r")) & blank  # Bearer
-    word |= (first == ord("-")) & (second == ord("-"))  # an option of a command
+    pairs = (before[:, :-1].astype(np.uint16) << 8) | before[:, 1:]
+    word = _OPTIONS[pairs]
+    word[:, :-1] |= _IS[pairs[:, :-1]] & (before[:, 2:] == ord(" "))
     found = sign | word.any(axis=1) | (ends - at > 2 * LONG)
     return at[found], ends[found]
 
@@ -163,6 +170,17 @@ _BESIDE = np.zeros(256, bool)
 _BESIDE[[code for code in range(128) if chr(code).isalpha() or chr(code) in "!@#$%^&*?~_|"]] = True
 _SIGNS = np.zeros(256, bool)
 _SIGNS[[ord(each) for each in "=:(>"]] = True
+
+_PARTS = np.zeros(256, bool)
+_PARTS[[ord("/"), ord("u")]] = True
+_PARTS_BEFORE = np.zeros(256, bool)
+_PARTS_BEFORE[[code for code in range(128) if chr(code).isalnum() or chr(code) in "+/\\"]] = True
+_IS = np.zeros(1 << 16, bool)  # the ends of is, was, to, Bearer, BY, ist, est, lautet, es, é, è; also as JSON escapes them
+_OPTIONS = np.zeros(1 << 16, bool)  # an option of a command; a full-width colon, 是, 为, は; and any letter that JSON escapes
+for _pair in (b"is", b"as", b"to", b"er", b"BY", b"by", b"st", b"et", b"es", b"\xc3\xa9", b"\xc3\xa8", b"e9", b"e8"):
+    _IS[_pair[0] << 8 | _pair[1]] = True
+for _pair in (b"--", b"-p", b"-u", b"\\u", b"\xbc\x9a", b"\x98\xaf", b"\xb8\xba", b"\x81\xaf"):
+    _OPTIONS[_pair[0] << 8 | _pair[1]] = True
 
 
 def _letter(codes: np.ndarray) -> np.ndarray:

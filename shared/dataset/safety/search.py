@@ -51,6 +51,8 @@ def search(block: bytes) -> list[Found]:
         found += [Found(kind, SECRET, start, end) for kind, start, end in secrets.solid(block, where.solid)]
         found += _within(block, _near(block, b"PRIVATE KEY", 64, _PEM), _private_keys)
         found += _within(block, _near(block, b"PuTTY-User-Key", 1, _PEM), _private_keys)
+    keys = [(start, end) for start, end in where.escaped if b"==" in block[start:end] or b"003" in block[start:end]]
+    found += _within(block, keys, _inside)
     named = [(start, end + _VALUE) for start, end in where.named if secrets.names(block[start:end])]
     found += _within(block, named, _named)
     found += _within(
@@ -87,6 +89,10 @@ def _within(block: bytes, spans: Iterable[tuple[int, int]], look: Callable[[byte
 
 def _private_keys(text: bytes) -> _Values:
     return ((kind, SECRET, start, end) for kind, start, end in secrets.private_keys(text))
+
+
+def _inside(text: bytes) -> _Values:
+    return ((kind, SECRET, start, end) for kind, start, end in secrets.inside(text))
 
 
 def _credentials(text: bytes) -> _Values:
@@ -149,8 +155,31 @@ def beginning(data: bytes, length: int) -> str:
     shown = masked(data[:most])
     if len(data) > most and len(shown) < 4 * length:  # the end of what was looked at comes into view: half a value?
         shown = shown[: max(0, len(shown) - 256)]
+    if (part := _PART.match(data)) and _mixed(part[1]):  # a line of a key
+        shown = SECRET
+    if begun := _BEGUN.search(shown):  # a key whose other lines are elsewhere
+        shown = shown[: begun.end()] + SECRET
     return shown[: 4 * length].decode(errors="replace")[:length]
 
+
+_BEGUN = re.compile(rb"-----BEGIN[ A-Z0-9]{0,30}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d")
+_PART = re.compile(rb"[\s\"',;|\[]*([A-Za-z0-9+/]{16,}+)={0,2}(?:\\[nr])*(?:[\s\"',;|\]}]|\Z)")
+
+
+def _mixed(value: bytes) -> bool:
+    """Whether it has what base64 has: letters of both kinds, and digits."""
+    return all(re.search(each, value) for each in (rb"[a-z]", rb"[A-Z]", rb"[0-9]"))
+
+
+def names_secret(name: str) -> bool:
+    """Whether what a column of this name has is a secret."""
+    return _NAMES_SECRET.search(name) is not None
+
+
+_NAMES_SECRET = re.compile(
+    r"(?i:passw|pass(?:phrase|code)|^pass$|(?<![a-z])(?:pwd|pw|pin)(?![a-z])|secret|credential|token(?!s|iz)|(?:api|access|private)[ _-]?key|"
+    r"kennwort|contrase|mot de passe|senha|wachtwoord|пароль|密码|密碼|パスワード|비밀번호)"
+)
 
 SLACK = 4096
 """Bytes behind what is shown that are looked at too: a value that begins in view ends there."""

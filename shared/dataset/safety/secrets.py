@@ -6,8 +6,10 @@ in; an id that only names an account does not. Used by `search`.
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -101,7 +103,7 @@ FORMS: tuple[tuple[str, bytes], ...] = (
         rb"secret_[A-Za-z0-9]{43}|ntn_[A-Za-z0-9]{40,}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}|lin_(?:api|oauth)_[A-Za-z0-9]{40,}|"
         rb"fig[dur]h?_[\w\-]{36,}|PMAK-[a-f0-9]{24}-[a-f0-9]{34}|tfp_[\w\-.]{40,}|CFPAT-[\w\-]{40,}|sl\.[\w\-]{60,}|"
         rb"pat-(?:na|eu|ap)\d-[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}|EAA[A-Za-z0-9]{80,}|"
-        rb"A{15,}[\w%]{30,}|[sp]k\.eyJ[\w\-]{40,}\.[\w\-]{20,}|AGE-SECRET-KEY-1[0-9A-Z]{58}|duffel_(?:live|test)_[\w\-]{43}|"
+        rb"(?<![+/])A{15,}[\w%]{30,}|[sp]k\.eyJ[\w\-]{40,}\.[\w\-]{20,}|AGE-SECRET-KEY-1[0-9A-Z]{58}|duffel_(?:live|test)_[\w\-]{43}|"
         rb"fio-u-[\w\-]{64}|pn[ub]_[A-Za-z0-9]{36}|rdme_[a-z0-9]{70}|tk-us-[\w\-]{48}|ico-[A-Za-z0-9]{32}|"
         rb"p8e-[a-z0-9]{32}|dnkey-[\w=\-]{26}-[\w=\-]{52}|bkua_[a-z0-9]{40}|"
         rb"sk_(?:live|test)_[\w\-]{24,}|eyJrIjoi[A-Za-z0-9]{60,}={0,2}|PRIVATE-[A-Z0-9]{20,}|apify_api_[A-Za-z0-9]{30,}|"
@@ -118,7 +120,7 @@ INSIDE: tuple[tuple[str, bytes], ...] = (
         "Azure key",
         rb"[A-Za-z0-9_~.\-]{3}\dQ~[A-Za-z0-9_~.\-]{31,34}|%b{52}(?:JQQJ99|AZDO|JHQJ99)[A-Za-z0-9]{8,40}|"
         rb"(?<![+/])(?:%b{76}(?:\+ASt|ACDb)%b{4,8}={0,2}|%b{86}==|%b{32,44}(?:AzFu|AzSe|AzCa|\+ABa|\+AEh|\+ASb|\+AIo|"
-        rb"\+ACR|\+AMC|APIM)%b{4,12}={0,2})" % (_NUM, *(_B64,) * 5),
+        rb"\+ACR|\+AMC|APIM)%b{4,12}={0,2})|(?<=code=)[A-Za-z0-9_\-/+]{40,80}(?:==|\Z)" % (_NUM, *(_B64,) * 5),
     ),
     (
         "key of a mail or message service",
@@ -143,7 +145,7 @@ eyJ PRI api sny
 _FORMS = re.compile(_either(FORMS))
 _INSIDE = re.compile(rb"(?<![A-Za-z0-9])" + _either(INSIDE))
 _HINT = re.compile(
-    rb"Q~|JQQJ99|JHQJ99|AZDO|\+A[A-Z]|ACDb|Az[FSC]|APIM|==|-us\d|:AA|\.atlasv1\.|_mmk|[a-f0-9]{32}-|"
+    rb"code=|Q~|JQQJ99|JHQJ99|AZDO|\+A[A-Z]|ACDb|Az[FSC]|APIM|==|-us\d|:AA|\.atlasv1\.|_mmk|[a-f0-9]{32}-|"
     rb"_(?:live|prod|secret|sk|pat|token|key|api)_"
 )
 _KINDS = {f"f{at}": kind for at, (kind, _) in enumerate(FORMS)} | {
@@ -158,14 +160,19 @@ _PRIVATE = re.compile(
 )
 _SOLID = re.compile(rb"[A-Za-z0-9+/=]{30}")
 _CREDENTIALS = re.compile(
-    rb"\b[a-zA-Z][a-zA-Z0-9+.\-]{1,20}://[^\s\"'`<>/?#@:\x1e]{0,100}:([^\s\"'`<>/@\x1e]{3,200})@(?=[A-Za-z0-9\[])"
+    rb"\b[a-zA-Z][a-zA-Z0-9+.\-]{1,20}://[^\s\"'`<>/?#@:\x1e]{0,100}:([^\s\"'`<>/\x1e]{3,200})@(?=[A-Za-z0-9\[])"
 )
 
 # What is named a secret -----------------------------------------------------------------------------------------------
 
+def _words(text: str) -> bytes:
+    return b"|".join(map(re.escape, text.encode().split()))
+
+
 _WORD = (
-    rb"(?P<pass>pass(?:word|wd|phrase|code|w)s?|pwd|pw|secrets?|credentials?|kennwort|passwort|contrase\xc3\xb1a)"
-    rb"|tokens?|(?P<key>keys?)|auth(?:orization)?|bearer|sig(?:nature)?|cookie"
+    rb"(?P<pass>pass(?:word|wd|phrase|code|w)s?|(?P<bare>(?<![A-Za-z])pass(?=\s{0,2}[:=]))|pwd|pw|secrets?|credentials?|"
+    rb"kennwort|passwort|contrase\xc3\xb1a|(?:mot|mots) de passe|senha|wachtwoord|%b)|tokens?|(?P<key>keys?)|(?<=_)pat\b|"
+    rb"auth(?:orization)?|bearer|sig(?:nature)?|cookie" % _words("пароль Пароль ПАРОЛЬ 密码 密碼 口令 パスワード 비밀번호")
 )
 _STRONG = re.compile(
     rb"(?i:api|access|auth|account|private|encryption|signing|subscription|shared|storage|service|secret|client|app|"
@@ -173,18 +180,43 @@ _STRONG = re.compile(
     rb"aws|openai|s3|gcp|google|github|twilio|stripe|bearer|decryption|hmac|jwt)[_ \-.]?$"
 )
 _QUOTE = rb"(?:\x1e*[\"'`])"
-_NAMED = re.compile(
-    rb"(?i:(?P<word>%b)(?P<suffix>[_\-.\[][\w\-.\[\]]{0,24}|(?:id|value|string|hash)\b)?"
-    rb"(?:%b?[\])]?\s{0,4}(?:value)?\s{0,2}(?::=|=>|==|->|=|:|\(|>|,(?=\s?\x1e?[\"']))\s{0,4}"
-    rb"|(?:\s{1,3}(?:is|was|are|now|still|set|reset|changed|to|be|been|has|as|will|that|i|use|used|for|me|it|here)){1,5}\s?:?\s{1,3}"
-    rb"|(?<=--pass)(?:word)?\s|\s(?=[A-Za-z0-9+/_\-.=]{20}))"
-    rb"(?:%b|\x1e)?(?:(?:bearer|basic|token|apikey|key)\s{1,2})?(?:%b)?"
-    rb")(?P<value>[^\s\"'`\x1e<>;,(){}\[\]]{8,512})" % (_WORD, _QUOTE, _QUOTE, _QUOTE)
+_IS = (
+    rb"is|was|are|now|still|set|reset|changed|to|be|been|has|as|will|that|i|use|used|for|me|it|here|ist|lautet|est|es|"
+    rb"\xc3\xa9|\xc3\xa8"
 )
+_A_QUOTE = re.compile(_QUOTE)
+_NAMED = re.compile(
+    rb"(?i:(?P<word>%b)(?P<suffix>[_\-.\[][\w\-.\[\]]{0,24}|(?:id|value|string|hash)\b|\d{1,2}(?!\w))?"
+    rb"(?:%b?[\])]?\*{0,2}\s{0,4}(?:value)?\s{0,2}(?::|=>|==|->|=|:|\(|>|,(?=\s?\x1e?[\"'])|\xef\xbc\x9a|\xe6\x98\xaf|\xe4\xb8\xba|"
+    rb"\xe3\x81\xaf)(?:\*\*(?=\s))?\s{0,4}"
+    rb"(?:\{\s{0,9}%b(?:value|default|data|text)%b\s{0,2}:\s{0,2}|(?P<list>[\[({]\s{0,9}))?"
+    rb"|(?:\s{1,3}(?:%b)){1,5}\s?:?\s{1,3}"
+    rb"|(?:(?<=-password)|(?<=-passwd)|(?<=-pass)|(?<=-pw)|(?<=-token)|(?<=-secret)|(?<=-key))\s{1,3}"
+    rb"|\s(?=[A-Za-z0-9+/_\-.=]{20}))"
+    rb"(?P<first>%b)?\x1e?(?:(?:bearer|basic|token|apikey|key)\s{1,2})?(?P<second>%b)?"
+    rb")(?=(?P<value>[^\s\"'`\x1e]{1,512}))" % (_WORD, _QUOTE, _QUOTE, _QUOTE, _IS, _QUOTE, _QUOTE)
+)
+_COMMAND = re.compile(  # what is no name, and says as clearly that a password comes
+    rb"(?i:\bidentified\s{1,3}(?:with\s{1,3}\w{1,40}\s{1,3})?by\s{1,3}(?P<first>%b)|sshpass\s{1,3}-p\s{0,2}(?P<second>%b)?|"
+    rb"(?:\s-u|--user|--proxy-user)[ =]{0,2}(?P<third>%b)?[^\s:\"'`\x1e]{1,40}:)(?=(?P<value>[^\s\"'`\x1e]{1,512}))"
+    % ((_QUOTE,) * 3)
+)
+_OPEN_END = re.compile(  # of a value without quotes: a space, a quote, a tag, the name of the next value
+    rb"(?:(?!</|<br|[;&,]\s?[A-Za-z][A-Za-z_ ]{1,30}=)[^\s\"'`\x1e]|['`](?=[A-Za-z0-9]))+"
+)
+_CUT = re.compile(rb"[^<>;,(){}\[\]]{8,}")
+_ANOTHER = re.compile(rb"\s{0,9}(?:,|;|\band\b)\s{0,9}(?P<first>\x1e*[\"'`])?(?=(?P<value>[^\s\"'`\x1e]{1,512}))")
+_CALLED = re.compile(rb"[$@]?[A-Za-z_][\w.:\->]*")
+_PLACEHOLDER = re.compile(
+    rb"(?i:(?:p[a@4][s5$]{2}(?:w[o0]r[dt]|wd|phrase|code)?|s[e3]cr[e3]t|t[e3][s5$]t(?:ing)?|gu[e3][s5$]t|[a@4]dm[i1!]n|"
+    rb"us[e3]r(?:name)?|[e3]x[a@4]mpl[e3]|my|your|the|this|is|a|some|new|old|super|very|change|me|default|demo|root|strong|"
+    rb"secure|safe|key|token|jwt|app|db|postgres|mysql|open|sesame|[\d\W_])++)"
+)
+_A_WORD = re.compile(rb"(?i:p[a@4][s5$]{2}|s[e3]cr[e3]t|t[e3][s5$]t|gu[e3][s5$]t|[a@4]dm[i1!]n|us[e3]r|[e3]x[a@4]mpl|my|your|change|root)")
 _HARMLESS = re.compile(
     rb"(?i:example|your|x{4}|\*{3}|\.{3}|change_?me|placeholder|dummy|sample|redacted|hidden|insert|replace|todo|"
     rb"process\.env|environ|getenv|os\.|config\.|settings\.|secrets\.|vault\.|localhost|undefined|null|\$\(|\$\{|%\(|"
-    rb"&lt|&amp|\|\||&&|[!=]=(?!$)|->|=>|://|1234567890|abcdef(?:gh|01)|deadbeef|0123456)"
+    rb"ctrl\+|shift\+|oauth\d|openid\d|&lt|&amp|\|\||&&|[!=]=(?!$)|->|=>|://|1234567890|abcdef(?:gh|01)|deadbeef|0123456)"
 )
 _PUBLIC = re.compile(
     rb"(?i:(?<![a-z])(?:public|primary|foreign|cache|partition|sort|object|blob|row|hash|registry|etag|checksum|"
@@ -220,8 +252,19 @@ def solid(block: bytes, spans: Sequence[tuple[int, int]]) -> _Found:
             continue
         start += block[start - 1 : start] == b"\\" and block[start : start + 1] in b"nrtbf"
         for found in _INSIDE.finditer(block[start:end]):
-            if _varied(found[0]):
+            if block[start + found.start() - 5 : start + found.start()] == b"code=" and found[0][-1:] != b"=":
+                if block[end : end + 6].upper() == b"%3D%3D":  # of a function; the code of a login has no such end
+                    yield "Azure key", start + found.start(), end + 6
+            elif _varied(found[0]):
                 yield _KINDS[found.lastgroup or ""], start + found.start(), start + found.end()
+
+
+def inside(text: bytes) -> _Found:
+    """The same in a text without escapes, of which some stood within a key."""
+    if _HINT.search(text):
+        for found in _INSIDE.finditer(text):
+            if _varied(found[0]) and found[0][-1:] == b"=":
+                yield _KINDS[found.lastgroup or ""], found.start(), found.end()
 
 
 def private_keys(text: bytes) -> _Found:
@@ -242,22 +285,107 @@ def _is_password(value: bytes, of: bytes) -> bool:
     """Whether it is one, and no word, name or variable in the place of one. `of`: the beginning of the address."""
     if len(value) < 5 or value.isdigit() or value.lower() in _WORDS or value[:1] in b"{<$%[" or value[-1:] in b"}>]":
         return False
-    return b"/" + value + b":" not in of and not _HARMLESS.search(value)
+    return b"/" + value + b":" not in of and not _HARMLESS.search(value) and not _placeholder(value)
+
+
+def _placeholder(value: bytes) -> bool:
+    """Whether a value is made of words like password, test, my: also as pa55, and with a few digits or marks."""
+    if value[-1:] == b"=" or _BASIC.fullmatch(value):  # as a header has a name and a password
+        try:
+            told = b64decode(value, validate=True)
+        except ValueError:
+            told = b""
+        if told.isascii() and b":" in told:
+            value = told.partition(b":")[2]
+    return (
+        _PLACEHOLDER.fullmatch(value) is not None
+        and _A_WORD.search(value) is not None
+        and sum(not 65 <= code & 0xDF <= 90 for code in value) <= 8
+    )
+
+
+_BASIC = re.compile(rb"[A-Za-z0-9+/]{8,60}={0,2}")
 
 
 def named(text: bytes) -> _Found:
     """The same of what looks random behind a word for a secret."""
     low = text.lower()
     done = 0
-    for start in sorted(at for word in _NAMES for at in _all(low, word)):
-        if start < done or not (found := _NAMED.match(text, start)):
+    for start in sorted(at for word in _names(low) for at in _all(low, word)):
+        if start < done or text[start - 1 : start + 7].lower() == b"[secret]":
             continue
-        value = found["value"].rstrip(b".,:!?|*_")
-        behind = text[found.end("value") : found.end("value") + 1]
-        if behind not in (b"(", b"[") and _likely(found, value):  # it is no call
-            begin = found.start("value")
-            done = begin + len(value)
-            yield "password" if found["pass"] else "key or token", begin, done
+        found = _NAMED.match(text, start) or (_COMMAND.match(text, start) if low[start] in b"i-\ts " else None)
+        if not found:
+            continue
+        kind = "password" if found.re is _COMMAND or found["pass"] else "key or token"
+        more: re.Match[bytes] | None = found
+        while more:
+            begin, done = more.start("value"), max(done, more.end())
+            end = _end(more, found) if more is found or more["value"] else 0
+            if not end:
+                break
+            yield kind, begin, end
+            done = end
+            several = found.re is _NAMED and (found["list"] or found["word"][-1:] in b"sS")
+            quote = _A_QUOTE.match(text, end)
+            more = _ANOTHER.match(text, quote.end() if quote else end) if several else None
+
+
+def _end(at: re.Match[bytes], found: re.Match[bytes]) -> int:
+    """Where a value ends: at the quote that closes it, or a space; 0 if it looks like none. `found`: its name."""
+    text, begin, value = at.string, at.start("value"), at["value"]
+    quote = next((at[each] for each in ("third", "second", "first") if each in at.re.groupindex and at[each]), b"")
+    closed = _closing(text, begin, quote) if quote else 0
+    if closed:
+        value = text[begin : min(begin + len(value), closed)]
+    cut = _CUT.match(value)
+    core = cut[0].rstrip(b".,:!?|*_") if cut else b""
+    behind = text[begin + cut.end() : begin + cut.end() + 1] if cut else b""
+    if not closed and behind in (b"(", b"[") and behind and _CALLED.fullmatch(core):
+        return 0  # a call
+    named_pass = found.re is _COMMAND or found["pass"]
+    whole = value.rstrip(b".,:!?|*_")
+    if not _likely(found, core) and not (
+        named_pass
+        and (closed or not re.search(rb"[(){}\[\]<>=]", whole))
+        and whole != core
+        and _likely(found, whole)
+    ):
+        return 0
+    if closed:
+        return closed
+    end_match = _OPEN_END.match(text, begin, begin + 512)
+    end = end_match.end() if end_match else begin + len(core)
+    end = max(end, begin + len(core))
+    opened = text[max(0, begin - 80) : begin]
+    mark = text[begin - 1 : begin]
+    while end > begin + len(core):  # what ends a sentence, or closes what was opened before
+        last = text[end - 1 : end]
+        if last in b".,:;" or (mark in (b"*", b"_") and last == mark):
+            end -= 1
+        elif last in b")]}>" and text[begin:end].count(last) > text[begin:end].count(_OPENS[last]) and _OPENS[last] in opened:
+            end -= 1
+        else:
+            break
+    return end
+
+
+_OPENS = {b")": b"(", b"]": b"[", b"}": b"{", b">": b"<"}
+
+
+def _closing(text: bytes, begin: int, quote: bytes) -> int:
+    """Where the quote is that closes a value; 0 if nothing does. A quote in it has one more backslash before it."""
+    escaped, mark = quote[:-1], quote[-1:]
+    at = begin
+    while at < min(len(text), begin + 512) and text[at : at + 1] != b"\n":
+        if text[at : at + 1] == mark and mark != b'"':
+            return at
+        if text[at : at + 1] == b'"':
+            before = at - len(text[begin:at]) + len(text[begin:at].rstrip(b"\x1e"))
+            if at - before <= len(escaped):
+                return before if mark == b'"' else 0
+        at += 1
+    return 0
 
 
 def _all(text: bytes, word: bytes) -> Iterator[int]:
@@ -270,7 +398,17 @@ def _all(text: bytes, word: bytes) -> Iterator[int]:
 def names(text: bytes) -> bool:
     """Whether there is a word for a secret."""
     text = text.lower()
-    return any(word in text for word in _NAMES)
+    return (
+        any(word in text for word in _NAMES)
+        or (not text.isascii() and any(word in text for word in _ABROAD))
+        or (b"\\u" in text and any(word in text for word in _ABROAD_ESCAPED))
+    )
+
+
+def _names(low: bytes) -> Iterator[bytes]:
+    yield from _NAMES
+    if not low.isascii():
+        yield from _ABROAD
 
 
 _NAMES = (
@@ -286,8 +424,18 @@ _NAMES = (
     b"sig",
     b"cookie",
     b"kennwort",
-    b"contrase",
+    b"senha",
+    b"wachtwoord",
+    b"mot de passe",
+    b"pat=",
+    b"pat:",
+    b"identified",
+    b"sshpass",
+    b" -u",
+    b"--user",
 )
+_ABROAD = tuple("contrase пароль Пароль ПАРОЛЬ 密码 密碼 口令 パスワード 비밀번호".encode().split())
+_ABROAD_ESCAPED = tuple(json.dumps(word.decode())[1:-1].lower().encode() for word in _ABROAD)
 _WORDS = frozenset((b"password", b"pass", b"pwd", b"passwd", b"secret", b"pw", b"token", b"p4ssw0rd", b"port"))
 
 
@@ -298,10 +446,12 @@ def _varied(value: bytes) -> bool:
 
 def _likely(found: re.Match[bytes], value: bytes) -> bool:
     """Whether the value that is named a secret looks like one: random, and no placeholder, path, time or code."""
-    if len(value) < 8 or _HARMLESS.search(value) or _TIME.search(value) or _FILE.search(value):
+    if len(value) < 8 or _HARMLESS.search(value) or _placeholder(value) or _TIME.search(value) or _FILE.search(value):
         return False
     if not any(48 <= code < 58 for code in value) or not re.search(rb"[A-Za-z]", value) or _ADDRESS.match(value):
         return False
+    if found.re is _COMMAND:
+        return _strong(value)
     begin = found.start("word")
     about = found.string[max(0, begin - 24) : begin]
     weak = found["key"] is not None and not _STRONG.search(about)
@@ -313,15 +463,28 @@ def _likely(found: re.Match[bytes], value: bytes) -> bool:
     if _HEXED.match(value):
         return _entropy(value) >= 3
     if found["pass"]:
-        kinds = sum(bool(re.search(each, value)) for each in (rb"[a-z]", rb"[A-Z]", rb"[0-9]", _SPECIAL.pattern))
-        if kinds >= 3 and (turns >= 2 or _SPECIAL.search(value)) and _entropy(value) >= 2.5:
-            return True
-        return len(value) >= 12 and turns >= 3 and _entropy(value) >= 3
+        if found["bare"] and found.string[found.end("word") :].lstrip()[:1] == b":" and not _SPECIAL.search(found["value"]):
+            return False  # pass: TestLogin2
+        return _strong(value)
+    if found["word"].lower() == b"pat" and _BASE32.fullmatch(value):
+        return True
     if len(value) < 16 or turns < 3 or turns < 0.12 * len(value) or _entropy(value) < 3.2:
         return False
     return not weak or (
         len(value) >= 20 and re.search(rb"[a-z]", value) is not None and re.search(rb"[A-Z]", value) is not None
     )
+
+
+def _strong(value: bytes) -> bool:
+    """Whether a value looks like a password that somebody or something made up."""
+    turns = len(_TURN.findall(value))
+    kinds = sum(bool(re.search(each, value)) for each in (rb"[a-z]", rb"[A-Z]", rb"[0-9]", _SPECIAL.pattern))
+    if kinds >= 3 and (turns >= 2 or _SPECIAL.search(value)) and _entropy(value) >= 2.5:
+        return True
+    return len(value) >= 12 and turns >= 3 and _entropy(value) >= 3
+
+
+_BASE32 = re.compile(rb"[a-z2-7]{52}")
 
 
 def _entropy(value: bytes) -> float:

@@ -15,6 +15,7 @@ from shared.dataset.preparing.parallel import prepare_files
 from shared.dataset.reading.files import LocalFile
 from shared.dataset.report import Report
 from shared.dataset.report_page import page
+from shared.dataset.safety.search import beginning
 from shared.dataset.spec.choices import Policy, Safety
 from tests.kit.dataset import planted
 from tests.kit.rows import row
@@ -184,3 +185,27 @@ def test_a_thousand_planted_in_a_hundred_thousand_rows(tmp_path: Path) -> None:
     assert len(told - values.keys()) <= 99
     shown = page(report) + json.dumps(report.as_dict(), ensure_ascii=False)
     assert not [each for each in values.values() if each.value in shown]
+
+
+def test_lines_of_a_key_that_was_broken_are_not_shown(tmp_path: Path) -> None:
+    chance = Random(6)
+    lines = [planted.letters(chance, planted.B64, each) + "aB3" for each in (61, 61, 61, 20)]
+    lines = ["-----BEGIN RSA PRIVATE KEY-----", *lines[:3], lines[3] + "=="]
+    raw = '{"messages":[{"role":"user","content":"My key: ' + "\n".join(lines) + "\n-----END RSA PRIVATE KEY-----" + '"}]}'
+    as_list = json.dumps({"key": lines}, indent=1)
+    csv = "prompt,response\n" + "".join(f"q{at},a{at}\n" for at in range(12)) + "My key " + "\n".join(lines) + ",ok\n"
+    for name, text in (("train.jsonl", raw), ("list.jsonl", as_list), ("train.csv", csv)):
+        report, _ = prepared(tmp_path, [text.encode()], name=name)
+        shown = page(report) + json.dumps(report.as_dict())
+        assert name == "list.jsonl" or "[secret]" in shown
+        assert not [line for line in lines[1:] if line[2:18] in shown]
+    assert beginning(b"x " + "\n".join(lines[:2]).encode()[:60], 160) == f"x {lines[0]}[secret]"
+
+
+@pytest.mark.parametrize("row_of", ["q,a,bob,{},more", "q,bob,{}", "q,{}"])
+def test_a_cell_of_a_column_for_passwords_is_not_shown(row_of: str, tmp_path: Path) -> None:
+    rows = [b"prompt,response,user,password", *(b"q%d,a%d,bob,x" % (at, at) for at in range(12))]
+    report, _ = prepared(tmp_path, [*rows, row_of.format("Zx9kQmw4tR!7").encode()], name="train.csv")
+    assert report.by_rule == {"wrong_columns": 1}
+    assert "[secret]" in report.faults[0].excerpt
+    assert "Zx9kQ" not in page(report) + json.dumps(report.as_dict())
