@@ -70,14 +70,15 @@ def emails(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 _BLANK = rb"(?:[ -]|\xc2\xa0)"  # a no-break space, too
 _GROUPED = re.compile(
-    rb"(?<![A-Za-z0-9_.\-])(?<!\D\d{4}[ -])(?<!\D\d{4}\xc2\xa0)"
-    rb"(?:\d{4}(%b)\d{4}(?:\1\d{4}){2,}+|3\d{3}(%b)\d{6}\2\d{4,5}+)"
+    rb"(?<![A-Za-z0-9_.\-])(?:(?<![^\d\-]\d{4} )(?<!\D\d{4}\xc2\xa0)|(?=\d{4}-))"
+    rb"(?:\d{4}(%b)\d{4}(?:\1\d{4}(?!\d)(?:(?!-)|(?<=-\d{4}))){2,}+|3\d{3}(%b)\d{6}\2\d{4,5}+)"
     rb"(?![A-Za-z0-9_]|\.\d|,\d{3}(?![\d.\- ]))" % (_BLANK, _BLANK)
 )
 _MORE = re.compile(rb"(?:[ -]|\xc2\xa0)\d{1,3}(?![A-Za-z0-9_/]|[.\-]\d)")
 _SOLID = re.compile(rb"(?<![A-Za-z0-9_.\-/#$%@+])\d{13,19}(?![A-Za-z0-9_@%/\-]|\.\d|,\d{3}(?![\d.\- ]))")
 _CARD_WORD = re.compile(
-    rb"(?i:(?<!\[)card|visa|master|amex|american express|credit|debit|\bcc\b|\bpan\b|payment|pay(?:ing)? with|charge|karte|"
+    rb"(?i:(?<!\[)card|visa|master|amex|american express|credit|debit|\bcc\b|\bpan\b|payment|pay(?:ing)? with|charge|"
+    rb"karte|"
     rb"carte|tarjeta|maestro|discover|diners|\bjcb\b|unionpay)"
 )
 _OTHER_NUMBER = re.compile(
@@ -85,7 +86,7 @@ _OTHER_NUMBER = re.compile(
     rb"ids?|uid|ref|reference|batch|timestamp|time|epoch|pi|hash|seed|random|bytes|population|size|offset|port|case|"
     rb"model|part|version|build|commit|nonce|snowflake|tweet|status|user|account|number of|digits? of|confirmation|"
     rb"transaction|claim|policy|job|run|process|record|row|item|article|product|customer|equals|sum|factor|prime|"
-    rb"integer|int|long|bestell\w*|rechnung\w*|sendung\w*|auftrag\w*)\b|[_a-z]id\b|_no\b|=\s*$)"
+    rb"integer|int|long|bestell\w*|rechnung\w*|sendung\w*|auftrag\w*)\b|(?:_|(?-i:[a-z]))id\b|_no\b|=\s*$)"
 )
 
 
@@ -229,7 +230,7 @@ _CODES = """
 _COUNTRIES = frozenset(_CODES.split())
 _SEPARATED = rb"(?:[ \-./]|\xc2\xa0|\xe2\x80\x91)"
 _ABROAD = re.compile(
-    rb"(?<![A-Za-z0-9_+)\]])(?:(?:\+|\(\+)\d{1,3}\)?|(?<![.,#$\-/])00 ?[1-9]\d{0,2}(?=%b))"
+    rb"(?<![A-Za-z0-9_+)\]])(?:(?:\+|\(\+)\d{1,3}\)?|(?<![.,#$\-/])(?!00\d\d(?: \d{4}\b){2})00 ?[1-9]\d{0,2}(?=%b))"
     rb"(?:%b?\(?\d{1,5}+\)?){1,7}(?<=\d)(?![A-Za-z0-9_@%%]|\.\d|,\d{3}(?![\d.\- ])|=)" % (_SEPARATED, _SEPARATED)
 )
 _FRENCH = rb"0[1-79](?:(?: \d\d){4}|(?:\.\d\d){4})"
@@ -251,7 +252,7 @@ _AT_HOME = re.compile(
     # Japan, Brazil, Australia; and no month with its year
     rb"0\d-(?!19\d\d|20[0-3]\d)\d{4}-\d{4}|0\d\d-\d{3,4}-\d{4}|0\d{3}-\d\d-\d{4}|"
     rb"\(\d{2}\) ?9?\d{4}-\d{4}|04\d\d \d{3} \d{3}|\(0[2378]\) \d{4} \d{4}"
-    rb")(?![A-Za-z0-9_@%%]|[.\-/]\d|,\d{3}(?![\d.\- ]))" % (_FRENCH, _FRENCH)
+    rb")(?![A-Za-z0-9_@%%]|[.\-]\d|/\d{1,2}(?!\d)|,\d{3}(?![\d.\- ]))" % (_FRENCH, _FRENCH)
 )
 _ANY = re.compile(
     rb"(?<![A-Za-z0-9_.,#$+\-/])\(?\d{1,5}\)?(?:%b?\(?\d{1,6}+\)?){1,9}(?<=\d)(?![A-Za-z0-9_@%%]|[.,]\d)" % _SEPARATED
@@ -262,8 +263,10 @@ _ABROAD_WORDS = b"|".join(
 _PHONE_WORD = re.compile(
     rb"(?i:(?:(?<![A-Za-z\[])(?:phone|tel|telephone|mobile|mob|cell|cellphone|fax|whatsapp|hotline|telefon|handy|"
     rb"rufnummer|t\xc3\xa9l(?:\xc3\xa9phone)?|tel\xc3\xa9fono|celular|m\xc3\xb3vil|call me|call us|text me|reach me|"
-    rb"ring me)|(?<=[a-z]{2})(?-i:Phone|Mobile|Telephone))(?:[ _]?(?:no|nr|number|num|nummer))?(?![A-Za-z0-9])[^\d\n\]]{0,14}$|"
-    rb"\b(?:my|his|her|their|our) number(?:\s(?:is|was)|'s|:)[^\d\n\]]{0,6}$|\bcontact: ?$|(?:%b)[^\d\n\]]{0,14}$)" % _ABROAD_WORDS
+    rb"ring me)|(?<=[a-z]{2})(?-i:Phone|Mobile|Telephone))"
+    rb"(?:[ _]?(?:no|nr|number|num|nummer))?(?![A-Za-z0-9])[^\d\n\]]{0,14}$|"
+    rb"\b(?:my|his|her|their|our) number(?:\s(?:is|was)|'s|:)[^\d\n\]]{0,6}$|\bcontact: ?$|(?:%b)[^\d\n\]]{0,14}$)"
+    % _ABROAD_WORDS
 )
 _NEXT = re.compile(rb"(?:[\s,;/&|]|\band\b|\bor\b|\bund\b|\boder\b|\bet\b|\bou\b|\by\b|\bo\b){1,8}")
 

@@ -71,8 +71,10 @@ def places(block: bytes, beginnings: Beginnings) -> Places:
     escaped = slashes[_PARTS[after]]  # of \\/ and \\u002B, as some write what is in a key
     escaped = escaped[_PARTS_BEFORE[data[np.maximum(escaped - 1, 0)]]]
     mails = ats
-    if b"%40" in block:  # and as an address has it
-        mails = np.sort(np.concatenate((ats, _all(block, b"%40"))))
+    if b"%" in block:  # and %40, as an address has it
+        signs = np.flatnonzero(data[:-2] == ord("%"))
+        signs = signs[(data[signs + 1] == ord("4")) & (data[signs + 2] == ord("0"))]
+        mails = np.sort(np.concatenate((ats, signs)))
     starts, ends = _runs(data, digits)
     short = _beside(data, digits)
     # A name stands before a value, or in the run: host=x;key=y.
@@ -175,8 +177,12 @@ _PARTS = np.zeros(256, bool)
 _PARTS[[ord("/"), ord("u")]] = True
 _PARTS_BEFORE = np.zeros(256, bool)
 _PARTS_BEFORE[[code for code in range(128) if chr(code).isalnum() or chr(code) in "+/\\"]] = True
-_IS = np.zeros(1 << 16, bool)  # the ends of is, was, to, Bearer, BY, ist, est, lautet, es, é, è; also as JSON escapes them
-_OPTIONS = np.zeros(1 << 16, bool)  # an option of a command; a full-width colon, 是, 为, は; and any letter that JSON escapes
+_IS = np.zeros(
+    1 << 16, bool
+)  # the ends of is, was, to, Bearer, BY, ist, est, lautet, es, é, è; also as JSON escapes them
+_OPTIONS = np.zeros(
+    1 << 16, bool
+)  # an option of a command; a full-width colon, 是, 为, は; and any letter that JSON escapes
 for _pair in (b"is", b"as", b"to", b"er", b"BY", b"by", b"st", b"et", b"es", b"\xc3\xa9", b"\xc3\xa8", b"e9", b"e8"):
     _IS[_pair[0] << 8 | _pair[1]] = True
 for _pair in (b"--", b"-p", b"-u", b"\\u", b"\xbc\x9a", b"\x98\xaf", b"\xb8\xba", b"\x81\xaf"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -105,8 +106,13 @@ def _named(text: bytes) -> _Values:
 
 def _numbers(text: bytes) -> _Values:
     for word, look in ((CARD, persons.cards), (IBAN, persons.ibans), (PHONE, persons.phones)):
-        for start, end in look(text, 0, len(text)):
+        if not (found := list(look(text, 0, len(text)))):
+            continue
+        rest = bytearray(text)  # without them: a number that follows one of them is looked for as after its word
+        for start, end in found:
             yield WORDS[word], word, start, end
+            rest[start:end] = b"[%b]" % (b"x" * (end - start - 2))
+        text = bytes(rest)
 
 
 def _addresses(text: bytes) -> _Values:
@@ -118,11 +124,14 @@ _RANK = {word: at for at, word in enumerate(WORDS)}
 
 def _apart(found: list[Found]) -> list[Found]:
     """Of values that overlap the surest: a secret before a number, a card before a telephone, the longer one."""
+    starts: list[int] = []
     kept: list[Found] = []
     for each in sorted(found, key=lambda each: (_RANK[each.word], each.start, each.start - each.end)):
-        if all(each.end <= other.start or other.end <= each.start for other in kept):
-            kept.append(each)
-    return sorted(kept, key=lambda each: each.start)
+        at = bisect_left(starts, each.end)  # those before it begin before its end, and are apart from each other
+        if not at or kept[at - 1].end <= each.start:
+            starts.insert(at, each.start)
+            kept.insert(at, each)
+    return kept
 
 
 def masked(data: bytes) -> bytes:
@@ -177,7 +186,8 @@ def names_secret(name: str) -> bool:
 
 
 _NAMES_SECRET = re.compile(
-    r"(?i:passw|pass(?:phrase|code)|^pass$|(?<![a-z])(?:pwd|pw|pin)(?![a-z])|secret|credential|token(?!s|iz)|(?:api|access|private)[ _-]?key|"
+    r"(?i:passw|pass(?:phrase|code)|^pass$|(?<![a-z])(?:pwd|pw|pin)(?![a-z])|secret|credential|token(?!s|iz)|"
+    r"(?:api|access|private)[ _-]?key|"
     r"kennwort|contrase|mot de passe|senha|wachtwoord|пароль|密码|密碼|パスワード|비밀번호)"
 )
 

@@ -165,14 +165,16 @@ _CREDENTIALS = re.compile(
 
 # What is named a secret -----------------------------------------------------------------------------------------------
 
+
 def _words(text: str) -> bytes:
     return b"|".join(map(re.escape, text.encode().split()))
 
 
 _WORD = (
     rb"(?P<pass>pass(?:word|wd|phrase|code|w)s?|(?P<bare>(?<![A-Za-z])pass(?=\s{0,2}[:=]))|pwd|pw|secrets?|credentials?|"
-    rb"kennwort|passwort|contrase\xc3\xb1a|(?:mot|mots) de passe|senha|wachtwoord|%b)|tokens?|(?P<key>keys?)|(?<=_)pat\b|"
-    rb"auth(?:orization)?|bearer|sig(?:nature)?|cookie" % _words("пароль Пароль ПАРОЛЬ 密码 密碼 口令 パスワード 비밀번호")
+    rb"kennwort|passwort|contrase\xc3\xb1a|(?:mot|mots) de passe|senha|wachtwoord|%b)|tokens?|(?P<key>keys?)|"
+    rb"(?<=_)pat\b|auth(?:orization)?|bearer|sig(?:nature)?|cookie"
+    % _words("пароль Пароль ПАРОЛЬ 密码 密碼 口令 パスワード 비밀번호")
 )
 _STRONG = re.compile(
     rb"(?i:api|access|auth|account|private|encryption|signing|subscription|shared|storage|service|secret|client|app|"
@@ -212,7 +214,9 @@ _PLACEHOLDER = re.compile(
     rb"us[e3]r(?:name)?|[e3]x[a@4]mpl[e3]|my|your|the|this|is|a|some|new|old|super|very|change|me|default|demo|root|strong|"
     rb"secure|safe|key|token|jwt|app|db|postgres|mysql|open|sesame|[\d\W_])++)"
 )
-_A_WORD = re.compile(rb"(?i:p[a@4][s5$]{2}|s[e3]cr[e3]t|t[e3][s5$]t|gu[e3][s5$]t|[a@4]dm[i1!]n|us[e3]r|[e3]x[a@4]mpl|my|your|change|root)")
+_A_WORD = re.compile(
+    rb"(?i:p[a@4][s5$]{2}|s[e3]cr[e3]t|t[e3][s5$]t|gu[e3][s5$]t|[a@4]dm[i1!]n|us[e3]r|[e3]x[a@4]mpl|my|your|change|root)"
+)
 _HARMLESS = re.compile(
     rb"(?i:example|your|x{4}|\*{3}|\.{3}|change_?me|placeholder|dummy|sample|redacted|hidden|insert|replace|todo|"
     rb"process\.env|environ|getenv|os\.|config\.|settings\.|secrets\.|vault\.|localhost|undefined|null|\$\(|\$\{|%\(|"
@@ -346,10 +350,7 @@ def _end(at: re.Match[bytes], found: re.Match[bytes]) -> int:
     named_pass = found.re is _COMMAND or found["pass"]
     whole = value.rstrip(b".,:!?|*_")
     if not _likely(found, core) and not (
-        named_pass
-        and (closed or not re.search(rb"[(){}\[\]<>=]", whole))
-        and whole != core
-        and _likely(found, whole)
+        named_pass and (closed or not re.search(rb"[(){}\[\]<>=]", whole)) and whole != core and _likely(found, whole)
     ):
         return 0
     if closed:
@@ -361,9 +362,15 @@ def _end(at: re.Match[bytes], found: re.Match[bytes]) -> int:
     mark = text[begin - 1 : begin]
     while end > begin + len(core):  # what ends a sentence, or closes what was opened before
         last = text[end - 1 : end]
-        if last in b".,:;" or (mark in (b"*", b"_") and last == mark):
-            end -= 1
-        elif last in b")]}>" and text[begin:end].count(last) > text[begin:end].count(_OPENS[last]) and _OPENS[last] in opened:
+        if (
+            last in b".,:;"
+            or (mark in (b"*", b"_") and last == mark)
+            or (
+                last in b")]}>"
+                and text[begin:end].count(last) > text[begin:end].count(_OPENS[last])
+                and _OPENS[last] in opened
+            )
+        ):
             end -= 1
         else:
             break
@@ -446,7 +453,14 @@ def _varied(value: bytes) -> bool:
 
 def _likely(found: re.Match[bytes], value: bytes) -> bool:
     """Whether the value that is named a secret looks like one: random, and no placeholder, path, time or code."""
-    if len(value) < 8 or _HARMLESS.search(value) or _placeholder(value) or _TIME.search(value) or _FILE.search(value):
+    if (
+        len(value) < 8
+        or len(set(value)) < 6
+        or _HARMLESS.search(value)
+        or _placeholder(value)
+        or _TIME.search(value)
+        or _FILE.search(value)
+    ):
         return False
     if not any(48 <= code < 58 for code in value) or not re.search(rb"[A-Za-z]", value) or _ADDRESS.match(value):
         return False
@@ -463,7 +477,11 @@ def _likely(found: re.Match[bytes], value: bytes) -> bool:
     if _HEXED.match(value):
         return _entropy(value) >= 3
     if found["pass"]:
-        if found["bare"] and found.string[found.end("word") :].lstrip()[:1] == b":" and not _SPECIAL.search(found["value"]):
+        if (
+            found["bare"]
+            and found.string[found.end("word") :].lstrip()[:1] == b":"
+            and not _SPECIAL.search(found["value"])
+        ):
             return False  # pass: TestLogin2
         return _strong(value)
     if found["word"].lower() == b"pat" and _BASE32.fullmatch(value):

@@ -191,7 +191,8 @@ def test_lines_of_a_key_that_was_broken_are_not_shown(tmp_path: Path) -> None:
     chance = Random(6)
     lines = [planted.letters(chance, planted.B64, each) + "aB3" for each in (61, 61, 61, 20)]
     lines = ["-----BEGIN RSA PRIVATE KEY-----", *lines[:3], lines[3] + "=="]
-    raw = '{"messages":[{"role":"user","content":"My key: ' + "\n".join(lines) + "\n-----END RSA PRIVATE KEY-----" + '"}]}'
+    text = "\n".join([*lines, "-----END RSA PRIVATE KEY-----"])
+    raw = '{"messages":[{"role":"user","content":"My key: ' + text + '"}]}'
     as_list = json.dumps({"key": lines}, indent=1)
     csv = "prompt,response\n" + "".join(f"q{at},a{at}\n" for at in range(12)) + "My key " + "\n".join(lines) + ",ok\n"
     for name, text in (("train.jsonl", raw), ("list.jsonl", as_list), ("train.csv", csv)):

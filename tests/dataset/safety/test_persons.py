@@ -64,6 +64,7 @@ def test_each_is_masked_whatever_stands_beside_it(text: str, shown: str) -> None
         "date 04-2023-1234, temperature +20 30 40 50",
         '{"order": 4111111111111111}, {"user_id": "4539578763621486"}',
         "4111 1111 1111 1112 1111, 1990 1995 2000 2005 2010, 0012 3456 7890 1234",
+        "DE89 3704 0044 0532 0130 01 is no account, 0042 1234 5678 no telephone",
         "icon@2x.png, script@main.py, lib@1.2.so, notes@v2.md, 大家好@小明.谢谢",
     ],
 )
