@@ -206,6 +206,7 @@ _COMMAND = re.compile(  # what is no name, and says as clearly that a password c
 _OPEN_END = re.compile(  # of a value without quotes: a space, a quote, a tag, the name of the next value
     rb"(?:(?!</|<br|[;&,]\s?[A-Za-z][A-Za-z_ ]{1,30}=)[^\s\"'`\x1e]|['`](?=[A-Za-z0-9]))+"
 )
+_JUDGED = 96
 _CUT = re.compile(rb"[^<>;,(){}\[\]]{8,}")
 _ANOTHER = re.compile(rb"\s{0,9}(?:,|;|\band\b)\s{0,9}(?P<first>\x1e*[\"'`])?(?=(?P<value>[^\s\"'`\x1e]{1,512}))")
 _CALLED = re.compile(rb"[$@]?[A-Za-z_][\w.:\->]*")
@@ -349,8 +350,12 @@ def _end(at: re.Match[bytes], found: re.Match[bytes]) -> int:
         return 0  # a call
     named_pass = found.re is _COMMAND or found["pass"]
     whole = value.rstrip(b".,:!?|*_")
-    if not _likely(found, core) and not (
-        named_pass and (closed or not re.search(rb"[(){}\[\]<>=]", whole)) and whole != core and _likely(found, whole)
+    # A text without spaces may have a name every few bytes, and each goes over what is behind it.
+    if not _likely(found, core[:_JUDGED]) and not (
+        named_pass
+        and (closed or not re.search(rb"[(){}\[\]<>=]", whole))
+        and whole != core
+        and _likely(found, whole[:_JUDGED])
     ):
         return 0
     if closed:
