@@ -18,7 +18,7 @@ import xxhash
 
 from shared.dataset.judging.rules import Fault, parse
 from shared.dataset.reading.files import EXCERPT, FileFault
-from shared.dataset.safety.search import Found, beginning, replaced, search
+from shared.dataset.safety.search import ROUNDS, Found, beginning, masked, replaced, search
 
 if TYPE_CHECKING:
     from shared.dataset.judging.checker import Checked
@@ -170,20 +170,21 @@ def _place(row: bytes, value: Found) -> str:
 def _masked(row: bytes, values: list[Found]) -> bytes:
     """The row with words in the places of the values. What is JSON in it, a tool's arguments, stays JSON."""
     if b'"tool_calls":' not in row:
-        return replaced(row, values)
+        return masked(replaced(row, values))
     made = _decode(row)
     for message in made["messages"]:
         for call in message.get("tool_calls") or ():
             function = call.get("function", {})
             function["arguments"] = _masked_json(function.get("arguments", "").encode()).decode()
-    row = _encode(made)
-    return replaced(row, search(row))
+    return masked(_encode(made))
 
 
 def _masked_json(data: bytes) -> bytes:
     """The same of JSON, of which no object has a key twice then; what is no JSON is left as it is."""
-    found = search(data)
-    if not found or len(parse(data)) != 1:
-        return data
-    made = replaced(data, found, in_json=True)
-    return made if len(parse(made)) == 1 else replaced(data, found, in_json=True, numbered=True)
+    for _ in range(ROUNDS):
+        found = search(data)
+        if not found or len(parse(data)) != 1:
+            break
+        made = replaced(data, found, in_json=True)
+        data = made if len(parse(made)) == 1 else replaced(data, found, in_json=True, numbered=True)
+    return data

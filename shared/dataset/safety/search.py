@@ -135,8 +135,16 @@ def _apart(found: list[Found]) -> list[Found]:
 
 
 def masked(data: bytes) -> bytes:
-    """Text with a word in the place of each value."""
-    return replaced(data, search(data))
+    """Text with a word in the place of each value, and of those that only show when their neighbours are gone."""
+    for _ in range(ROUNDS):
+        found = search(data)
+        if not found:
+            break
+        data = replaced(data, found)
+    return data
+
+
+ROUNDS = 4
 
 
 def masked_text(text: str) -> str:
