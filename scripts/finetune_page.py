@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shared import naming
 from shared.dataset.kinds import ENDINGS
-from shared.dataset.names import VALIDATION
+from shared.dataset.names import BEHIND, VALIDATION, Use, words_for
 from shared.dataset.spec.choices import FILE_NAME, SIZE_LIMIT
 from shared.dataset.spec.keys import KEYS
 from shared.dataset.spec.schema import TEXT_LIMIT, Key, json_schema
@@ -23,6 +23,15 @@ from shared.serving.payload import GREEDY
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "finetune.md"
 SCHEMA = DOCS / "finetune.schema.json"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def _words(use: Use) -> str:
+    return _listed(words_for(use))
+
 
 _HELD = (
     *(("model", naming.BASE_MODEL), ("source", naming.HUB_SOURCE)),
@@ -102,8 +111,9 @@ are nothing new to train on: the same data and parameters as a version that went
 
 A wrong {FILE_NAME} ends in a rejected run that names all that is wrong at once, before anything is paid for. Keys that
 are not in the table are mistakes: a misspelt `min_rows` would otherwise be one that never counts. So are numbers in
-quotes, a key that is there twice, YAML's aliases, tags and merges (`<<`), dates as keys, numbers in base 60 (`1:30`),
-more than {DEPTH} levels, more than one document, and a file of more than {SIZE_LIMIT // 1024} KiB. Each mistake is told
+quotes (but in `parameters`, which the component judges), a key that is there twice, YAML's aliases, tags and merges
+(`<<`), dates as keys, numbers in base 60 (`1:30`), more than {DEPTH} levels, more than one document,
+and a file of more than {SIZE_LIMIT // 1024} KiB. Each mistake is told
 with line and column, in the file's order, and with what was probably meant: `epochs` is
 `parameters.num_train_epochs`. YAML 1.1 is read: `no`, `on` and `off` are truth values,
 `5e-1` is text, and a name that looks like a number or a date needs quotes. Of more than 20 mistakes the first ones are
@@ -141,12 +151,15 @@ and the app checks it when the run is planned.
 A folder is one dataset. The one file directly in it that ends in {ENDINGS}
 is trained on. By the words in its name a file may be for something else. Words end at digits, signs and capital
 letters: `my_test.csv`, `chats-val2.jsonl` and `TestData.csv` have such words, `latest.jsonl` and `testimonials.jsonl`
-have none. Of several such words in a name the last counts.
+have none. {_listed(BEHIND)} may stand behind (`testset`).
+Of several such words in a name the last counts. Of several
+files for validation the one counts whose word is the earlier of {_listed(VALIDATION)}.
 
 | name | use |
 |---|---|
-| a word of {", ".join(f"`{word}`" for word in VALIDATION)} | rows for validation; the earlier of these words wins |
-| the word `test` | rows for the test |
+| a word of {_words("train")} | train |
+| a word of {_words("validation")} | validation |
+| a word of {_words("test")} | test |
 | `…_gen` | prompts without answers: not used |
 | beginning with `.` or `~$`, ending with `~`, `.bak`, `.swp` … | left there by a program: never data |
 | `report`, `readme`, `dataset_info`; as .json also `config`, `state`, `metadata`, `tokenizer…` | about data: not used |

@@ -6,6 +6,7 @@ arrive, and how often their events do, makes no difference. Called by intake/fol
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 import shlex
@@ -155,7 +156,8 @@ def _without_spec(folder: str, there: Mapping[str, DataFile]) -> Contents:
     if "train" not in uses.values():
         uses |= {name: use_of(name) for name in there if _is_in_data(name)}
         ignored = {name: why for name, why in ignored.items() if name not in uses}
-    ignored |= {name: _REASONS[use] for name, use in uses.items() if use in _REASONS}
+    alone = "train" not in uses.values()
+    ignored |= {name: _REASONS[use] + _out(name) * alone for name, use in uses.items() if use in _REASONS}
     proper = {use: name for name, use in sorted(uses.items()) if not name.lower().endswith(HIDDEN)}
     texts = {name: proper[use] for name, use in uses.items() if use in proper and name.lower().endswith(HIDDEN)}
     ignored |= {
@@ -238,7 +240,8 @@ def _as_spec_says(folder: str, there: dict[str, DataFile], spec: Spec, spec_file
     ignored = {name: _no_file(name) or unnamed for name in there if name not in spec.files}
     missing = tuple(name for name in spec.files if name not in there)
     if missing:
-        return Contents(waiting=Waiting(folder=folder, for_=missing), ignored=ignored)
+        told = Waiting.told + _meant(missing, there.keys() - {*spec.files})
+        return Contents(waiting=Waiting(folder=folder, for_=missing, told=told), ignored=ignored)
     dataset = Dataset(
         folder=folder,
         train=tuple(there[name] for name in spec.train),
@@ -248,6 +251,27 @@ def _as_spec_says(folder: str, there: dict[str, DataFile], spec: Spec, spec_file
         spec=spec_file,
     )
     return Contents(datasets=(dataset,), ignored=ignored)
+
+
+def _out(name: str) -> str:
+    """How a file is trained on all the same."""
+    return f"; if it is to be, name it in {FILE_NAME} (train: {json.dumps(name, ensure_ascii=False)})"
+
+
+def _meant(missing: Sequence[str], there: Iterable[str]) -> str:
+    """Which of the files that are there may be meant by one that is not; empty if none is like it."""
+    data = sorted(name for name in there if kind_of(name) and not name.endswith("/"))
+    for name in missing:
+        if re.search(r"[*?\[]", name):
+            listed = _told(fnmatch.filter(data, name)[:_NAMED], _TEXT // 2)
+            return f" (patterns are not read: list the files{f', [{listed}]' * bool(listed)})"
+        if like := next((each for each in data if _stem(each) == _stem(name)), ""):
+            return f" (there is {like}: name that, if it is meant)"
+    return ""
+
+
+def _stem(name: str) -> str:
+    return name[: -len(kind_of(name) or "") or None].lower()
 
 
 def _may_be_a_spec(name: str, *, alone: bool) -> bool:
@@ -289,7 +313,8 @@ def _plain(name: str) -> str:
 def _misnamed(folder: str, listed: list[str], *, beside: bool) -> str:
     told = _told(list(map(_shown, listed)), _TEXT - 2 * len(folder))
     what = f"lies beside {FILE_NAME}, which alone is read" if beside else "may be meant for it, and is not read"
-    mend = "delete it" if beside else f"upload it as {folder}/{FILE_NAME}, and delete it"
+    renamed = f"rename it to {FILE_NAME} (in the storage: upload it as {folder}/{FILE_NAME}, and delete this)"
+    mend = "delete it" if beside else renamed
     return (
         f"{told}: a specification is named {FILE_NAME}, in small letters, directly in the folder; this {what}: "
         f"{mend}, or give it another name if it is no specification; then droptune start {shlex.quote(folder)}"

@@ -22,8 +22,18 @@ DATA = "data/"
 """The folder in which a clone of a dataset of the hub has its files."""
 
 _WORDS: dict[str, Use] = {"train": "train", "test": "test", **dict.fromkeys(VALIDATION, "validation")}
-_SAME = {"training": "train", "testing": "test", "evaluation": "eval"}
-_GLUED = re.compile(rf"({'|'.join(_WORDS)})(?:sets?|data|dataset|split|file|rows)")
+_SAME = {
+    "training": "train",
+    "testing": "test",
+    "tests": "test",
+    "holdout": "test",
+    "evaluation": "eval",
+    "validate": "validation",
+    "devel": "dev",
+}
+BEHIND = ("set", "sets", "data", "dataset", "split", "file", "rows")
+"""What may stand behind a word, as in testset."""
+_GLUED = re.compile(rf"({'|'.join(_WORDS)})(?:{'|'.join(BEHIND)})")
 _LETTERS = re.compile(r"(?:[^\W\d_]|[\u0300-\u036f])+")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -36,6 +46,11 @@ def use_of(name: str) -> Use:
     if base.lower().endswith("_gen"):
         return "try"
     return _WORDS[_split_word(base) or "train"]
+
+
+def words_for(use: Use) -> list[str]:
+    """The words in names that say it."""
+    return [word for word in (*_WORDS, *_SAME) if _WORDS[_SAME.get(word, word)] == use]
 
 
 def word_of(name: str) -> str:

@@ -232,7 +232,9 @@ def test_what_may_be_meant_for_a_finetune_yaml_is_refused(name: str, train: list
     assert [file.name for file in found.misnamed] == [name]
     assert found.problem.startswith(f"{name}: a specification is named finetune.yaml, in small letters")
     assert found.problem.endswith("then droptune start faq")
-    assert "upload it as faq/finetune.yaml" in found.problem
+    assert (
+        "rename it to finetune.yaml (in the storage: upload it as faq/finetune.yaml, and delete this" in found.problem
+    )
     assert set(found.ignored) == {"notes.txt"}
 
 
@@ -304,6 +306,29 @@ def test_an_incomplete_folder_is_no_run() -> None:
     found = read("finetune.yaml", "b.jsonl", spec=SPEC)
     assert not found.datasets
     assert found.waiting == Waiting(folder="faq", for_=("test_a.jsonl", "c.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "told"),
+    [
+        ("train.json", ["train.jsonl"], " (there is train.jsonl: name that, if it is meant)"),
+        ("Train.jsonl.gz", ["train.jsonl"], " (there is train.jsonl: name that, if it is meant)"),
+        ("*.jsonl", ["a.jsonl", "b.jsonl", "c.csv"], " (patterns are not read: list the files, [a.jsonl, b.jsonl])"),
+        ("*.csv", ["a.jsonl"], " (patterns are not read: list the files)"),
+        ("train.jsonl", ["x.jsonl", "train.md", "train.jsonl/"], ""),
+    ],
+)
+def test_what_may_be_meant_by_a_file_that_is_not_there_is_told(named: str, there: list[str], told: str) -> None:
+    found = read("finetune.yaml", *there, spec=Spec(train=(named,)))
+    assert found.waiting is not None
+    assert str(found.waiting) == f"{named}, which finetune.yaml names{told}"
+
+
+@pytest.mark.parametrize("name", ["dev_team_faq.jsonl", "validation_of_orders.jsonl", "train_test.jsonl", "a_gen.csv"])
+def test_a_file_that_is_held_out_by_its_name_alone_can_be_named(name: str) -> None:
+    why = read(name).ignored[name]
+    assert f'name it in finetune.yaml (train: "{name}")' in why
+    assert "name it" not in read("faq.jsonl", name, "x_gen.csv").ignored.get("x_gen.csv", "name it")
 
 
 def test_the_spec_last_counts_as_the_newest() -> None:

@@ -298,6 +298,24 @@ def test_marks_of_good_and_bad_answers_refuse_the_dataset(label: Any) -> None:
     assert prepared(rows)[0].by_rule == {"refused_key": 1}
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("train.csv", ",question,answer\n0,Q,A\n", ""),
+        ("train.csv", ",question,answer\nx,Q,A\n", "a column without a name (column 1) is in 1 row and is not read"),
+        ("train.jsonl", '{"": 1, "question": "Q", "answer": "A"}\n', ""),
+        ("train.jsonl", '{"": [1], "question": "Q", "answer": "A"}\n', "a key without a name is in 1 row and is not"),
+    ],
+)
+def test_row_numbers_in_a_column_without_a_name_are_harmless(name: str, text: str, told: str) -> None:
+    sinks = {part: Memory() for part in PARTS}
+    policy = Policy(min_rows=1)
+    report = prepare(files={"train": Bytes(name, text.encode())}, sinks=sinks, policy=policy, facts=Facts())
+    found = [each.reason for each in report.warned if each.rule == "unread_key"]
+    assert [each[: len(told)] for each in found] == [told] * bool(told)
+    assert [each.key for each in report.keys] == ["(no name)"] * bool(told)
+
+
 def test_a_label_that_is_a_class_is_told() -> None:
     rows = [{"prompt": f"a {at}", "completion": "b", "label": "spam"} for at in range(20)]
     report, _ = prepared(rows)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -10,9 +13,14 @@ from shared.dataset.kinds import KINDS
 from shared.dataset.names import VALIDATION, not_data, piece_of, sets_of, use_of, word_of
 
 UUIDS = ("3f2a1b4c-1111-2222-3333-444455556666", "9b2a1b4c-1111-2222-3333-444455556666")
-WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
-    (*VALIDATION, "evaluation"), "validation"
-)
+WORDS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "tests": "test",
+    "holdout": "test",
+} | dict.fromkeys((*VALIDATION, "evaluation", "validate", "devel"), "validation")
 SIGNS = st.sampled_from(["-", "_", ".", " ", "2", "-v1.", "__", " (3) "])
 OTHERS = st.sampled_from(["my", "chats", "latest", "Contest", "v", "größe", "final", "データ", "testimonials", "x"])
 KIND = st.sampled_from(KINDS)
@@ -46,7 +54,7 @@ def test_a_word_for_a_split_counts_with_whatever_before_and_behind_it(
 @example("test", "a", "imonials", True, ".jsonl")
 def test_letters_that_go_on_make_another_word(word: str, letter: str, more: str, behind: bool, kind: str) -> None:
     longer = f"{word}{more}" if behind else f"{letter}{word}"
-    if longer in (*WORDS, "training", "testing"):
+    if longer in WORDS:
         return
     assert use_of(f"my_{longer}{kind}") == "train"
     assert word_of(f"my_{longer}{kind}") == ""
@@ -72,6 +80,16 @@ def test_letters_that_go_on_make_another_word(word: str, letter: str, more: str,
 )
 def test_what_a_name_is_for(name: str, use: str) -> None:
     assert use_of(name) == use
+
+
+def test_the_page_has_the_words() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "finetune.md").read_text()
+    for use in ("train", "validation", "test"):
+        (line,) = [
+            each for each in page.splitlines() if each.startswith("| a word of ") and each.endswith(f"| {use} |")
+        ]
+        words = re.findall("`(.+?)`", line)
+        assert set(words) == {word for word, means in WORDS.items() if means == use}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
+from shared.dataset.kinds import form_of
 from shared.dataset.safety.search import masked_text
 
 type Place = Literal["row", "message", "part", "rule"]
@@ -272,7 +273,7 @@ def rule_of(found: Found, ignored: frozenset[str] = frozenset()) -> str:
     if place == "rule":
         return key
     harmless, meaning = known(place, key)
-    if harmless or empty(value):
+    if harmless or empty(value) or (not key and str(value).isdecimal()):  # rows' numbers, as pandas writes them
         return ""
     if ignored and plain(key) in ignored:
         return IGNORED
@@ -298,7 +299,7 @@ type Note = tuple[str, Place, str]
 
 def note_of(rule: str, place: Place, key: str) -> Note:
     """The note about a key."""
-    return rule, place, "" if place == "rule" else _shortened(key)
+    return rule, place, "" if place == "rule" else _shortened(key) or NAMELESS
 
 
 @lru_cache(4096)
@@ -320,7 +321,7 @@ def collect(notes: dict[Note, Noted], more: Mapping[Note, Noted], lines: int = 0
             notes[note] = Noted(noted.rows, where, noted.example)
 
 
-MANY = "(other keys)"
+MANY, NAMELESS = "(other keys)", "(no name)"
 
 
 def told(note: Note, noted: Noted) -> str:
@@ -329,6 +330,9 @@ def told(note: Note, noted: Noted) -> str:
     rows = f"{noted.rows:,} row{'' if noted.rows == 1 else 's'}"
     if place == "rule":
         return f"{rows} {_SAID[rule]}"
+    if key == NAMELESS:
+        table = form_of(noted.where["file"]) in (".csv", ".tsv")
+        key = "a column without a name (column 1)" if table else "a key without a name"
     said = f"{key if key.isprintable() else repr(key)} is in {_PLACES[place]}{rows}"
     _, meaning = known(place, key)
     if rule == UNREAD and meaning is not None and meaning.refused:

@@ -230,7 +230,10 @@ def _property(key: Key) -> dict[str, Any]:
 
 def _judge_text(key: Key, value: object, at: At) -> Iterator[Mistake]:
     shown = _shown(value)
-    if not isinstance(value, str):
+    if isinstance(value, bool) and key.choices:
+        read = "yes and on" if value else "no and off"
+        yield at.wrong(f"is {shown}, as YAML reads {read}; it must be {' or '.join(key.choices)}")
+    elif not isinstance(value, str):
         quoted = "" if isinstance(value, dict | list) else " (put it in quotes)"
         yield at.wrong(f"is {shown}, {kind_of(value)}; it must be text{quoted}{', or a list of them' * key.many}")
     elif key.choices:

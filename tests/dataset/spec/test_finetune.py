@@ -208,7 +208,7 @@ def test_however_much_is_wrong_the_sentence_stays_short(text: str) -> None:
         ("train: a.csv\nmax_bad_percent: -1", "max_bad_percent is -1; it must be 0 to 100"),
         ("train: a.csv\non_bad_rows: keep", "on_bad_rows is 'keep'; it must be reject or drop"),
         ("train: a.csv\non_bad_rows: Dropp", "on_bad_rows is 'Dropp'; did you mean drop?"),
-        ("train: a.csv\non_bad_rows: no", "on_bad_rows is False, true or false; it must be text"),
+        ("train: a.csv\non_bad_rows: no", "on_bad_rows is False, as YAML reads no and off; it must be reject or drop"),
         (
             "train: a.csv\nsplit: {test: 0, validation: 51}",
             "column 15: split.test is 0; .* 1 to 50; .* column 30: split.validation is 51",
@@ -231,7 +231,11 @@ def test_however_much_is_wrong_the_sentence_stays_short(text: str) -> None:
         ("train: a.csv\n1: 2", "1 is not a key"),
         ("train: a.csv\napproval: manual", "'approval' is not a key; did you mean approve?"),
         ("train: a.csv\npromote: auto", "'promote' is not a key; did you mean approve?"),
-        ("train: a.csv\napprove: yes", "approve is True, true or false; it must be text"),
+        ("train: a.csv\napprove: yes", "approve is True, as YAML reads yes and on; it must be auto or manual$"),
+        (
+            "train: a.csv\nsafety: off",
+            "safety is False, as YAML reads no and off; it must be report or mask or reject$",
+        ),
         ("train: a.csv\napprove: manuel", "approve is 'manuel'; did you mean manual?"),
         ("train: a.csv\nstrategy: blue-green", "strategy is 'blue-green'; did you mean blue_green?"),
         ("train: a.csv\nstrategy: replace\napprove: manual", "manual does not go with strategy: replace: nothing"),

@@ -114,7 +114,7 @@ def _meant(value: Any) -> Any:
 def verdict(place: str, key: str, value: Any, role: str) -> str:
     """refused, told, or nothing where nothing is lost."""
     name = letters(key) or key
-    if empty(value):
+    if empty(value) or (key == "" and str(value).isdecimal()):
         return ""
     if len(key) > 100:
         return "told"
@@ -154,7 +154,7 @@ class Said:
     def note(self, place: str, key: str, value: Any, role: Any = "") -> None:
         """Notes a key that is not read."""
         if found := verdict(place, key, value, role if isinstance(role, str) else ""):
-            self.notes.add((found, place, key if len(key) <= 100 else key[:97] + "..."))
+            self.notes.add((found, place, (key or "(no name)") if len(key) <= 100 else key[:97] + "..."))
 
     def turn(self, message: Any, sharegpt: bool = False) -> Turn | None:
         """A turn of a list."""
