@@ -33,7 +33,7 @@ _SAME = {
 }
 BEHIND = ("set", "sets", "data", "dataset", "split", "file", "rows")
 """What may stand behind a word, as in testset."""
-_GLUED = re.compile(rf"({'|'.join(_WORDS)})(?:{'|'.join(BEHIND)})")
+_GLUED = re.compile(rf"({'|'.join((*_WORDS, *_SAME))})(?:{'|'.join(BEHIND)})")
 _LETTERS = re.compile(r"(?:[^\W\d_]|[\u0300-\u036f])+")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -84,7 +84,8 @@ def _humps(run: re.Match[str]) -> Iterable[tuple[int, str]]:
 def _meant(word: str) -> str:
     small = word.lower()
     glued = _GLUED.fullmatch(small)
-    small = glued[1] if glued else _SAME.get(small, small)
+    small = glued[1] if glued else small
+    small = _SAME.get(small, small)
     return small if small in _WORDS else ""
 
 

@@ -68,7 +68,10 @@ def test_letters_that_go_on_make_another_word(word: str, letter: str, more: str,
             for stem in ("testimonials", "latest", "validated", "contest", "devices", "retest")
         ),
         *((f"{stem}.csv", "train") for stem in ("evaluate", "protest", "invalid", "0000", "détest", "de\u0301test")),
-        *((f"{stem}.jsonl", "test") for stem in ("TestData", "testset", "test1", "TEST", "train-test", "a.test.b")),
+        *(
+            (f"{stem}.jsonl", "test")
+            for stem in ("TestData", "testset", "test1", "TEST", "train-test", "a.test.b", "holdoutset")
+        ),
         *((f"{stem}.json", "validation") for stem in ("valSet", "Validation2", "x.dev", "devset", "EVAL-3")),
         *((f"{stem}.parquet", "train") for stem in ("my_train_v2", "trainData", "dev_train", "train")),
         ("train_gen.jsonl", "try"),
