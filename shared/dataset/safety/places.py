@@ -177,12 +177,10 @@ _PARTS = np.zeros(256, bool)
 _PARTS[[ord("/"), ord("u")]] = True
 _PARTS_BEFORE = np.zeros(256, bool)
 _PARTS_BEFORE[[code for code in range(128) if chr(code).isalnum() or chr(code) in "+/\\"]] = True
-_IS = np.zeros(
-    1 << 16, bool
-)  # the ends of is, was, to, Bearer, BY, ist, est, lautet, es, é, è; also as JSON escapes them
-_OPTIONS = np.zeros(
-    1 << 16, bool
-)  # an option of a command; a full-width colon, 是, 为, は; and any letter that JSON escapes
+# The ends of is, was, to, Bearer, BY, ist, est, lautet, es, é, è; also as JSON escapes them.
+_IS = np.zeros(1 << 16, bool)
+# An option of a command; a full-width colon, 是, 为, は; and any letter that JSON escapes.
+_OPTIONS = np.zeros(1 << 16, bool)
 for _pair in (b"is", b"as", b"to", b"er", b"BY", b"by", b"st", b"et", b"es", b"\xc3\xa9", b"\xc3\xa8", b"e9", b"e8"):
     _IS[_pair[0] << 8 | _pair[1]] = True
 for _pair in (b"--", b"-p", b"-u", b"\\u", b"\xbc\x9a", b"\x98\xaf", b"\xb8\xba", b"\x81\xaf"):
