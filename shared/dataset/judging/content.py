@@ -8,7 +8,7 @@ from shared.dataset.judging.keys import Found, empty
 from shared.dataset.judging.parsing import Bad
 from shared.dataset.safety.search import in_short
 
-_TEXTS = frozenset(("text", "input_text", "output_text", None))
+_TEXTS = ("text", "input_text", "output_text", None)  # a type may be a list, which no set takes
 _MEDIA = ("image", "audio", "video", "file", "media")
 
 
