@@ -241,7 +241,8 @@ def _not_shown(row: Mapping[str, Any], chosen: Format | None, own: Mapping[str, 
         if isinstance(value, list) and value and isinstance(value[0], dict) and shown(value[0]):
             what = f"it is {len(value):,} rows in one, in the key {in_short(key)[1:-1]}, not a conversation"
             return ("other_kind" if chosen is None else "no_messages"), f"{what}. Write each on a line of its own"
-    if pair := next((each for each in FORMATS if each.question in row and each.answer in row), None):
+    pairs = (each for each in FORMATS if not each.list_keys and each.question in row and each.answer in row)
+    if pair := next(pairs, None):
         return _lacks(row, pair, own)
     keys = ", ".join(in_short(own.get(key, key))[1:-1] for key in list(row)[:10])
     return "no_messages", f"its keys are: {keys or '-'}"

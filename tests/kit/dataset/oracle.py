@@ -89,7 +89,7 @@ def parse(text: str) -> tuple[Any, bool]:
         return made
 
     def whole(digits: str) -> int:
-        return int(digits.strip("-0") != "")  # of any length, as Python's own is not; what counts is whether it is 0
+        return int(digits) if len(digits) < 1000 else int(digits.strip("-0") != "")  # Python's own takes no more
 
     try:
         value = json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_int=whole)
@@ -416,7 +416,8 @@ def array(data: bytes, *, tools: bool = False, limit: int = ROW) -> File:
 
     def file(at: int | None = None) -> File:
         broken = None if at is None else text.count("\n", 0, at) + 1
-        return File(verdicts=tuple(verdicts), format=judge.format, broken_at=broken)
+        pythons = re.match(rb"[ \t\r\n]*\[[ \t\r\n]*\{'", data) is not None  # of which one sentence is said
+        return File(verdicts=tuple(verdicts), format=judge.format, broken_at=broken, opaque=pythons)
 
     at = skip(0)
     if text[at : at + 1] != "[":
