@@ -91,7 +91,8 @@ class Places:
             elif data.isascii() and _BACKSLASH not in data:  # so that its only quotes are those around it
                 at = _hash(data.translate(_LOWER, _SPACE_AND_QUOTE), at)
             else:
-                at = position(_decode(data), at)
+                text = _decode(data)
+                at = _hash(text.encode().translate(_LOWER, _SPACE), at) if text.isascii() else position(text, at)
             if begins:
                 begun.append(at)
         return at
@@ -104,6 +105,8 @@ class Places:
             text = message.content or ""
             if not index and message.role == "system":
                 at = self._system_at if text == self._system else self._first(text, position(text, at))
+            elif text.isascii():  # as `position` has it, without a call
+                at = _hash(text.encode().translate(_LOWER, _SPACE), at)
             else:
                 at = position(text, at)
             if begins:

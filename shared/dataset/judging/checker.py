@@ -8,8 +8,8 @@ need a closer one. The fast way never accepts what the exact one would not: when
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,11 @@ import xxhash
 
 from shared.dataset.judging import formats, malformed
 from shared.dataset.judging.block import QUOTE, UNUSUAL_ESCAPE, VISIBLE, Look, larger, unusual_rows
+from shared.dataset.judging.checked import Checked
 from shared.dataset.judging.courses import Course, Courses
 from shared.dataset.judging.damaged import suspect
 from shared.dataset.judging.formats import MESSAGES, Format
-from shared.dataset.judging.keys import MAPPED, Found, Note, Noted, known, plain
+from shared.dataset.judging.keys import MAPPED, Found, Noted, known, plain
 from shared.dataset.judging.noting import beside, looked, note
 from shared.dataset.judging.parsing import NOT_JSON, Bad, despite, parse
 from shared.dataset.judging.plans import Plans
@@ -49,50 +50,6 @@ type _Messages = list[Message | ToolMessage]
 _encode = msgspec.json.Encoder().encode
 _text = msgspec.json.Decoder(str).decode
 _hash = xxhash.xxh3_64_intdigest
-
-
-@dataclass(slots=True)
-class Checked:
-    """A batch of rows.
-
-    `rows`, `hashes` (of what is written), `positions` (of the conversation, see `split`), `turns` and `numbers` are of
-    the good ones; `begun` are the positions of shorter conversations that good rows begin with, `begun_by` the indices
-    of those rows. `faults` are of the others, of each rule the first in full, and the rest counted in `more`. `notes`:
-    what else there is to say of good rows: keys that are not read, and the like. `count`: of all; `lines`: of the file,
-    where it has such. `groups`: number of a row group's first row -> the group's index.
-    `suspect`: indices of good ones that may be damaged text.
-    """
-
-    rows: list[bytes] = field(default_factory=list)
-    hashes: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    begun: list[int] = field(default_factory=list)
-    begun_by: list[int] = field(default_factory=list)
-    turns: list[int] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    suspect: list[int] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-    more: Counter[str] = field(default_factory=Counter)
-    notes: dict[Note, Noted] = field(default_factory=dict)
-    count: int = 0
-    lines: int = 0
-    format: str = ""
-    groups: dict[int, int] = field(default_factory=dict)
-    where: Callable[[int], dict[str, Any]] = lambda _: {}
-    """Where a good row is, by its index here, as fields of a Fault."""
-
-    def leave_out(self, bad: Collection[int]) -> None:
-        """Takes good rows out, by their index here. All lists that have an item for each good row are cut alike."""
-        kept = [at for at in range(len(self.rows)) if at not in bad]
-        lists: tuple[list[Any], ...] = (self.rows, self.hashes, self.positions, self.turns, self.numbers)
-        for each in lists:
-            each[:] = [each[at] for at in kept]
-        now = {before: at for at, before in enumerate(kept)}
-        left = [(begun, now[by]) for begun, by in zip(self.begun, self.begun_by, strict=True) if by in now]
-        self.begun[:], self.begun_by[:] = [begun for begun, _ in left], [by for _, by in left]
-        self.suspect[:] = [now[at] for at in self.suspect if at in now]
-        where = self.where
-        self.where = lambda index: where(kept[index])
 
 
 @dataclass(slots=True)
@@ -294,18 +251,16 @@ class Checker:
                         )
                     ):
                         data = _encode(Conversation(messages))
-                        damaged = (
-                            (at in look.unusual or not ascii_only)
-                            and not data.isascii()
-                            and suspect(data, (data.decode(),))
-                        )
+                        if (not ascii_only or at in look.unusual) and not data.isascii():
+                            text = data.decode()
+                            # A call costs more than these looks, which mostly find nothing.
+                            if (b"\xc2" in data or b"\xef" in data or "\u00e2" in text) and suspect(data, (text,)):
+                                checked.suspect.append(len(rows))
                     else:
                         course = None
                 except (LookupError, ValueError):  # UnicodeDecodeError and DecodeError are ValueErrors
                     course = None
                 if course:
-                    if damaged:
-                        checked.suspect.append(len(rows))
                     rows.append(data)
                     hashes.append(_hash(data))
                     positions.append(place(messages, course.prompts, begun))
@@ -318,13 +273,7 @@ class Checker:
                         if found:
                             note(checked.notes, found, self._ignored, partial(self._placed, where, at))
                     continue
-            begin = look.ends[at - 1] + 1 if at else 0
-            data = block[begin : look.ends[at]]
-            if len(data) > self._limits.row:  # also of white space: nobody holds so much to look whether it ends
-                self._refuse(checked, _size(len(data)), excerpt(data), where(at))
-            elif not data.strip(b" \t\r"):
-                checked.count -= 1
-            elif self._slow(checked, data, where, at):
+            if self._line(checked, block[look.ends[at - 1] + 1 if at else 0 : look.ends[at]], where, at):
                 kept.append(at)
         checked.where = lambda index: where(kept[index])
         checked.format = self.format.name if self.format else ""
@@ -355,6 +304,16 @@ class Checker:
                 self._shapes.insert(0, self._shapes.pop(at))
             return row
         return None
+
+    def _line(self, checked: Checked, data: bytes, where: Callable[[int], dict[str, Any]], at: int) -> bool:
+        """Judges a line that is not plainly good; whether it is good."""
+        if len(data) > self._limits.row:  # also of white space: nobody holds so much to look whether it ends
+            self._refuse(checked, _size(len(data)), excerpt(data), where(at))
+            return False
+        if not data.strip(b" \t\r"):
+            checked.count -= 1
+            return False
+        return self._slow(checked, data, where, at)
 
     def _slow(self, checked: Checked, data: bytes, where: Callable[[int], dict[str, Any]], at: int) -> bool:
         """Judges a line exactly; whether it is good."""
@@ -460,7 +419,7 @@ class Checker:
             positions.append(place(messages, course.prompts, begun))
             if course.begins:
                 begun_by += [index] * (len(begun) - len(begun_by))
-            if not data.isascii():
+            if not data.isascii() and (b"\xc2" in data or b"\xc3" in data or b"\xef" in data):
                 # What is called with a tool is more than its text.
                 texts = [text for message in messages if (text := message.content)] if course.plain else [data.decode()]
                 if suspect(data, texts):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.dataset.judging.checker import Checked
+from shared.dataset.judging.checked import Checked
 from shared.dataset.judging.rules import Facts
 from shared.dataset.kinds import form_of, packing_of
 from shared.dataset.preparing.columns import bring_forward

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from shared.dataset import split
-from shared.dataset.judging.checker import Checked, Checker, excerpt
+from shared.dataset.judging.checked import Checked
+from shared.dataset.judging.checker import Checker, excerpt
 from shared.dataset.judging.formats import BY_NAME
 from shared.dataset.judging.rules import RULES, Facts, Fault
 from shared.dataset.kinds import form_of, kind_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from shared.dataset.judging.checker import Checked
+from shared.dataset.judging.checked import Checked
 from shared.dataset.judging.damaged import damage
 from shared.dataset.judging.keys import Note, Noted, collect
 from shared.dataset.judging.rules import RULES, Fault

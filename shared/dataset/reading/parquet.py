@@ -32,6 +32,7 @@ from shared.dataset.reading.files import (
 )
 from shared.dataset.reading.parquet_footer import DICTIONARY_PAGE, Column, Group, read_footer, read_page
 from shared.dataset.reading.parquet_pages import Pages
+from shared.dataset.reading.parquet_values import NOT_THERE, values_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +42,6 @@ OTHER_COLUMNS = 10  # of a file without any that a chat format reads: enough to 
 
 _PIECE = 4 * MIB  # of decoded values that become rows at once
 _MOST_ROWS = 8192
-_ARGUMENTS = "arguments"
 _TOGETHER = MIB // 2  # of decoded values that are handed on at once, where the rows are in the same group
 _REPEATED = 64 * MIB  # the most that a batch may decode to if each value is its dictionary's longest
 _ROW_WORST = 512 * MIB  # the most that an average row may decode to then
@@ -54,7 +54,6 @@ _OBJECT = 64  # bytes of a value as an object of Python, at least
 _BUFFERS = 32 * MIB  # for the columns' read buffers, together
 _FOOTER = 64 * MIB
 _TAIL = 64 * 1024  # what pyarrow reads first of a file, from its end
-_NOT_THERE = "a value is not in the column's dictionary"
 
 
 def parquet(
@@ -424,87 +423,18 @@ def _spelled_out(batch: pa.RecordBatch) -> pa.RecordBatch:
             try:
                 values = column.dictionary.take(column.indices)
             except pa.ArrowIndexError:  # pyarrow has not looked
-                raise pa.ArrowInvalid(_NOT_THERE) from None
+                raise pa.ArrowInvalid(NOT_THERE) from None
             batch = batch.set_column(at, batch.schema.names[at], values)
     return batch
 
 
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any] | Broken]:
     names = batch.schema.names
-    columns = [_values(column) for column in batch.columns]
+    columns = [values_of(column) for column in batch.columns]
     if len(names) == 1:
         name = names[0]
         return [{name: value} for value in columns[0]]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _values(column: pa.Array) -> list[Any]:
-    """A column's values, as JSON would give them: what JSON has no type for becomes its text."""
-    import pyarrow as pa
-
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        words = _values(column.dictionary)  # the repeated value is one object, however often it is repeated
-        places = column.indices.to_pylist()
-        if any(at is not None and not 0 <= at < len(words) for at in places):  # pyarrow has not looked
-            raise pa.ArrowInvalid(_NOT_THERE)
-        return [None if at is None else words[at] for at in places]
-    if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
-        return _values(column.cast(pa.string()))  # Python's own types hold less: no nanoseconds, no year 10000
-    if _plain(kind):
-        values: list[Any] = column.to_pylist()  # with maps_as_pydicts it is several times slower
-    else:
-        values = [_json(value) for value in column.to_pylist(maps_as_pydicts="lossy")]
-    return [_lean(value) for value in values] if _has_arguments(kind) else values
-
-
-def _has_arguments(kind: pa.DataType) -> bool:
-    """Whether it has a tool call's arguments as a struct, whose fields are those of all rows' arguments."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        fields = [kind.field(at) for at in range(kind.num_fields)]
-        return any(
-            (each.name == _ARGUMENTS and pa.types.is_struct(each.type)) or _has_arguments(each.type) for each in fields
-        )
-    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return lists and _has_arguments(kind.value_type)
-
-
-def _lean(value: Any, *, within: bool = False) -> Any:
-    """The value, without the nulls in arguments: they stand for what other rows' arguments have."""
-    if isinstance(value, dict):
-        return {
-            key: _lean(each, within=within or key == _ARGUMENTS)
-            for key, each in value.items()
-            if not (within and each is None)
-        }
-    return [_lean(each, within=within) for each in value] if isinstance(value, list) else value
-
-
-def _plain(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return all(_plain(kind.field(at).type) for at in range(kind.num_fields))
-    types = pa.types
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return _plain(kind.value_type)
-    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    return bool(text or types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind))
-
-
-def _json(value: Any) -> Any:
-    match value:
-        case None | str() | bool() | int() | float():
-            return value
-        case dict():
-            return {str(key): _json(each) for key, each in value.items()}
-        case list() | tuple():
-            return [_json(each) for each in value]
-        case bytes():  # text, where a writer did not say so
-            return value.decode(errors="backslashreplace")
-    return str(value)
 
 
 def _excerpt(row: pa.RecordBatch) -> str:

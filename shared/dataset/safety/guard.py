@@ -21,7 +21,7 @@ from shared.dataset.reading.files import EXCERPT, FileFault
 from shared.dataset.safety.search import ROUNDS, Found, beginning, masked, replaced, search
 
 if TYPE_CHECKING:
-    from shared.dataset.judging.checker import Checked
+    from shared.dataset.judging.checked import Checked
     from shared.dataset.spec.choices import Safety
 
 _hash = xxhash.xxh3_64_intdigest

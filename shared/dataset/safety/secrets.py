@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from shared.dataset.safety.placeholders import is_placeholder
 from shared.dataset.safety.places import Beginnings
 
 _HEX, _NUM, _URL = rb"[a-fA-F0-9]", rb"[A-Za-z0-9]", rb"[A-Za-z0-9_\-]"
@@ -210,14 +210,6 @@ _JUDGED = 96
 _CUT = re.compile(rb"[^<>;,(){}\[\]]{8,}")
 _ANOTHER = re.compile(rb"\s{0,9}(?:,|;|\band\b)\s{0,9}(?P<first>\x1e*[\"'`])?(?=(?P<value>[^\s\"'`\x1e]{1,512}))")
 _CALLED = re.compile(rb"[$@]?[A-Za-z_][\w.:\->]*")
-_PLACEHOLDER = re.compile(
-    rb"(?i:(?:p[a@4][s5$]{2}(?:w[o0]r[dt]|wd|phrase|code)?|s[e3]cr[e3]t|t[e3][s5$]t(?:ing)?|gu[e3][s5$]t|[a@4]dm[i1!]n|"
-    rb"us[e3]r(?:name)?|[e3]x[a@4]mpl[e3]|my|your|the|this|is|a|some|new|old|super|very|change|me|default|demo|root|strong|"
-    rb"secure|safe|key|token|jwt|app|db|postgres|mysql|open|sesame|[\d\W_])++)"
-)
-_A_WORD = re.compile(
-    rb"(?i:p[a@4][s5$]{2}|s[e3]cr[e3]t|t[e3][s5$]t|gu[e3][s5$]t|[a@4]dm[i1!]n|us[e3]r|[e3]x[a@4]mpl|my|your|change|root)"
-)
 _HARMLESS = re.compile(
     rb"(?i:example|your|x{4}|\*{3}|\.{3}|change_?me|placeholder|dummy|sample|redacted|hidden|insert|replace|todo|"
     rb"process\.env|environ|getenv|os\.|config\.|settings\.|secrets\.|vault\.|localhost|undefined|null|\$\(|\$\{|%\(|"
@@ -290,26 +282,7 @@ def _is_password(value: bytes, of: bytes) -> bool:
     """Whether it is one, and no word, name or variable in the place of one. `of`: the beginning of the address."""
     if len(value) < 5 or value.isdigit() or value.lower() in _WORDS or value[:1] in b"{<$%[" or value[-1:] in b"}>]":
         return False
-    return b"/" + value + b":" not in of and not _HARMLESS.search(value) and not _placeholder(value)
-
-
-def _placeholder(value: bytes) -> bool:
-    """Whether a value is made of words like password, test, my: also as pa55, and with a few digits or marks."""
-    if value[-1:] == b"=" or _BASIC.fullmatch(value):  # as a header has a name and a password
-        try:
-            told = b64decode(value, validate=True)
-        except ValueError:
-            told = b""
-        if told.isascii() and b":" in told:
-            value = told.partition(b":")[2]
-    return (
-        _PLACEHOLDER.fullmatch(value) is not None
-        and _A_WORD.search(value) is not None
-        and sum(not 65 <= code & 0xDF <= 90 for code in value) <= 8
-    )
-
-
-_BASIC = re.compile(rb"[A-Za-z0-9+/]{8,60}={0,2}")
+    return b"/" + value + b":" not in of and not _HARMLESS.search(value) and not is_placeholder(value)
 
 
 def named(text: bytes) -> _Found:
@@ -462,7 +435,7 @@ def _likely(found: re.Match[bytes], value: bytes) -> bool:
         len(value) < 8
         or len(set(value)) < 6
         or _HARMLESS.search(value)
-        or _placeholder(value)
+        or is_placeholder(value)
         or _TIME.search(value)
         or _FILE.search(value)
     ):

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.dataset.judging import formats
-from shared.dataset.judging.checker import BLOCK, MOST_SHAPES, Checked, Checker, excerpt
+from shared.dataset.judging.checked import Checked
+from shared.dataset.judging.checker import BLOCK, MOST_SHAPES, Checker, excerpt
 from shared.dataset.judging.formats import BY_NAME
 from shared.dataset.judging.rules import Facts, Fault
 from shared.dataset.reading.files import EXCERPT, Broken, Elements, Limits, Records
@@ -482,7 +483,7 @@ def test_memory_is_bounded_by_the_limit_of_a_row() -> None:
     assert peak < 16 << 20
 
 
-@pytest.mark.parametrize("last", ["assistant", "x" * 400_000])
+@pytest.mark.parametrize("last", ["assistant", pytest.param("x" * 400_000, marks=pytest.mark.thorough)])
 def test_nothing_is_kept_of_rows_of_many_messages_or_long_roles(last: str) -> None:
     def lines() -> Iterator[bytes]:
         for count in range(50):

@@ -150,7 +150,11 @@ print(json.dumps({
 
 @pytest.mark.parametrize(
     ("name", "split", "percent", "counted"),
-    [(NAME, "train_gen", 5, "parquet"), ("acme/no-info", "train", 35, "parquet"), ("acme/small", "train", 5, "rows")],
+    [
+        (NAME, "train_gen", 5, "parquet"),
+        pytest.param("acme/no-info", "train", 35, "parquet", marks=pytest.mark.thorough),
+        pytest.param("acme/small", "train", 5, "rows", marks=pytest.mark.thorough),
+    ],
 )
 def test_a_percentage_means_what_it_means_in_the_notebook(
     hub: Hub, tmp_path: Path, name: str, split: str, percent: int, counted: str

@@ -78,6 +78,7 @@ def test_anything_else_is_refused_in_words(data: bytes) -> None:
         assert min(page.unpacked, page.stored) >= 0
 
 
+@pytest.mark.thorough
 def test_no_footer_ends_the_process(tmp_path: Path) -> None:
     """Each byte changed, in a process of its own; pyarrow's own metadata of columns would end it in many cases."""
     file = tmp_path / "train.parquet"
