@@ -129,7 +129,9 @@ def _licences(task: Task, source: Path, files: Mapping[Part, Sequence[Source | H
     from shared.dataset.safety.licences import CARD, in_card
 
     if task.hub is not None:
-        return getattr(files["train"][0], "licences", ())
+        from shared.dataset.reading.hub import HubTable
+
+        return next(file.licences for file in files["train"] if isinstance(file, HubTable))
     card = source / CARD
     return in_card(card) if card.is_file() else ()
 

@@ -112,7 +112,9 @@ def _licences(app: App, run: Run, folder: Folder, files: Sequence[Source | Table
     from shared.dataset.safety.licences import CARD, CARD_LIMIT, of_card
 
     if run.source.pinned_hub:
-        return getattr(files[0], "licences", ())
+        from shared.dataset.reading.hub import HubTable
+
+        return next(file.licences for file in files if isinstance(file, HubTable))
     card = folder.files.get(CARD)
     if card is None or card.archived or not card.size:
         return ()
