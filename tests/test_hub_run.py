@@ -38,7 +38,9 @@ for _ in range(3):
 def test_a_source_in_finetune_yaml_is_read_at_one_commit(quick: App, folder: str, cloud: Stack) -> None:
     name = "HuggingFaceH4/ultrachat_200k"
     with Hub() as hub:
-        repo = hub.add(name, ultrachat({"train_sft": (470, 3), "test_sft": (50, 1)}))
+        files = ultrachat({"train_sft": (470, 3), "test_sft": (50, 1)})
+        card = files["README.md"].replace(b"license: mit", b"license: cc-by-nc-4.0")
+        repo = hub.add(name, {**files, "README.md": card})
         spec = f"source: {name}\nsplits: {{train: train_sft, test: test_sft}}\npercent: 20\nmin_rows: 50\n"
         quick.cloud.blobs.write("datasets", f"{folder}/finetune.yaml", spec.encode())
         look_into(quick, folder)
@@ -55,4 +57,6 @@ def test_a_source_in_finetune_yaml_is_read_at_one_commit(quick: App, folder: str
     for part in PARTS:
         rows, _ = quick.cloud.blobs.read(PREPARED, layout.part_of(run.prepared, part))
         assert [set(json.loads(line)) for line in rows.splitlines()] == [{"messages"}] * data.rows[part]
+    report = json.loads(quick.cloud.blobs.read(PREPARED, layout.report(run.prepared))[0])
+    assert report["warnings"].get("licence") == 1, "the card forbids it"
     quick.runs.retire(run_id)
