@@ -25,7 +25,7 @@ from shared.lifecycle.action import Action
 from shared.lifecycle.phase import Phase
 from shared.messages import park, step
 from shared.records import layout
-from shared.records.base import Order, Wake
+from shared.records.base import CLOCKS, Order, Wake
 from shared.records.layout import DATASETS
 from shared.records.line import Line, Standing
 from shared.records.run import Attempt, Claim, Deployed, Ending, Run, Source, Waiting
@@ -348,7 +348,7 @@ def test_a_standstill_is_none_of_a_runs_time_whoever_ends_it_and_costs_nothing(
             since=now - late - timedelta(hours=1),  # its limit is not over
             phase=Phase.CHECKING,
             attempt=Attempt(deployed=Deployed(endpoint="none", name="none")),
-            wake=Wake(token="t", due=now - late),
+            wake=Wake(token="t", due=now - late - CLOCKS),  # the service's time is good to a second: it is due for all
         )
         app.runs.create(before)
         with requests_of(app) as counted:
