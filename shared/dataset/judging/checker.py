@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -52,8 +51,7 @@ _text = msgspec.json.Decoder(str).decode
 _hash = xxhash.xxh3_64_intdigest
 
 
-@dataclass(slots=True)
-class _Good:
+class _Good(msgspec.Struct, gc=False):
     """A good row: its messages, what is known of their roles, and what was found beside them."""
 
     messages: _Messages
@@ -86,7 +84,8 @@ class Checker:
         self._facts = facts
         self._limits = limits
         self._places = Places(seed)
-        self._shapes: list[Shape] = []
+        self._shapes: list[Shape] = []  # the one that fitted last comes first
+        self._shape_of: dict[type, Shape] = {}
         self._learned: set[tuple[frozenset[str], ...]] = set()
         self._told = max(told, 1)  # the first of a rule is always wanted: it may be one of the file
         self._refused: Counter[str] = Counter()
@@ -227,7 +226,7 @@ class Checker:
         begun, begun_by = checked.begun, checked.begun_by
         kept: list[int] = []
         ascii_only = block.isascii()
-        place, shapes = self._places.of_json, {shape.type: shape for shape in self._shapes}
+        place, shapes = self._places.of_json, self._shape_of
         large = larger(look.ends, self._limits.row) if len(block) > self._limits.row else frozenset()
         for at, row in enumerate(self._decode(block, look)):
             if row is not None and at not in large:
@@ -252,9 +251,8 @@ class Checker:
                     ):
                         data = _encode(Conversation(messages))
                         if (not ascii_only or at in look.unusual) and not data.isascii():
-                            text = data.decode()
-                            # A call costs more than these looks, which mostly find nothing.
-                            if (b"\xc2" in data or b"\xef" in data or "\u00e2" in text) and suspect(data, (text,)):
+                            data.decode()
+                            if suspect(data):
                                 checked.suspect.append(len(rows))
                     else:
                         course = None
@@ -280,19 +278,17 @@ class Checker:
         self._note_mapped(checked)
         return checked, kept
 
-    def _decode(self, block: bytes, look: Look) -> Sequence[Any]:
+    def _decode(self, block: bytes, look: Look) -> Iterable[Any]:
         """Each line's row in one of the shapes; None where none fits."""
-        none = [None] * len(look.ends)
-        if not self._shapes:
-            return none
-        if look.objects:
+        if look.objects and self._shapes:
             try:
                 rows: list[Any] = self._shapes[0].decode_lines(block)
-                if len(rows) == len(none):
+                if len(rows) == len(look.ends):
                     return rows
             except (ValueError, RecursionError):  # DecodeError is a ValueError
                 pass
-        return [self._decode_line(line) for line in block.split(b"\n")[:-1]]
+        # One by one: a shape may be learned of any.
+        return map(self._decode_line, block.split(b"\n")[:-1])
 
     def _decode_line(self, line: bytes) -> Any:
         for at, shape in enumerate(self._shapes):
@@ -408,6 +404,7 @@ class Checker:
             self._learned.add(keys)
             if shape := shape_of(row, plan, self.format):
                 self._shapes.insert(0, shape)
+                self._shape_of[shape.type] = shape
 
     def _keep(
         self, checked: Checked, made: list[tuple[int, bytes, _Good]], where: Callable[[int], dict[str, Any]]
@@ -419,11 +416,8 @@ class Checker:
             positions.append(place(messages, course.prompts, begun))
             if course.begins:
                 begun_by += [index] * (len(begun) - len(begun_by))
-            if not data.isascii() and (b"\xc2" in data or b"\xc3" in data or b"\xef" in data):
-                # What is called with a tool is more than its text.
-                texts = [text for message in messages if (text := message.content)] if course.plain else [data.decode()]
-                if suspect(data, texts):
-                    checked.suspect.append(index)
+            if not data.isascii() and suspect(data):
+                checked.suspect.append(index)
             if good.found:
                 note(checked.notes, good.found, self._ignored, partial(self._placed, where, at))
         checked.turns += [len(good.messages) for _, _, good in made]

@@ -124,6 +124,5 @@ def test_a_row_is_suspect_where_it_is_damaged() -> None:
         assert not damage(text.encode()), text
     for text in MARKS:
         for whole in ("x" * 500 + text, "à ° ﬁ €" * 500 + text + "x" * 500):
-            assert suspect(whole.encode(), ["x", whole])
-            assert suspect(whole.encode(), [whole])
+            assert suspect(b'{"' + whole.encode())
         assert damage(b"x" + text.encode())
