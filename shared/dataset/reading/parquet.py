@@ -367,11 +367,10 @@ def _longest(file: _Reading, column: Column, path: str, limits: Limits) -> int:
         raise FileFault("too_compressed", reason)
     if len(head) < page.header + stored:  # pyarrow reads it again, later
         head = file.fetch(column.start, min(page.header + stored, column.stored))
-    data = head[page.header : page.header + stored]
-    del head
+    data: Any = memoryview(head)[page.header : page.header + stored]
     if column.codec != "uncompressed":
         try:
-            data = pa.Codec(column.codec).decompress(data, unpacked, asbytes=True)
+            data = memoryview(pa.Codec(column.codec).decompress(data, unpacked))
         except (pa.ArrowException, OSError, ValueError):
             return unpacked  # if this is damage, pyarrow will find it
     longest = at = 0
