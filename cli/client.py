@@ -187,12 +187,12 @@ class AppClient:
         """Has the app look into a dataset's folder. Raises CliError where that yields no run."""
         return self._get(f"folders/{part(naming.FOLDER, folder)}/start", Told, _asked(by))
 
-    def ask(self, path: str, by: str) -> Told:
-        """Has a command carried out: `runs/ID/COMMAND` or `lines/ID/COMMAND`; `by`: who asks.
+    def ask(self, path: str, by: str, more: Mapping[str, object] | None = None) -> Told:
+        """Has a command carried out: `runs/ID/COMMAND` or `lines/ID/COMMAND`; `by`: who asks; `more`: what it takes.
 
         Raises CliError with the app's reason when it can't be.
         """
-        return self._get(path, Told, _asked(by))
+        return self._get(path, Told, _asked(by, more))
 
     def recover(self, by: str) -> Recovered:
         """Has lost records made again. Raises CliError."""
@@ -272,8 +272,8 @@ def as_number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _asked(by: str) -> bytes:
-    return json.dumps({"by": by}).encode()
+def _asked(by: str, more: Mapping[str, object] | None = None) -> bytes:
+    return json.dumps({"by": by, **(more or {})}).encode()
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

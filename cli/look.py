@@ -181,7 +181,10 @@ def _of_line(line: LineView, name: str) -> Iterator[str]:
     if line.pinned_by:
         yield f"pinned    by {line.pinned_by}: newer versions wait; droptune unpin {named}"
     if keep := line.keep:
-        yield f"kept      until {local(keep.until)} by {keep.who}: {keep.why}"
+        until = f"until {local(keep.until)} " if keep.until else ""
+        yield f"kept      {until}by {keep.who}{': ' if keep.why else ''}{keep.why}; droptune keep {named} --end"
+    if line.hours:
+        yield f"hours     {line.hours}: it is not torn down then"
     if line.no_traffic_since:
         yield f"traffic   somebody took it away, {ago(line.no_traffic_since)}"
     if line.missing_since:

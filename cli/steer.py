@@ -1,4 +1,6 @@
-"""`droptune retry`, `cancel`, `approve`, `rollback`, `revive`, `pin`, `unpin`, `recover`: what a person asks of an app.
+"""`droptune retry`, `cancel`, `approve`, `rollback`, `revive`, `pin`, `unpin`, `keep`, `hours`, `stop`, `recover`.
+
+What a person asks of an app.
 
 The app carries it out (shared/api/run_commands.py), and answers with what happens next. Called by `__main__`.
 """
@@ -24,10 +26,34 @@ OF_LINES = {
     "revive": "serves again what a line served last that was torn down",
     "pin": "keeps a line at what it serves",
     "unpin": "lets newer versions of a line go live again",
+    "keep": "keeps what a line serves from being torn down, whoever calls it",
+    "hours": "gives a line office hours, in which it is not torn down",
+    "stop": "tears down what a line serves, now and on purpose",
 }
 GOES_ON = ("retry", "approve", "rollback", "revive")
 """Those after which a run is under way."""
+_TAKEN = ("until", "why", "hours", "end")
+"""What some of them take besides, as the app calls it."""
 RECOVER = "makes lost records again from what Azure shows"
+
+
+def _until(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--until", help="12h, 3d, 2w, or a day such as 2026-12-24 (default: until --end)")
+
+
+def _why(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--why", help="the reason, for whoever looks at the line")
+
+
+def _hours(command: argparse.ArgumentParser) -> None:
+    command.add_argument("hours", nargs="?", metavar="HOURS", help='"Mon-Fri 08:00-18:00 Europe/Berlin"')
+
+
+def _end(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--end", action="store_true", help="ends that")
+
+
+MORE = {"keep": (_until, _why, _end), "hours": (_hours, _end), "stop": (_why,)}
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
@@ -38,6 +64,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
             command = commands.add_parser(verb, help=help_)
             of = OF_RUN if what == "RUN" else OF_LINE
             command.add_argument("name", metavar=what, help=of)
+            for option in MORE.get(verb, ()):
+                option(command)
             command.set_defaults(run=partial(_ask, kind, verb))
             made.append(command)
     command = commands.add_parser("recover", help=RECOVER)
@@ -61,7 +89,8 @@ def _ask(kind: str, verb: str, options: argparse.Namespace) -> int:
     client, by = client_of(options), who(options)
     look = f"droptune show {shlex.quote(options.name)}" if kind == "runs" else "droptune lines"
     with stopped_with(f"the app may carry it out all the same; next: {look}"):
-        answer = client.ask(f"{kind}/{name}/{verb}", by)
+        more = {each: given for each in _TAKEN if (given := getattr(options, each, None))}
+        answer = client.ask(f"{kind}/{name}/{verb}", by, more)
     if options.json:
         say_json(as_json(answer))
         return 0

@@ -233,6 +233,12 @@ class Cleanup:
         choices=("deployments", "endpoint"),
     )
     idle_window: timedelta = _setting("IDLE_WINDOW", "No request for this long is idle", timedelta(days=1))
+    trickle: float = _setting(
+        "IDLE_REQUESTS_PER_HOUR", "So many requests in an hour, of probes and monitors, are no use of an endpoint", 0.0
+    )
+    metrics_lag: timedelta = _setting(
+        "METRICS_LAG", "How late metrics may come: waited out after the grace", timedelta(minutes=15)
+    )
     idle_grace: timedelta = _setting("IDLE_GRACE", "Time between notice and deletion", timedelta(hours=12))
     minimum_age: timedelta = _setting("ENDPOINT_MINIMUM_AGE", "A younger deployment is never idle", timedelta(hours=6))
     shell_days: int = _setting(

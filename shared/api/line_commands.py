@@ -1,4 +1,4 @@
-"""What a person asks of a line: roll back, revive, pin and unpin.
+"""What a person asks of a line: roll back, revive, pin and unpin, keep, office hours, stop.
 
 run_commands.py, which has those of a run, says how they answer.
 """
@@ -9,20 +9,25 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from shared.api import asked
 from shared.api.asked import kept
 from shared.api.named import line_named
 from shared.api.run_commands import another_attempt
 from shared.app import App, wake
 from shared.errors import Permanent
+from shared.lifecycle.moment import minute
 from shared.line import seats
-from shared.line.access import held_by
+from shared.line.access import held_by, is_active
 from shared.line.by_hand import without_what_is_gone
+from shared.line.kept import why_people_keep
 from shared.line.trained import can_be_deployed
-from shared.records.line import Line, Serving
+from shared.logs import visible
+from shared.records.line import Keep, Line, Serving, TearingDown
 from shared.records.mark import mark_in
 from shared.records.run import Run
 from shared.records.store import compare_and_swap, readable
 from shared.run.restore import again
+from shared.serving.hours import office_hours
 
 log = logging.getLogger("droptune.api.line_commands")
 
@@ -94,6 +99,81 @@ def unpin(app: App, line_id: str, *, by: str = "") -> str:
     return compare_and_swap(attempt, f"line {line_id}")
 
 
+def keep(app: App, line_id: str, *, by: str = "", until: str = "", why: str = "", end: bool = False) -> str:
+    """Keeps what a line serves from being torn down, whoever calls it, `until` then or for good; `end`s that."""
+
+    def attempt() -> str:
+        line, etag = line_named(app, line_id)
+        if end:
+            if line.keep is None:
+                return f"line {line.id} is kept by nobody's word; droptune lines {line.id} says what else keeps it"
+            app.lines.save(replace(line, keep=None), etag)
+            return f"line {line.id} is not kept any more: it is torn down once nobody calls it"
+        if line.is_going:
+            raise Permanent(
+                f"line {line.id} is being torn down: droptune revive {line.id} serves it again, then keep it"
+            )
+        now = app.cloud.blobs.now()
+        kept_until = asked.until(until, now) if until else None
+        word = Keep(until=kept_until, who=kept(by), why=asked.why(why))
+        app.lines.save(replace(line, keep=word), etag)
+        told = f"until {minute(kept_until)}" if kept_until else f"until droptune keep {line.id} --end"
+        serves = "" if line.serving else "; it serves nothing now: what serves next is kept"
+        return f"line {line.id} is kept, whether or not it is called, {told}{serves}"
+
+    return compare_and_swap(attempt, f"line {line_id}")
+
+
+def hours(app: App, line_id: str, *, by: str = "", hours: str = "", end: bool = False) -> str:
+    """Gives a line office hours, in which it is not torn down; `end`: it has none."""
+
+    def attempt() -> str:
+        line, etag = line_named(app, line_id)
+        if end:
+            app.lines.save(replace(line, hours=""), etag)
+            return f"line {line.id} has no office hours: it may be torn down at any hour once nobody calls it"
+        try:
+            given = office_hours(hours)
+        except ValueError as error:
+            raise Permanent(f"{visible(hours, 60)!r}: {error}") from None
+        app.lines.save(replace(line, hours=str(given)), etag)
+        log.info("line %s: office hours %s, by %s", line.id, given, kept(by))
+        ends = given.ends(app.cloud.blobs.now())
+        now = f"; now it is in them, until {minute(ends)}" if ends else ""
+        return f"line {line.id} is not torn down {given}{now}"
+
+    return compare_and_swap(attempt, f"line {line_id}")
+
+
+def stop(app: App, line_id: str, *, by: str = "", why: str = "") -> str:
+    """Tears down what a line serves, on purpose and at once, also where only reports are asked for."""
+
+    def attempt() -> str:
+        line, etag = line_named(app, line_id)
+        if line.is_going:
+            return f"line {line.id} is being torn down already"
+        if line.serving is None:
+            raise Permanent(f"line {line.id} serves nothing: there is nothing to stop")
+        if rolling := line.rollout if is_active(app, line.rollout) else "":
+            raise Permanent(
+                f"line {line.id} is being changed by run {rolling}: droptune cancel {rolling} ends that first"
+            )
+        endpoint = app.cloud.endpoints.get(line.endpoint)
+        serves = app.cloud.endpoints.deployment(line.endpoint, line.serving.deployment) if endpoint else None
+        if endpoint and (kept_by := why_people_keep(line, endpoint, serves, app.cloud.blobs.now())):
+            raise Permanent(f"line {line.id} stays: {kept_by}")
+        because = f": {told}" if (told := asked.why(why)) else ""
+        going = replace(line, state=TearingDown(whole=False, stopped=f"stopped by {kept(by)}{because}"), rollout="")
+        app.lines.save(going, etag)
+        wake(app, going)
+        return (
+            f"line {line.id} is being torn down; its endpoint {line.endpoint} keeps its address, and costs nothing: "
+            f"droptune revive {line.id} serves it again"
+        )
+
+    return compare_and_swap(attempt, f"line {line_id}")
+
+
 def _serve_again(app: App, line: Line, what: Serving, instead_of: Serving, why: str) -> str:
     """Has a run serve `what` again, newer than `instead_of`; the same run if it is asked for twice."""
     if not can_be_deployed(app, what.model):
@@ -125,4 +205,12 @@ def _working_on(app: App, line: Line) -> Iterator[Run]:
             yield loaded.record
 
 
-ON_LINES: dict[str, Callable[..., str]] = {"rollback": rollback, "revive": revive, "pin": pin, "unpin": unpin}
+ON_LINES: dict[str, Callable[..., str]] = {
+    "rollback": rollback,
+    "revive": revive,
+    "pin": pin,
+    "unpin": unpin,
+    "keep": keep,
+    "hours": hours,
+    "stop": stop,
+}

@@ -29,9 +29,16 @@ _RUN = re.compile(r"\brun (r[a-z2-7]{15})\b")
 
 
 class _Asked(msgspec.Struct):
-    """The body of a request."""
+    """The body of a request: who asks, and what some commands take besides (see _TAKES)."""
 
     by: str = ""
+    until: str = ""
+    why: str = ""
+    hours: str = ""
+    end: bool = False
+
+
+_TAKES: Mapping[str, tuple[str, ...]] = {"keep": ("until", "why", "end"), "hours": ("hours", "end"), "stop": ("why",)}
 
 
 def on_run(app: App, command: str, run: str, body: bytes, caller: Caller) -> Answer:
@@ -51,10 +58,10 @@ def on_folder(app: App, command: str, folder: str, body: bytes, caller: Caller) 
 
 def recovered(app: App, body: bytes, caller: Caller) -> Answer:
     """Status and body of the answer to `recover`: {"rebuilt": [sentence], "told": [sentence]}."""
-    by = _by(body, caller)
-    if isinstance(by, tuple):
-        return by
-    log.info("recover, asked for by %s", by)
+    asked = _read(body)
+    if isinstance(asked, tuple):
+        return asked
+    log.info("recover, asked for by %s", _who(asked, caller))
     return answered(lambda: recover(app))
 
 
@@ -69,23 +76,28 @@ def _carried_out(
     found = commands.get(command.lower())
     if found is None:
         return refused(404, f"there is no {such('command', command)}: there are {', '.join(commands)}")
-    by = _by(body, caller)
-    if isinstance(by, tuple):
-        return by
+    asked = _read(body)
+    if isinstance(asked, tuple):
+        return asked
+    by = _who(asked, caller)
     log.info("%s of %s, asked for by %s", command, name, by)
-    return answered(lambda: _told(found(app, name, by=by)))
+    more = {each: getattr(asked, each) for each in _TAKES.get(command.lower(), ())}
+    return answered(lambda: _told(found(app, name, by=by, **more)))
 
 
 def _told(text: str) -> Told:
     return Told(told=text, runs=list(dict.fromkeys(_RUN.findall(text))))
 
 
-def _by(body: bytes, caller: Caller) -> str | Answer:
-    """Who asks; the refusal of a body that can't be read."""
+def _read(body: bytes) -> _Asked | Answer:
+    """What the body says; the refusal of one that can't be read."""
     if len(body) > BODY_LIMIT:
         return refused(400, f"the request's body has {len(body)} bytes; it may have {BODY_LIMIT}")
     try:
-        asked = from_json(body, _Asked) if body.strip() else _Asked()
+        return from_json(body, _Asked) if body.strip() else _Asked()
     except ValueError as error:
         return refused(400, f'the request\'s body has to be {{"by": "name"}} or empty: {error}')
+
+
+def _who(asked: _Asked, caller: Caller) -> str:
     return who(caller.name or asked.by, proven=caller.proven)

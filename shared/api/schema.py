@@ -244,9 +244,9 @@ class RetiringView(Shape, frozen=True, kw_only=True):
 
 
 class KeepView(Shape, frozen=True, kw_only=True):
-    """Who wants the line kept as it is, until when, and why."""
+    """Who wants the line kept, whoever calls it, until when (null: until somebody ends it), and why."""
 
-    until: datetime
+    until: datetime | None = None
     who: str
     why: str
 
@@ -266,6 +266,7 @@ class LineView(Shape, frozen=True, kw_only=True):
     """A model line. `state`: `not_made`, `standing`, `empty`, `tearing_down` or `removed`, `since` then if known.
 
     `serving`: what its endpoint serves now; `latest`: what went live last; `previous`: what a rollback goes back to.
+    `hours`: office hours, in which it is not torn down.
     `idle_since`: since when people know that nobody calls; `no_traffic_since`: somebody took the traffic away;
     `missing_since`: Azure does not show what ought to be there. `rollout`: the run that it is being changed for.
     `refused`: what a lock, a policy or another rule of somebody's keeps there, which still costs.
@@ -289,6 +290,7 @@ class LineView(Shape, frozen=True, kw_only=True):
     orphans: list[str] = []
     pinned_by: str = ""
     keep: KeepView | None = None
+    hours: str = ""
     idle_since: datetime | None = None
     no_traffic_since: datetime | None = None
     missing_since: datetime | None = None

@@ -336,6 +336,7 @@ def _line(app: App, line: Line, shown: Seen) -> schema.LineView:
         orphans=[each.deployment for each in line.orphans],
         pinned_by=line.pinned_by,
         keep=_like(line.keep, schema.KeepView),
+        hours=line.hours,
         idle_since=line.noticed,
         no_traffic_since=state.no_traffic if isinstance(state, Standing) else None,
         missing_since=line.missing,

@@ -19,9 +19,10 @@ from shared.cloud.endpoints import BUSY, Deployment, Endpoint
 from shared.errors import Conflict, Permanent, Transient
 from shared.line import cap
 from shared.line.access import is_active, save_and_send, send_and_save
+from shared.line.kept import KEEP_TAG, hours_end, why_kept
 from shared.line.teardown import lock_on, told
 from shared.line.waits import Need, tell, unjudged
-from shared.naming import OWNER_TAGS, made_for, tag
+from shared.naming import made_for, tag
 from shared.records.base import FRESH
 from shared.records.line import TEARDOWN, Line, NotMade, Orphan, Retiring, Standing, TearingDown
 from shared.records.owner import is_on_line, not_ours
@@ -31,8 +32,6 @@ from shared.settings import Cleanup
 
 log = logging.getLogger("droptune.line.cleanup")
 
-KEEP_TAG = "droptune.keep"
-"""On an endpoint, or on the deployment that serves: whatever its value, neither is torn down."""
 LATE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
@@ -45,6 +44,8 @@ def policy_of(settings: Cleanup) -> Policy:
         minimum_age=settings.minimum_age,
         shell=timedelta(days=settings.shell_days),
         whole_endpoint=settings.target == "endpoint",
+        lag=settings.metrics_lag,
+        trickle=settings.trickle,
     )
 
 
@@ -101,7 +102,7 @@ def _judge(app: App, line_id: str) -> None:
             seen = _with_changes_to_send(line, _seen(app, line, endpoint, now), now)
         seen = _with_orphans(app, seen, endpoint, ours, now, rolling_out=rolling_out)
     seen = _with_others(seen, [f"{told([each])}: it stays, and the endpoint with it" for each in others], now)
-    kept = _kept(seen, endpoint, ours, others, rolling_out=rolling_out)
+    kept = why_kept(seen, endpoint, ours, others, now, rolling_out=rolling_out)
     seen = _with_costs(app, seen, endpoint, kept, now)
     seen, etag = _save_seen(app, line, seen, etag)
     if first or seen.missing:
@@ -125,28 +126,6 @@ def _with_others(line: Line, others: Sequence[str], now: datetime) -> Line:
     new = [each for each in others if each not in line.others]
     found = replace(line, others=tuple(others))
     return found.to_send(now, "Endpoint.OthersFound", "; ".join(new)) if new else found
-
-
-def _kept(
-    line: Line, endpoint: Endpoint, ours: Mapping[str, Deployment], others: Sequence[str], *, rolling_out: bool
-) -> str:
-    """Why the line is not torn down whatever its use; "" if it may be."""
-    serves = ours.get(line.serving.deployment) if line.serving else None
-    if line.pinned_by:
-        return f"{line.pinned_by} has pinned it: droptune unpin {line.id} ends that"
-    if tag(endpoint.tags, KEEP_TAG) is not None:
-        return f"the endpoint has the tag {KEEP_TAG}: to remove it ends that"
-    if serves and tag(serves.tags, KEEP_TAG) is not None:
-        return f"deployment {serves.name} has the tag {KEEP_TAG}: to remove it ends that"
-    if used := [each for each in others if endpoint.traffic.get(each)]:
-        return f"{told(used)}, has traffic: to give it none ends that"
-    if line.serving is None and endpoint.traffic and not rolling_out:  # which may have to make room first
-        names = ", ".join(endpoint.traffic)
-        return f"{names} has traffic, though no record says that it serves: to give it none ends that"
-    if line.serving and not serves and endpoint.traffic.get(line.serving.deployment):
-        lacks = f"deployment {line.serving.deployment}, which serves, lacks tags that it was made with"
-        return f"{lacks}: to give it {', '.join(OWNER_TAGS)} again ends that"
-    return ""
 
 
 def _with_costs(app: App, line: Line, endpoint: Endpoint, kept: str, now: datetime) -> Line:
@@ -242,10 +221,12 @@ def _newest(line: Line) -> str:
 
 def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, kept: str, rolling_out: bool) -> Usage:
     usage = Usage(
+        line=line.id,
         since=line.serving.since if line.serving else None,
         emptied=line.emptied,
         noticed=line.noticed,
         kept=kept,
+        hours=None if kept else hours_end(line, endpoint, now),
         rolling_out=rolling_out,
         refused=TEARDOWN in line.refused,
     )
@@ -259,7 +240,7 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, kept: str
     halves = [
         app.cloud.metrics.cpu_points([deployment], *half)[deployment] for half in ((start, middle), (middle, now))
     ]
-    return replace(usage, requests=requests, control=min(halves))
+    return replace(usage, requests=requests, busiest=requests or 0.0, control=min(halves))
 
 
 def _carry_out(
@@ -267,7 +248,7 @@ def _carry_out(
 ) -> None:
     log.info("endpoint %s: %s", line.endpoint, judged)
     match judged:
-        case Keep(why, wanted):
+        case Keep(why, _, wanted):
             if line.noticed or (wanted and TEARDOWN in line.refused):
                 kept = (_noticed(line, None) if line.noticed else line).allow([TEARDOWN])
                 save_and_send(app, kept.to_send(now, "Endpoint.NoticeWithdrawn", why), etag)
@@ -277,7 +258,7 @@ def _carry_out(
             why = f"{why}; {told(others)}, stays" if others else why
             save_and_send(app, _noticed(line, now).to_send(now, "Endpoint.IdleNotice", why), etag)
         case Pending():
-            pass
+            pass  # people know
         case Delete(why, whole):
             if app.settings.cleanup.mode == "report":
                 log.warning("endpoint %s would be torn down: %s (CLEANUP_MODE=report)", line.endpoint, why)

@@ -122,7 +122,9 @@ def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
     why = f"the endpoint stays, with {told(foreign)}" if foreign else "the endpoint stays, empty"
     if whole:
         why = "the endpoint is deleted"
-    else:
+    if state.stopped:
+        why = f"{state.stopped}; {why}"
+    if not whole:
         retiring = tuple(Retiring(deployment=name, model="", until=now) for name in left)
         refused = {name: each for name, each in line.refused.items() if name in left}
         gone = replace(gone, state=Empty(since=now), retiring=retiring, refused=refused, others=line.others)

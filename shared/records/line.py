@@ -45,10 +45,14 @@ class Empty(msgspec.Struct, frozen=True, kw_only=True, tag="empty"):
 
 
 class TearingDown(msgspec.Struct, frozen=True, kw_only=True, tag="tearing_down"):
-    """Its deployments are being deleted, `whole`: the endpoint with them. `emptied`: since when it was empty before."""
+    """Its deployments are being deleted, `whole`: the endpoint with them. `emptied`: since when it was empty before.
+
+    `stopped`: who has asked for that, and why; "" where nobody did, as nobody used it.
+    """
 
     whole: bool
     emptied: Moment | None = None
+    stopped: str = ""
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True, tag="removed"):
@@ -121,9 +125,9 @@ class Orphan:
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """Somebody wants the line kept as it is until then."""
+    """Somebody wants the line kept as it is, whoever calls it, until then; None: until somebody ends that."""
 
-    until: Moment
+    until: Moment | None
     who: str
     why: str
 
@@ -137,7 +141,8 @@ class Line:
     something serves. `newest`: the newest run that trains, or did; `waits`: the newest that waits for that one;
     `pace`: how long it trains. `rollout`: the run that it is being changed for.
     `retiring`: what is about to be deleted; `orphans`: what may be next. `others`: what is in its place and somebody
-    else's, as people were told. `pinned_by`: who keeps it at what it serves, "" if nobody; `cost_told`: when people
+    else's, as people were told. `pinned_by`: who keeps it at what it serves, "" if nobody; `keep`: who wants it to
+    stand; `hours`: office hours, in which it is not torn down, "" for none; `cost_told`: when people
     heard last what it costs that it is kept. `wake`: the line's timer, of a teardown or of what retires. `refused`:
     what Azure does not let be deleted, by deployment or as TEARDOWN; `taken`: the traffic that was taken away for a
     deletion, which gets it back where that is refused. `installation`: the id of the Droptune that made it.
@@ -163,6 +168,7 @@ class Line:
     others: tuple[str, ...] = ()
     pinned_by: str = ""
     keep: Keep | None = None
+    hours: str = ""
     cost_told: Moment | None = None
     instances: int = 0
     refused: dict[str, Refusal] = field(default_factory=dict)

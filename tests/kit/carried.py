@@ -128,6 +128,7 @@ LINE = Line(
     others=("deployment theirs, which is somebody else's",),
     pinned_by="ada",
     keep=Keep(until=AT, who="bob", why="a demo"),
+    hours="Mon-Fri 08:00-18:00 Europe/Berlin",
     cost_told=AT,
     instances=3,
     refused={"r0-1": Refusal(since=AT, at=AT, told=AT, why="a lock")},

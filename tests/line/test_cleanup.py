@@ -21,7 +21,8 @@ from shared.errors import Transient
 from shared.lifecycle.action import Action
 from shared.lifecycle.phase import Phase
 from shared.lifecycle.seen import RolloutSeen
-from shared.line.cleanup import KEEP_TAG, cleanup, policy_of
+from shared.line.cleanup import cleanup, policy_of
+from shared.line.kept import KEEP_TAG
 from shared.line.teardown import tend
 from shared.records import layout
 from shared.records.base import FRESH, Order, Wake

@@ -12,7 +12,7 @@ import pytest
 
 from localcloud.stack import Stack
 from shared.api.recover import recover
-from shared.line.cleanup import KEEP_TAG
+from shared.line.kept import KEEP_TAG
 from shared.records.layout import STATE
 from shared.records.line import Standing
 from tests.kit.ours import made_for

@@ -30,7 +30,7 @@ POLICY = Policy(
     shell=timedelta(days=30),
     whole_endpoint=False,
 )
-SILENT = Usage(since=NOW - 3 * DAY, requests=0, control=10)
+SILENT = Usage(line="l1", since=NOW - 3 * DAY, requests=0, control=10)
 GOING = replace(SILENT, noticed=NOW - timedelta(hours=13))
 """An endpoint of which nothing speaks against its deletion."""
 
@@ -50,7 +50,9 @@ usages = st.builds(
 def test_silence_first_gets_a_notice_then_after_the_grace_time_the_deployments_go() -> None:
     assert isinstance(verdict(SILENT, POLICY, NOW), Notice)
     noticed = replace(SILENT, noticed=NOW - timedelta(hours=11))
-    assert verdict(noticed, POLICY, NOW) == Pending(NOW + timedelta(hours=1))
+    judged = verdict(noticed, POLICY, NOW)
+    assert isinstance(judged, Pending)
+    assert judged.until == NOW + timedelta(hours=1)
     due = replace(SILENT, noticed=NOW - timedelta(hours=12))
     assert isinstance(judged := verdict(due, POLICY, NOW), Delete)
     assert not judged.endpoint
@@ -74,7 +76,8 @@ def test_what_was_refused_goes_once_it_may_unless_there_is_a_word_against_it_or_
     if usage.kept or usage.rolling_out:
         assert judged == before
     if isinstance(before, Notice | Pending):
-        assert judged == Delete("it was to be torn down, which was refused", endpoint=False)
+        assert isinstance(judged, Delete)
+        assert "which was refused" in judged.why
     if isinstance(before, Delete):
         assert isinstance(judged, Delete)
         assert judged.endpoint is before.endpoint
@@ -102,32 +105,99 @@ def test_what_is_old_silent_and_was_noticed_long_ago_goes() -> None:
     assert verdict(GOING, POLICY, NOW) == Delete("no request since the notice of 2026-10-31 23:00 UTC", endpoint=False)
 
 
+YOUNG = "it serves since 2026-11-01 05:00 UTC, and is judged from 2026-11-02 05:00 UTC on"
+GOES = "unless somebody calls it; droptune keep l1 keeps it"
+
+
 @pytest.mark.parametrize(
-    ("usage", "policy", "stays"),
+    ("usage", "policy", "kind", "told"),
     [
-        ({"kept": "ada has pinned it"}, {}, Keep("ada has pinned it")),
-        ({"rolling_out": True}, {}, Keep("a rollout is under way")),
-        ({"emptied": NOW - 2 * DAY}, {}, Keep("it is empty, and costs nothing")),
-        ({"since": None}, {}, Keep("it serves nothing")),
-        ({"since": NOW - timedelta(hours=7)}, {}, Keep("it is too young to be judged")),
-        ({}, {"window": 4 * DAY}, Keep("it is too young to be judged")),
-        ({}, {"minimum_age": 4 * DAY}, Keep("it is too young to be judged")),
-        ({"requests": None, "control": None}, {}, Keep("its metrics can't be read")),
-        ({"requests": None}, {}, Keep("its metrics can't be read")),
-        ({"control": None}, {}, Keep("its metrics can't be read")),
-        ({"control": 0}, {}, Keep("its metrics have no points at all, so that silence proves nothing")),
-        ({"requests": 1}, {}, Keep("it is in use")),
-        ({"requests": 0.5}, {}, Keep("it is in use")),
-        ({"noticed": None}, {}, Notice("no request in 24 h")),
-        ({"noticed": NOW - timedelta(hours=12) + SECOND}, {}, Pending(NOW + SECOND)),
-        ({}, {"grace": timedelta(hours=13) + SECOND}, Pending(NOW + SECOND)),
+        ({"kept": "ada has pinned it"}, {}, Keep, "ada has pinned it"),
+        ({"rolling_out": True}, {}, Keep, "a rollout is under way: it is judged once that has ended"),
+        ({"emptied": NOW - 2 * DAY}, {}, Keep, "its address goes at 2026-11-29 12:00 UTC, and droptune revive l1"),
+        ({"since": None}, {}, Keep, "it serves nothing: an upload or droptune revive l1 changes that"),
+        ({"since": NOW - timedelta(hours=7)}, {}, Keep, YOUNG),
+        ({}, {"window": 4 * DAY}, Keep, "is judged from 2026-11-02 12:00 UTC on"),
+        ({}, {"minimum_age": 4 * DAY}, Keep, "is judged from 2026-11-02 12:00 UTC on"),
+        ({"requests": None, "control": None}, {}, Keep, "its metrics can't be read: it is judged at the next look"),
+        ({"requests": None}, {}, Keep, "its metrics can't be read"),
+        ({"control": None}, {}, Keep, "its metrics can't be read"),
+        ({"control": 0}, {}, Keep, "silence proves nothing: it is judged once they come again"),
+        ({"requests": 1.0, "busiest": 1.0}, {}, Keep, "it is in use: 1 request in 24 h; without more it is idle from"),
+        (
+            {"requests": 2.5, "busiest": 2.0, "last": NOW - DAY / 2},
+            {},
+            Keep,
+            "it is in use: 2 requests in 24 h, the last at 2026-11-01 00:00 UTC; without more it is idle from",
+        ),
+        ({"requests": 0.5}, {}, Keep, "it is in use: a request in"),
+        ({"requests": 48.0, "busiest": 3.0}, {"trickle": 2.0}, Keep, "it is in use: 48 requests"),
+        ({"noticed": None}, {}, Notice, f"no request in 24 h: it goes at 2026-11-02 00:00 UTC {GOES}"),
+        (
+            {"noticed": None, "requests": 48.0, "busiest": 2.0},
+            {"trickle": 2.0},
+            Notice,
+            "at most 2 requests an hour in 24 h, which count as none: it goes at",
+        ),
+        ({"noticed": None}, {"lag": timedelta(minutes=10)}, Notice, "it goes at 2026-11-02 00:10 UTC"),
+        ({"noticed": NOW - timedelta(hours=12) + SECOND}, {}, Pending, GOES),
+        ({}, {"grace": timedelta(hours=13) + SECOND}, Pending, GOES),
+        ({}, {"lag": timedelta(hours=1) + SECOND}, Pending, GOES),
+        (
+            {"hours": NOW + DAY / 4},
+            {},
+            Pending,
+            "it goes after office hours, at 2026-11-01 18:00 UTC; droptune keep l1",
+        ),
+        ({"hours": NOW + DAY / 4, "refused": True}, {}, Pending, "it goes after office hours"),
     ],
 )
-def test_each_thing_that_speaks_against_it_is_enough(
-    usage: dict[str, Any], policy: dict[str, Any], stays: Verdict
+def test_each_thing_that_speaks_against_it_is_enough_and_says_what_would_change_it(
+    usage: dict[str, Any], policy: dict[str, Any], kind: type[Verdict], told: str
 ) -> None:
     """Nothing else does."""
-    assert verdict(replace(GOING, **usage), replace(POLICY, **policy), NOW) == stays
+    judged = verdict(replace(GOING, **usage), replace(POLICY, **policy), NOW)
+    assert type(judged) is kind
+    assert told in judged.why
+
+
+@given(usages)
+def test_where_a_time_is_told_it_is_judged_otherwise_from_then_on_and_not_before(usage: Usage) -> None:
+    judged = verdict(usage, POLICY, NOW)
+    until = None if isinstance(judged, Delete) else judged.until
+    if until is None:
+        return
+    assert f"{until:%Y-%m-%d %H:%M} UTC" in judged.why
+    # Nothing else happens meanwhile: people heard of a notice, nobody calls, the metrics go on.
+    later = replace(usage, noticed=NOW if isinstance(judged, Notice) else usage.noticed)
+    if isinstance(judged, Keep):
+        later = replace(later, requests=0.0, busiest=0.0, last=None, control=5, noticed=None)
+    assert NOW <= until
+    assert type(verdict(later, POLICY, until)) is not type(judged)
+    if not (isinstance(judged, Keep) and judged.wanted):
+        assert type(verdict(later, POLICY, max(NOW, until - SECOND))) is (
+            Pending if isinstance(judged, Notice) else type(judged)
+        )
+
+
+@given(usages, st.none() | st.just(NOW + DAY / 4))
+def test_in_office_hours_people_are_noticed_and_nothing_goes(usage: Usage, hours: datetime | None) -> None:
+    judged, free = verdict(replace(usage, hours=hours), POLICY, NOW), verdict(usage, POLICY, NOW)
+    if hours and isinstance(free, Delete) and not usage.emptied:
+        assert isinstance(judged, Pending)
+        assert judged.until == hours
+    else:
+        assert judged == free
+
+
+@given(usages, st.floats(min_value=0, max_value=5))
+def test_a_trickle_is_judged_as_silence_and_more_than_that_is_use(usage: Usage, trickle: float) -> None:
+    policy = replace(POLICY, trickle=trickle)
+    if trickle and usage.requests is not None:
+        assert type(verdict(replace(usage, busiest=trickle), policy, NOW)) is type(
+            verdict(replace(usage, requests=0.0), policy, NOW)
+        )
+        assert not isinstance(verdict(replace(usage, busiest=trickle + 1, emptied=None), policy, NOW), Delete | Notice)
 
 
 @pytest.mark.parametrize(("window", "minimum_age"), [(DAY, 6 * DAY), (6 * DAY, DAY), (6 * DAY, 6 * DAY)])
@@ -137,22 +207,27 @@ def test_it_is_judged_from_the_moment_that_it_is_as_old_as_window_and_minimum_ag
     policy = replace(POLICY, window=window, minimum_age=minimum_age)
     assert isinstance(verdict(replace(GOING, since=NOW - 6 * DAY), policy, NOW), Delete)
     young = replace(GOING, since=NOW - 6 * DAY + SECOND)
-    assert verdict(young, policy, NOW) == Keep("it is too young to be judged")
+    judged = verdict(young, policy, NOW)
+    assert isinstance(judged, Keep)
+    assert judged.until == NOW + SECOND
     assert isinstance(verdict(young, policy, NOW + SECOND), Delete)
 
 
 def test_it_goes_from_the_moment_that_its_grace_is_over() -> None:
     noticed = replace(GOING, noticed=NOW - POLICY.grace)
     assert isinstance(verdict(noticed, POLICY, NOW), Delete)
-    assert verdict(noticed, POLICY, NOW - SECOND) == Pending(NOW)
+    judged = verdict(noticed, POLICY, NOW - SECOND)
+    assert isinstance(judged, Pending)
+    assert judged.until == NOW
 
 
 def test_an_empty_one_goes_from_the_moment_that_its_time_is_over_unless_it_is_kept_or_about_to_be_filled() -> None:
     empty = Usage(since=None, emptied=NOW - POLICY.shell)
     assert verdict(empty, POLICY, NOW) == Delete("the endpoint has been empty for too long", endpoint=True)
-    assert verdict(empty, POLICY, NOW - SECOND) == Keep("it is empty, and costs nothing")
+    assert isinstance(judged := verdict(empty, POLICY, NOW - SECOND), Keep)
+    assert judged.until == NOW
     assert verdict(replace(empty, kept="ada has pinned it"), POLICY, NOW) == Keep("ada has pinned it")
-    assert verdict(replace(empty, rolling_out=True), POLICY, NOW) == Keep("a rollout is under way")
+    assert isinstance(verdict(replace(empty, rolling_out=True), POLICY, NOW), Keep)
 
 
 @given(usages)
