@@ -23,7 +23,9 @@ FOUND = {
     "parquet": (10254, 13570, 47553, 72124),  # pyarrow ended the process; values beyond a dictionary, beyond the rows
     "json": (376, 1660, 2568, 8512, 15447, 52000),
     "csv": (2095, 43337, 48244),
+    "jsonl-messages": (71958,),
     "jsonl-prompt-response": (1693,),
+    "jsonl-sharegpt": (11022, 30307, 41643),
     "jsonl-tools": (289, 482, 934, 2292),
 }
 

@@ -186,6 +186,8 @@ class Judge:
                 message = {**message, "tool_calls": [called] if isinstance(called, dict) else called}
                 role, text = "assistant", None
                 turns[at], roles[at] = (role, text, message), role
+                if not self._tools:
+                    yield "tool_turn"  # also where what is called can't be read
             if role not in ("system", "user", "assistant", "tool"):
                 yield "unknown_role"
             calls, old = message.get("tool_calls"), message.get("function_call")

@@ -167,7 +167,8 @@ class Said:
         )
         role_key = next((key for key in role_keys if message.get(key) is not None), None)
         text_key = next((key for key in text_keys if message.get(key) is not None), None)
-        role, text = _role(message.get(role_key or ""), roles), message.get(text_key or "")
+        role = _role(message[role_key], roles) if role_key else None
+        text = message[text_key] if text_key else None
         for key, value in message.items():
             if key in (role_key, text_key) or key in TOOL_KEYS:
                 continue
