@@ -46,6 +46,7 @@ def policy_of(settings: Cleanup) -> Policy:
         whole_endpoint=settings.target == "endpoint",
         lag=settings.metrics_lag,
         trickle=settings.trickle,
+        reports=settings.mode == "report",
     )
 
 

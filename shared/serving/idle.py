@@ -25,6 +25,8 @@ class Policy:
     whole_endpoint: bool
     lag: timedelta = timedelta(0)
     trickle: float = 0.0
+    reports: bool = False
+    """Nothing goes; people hear what would."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,8 @@ def verdict(usage: Usage, policy: Policy, now: datetime) -> Verdict:
     if usage.refused:
         return _gone(usage, policy, again)
     going = (usage.noticed or now) + policy.grace + policy.lag
-    silent = f"{_silence(usage, policy)}: it goes at {minute(going)} unless somebody calls it; {_keeps(usage)}"
+    goes = "CLEANUP_MODE=report tears nothing down; with delete it would go" if policy.reports else "it goes"
+    silent = f"{_silence(usage, policy)}: {goes} at {minute(going)} unless somebody calls it; {_keeps(usage)}"
     if usage.noticed is None:
         return Notice(silent, going)
     if now < going:

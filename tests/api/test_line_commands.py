@@ -1,4 +1,4 @@
-"""What people ask of a line: rollback, revive, pin; what changes, and what is refused with which words."""
+"""What people ask of a line: what changes, and what is refused with which words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.lifecycle.seen import RolloutSeen
 from shared.records import layout
 from shared.records.base import Order
 from shared.records.layout import STATE
-from shared.records.line import Empty, Line, Standing
+from shared.records.line import Empty, Keep, Line, Standing
 from shared.records.run import Data, Parked, Restores, Run, Waiting
 from shared.run.observe import OBSERVE
 from tests.kit.records import NOW, etag_of, line_of, run_of, serving, woken
@@ -242,3 +242,76 @@ def test_to_unpin_a_line_reads_no_run_of_another(
     assert held.id in told
     assert woken(app, held) == 1
     assert counted.requests <= 9
+
+
+@pytest.mark.parametrize(
+    ("until", "end"),
+    [("", None), ("90m", timedelta(minutes=90)), ("12h", timedelta(hours=12)), ("2w", timedelta(weeks=2))],
+)
+def test_a_line_is_kept_by_somebodys_word_until_it_ends(
+    app: App, make_line: Callable[..., Line], until: str, end: timedelta | None
+) -> None:
+    line, before = make_line(state=Standing(), serving=serving("r0")), app.cloud.blobs.now()
+    told = line_commands.keep(app, line.id, by="ada", until=until, why="a\ndemo")
+    found = line_of(app, line).keep
+    assert found
+    assert (found.who, found.why) == ("ada", "ademo")
+    if end is None:
+        assert found.until is None
+        assert f"until droptune keep {line.id} --end" in told
+    else:
+        assert found.until
+        assert abs(found.until - before - end) < timedelta(minutes=5)
+        assert f"{found.until:%Y-%m-%d %H:%M} UTC" in told
+    line_commands.keep(app, line.id, by="eve")
+    assert line_of(app, line).keep == Keep(until=None, who="eve", why=""), "the last word counts"
+    assert "not kept any more" in line_commands.keep(app, line.id, end=True)
+    assert line_of(app, line).keep is None
+    assert "by nobody's word" in line_commands.keep(app, line.id, end=True)
+
+
+@pytest.mark.parametrize(
+    ("until", "why"),
+    [
+        ("soon", "'soon' is no time: it is written as in 12h, 3d, 2w or 20"),
+        ("0h", "is over already; it is 20"),
+        ("2020-01-01", "2020-01-02 00:00 UTC is over already"),
+        ("999999w", "is no time"),
+        ("-3d", "is no time"),
+    ],
+)
+def test_a_word_that_ends_at_no_time_keeps_nothing(
+    app: App, make_line: Callable[..., Line], until: str, why: str
+) -> None:
+    line = make_line(state=Standing(), serving=serving("r0"))
+    with pytest.raises(Permanent, match=why):
+        line_commands.keep(app, line.id, until=until)
+    assert line_of(app, line) == line
+
+
+def test_office_hours_are_given_told_and_ended(app: App, make_line: Callable[..., Line]) -> None:
+    line = make_line(state=Standing(), serving=serving("r0"))
+    assert "is not torn down Mon-Fri 08:00-18:00 UTC" in line_commands.hours(
+        app, line.id, hours=" Mon-Fri  08:00-18:00 UTC"
+    )
+    assert line_of(app, line).hours == "Mon-Fri 08:00-18:00 UTC"
+    with pytest.raises(Permanent, match="'nine to five': office hours are written as in"):
+        line_commands.hours(app, line.id, hours="nine to five")
+    assert line_of(app, line).hours == "Mon-Fri 08:00-18:00 UTC"
+    assert "no office hours" in line_commands.hours(app, line.id, end=True)
+    assert line_of(app, line).hours == ""
+
+
+def test_what_serves_nothing_or_is_being_changed_can_not_be_stopped(
+    app: App, make_run: Callable[..., Run], make_line: Callable[..., Line]
+) -> None:
+    run = make_run("n", phase=Phase.DEPLOYING)
+    line = make_line(state=Standing(), serving=serving("r0"), rollout=run.id)
+    with pytest.raises(Permanent, match=f"droptune cancel {run.id} ends that first"):
+        line_commands.stop(app, line.id)
+    assert line_of(app, line) == line
+    loaded = app.lines.load(line.id)
+    assert loaded
+    app.lines.save(replace(line, serving=None), loaded.etag)
+    with pytest.raises(Permanent, match="serves nothing"):
+        line_commands.stop(app, line.id)

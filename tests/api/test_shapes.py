@@ -96,6 +96,7 @@ LINE_VIEW: dict[str, Any] = {
     "orphans": ["rlost-1"],
     "pinned_by": "ada",
     "keep": {"until": "2026-11-01T10:00:00Z", "who": "bob", "why": "a demo"},
+    "hours": "",
     "idle_since": "2026-11-01T10:00:00Z",
     "no_traffic_since": "2026-11-01T10:01:00Z",
     "missing_since": None,

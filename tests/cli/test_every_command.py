@@ -151,6 +151,9 @@ ROWS: dict[str, Row] = {
     "revive": _post("{line}", ready=torn_down),
     "pin": _post("{line}"),
     "unpin": _post("{line}"),
+    "keep": _post("{line} --until 1h --why demo"),
+    "hours": _post("{line} --end"),
+    "stop": _post("{line} --why over", ready=settled),
     "recover": Row(
         json=Recovered,
         changes=True,

@@ -16,9 +16,11 @@ import requests
 
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
+from shared.api import line_commands
 from shared.app import App
-from shared.errors import Transient
+from shared.errors import Permanent, Transient
 from shared.lifecycle.action import Action
+from shared.lifecycle.moment import minute
 from shared.lifecycle.phase import Phase
 from shared.lifecycle.seen import RolloutSeen
 from shared.line.cleanup import cleanup, policy_of
@@ -27,7 +29,7 @@ from shared.line.teardown import tend
 from shared.records import layout
 from shared.records.base import FRESH, Order, Wake
 from shared.records.layout import DELETIONS, STATE
-from shared.records.line import Empty, Line, Newest, NotMade, Removed, Retiring, Serving, Standing, TearingDown
+from shared.records.line import Empty, Keep, Line, Newest, NotMade, Removed, Retiring, Serving, Standing, TearingDown
 from shared.records.run import Run, Source
 from shared.run.actions import ACTIONS
 from shared.run.observe import OBSERVE
@@ -143,9 +145,13 @@ def test_a_notice_is_sent_once(app: App, cloud: Stack, make_line: MakeLine) -> N
     eventually(lambda: tick().noticed)  # once there are metrics of the whole window, of which the local clock jumps
     for _ in range(3):
         assert tick().serving == line.serving
-    assert [(each["type"], each["data"]["reason"]) for each in events_of(cloud, line)] == [
-        ("Droptune.Endpoint.IdleNotice", "no request in 10 min")
-    ]
+    (notice,) = events_of(cloud, line)
+    assert notice["type"] == "Droptune.Endpoint.IdleNotice"
+    noticed = line_of(app, line).noticed
+    assert noticed
+    policy = policy_of(short.settings.cleanup)
+    goes = f"it goes at {minute(noticed + policy.grace + policy.lag)} unless somebody calls it"
+    assert notice["data"]["reason"] == f"no request in 10 min: {goes}; droptune keep {line.id} keeps it"
 
 
 def test_a_notice_is_taken_back_when_the_line_is_kept(app: App, make_line: MakeLine) -> None:
@@ -153,6 +159,60 @@ def test_a_notice_is_taken_back_when_the_line_is_kept(app: App, make_line: MakeL
     line = make_line(serving=serving(app, 9), state=Standing(noticed=now - DAY), kept=True)
     cleanup(app)
     assert line_of(app, line).noticed is None
+
+
+def test_a_notice_is_taken_back_when_somebody_keeps_the_line_and_comes_again_once_that_is_over(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
+    line = make_line(serving=serving(app, 9), state=Standing(noticed=app.cloud.blobs.now() - DAY))
+    line_commands.keep(app, line.id, by="ada", until="30m", why="a demo")
+    cleanup(app)
+    assert line_of(app, line).noticed is None
+    (withdrawn,) = [each for each in events_of(cloud, line) if each["type"].endswith("NoticeWithdrawn")]
+    assert "ada keeps it until" in withdrawn["data"]["reason"]
+    assert f"(a demo): droptune keep {line.id} --end ends that" in withdrawn["data"]["reason"]
+    short = with_settings(app, IDLE_WINDOW=timedelta(minutes=10))
+
+    def noticed_again() -> bool:
+        later(app, cloud, timedelta(minutes=3))
+        cleanup(short)
+        return line_of(app, line).noticed is not None
+
+    eventually(noticed_again)
+    keep = line_of(app, line).keep
+    assert keep
+    assert keep.until
+    assert keep.until <= app.cloud.blobs.now()
+
+
+def test_what_is_stopped_on_purpose_is_torn_down_though_only_reports_are_asked_for(
+    app: App, cloud: Stack, make_line: MakeLine
+) -> None:
+    line = make_line(serving=serving(app, 0))
+    reports = with_settings(app, CLEANUP_MODE="report")
+    told = line_commands.stop(reports, line.id, by="ada", why="the pilot is over")
+    assert f"droptune revive {line.id}" in told
+    assert "already" in line_commands.stop(reports, line.id, by="eve")
+    assert torn_down(reports, line).emptied
+    assert app.cloud.endpoints.get(line.endpoint), "its address stays"
+    assert app.cloud.endpoints.deployments(line.endpoint) == []
+    (gone,) = [each for each in events_of(cloud, line) if each["type"].endswith("TornDown")]
+    assert gone["data"]["reason"].startswith("stopped by ada: the pilot is over; the endpoint stays")
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"pinned_by": "eve"}, "droptune unpin"),
+        ({"keep": Keep(until=None, who="eve", why="")}, "--end ends that"),
+        ({"kept": True}, "droptune.keep"),
+    ],
+)
+def test_what_somebody_keeps_is_not_stopped(app: App, make_line: MakeLine, fields: dict[str, Any], why: str) -> None:
+    line = make_line(serving=serving(app, 0), **fields)
+    with pytest.raises(Permanent, match=why):
+        line_commands.stop(app, line.id, by="ada")
+    assert line_of(app, line) == line
 
 
 def test_an_endpoint_that_was_empty_for_too_long_goes(app: App, make_line: MakeLine) -> None:
