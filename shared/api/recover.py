@@ -241,7 +241,8 @@ def _recover_line(work: _Work, endpoint: Endpoint, deployments: list[Deployment]
     start_timer(app, line)
     serves = f"serves {line.serving.model}" if line.serving else "serves nothing"
     work.done(f"line {line.id} ({line.folder}, {line.base_model}): endpoint {line.endpoint} {serves}")
-    work.told.append(f"line {line.id}: whether it was pinned, and what it served before, is not known any more")
+    lost = "whether it was pinned or kept, its office hours, and what it served before"
+    work.told.append(f"line {line.id}: {lost}: not known any more; droptune keep {line.id} keeps it meanwhile")
 
 
 def _line_by_runs(work: _Work, line_id: str) -> Line | None:
