@@ -27,6 +27,7 @@ from shared.api.schema import (
     VERSION,
     About,
     AnswersView,
+    CleanupView,
     FolderList,
     LineList,
     LineView,
@@ -167,6 +168,11 @@ class AppClient:
     def line(self, name: str) -> LineView:
         """One line: by its id, its endpoint, or its folder. Raises CliError when there is none."""
         return self._get(f"lines/{part(naming.FOLDER, name)}", LineView)
+
+    def cleanup(self, line: str = "") -> CleanupView:
+        """What the cleanup made of the lines at its last look, or of one. Raises CliError when there is none."""
+        query = f"?{urlencode({'line': line}, errors='surrogatepass')}" if line else ""
+        return self._get(f"cleanup{query}", CleanupView)
 
     def question(self, name: str, row: str = "") -> QuestionView:
         """A held-out row of what a line served last: number `row`, or any. Raises CliError when there is none."""

@@ -189,6 +189,8 @@ def _of_line(line: LineView, name: str) -> Iterator[str]:
         yield f"traffic   somebody took it away, {ago(line.no_traffic_since)}"
     if line.missing_since:
         yield f"missing   Azure does not show what ought to be there since {local(line.missing_since)}"
+    if line.verdict and line.state == "standing":
+        yield f"cleanup   {line.verdict.why} (seen {ago(line.verdict.at)})"
     if line.idle_since:
         yield f"idle      nobody calls it; known since {local(line.idle_since)} ({ago(line.idle_since)})"
     for gone in line.retiring:

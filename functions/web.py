@@ -79,6 +79,14 @@ def line(request: func.HttpRequest) -> func.HttpResponse:
     return respond(request, lambda app, _: views.line(app, request.route_params["id"]))
 
 
+@blueprint.route("cleanup", trigger_arg_name="request", methods=["GET"])
+def verdicts(request: func.HttpRequest) -> func.HttpResponse:
+    """What the cleanup made of the lines at its last look; `line`: of one alone."""
+    from shared.api import views
+
+    return respond(request, lambda app, _: views.cleanup(app, request.params.get("line", "")))
+
+
 @blueprint.route("lines/{id}/question", trigger_arg_name="request", methods=["GET"])
 def question(request: func.HttpRequest) -> func.HttpResponse:
     """A held-out row to ask the line's endpoint: `row`, or any."""

@@ -106,7 +106,9 @@ def keep(app: App, line_id: str, *, by: str = "", until: str = "", why: str = ""
         line, etag = line_named(app, line_id)
         if end:
             if line.keep is None:
-                return f"line {line.id} is kept by nobody's word; droptune lines {line.id} says what else keeps it"
+                return (
+                    f"line {line.id} is kept by nobody's word; droptune cleanup --why {line.id} says what else keeps it"
+                )
             app.lines.save(replace(line, keep=None), etag)
             return f"line {line.id} is not kept any more: it is torn down once nobody calls it"
         if line.is_going:

@@ -251,6 +251,37 @@ class KeepView(Shape, frozen=True, kw_only=True):
     why: str
 
 
+class VerdictView(Shape, frozen=True, kw_only=True):
+    """What the cleanup made of a line's endpoint at its last look, `at`; nothing is asked of Azure to show it.
+
+    `verdict`: `keep`, `notice` (people heard just then that it is idle), `pending` (they have, and it goes at `until`),
+    `go` (it is due; `why` says what holds it back), `going` (it is being torn down), `unjudged`. `why` says what would
+    change it; `until` when, null where no time is known. `requests` in IDLE_WINDOW, or since the notice where that is
+    longer, and the `last` one seen; null where not known.
+    """
+
+    line: str
+    folder: str
+    endpoint: str
+    at: datetime
+    verdict: str
+    why: str
+    until: datetime | None = None
+    requests: float | None = None
+    last: datetime | None = None
+
+
+class CleanupView(Shape, frozen=True, kw_only=True):
+    """What the cleanup made of all lines whose endpoint may stand, what goes first before the others.
+
+    `mode`: `delete`, or `report`, which tears nothing down.
+    """
+
+    version: int = VERSION
+    mode: str
+    lines: list[VerdictView] = []
+
+
 class RefusalView(Shape, frozen=True, kw_only=True):
     """What Azure refuses since then, why, and what ends that.
 
@@ -271,6 +302,7 @@ class LineView(Shape, frozen=True, kw_only=True):
     `missing_since`: Azure does not show what ought to be there. `rollout`: the run that it is being changed for.
     `refused`: what a lock, a policy or another rule of somebody's keeps there, which still costs.
     `saved`: what its deployments would have cost since they are gone, in the currency of SERVING_PRICE_PER_HOUR.
+    `verdict`: what the cleanup made of it at its last look.
     `seen`: what Azure shows other than was recorded, in a sentence; nothing is in `serving` then. `address`: where the
     endpoint is asked, "" where there is none; `endpoint_id`: its id in Resource Manager.
     """
@@ -296,6 +328,7 @@ class LineView(Shape, frozen=True, kw_only=True):
     missing_since: datetime | None = None
     refused: list[RefusalView] = []
     saved: float = 0.0
+    verdict: VerdictView | None = None
     seen: str = ""
     address: str = ""
     endpoint_id: str = ""

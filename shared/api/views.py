@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -37,11 +38,12 @@ from shared.line.incomplete import waiting_folders
 from shared.line.unreadable import stops_training, unreadable
 from shared.line.waits import kept_needs
 from shared.logs import visible
-from shared.records import layout
+from shared.records import layout, observations
 from shared.records.base import VERSION, from_json
 from shared.records.layout import PREPARED, SLOTS, STATE
 from shared.records.line import Line, Removed, Serving, Standing
 from shared.records.mark import Mark, mark_of, status_of
+from shared.records.observations import Observation
 from shared.records.run import Deployed, Run
 from shared.records.store import Unreadable, readable
 from shared.run.waits import BY_PEOPLE, is_long, is_up_to_people
@@ -52,6 +54,7 @@ from shared.serving.smoke import Answered
 log = logging.getLogger("droptune.api.views")
 
 RECENT = 50
+_FIRST: tuple[observations.Verdict, ...] = ("go", "notice", "pending", "unjudged", "going", "keep")
 _OUTCOMES: dict[str, str] = {
     Phase.LIVE: "went live",
     Phase.REJECTED: "was rejected",
@@ -95,7 +98,12 @@ def lines(app: App) -> Answer:
 
 def line(app: App, name: str) -> Answer:
     """One line: by its id, its endpoint, or its folder."""
-    return answered(lambda: _line(app, line_named(app, name).record, seen(app)))
+    return answered(lambda: _one_line(app, name))
+
+
+def cleanup(app: App, name: str) -> Answer:
+    """What the cleanup made of the lines at its last look; with a `name`, of that line alone."""
+    return answered(lambda: _cleanup(app, name))
 
 
 def question(app: App, name: str, row: str) -> Answer:
@@ -307,11 +315,26 @@ def _lines(app: App) -> schema.LineList:
     found, broken = app.lines.recent(RECENT)
     unreadable = [schema.UnreadableView(id=key, version=error.version, why=str(error)) for key, error in broken]
     shown = seen(app)
-    views = [_line(app, line, shown) for line in found]
+    judged = observations.read(app.cloud.blobs)
+    views = [_line(app, line, shown, judged) for line in found]
     return schema.LineList(lines=views, unreadable=unreadable, unseen=shown.why)
 
 
-def _line(app: App, line: Line, shown: Seen) -> schema.LineView:
+def _one_line(app: App, name: str) -> schema.LineView:
+    return _line(app, line_named(app, name).record, seen(app), observations.read(app.cloud.blobs))
+
+
+def _cleanup(app: App, name: str) -> schema.CleanupView:
+    only = line_named(app, name).record.id if name else ""
+    found = [each for each in observations.read(app.cloud.blobs).values() if only in ("", each.line)]
+    never = datetime.max.replace(tzinfo=UTC)
+    found.sort(key=lambda each: (_FIRST.index(each.verdict), each.until or never, each.folder, each.line))
+    return schema.CleanupView(
+        mode=app.settings.cleanup.mode, lines=[view for each in found if (view := _like(each, schema.VerdictView))]
+    )
+
+
+def _line(app: App, line: Line, shown: Seen, judged: Mapping[str, Observation]) -> schema.LineView:
     endpoint = shown.of(line)
     saved, state = 0.0, line.state
     if line.emptied and not line.refused:  # else something on it still costs
@@ -345,6 +368,7 @@ def _line(app: App, line: Line, shown: Seen) -> schema.LineView:
             for name, each in sorted(line.refused.items())
         ],
         saved=round(saved, 2),
+        verdict=_like(judged.get(line.id), schema.VerdictView),
         seen=shown.differs(line),
         address=endpoint.scoring_uri if endpoint else "",
         endpoint_id=endpoint.id if endpoint else "",
@@ -364,7 +388,8 @@ def _status(app: App) -> schema.StatusView:
     shown = seen(app)
     marks, broken = app.runs.summaries(RECENT)
     found, unread = app.lines.recent(RECENT)
-    views = [_line(app, line, shown) for line in found]
+    judged = observations.read(app.cloud.blobs)
+    views = [_line(app, line, shown, judged) for line in found]
     seated, unseated = _seats(app)
     now = app.cloud.blobs.now()
     stops = stops_training(app.cloud.blobs.answers(STATE, SLOTS)[1])

@@ -12,7 +12,7 @@ import msgspec
 
 from shared.app import App
 from shared.errors import Conflict, NotFound
-from shared.lifecycle.moment import Moment
+from shared.lifecycle.moment import Moment, minute
 from shared.line.unreadable import keep_and_tell
 from shared.records.base import from_json
 from shared.records.layout import DELETIONS, STATE
@@ -21,20 +21,23 @@ from shared.records.line import Line
 log = logging.getLogger("droptune.line.cap")
 
 
-def take(app: App, line: Line, now: datetime) -> bool:
-    """Takes one of the deletions that the window allows. Raises Conflict when another tick takes one right now."""
+def take(app: App, line: Line, now: datetime) -> str:
+    """Takes one of the deletions that the window allows; why not, and when one is free, or "".
+
+    Raises Conflict when another tick takes one right now.
+    """
     taken, etag = _read(app, anew=True)
     settings = app.settings.cleanup
     taken = {key: at for key, at in taken.items() if now - at < settings.deletion_window}
     if line.id not in taken and len(taken) >= settings.max_deletions:
-        log.warning(
-            "endpoint %s stays for now: CLEANUP_MAX_DELETIONS=%d are used up", line.endpoint, settings.max_deletions
-        )
-        return False
+        used = f"{len(taken)} of {settings.max_deletions} teardowns (CLEANUP_MAX_DELETIONS) are used"
+        if not taken:
+            return f"{used}: none goes before that is raised"
+        return f"{used}, the next at {minute(min(taken.values()) + settings.deletion_window)}"
     taken[line.id] = now
     body = msgspec.json.encode(taken)
     app.cloud.blobs.write(STATE, DELETIONS, body, if_match=etag, if_none_match=etag is None)
-    return True
+    return ""
 
 
 def give_back(app: App, line: Line) -> None:

@@ -23,8 +23,10 @@ from shared.line.kept import KEEP_TAG, hours_end, why_kept
 from shared.line.teardown import lock_on, told
 from shared.line.waits import Need, tell, unjudged
 from shared.naming import made_for, tag
+from shared.records import observations
 from shared.records.base import FRESH
 from shared.records.line import TEARDOWN, Line, NotMade, Orphan, Retiring, Standing, TearingDown
+from shared.records.observations import Observation
 from shared.records.owner import is_on_line, not_ours
 from shared.records.store import Unreadable
 from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, running_costs, verdict
@@ -34,6 +36,12 @@ log = logging.getLogger("droptune.line.cleanup")
 
 LATE = timedelta(minutes=1)
 DAY = timedelta(days=1)
+_WORDS: Mapping[type[Verdict], observations.Verdict] = {
+    Keep: "keep",
+    Notice: "notice",
+    Pending: "pending",
+    Delete: "go",
+}
 
 
 def policy_of(settings: Cleanup) -> Policy:
@@ -52,37 +60,55 @@ def policy_of(settings: Cleanup) -> Policy:
 
 def cleanup(app: App) -> None:
     """Judges every line whose endpoint may stand. One that can't be judged now is left for the next tick."""
-    needs = list[Need]()
+    needs, seen = list[Need](), list[Observation]()
+    before = observations.read(app.cloud.blobs)
     for line_id in app.lines.standing():
         try:
-            _judge(app, line_id)
+            if found := _judge(app, line_id, before.get(line_id)):
+                seen.append(found)
+            continue
         except Unreadable as error:  # told by the sweep
-            log.warning("line %s is left alone this time: %s", line_id, error)
+            why = str(error)
         except (Transient, Permanent) as error:
-            log.warning("line %s is left alone this time: %s", line_id, error)
-            needs.append(unjudged(line_id, str(error), after=DAY))
+            why = str(error)
+            needs.append(unjudged(line_id, why, after=DAY))
         except Conflict:
-            log.info("line %s changed meanwhile: left for the next tick", line_id)
+            why = "somebody else changed it meanwhile"
         except Exception as error:
             log.exception("line %s can't be judged; the others are", line_id)
-            needs.append(unjudged(line_id, f"{type(error).__name__}, see the log"))
+            why = f"{type(error).__name__}, see the log"
+            needs.append(unjudged(line_id, why))
+        log.warning("line %s is left alone this time: %s", line_id, why)
+        why = f"it could not be judged, and is left alone until the next look: {why}"
+        seen.append(_observed(line_id, before.get(line_id), app.cloud.blobs.now(), why))
     tell(app, {"cleanup": needs}, app.cloud.blobs.now())
+    observations.write(app.cloud.blobs, seen)
 
 
-def _judge(app: App, line_id: str) -> None:
+def _observed(line_id: str, before: Observation | None, now: datetime, why: str) -> Observation:
+    """What is told of a line that could not be judged: its record may be what can't be read."""
+    known = before or Observation(line=line_id, at=now, verdict="unjudged", why="")
+    return Observation(line=line_id, folder=known.folder, endpoint=known.endpoint, at=now, verdict="unjudged", why=why)
+
+
+def _judge(app: App, line_id: str, before: Observation | None) -> Observation | None:
+    """Judges a line, and does what follows of that. What was seen of it; None where there is nothing."""
     loaded = app.lines.load(line_id)
     if loaded is None:
-        return
+        return None
     line, etag = send_and_save(app, *loaded)
     now = app.cloud.blobs.now()
+    found = Observation(line=line.id, folder=line.folder, endpoint=line.endpoint, at=now, verdict="keep", why="")
     overdue = line.wake is None or line.wake.due + LATE < now
     if line.is_going or (line.retiring and overdue):
         if overdue:
             wake(app, line)
-        return
+        if line.is_going:
+            return replace(found, verdict="going", why="it is being torn down")
+        return before  # a moment ago
     if line.removed:
         app.lines.retire(line.id)  # whoever removed it died before that; while it has something to tell it stays open
-        return
+        return None
     rolling_out = is_active(app, line.rollout)
     # Its first run is on its way: what else stands there is of a record that was lost.
     first = isinstance(line.state, NotMade) and (rolling_out or is_active(app, _newest(line)))
@@ -90,10 +116,10 @@ def _judge(app: App, line_id: str) -> None:
     if endpoint is None:
         if not (first or rolling_out):  # else the rollout finds out
             _gone_by_hand(app, line, etag, now)
-        return
+        return replace(found, why="Azure shows no endpoint of that name")
     if why := not_ours(line, endpoint.name, endpoint.tags):
         _save_seen(app, line, _with_others(line, [why], now), etag)
-        return
+        return replace(found, why=f"{why}: nothing is done to it")
     there = app.cloud.endpoints.deployments(line.endpoint)
     ours = {each.name: each for each in there if is_on_line(line, each.name, each.tags)}
     others = [each.name for each in there if each.name not in ours]
@@ -107,9 +133,27 @@ def _judge(app: App, line_id: str) -> None:
     seen = _with_costs(app, seen, endpoint, kept, now)
     seen, etag = _save_seen(app, line, seen, etag)
     if first or seen.missing:
-        return
+        why = (
+            "its first run is on its way"
+            if first
+            else "Azure does not show what should be there: it is looked at again"
+        )
+        return replace(found, why=why, traffic=endpoint.traffic)
     usage = _usage(app, seen, endpoint, now, kept=kept, rolling_out=rolling_out)
-    _carry_out(app, seen, etag, endpoint, verdict(usage, policy_of(app.settings.cleanup), now), others, now)
+    judged = verdict(usage, policy_of(app.settings.cleanup), now)
+    found = replace(
+        found,
+        verdict=_WORDS[type(judged)],
+        why=judged.why,
+        until=None if isinstance(judged, Delete) else judged.until,
+        requests=usage.requests,
+        last=usage.last,
+        traffic=endpoint.traffic,
+    )
+    stays = _carry_out(
+        app, seen, etag, endpoint, judged, others, now, told_before=before is not None and before.verdict == "go"
+    )
+    return replace(found, why=f"{found.why}; {stays}") if stays else found
 
 
 def _save_seen(app: App, line: Line, seen: Line, etag: str) -> tuple[Line, str]:
@@ -245,8 +289,17 @@ def _usage(app: App, line: Line, endpoint: Endpoint, now: datetime, *, kept: str
 
 
 def _carry_out(
-    app: App, line: Line, etag: str, endpoint: Endpoint, judged: Verdict, others: Sequence[str], now: datetime
-) -> None:
+    app: App,
+    line: Line,
+    etag: str,
+    endpoint: Endpoint,
+    judged: Verdict,
+    others: Sequence[str],
+    now: datetime,
+    *,
+    told_before: bool,
+) -> str:
+    """Does what the verdict asks for. Why it is not done, where what is due stays; "" otherwise."""
     log.info("endpoint %s: %s", line.endpoint, judged)
     match judged:
         case Keep(why, _, wanted):
@@ -261,18 +314,34 @@ def _carry_out(
         case Pending():
             pass  # people know
         case Delete(why, whole):
-            if app.settings.cleanup.mode == "report":
-                log.warning("endpoint %s would be torn down: %s (CLEANUP_MODE=report)", line.endpoint, why)
-            elif line.emptied and others:
-                log.warning("endpoint %s stays, with %s", line.endpoint, told(others))
-            elif (refusal := line.refused.get(TEARDOWN)) and refusal.rests(now):
-                log.info("endpoint %s: its teardown is tried again once a day: %s", line.endpoint, refusal.why)
-            elif lock := lock_on(app, endpoint, whole=whole and not others):
-                save_and_send(app, line.refuse({TEARDOWN: str(lock)}, now), etag)
-            elif TEARDOWN in line.refused or cap.take(app, line, now):  # the former takes one once it gets that far
-                going = replace(line, state=TearingDown(whole=whole, emptied=line.emptied), rollout="")
-                app.lines.save(going, etag)
-                wake(app, going)
+            if app.settings.cleanup.mode != "report":
+                return _take_down(app, line, etag, endpoint, others, now, whole=whole)
+            stays = "CLEANUP_MODE=report tears nothing down"
+            stays += f": droptune stop {line.id} does" if line.serving else ""
+            if not told_before:
+                save_and_send(app, line.to_send(now, "Endpoint.WouldGo", f"{why}; {stays}"), etag)
+            return stays
+    return ""
+
+
+def _take_down(
+    app: App, line: Line, etag: str, endpoint: Endpoint, others: Sequence[str], now: datetime, *, whole: bool
+) -> str:
+    """Marks what is due to be torn down. Why not, where it stays for now; "" otherwise."""
+    if line.emptied and others:
+        return f"it stays, with {told(others)}"
+    if (refusal := line.refused.get(TEARDOWN)) and refusal.rests(now):
+        return f"it is tried again once a day: {refusal.why}"
+    if lock := lock_on(app, endpoint, whole=whole and not others):
+        save_and_send(app, line.refuse({TEARDOWN: str(lock)}, now), etag)
+        return str(lock)
+    # What was refused takes one once it gets that far.
+    if TEARDOWN not in line.refused and (used_up := cap.take(app, line, now)):
+        return used_up
+    going = replace(line, state=TearingDown(whole=whole, emptied=line.emptied), rollout="")
+    app.lines.save(going, etag)
+    wake(app, going)
+    return ""
 
 
 def _noticed(line: Line, at: datetime | None) -> Line:

@@ -164,8 +164,8 @@ def _step_of_teardown(
     if (whole or endpoint.traffic) and TEARDOWN in line.refused:
         if not whole:
             try_deleting(app, endpoint, [each.name for each in going])
-        if not cap.take(app, line, app.cloud.blobs.now()):
-            raise Refused("CLEANUP_MAX_DELETIONS are used up: it goes on by itself once that window is over")
+        if used_up := cap.take(app, line, app.cloud.blobs.now()):
+            raise Refused(f"{used_up}: it goes on by itself then")
     if whole:
         endpoints.delete(name)
         return False, {}

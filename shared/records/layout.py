@@ -70,6 +70,11 @@ WAITING = "waiting/"
 """Prefix of what incomplete folders wait for, each a JSON list of file names."""
 
 
+def observed(part: int) -> str:
+    """Blob in `state` with what the cleanup saw last of some of the lines' endpoints; parts count from 0."""
+    return f"observed/{part}.json"
+
+
 def waiting(folder: str) -> str:
     """Blob in `state` with what an incomplete folder waits for."""
     return f"{WAITING}{folder}.json"

@@ -105,6 +105,7 @@ LINE_VIEW: dict[str, Any] = {
         {"what": "rolder-1", "since": "2026-11-01T10:00:00Z", "why": "a lock"},
     ],
     "saved": 0.0,
+    "verdict": None,
     "seen": "",
     "address": "https://faq-1.local/score",
     "endpoint_id": "/onlineEndpoints/faq-1",

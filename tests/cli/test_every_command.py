@@ -27,6 +27,7 @@ from cli.scoring import AskedView
 from localcloud.stack import Stack
 from shared.api.schema import (
     AnswersView,
+    CleanupView,
     LineList,
     LineView,
     LogsView,
@@ -132,6 +133,7 @@ ROWS: dict[str, Row] = {
         wrong=("a --timeout x", "'x'"),
         holds="detached, nothing is stopped by that; next: droptune watch",
     ),
+    "cleanup": Row(more=("--why {line}",), json=CleanupView, wrong=("more", "more")),
     "lines": Row(json=LineList, wrong=("more", "more")),
     "compare": Row(words="{new}", more=("{new} --with {live} --only worse",), json=AnswersView, wrong=("", "RUN")),
     "ask": Row(

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +16,7 @@ import requests
 
 from benchmarks.counting import requests_of
 from localcloud.stack import Stack
-from shared.api import line_commands
+from shared.api import line_commands, views
 from shared.app import App
 from shared.errors import Permanent, Transient
 from shared.lifecycle.action import Action
@@ -26,10 +26,11 @@ from shared.lifecycle.seen import RolloutSeen
 from shared.line.cleanup import cleanup, policy_of
 from shared.line.kept import KEEP_TAG
 from shared.line.teardown import tend
-from shared.records import layout
+from shared.records import layout, observations
 from shared.records.base import FRESH, Order, Wake
 from shared.records.layout import DELETIONS, STATE
 from shared.records.line import Empty, Keep, Line, Newest, NotMade, Removed, Retiring, Serving, Standing, TearingDown
+from shared.records.observations import Observation
 from shared.records.run import Run, Source
 from shared.run.actions import ACTIONS
 from shared.run.observe import OBSERVE
@@ -239,11 +240,37 @@ def test_a_timer_that_does_not_count_any_more_tears_nothing_down(app: App, make_
     assert found.traffic == {"r1-1": 100}
 
 
-def test_report_mode_deletes_nothing(app: App, make_line: MakeLine) -> None:
+def test_report_mode_deletes_nothing_and_tells_once_what_would_go(app: App, cloud: Stack, make_line: MakeLine) -> None:
     line = make_line(state=Empty(since=app.cloud.blobs.now() - 40 * DAY))
-    cleanup(with_settings(app, CLEANUP_MODE="report"))
+    for _ in range(3):
+        cleanup(with_settings(app, CLEANUP_MODE="report"))
     assert line_of(app, line) == line
     assert app.cloud.endpoints.get(line.endpoint)
+    assert sent(cloud, line) == ["WouldGo"]
+    assert "CLEANUP_MODE=report tears nothing down" in judged(app, line).why
+
+
+def judged(app: App, line: Line) -> Observation:
+    return observations.read(app.cloud.blobs)[line.id]
+
+
+def test_what_was_made_of_a_line_is_shown_without_asking_azure(app: App, make_line: MakeLine) -> None:
+    lines = [make_line(serving=serving(app, days)) for days in (0, 9)]
+    cleanup(app)
+    with requests_of(app) as counted:
+        status, body = views.cleanup(app, "")
+    assert status == 200
+    assert counted.requests == 1, "one blob"
+    shown = {each["line"]: each for each in json.loads(body)["lines"]}
+    young, silent = (shown[line.id] for line in lines)
+    assert (young["verdict"], young["folder"], young["endpoint"]) == ("keep", lines[0].folder, lines[0].endpoint)
+    assert "is judged from" in young["why"]
+    assert young["until"]
+    assert "silence proves nothing" in silent["why"]
+    (one,) = json.loads(views.cleanup(app, lines[0].folder)[1])["lines"]
+    assert one == young
+    assert json.loads(views.line(app, lines[0].id)[1])["verdict"] == young
+    assert views.cleanup(app, "none")[0] == 404
 
 
 def test_no_more_go_in_a_window_than_the_cap_allows(app: App, make_line: MakeLine) -> None:
@@ -252,6 +279,12 @@ def test_no_more_go_in_a_window_than_the_cap_allows(app: App, make_line: MakeLin
     cleanup(capped)
     cleanup(capped)
     assert len(going(app, lines)) == 2
+    (stays,) = [line for line in lines if line not in going(app, lines)]
+    taken = json.loads(app.cloud.blobs.read(STATE, DELETIONS)[0])
+    free = datetime.fromisoformat(min(taken.values())) + capped.settings.cleanup.deletion_window
+    told = f"2 of 2 teardowns (CLEANUP_MAX_DELETIONS) are used, the next at {minute(free)}"
+    assert judged(app, stays).verdict == "go"
+    assert told in judged(app, stays).why
     for line in going(app, lines):
         torn_down(app, line)
 
