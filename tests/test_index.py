@@ -56,6 +56,7 @@ FUNCTIONS = [
     "start_folder",
     "status",
     "sweep",
+    "verdicts",
 ]
 
 
