@@ -38,11 +38,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> Top:
     """All commands with their arguments: of them are the help, docs/cli.md and the completion made."""
-    from cli import compare, completion, local, login, look, models, offline, push, shown, start, steer, use, watch
+    from cli import (
+        compare,
+        completion,
+        cost,
+        local,
+        login,
+        look,
+        models,
+        offline,
+        push,
+        shown,
+        start,
+        steer,
+        use,
+        watch,
+    )
     from cli.frame import Top
 
     top = Top()
-    for part in (offline, local, push, start, models, look, shown, watch, compare, use, steer, login, completion):
+    for part in (offline, local, push, start, models, look, shown, watch, compare, cost, use, steer, login, completion):
         part.add(top.commands)
     return top
 

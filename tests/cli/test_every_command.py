@@ -25,6 +25,7 @@ from cli.apps import Apps
 from cli.local import own_parser
 from cli.scoring import AskedView
 from localcloud.stack import Stack
+from shared.api.cost_schema import CostView
 from shared.api.schema import (
     AnswersView,
     LineList,
@@ -133,6 +134,7 @@ ROWS: dict[str, Row] = {
         holds="detached, nothing is stopped by that; next: droptune watch",
     ),
     "lines": Row(json=LineList, wrong=("more", "more")),
+    "cost": Row(more=("--for all --by day", "--csv"), json=CostView, wrong=("--by week", "'week'")),
     "compare": Row(words="{new}", more=("{new} --with {live} --only worse",), json=AnswersView, wrong=("", "RUN")),
     "ask": Row(
         words="{line} --row 1", more=("{line} Hello --both",), json=AskedView, wrong=("a --row x", "'x'"), long="answer"
