@@ -42,6 +42,7 @@ def parser() -> Top:
         cleanup,
         compare,
         completion,
+        cost,
         local,
         login,
         look,
@@ -57,22 +58,8 @@ def parser() -> Top:
     from cli.frame import Top
 
     top = Top()
-    for part in (
-        offline,
-        local,
-        push,
-        start,
-        models,
-        look,
-        shown,
-        watch,
-        compare,
-        use,
-        steer,
-        cleanup,
-        login,
-        completion,
-    ):
+    looks = (look, shown, watch, compare, cleanup, cost)
+    for part in (offline, local, push, start, models, *looks, use, steer, login, completion):
         part.add(top.commands)
     return top
 

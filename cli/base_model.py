@@ -17,7 +17,7 @@ from cli.errors import CliError
 
 if TYPE_CHECKING:
     from cli.client import AppClient
-    from shared.api.schema import ModelList
+    from shared.api.models_schema import ModelList
     from shared.dataset.spec.choices import Spec
     from shared.training.base_model import BaseModel, Purpose
     from shared.training.parameters import ComponentInput

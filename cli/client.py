@@ -23,6 +23,8 @@ import msgspec
 from cli.apps import STATE, AppAddress, Apps, file, local_state
 from cli.errors import CliError
 from shared import naming
+from shared.api.cost_schema import CostView
+from shared.api.models_schema import ModelList
 from shared.api.schema import (
     VERSION,
     About,
@@ -32,7 +34,6 @@ from shared.api.schema import (
     LineList,
     LineView,
     LogsView,
-    ModelList,
     QuestionView,
     Recovered,
     RunList,
@@ -43,7 +44,7 @@ from shared.api.schema import (
 
 TIMEOUT = 30.0
 PATIENT = 90.0
-"""Seconds for what asks the registry about many models."""
+"""Seconds for what asks the registry about many models, or adds up all months."""
 LONG = 600.0
 """Seconds for what asks Azure for everything."""
 READ = 64 * 1024
@@ -178,6 +179,13 @@ class AppClient:
         """A held-out row of what a line served last: number `row`, or any. Raises CliError when there is none."""
         query = f"?{urlencode({'row': row})}" if row else ""
         return self._get(f"lines/{part(naming.FOLDER, name)}/question{query}", QuestionView)
+
+    def cost(self, period: str = "", by: str = "") -> CostView:
+        """What a period cost (this month), by line, run or day, and what was saved. Raises CliError for no period."""
+        query = urlencode(
+            {name: value for name, value in (("for", period), ("by", by)) if value}, errors="surrogatepass"
+        )
+        return self._get(f"cost?{query}" if query else "cost", CostView, timeout=PATIENT)
 
     def models(self, name: str = "") -> ModelList:
         """The base models that a finetune.yaml may name, or those with `name` in theirs."""

@@ -22,7 +22,7 @@ else:
 
 GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "start": ("a dataset on its way", ("init", "models", "check", "fetch", "push", "start")),
-    "look": ("what was done, and what serves", ("status", "runs", "show", "watch", "lines", "compare")),
+    "look": ("what was done, and what serves", ("status", "runs", "show", "watch", "lines", "compare", "cost")),
     "use": ("what serves", ("ask", "url")),
     "steer": ("step in", ("approve", "cancel", "retry", "rollback", "revive", "pin", "unpin")),
     "run": ("the app itself", ("demo", "login", "local", "recover", "completion")),

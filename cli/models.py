@@ -10,7 +10,7 @@ from cli.client_options import add_client_options, client_of
 from cli.say import NAME, SENTENCE, escaped, say_json
 
 if TYPE_CHECKING:
-    from shared.api.schema import ModelList, ModelView
+    from shared.api.models_schema import ModelList, ModelView
 
 _SHORT = 13
 """Characters of a version or licence in a column."""

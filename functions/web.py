@@ -96,6 +96,14 @@ def question(request: func.HttpRequest) -> func.HttpResponse:
     return respond(request, lambda app, _: views.question(app, request.route_params["id"], wanted))
 
 
+@blueprint.route("cost", trigger_arg_name="request", methods=["GET"])
+def cost(request: func.HttpRequest) -> func.HttpResponse:
+    """What a period cost and what teardowns saved: `for` says which, `by` line, run or day."""
+    from shared.api import views
+
+    return respond(request, lambda app, _: views.cost(app, request.params))
+
+
 @blueprint.route("status", trigger_arg_name="request", methods=["GET"])
 def status(request: func.HttpRequest) -> func.HttpResponse:
     """What serves, what needs a person, and what goes on by itself."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared import naming
-from shared.api import schema
+from shared.api import models_schema
 from shared.app import App
 from shared.cloud.registry import Listed, Listing
 from shared.errors import NotFound, Permanent, Transient
@@ -58,7 +58,7 @@ class _Seen:
     gone: bool = False
 
 
-def base_models(app: App, name: str, *, exact: bool = False) -> schema.ModelList:
+def base_models(app: App, name: str, *, exact: bool = False) -> models_schema.ModelList:
     """Those whose name has `name` in it, in any case; with "" the app's own, and those that look made for chats, first.
 
     `exact`: the one of that name, or the app's own, alone, with what the component takes: the list is not read.
@@ -88,7 +88,7 @@ def base_models(app: App, name: str, *, exact: bool = False) -> schema.ModelList
     wanted = {name, settings.training.base_model}
     told = [each for each in seen if each.model is None or each.model.fine_tunes or each.model.name in wanted]
     views = [_view(each, here, default=each.listed.name == settings.training.base_model) for each in told]
-    return schema.ModelList(
+    return models_schema.ModelList(
         registry=settings.training.registry,
         training_on=here.training_on,
         serving_on=here.serving_on,
@@ -101,8 +101,8 @@ def base_models(app: App, name: str, *, exact: bool = False) -> schema.ModelList
     )
 
 
-def _input(each: ComponentInput) -> schema.InputView:
-    return schema.InputView(
+def _input(each: ComponentInput) -> models_schema.InputView:
+    return models_schema.InputView(
         name=each.name,
         type=each.type,
         enum=[value for value in each.enum if _is_plain(value)],
@@ -138,13 +138,13 @@ def _look(app: App, listed: Listed, until: float) -> _Seen | None:
         return _Seen(listed=listed, why=f"it can't be looked at now: {error}")
 
 
-def _view(seen: _Seen, here: _Here, *, default: bool) -> schema.ModelView:
+def _view(seen: _Seen, here: _Here, *, default: bool) -> models_schema.ModelView:
     model = seen.model
     if model is None:
         name, version = seen.listed.name, seen.listed.version
-        return schema.ModelView(name=name, version=version, default=default, usable=False, why=seen.why)
+        return models_schema.ModelView(name=name, version=version, default=default, usable=False, why=seen.why)
     why = _why_not(model, here)
-    return schema.ModelView(
+    return models_schema.ModelView(
         name=model.name,
         version=model.version,
         licence=model.licence,

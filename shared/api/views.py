@@ -14,6 +14,7 @@ from shared import naming
 from shared.api import schema
 from shared.api.answers import Answer, answered
 from shared.api.asked import number
+from shared.api.cost import cost as cost_of
 from shared.api.curves import job_curves
 from shared.api.models import base_models
 from shared.api.named import SEARCHED, line_named, run_named
@@ -40,6 +41,7 @@ from shared.line.waits import kept_needs
 from shared.logs import visible
 from shared.records import layout, observations
 from shared.records.base import VERSION, from_json
+from shared.records.bill import Bill
 from shared.records.layout import PREPARED, SLOTS, STATE
 from shared.records.line import Line, Removed, Serving, Standing
 from shared.records.mark import Mark, mark_of, status_of
@@ -114,6 +116,11 @@ def question(app: App, name: str, row: str) -> Answer:
 def models(app: App, name: str, *, exact: bool = False) -> Answer:
     """The base models that a finetune.yaml may name, or those with `name` in theirs, or the one of that name alone."""
     return answered(lambda: base_models(app, name, exact=exact))
+
+
+def cost(app: App, wanted: Mapping[str, str]) -> Answer:
+    """What a period cost and what was saved; `wanted`: `for` (this month), `by` (line)."""
+    return answered(lambda: cost_of(app, wanted))
 
 
 def status(app: App) -> Answer:
@@ -408,7 +415,7 @@ def _status(app: App) -> schema.StatusView:
         *needs_of_lines(views),
         *needs_of_records([*broken, *unread]),
         *needs_of_kept(kept_needs(app), [*broken, *unread]),
-        *needs_of_warnings([*mistyped(), *unreadable(app), *adopted(app)]),
+        *needs_of_warnings([*mistyped(), *unreadable(app), *Bill(app.cloud).unreadable(now), *adopted(app)]),
         *needs_of_uploads(uploads_without_run(app)),
     ]
     return schema.StatusView(

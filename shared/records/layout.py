@@ -64,6 +64,8 @@ ADOPTED = "adopted.json"
 """When a listing had none before it to be compared with, and which folders with data had no run then."""
 NEEDS = "needs.json"
 """What goes on only when a person does something, as it was found last, and when people heard of it."""
+BILL = "bill/"
+"""Prefix of the bill, a blob a month: what ran for how long in it, at which price."""
 POISON = "poison/"
 """Prefix of the messages and dead letters that could not be handled."""
 WAITING = "waiting/"
@@ -73,6 +75,11 @@ WAITING = "waiting/"
 def observed(part: int) -> str:
     """Blob in `state` with what the cleanup saw last of some of the lines' endpoints; parts count from 0."""
     return f"observed/{part}.json"
+
+
+def bill(month: str) -> str:
+    """Blob in `state` with what cost something in a month, as `2026-11`."""
+    return f"{BILL}{month}.json"
 
 
 def waiting(folder: str) -> str:

@@ -15,7 +15,7 @@ from localcloud.azureml.registry import REGISTRY_ID
 from localcloud.stack import Stack
 from shared.api import models as subject
 from shared.api import views
-from shared.api.schema import ModelList, ModelView
+from shared.api.models_schema import ModelList, ModelView
 from shared.app import App
 from shared.cloud import registry as adapter
 from shared.errors import Permanent

@@ -141,7 +141,10 @@ def ask(urls: dict[str, str]) -> Iterator[Ask]:
 
 def test_all_routes_are_asked_and_looking_changes_nothing(routes: Routes) -> None:
     assert {(method, path) for method, path, _ in routes} == {
-        *(("GET", path) for path in ("health", "about", "status", "runs", "folders", "lines", "cleanup", "models")),
+        *(
+            ("GET", path)
+            for path in ("health", "about", "status", "runs", "folders", "lines", "cleanup", "models", "cost")
+        ),
         *(("GET", f"runs/rnone{part}") for part in ("", "/answers", "/logs")),
         *(("GET", f"lines/rnone{part}") for part in ("", "/question")),
         ("POST", "folders/rnone/start"),

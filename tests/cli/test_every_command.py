@@ -25,13 +25,14 @@ from cli.apps import Apps
 from cli.local import own_parser
 from cli.scoring import AskedView
 from localcloud.stack import Stack
+from shared.api.cost_schema import CostView
+from shared.api.models_schema import ModelList
 from shared.api.schema import (
     AnswersView,
     CleanupView,
     LineList,
     LineView,
     LogsView,
-    ModelList,
     Recovered,
     RunList,
     RunView,
@@ -135,6 +136,7 @@ ROWS: dict[str, Row] = {
     ),
     "cleanup": Row(more=("--why {line}",), json=CleanupView, wrong=("more", "more")),
     "lines": Row(json=LineList, wrong=("more", "more")),
+    "cost": Row(more=("--for all --by day", "--csv"), json=CostView, wrong=("--by week", "'week'")),
     "compare": Row(words="{new}", more=("{new} --with {live} --only worse",), json=AnswersView, wrong=("", "RUN")),
     "ask": Row(
         words="{line} --row 1", more=("{line} Hello --both",), json=AskedView, wrong=("a --row x", "'x'"), long="answer"

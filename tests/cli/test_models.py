@@ -14,7 +14,7 @@ import pytest
 from cli.__main__ import main
 from localcloud.azureml.registry import REGISTRY_ID
 from localcloud.stack import Stack
-from shared.api.schema import ModelList, ModelView
+from shared.api.models_schema import ModelList, ModelView
 from shared.app import App
 from shared.dataset.spec.finetune import parse
 from tests.kit.hostile import WORST, harm

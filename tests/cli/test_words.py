@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -26,13 +27,14 @@ from rich.console import Console
 from cli.__main__ import main
 from cli.say import escaped
 from cli.screen import Screen
+from shared.api.cost_schema import CostView
+from shared.api.models_schema import ModelList
 from shared.api.schema import (
     AnswersView,
     FolderList,
     LineList,
     LineView,
     LogsView,
-    ModelList,
     Recovered,
     Refused,
     RunList,
@@ -57,6 +59,8 @@ def full(kind: Any, text: str) -> Any:
         return AT.isoformat()
     if kind in (int, float, bool):
         return kind(1)
+    if kind is Decimal:
+        return "1.000000"
     if origin is types.UnionType:
         return full(arguments[0], text)
     if origin in (list, tuple):
@@ -84,6 +88,7 @@ def answers(text: str) -> dict[str, Any]:
         "folders": full(FolderList, text),
         "lines": full(LineList, text),
         "models": full(ModelList, text),
+        "cost": full(CostView, text),
         "recover": full(Recovered, text),
         "a_run": run,
         "cancel": full(Told, text),
@@ -144,6 +149,8 @@ def said(*arguments: str, terminal: bool = False) -> tuple[int, str, str]:
 COMMANDS = {
     "runs": RunList,
     "models": ModelList,
+    "cost": CostView,
+    "cost --by run": CostView,
     "show a_run": RunView,
     "show a_run --answers": AnswersView,
     "show a_run --logs": LogsView,

@@ -97,6 +97,8 @@ class _Api(BaseHTTPRequestHandler):
                 return views.runs(app, wanted)
             case "GET", ["models"]:
                 return views.models(app, wanted.get("name", ""))
+            case "GET", ["cost"]:
+                return views.cost(app, wanted)
             case "GET", ["folders" | "lines" | "status" as kind]:
                 return {"folders": views.folders, "lines": views.lines, "status": views.status}[kind](app)
             case "GET", ["runs", name]:
