@@ -10,7 +10,7 @@ import builtins
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -67,7 +67,8 @@ class Endpoint:
 class Deployment:
     """`state` as for an endpoint, and Canceled; `why` is Azure's reason for a failure; `model` is the model's id.
 
-    `instances`: how many it has, or is to have; 0 where Azure does not say.
+    `instances`: how many it has, or is to have; 0 where Azure does not say. `made`: when it was asked for, in UTC; None
+    where Azure does not say.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Deployment:
     model: str = ""
     instance_type: str = ""
     instances: int = 0
+    made: datetime | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -419,6 +421,7 @@ def _deployment(found: Any, endpoint: str, why: str = "") -> Deployment:
         model=str(found.model or ""),
         instance_type=found.instance_type or "",
         instances=int(found.instance_count or 0),
+        made=getattr(found.creation_context, "created_at", None),
         tags=dict(found.tags or {}),
     )
 

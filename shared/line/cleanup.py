@@ -20,8 +20,10 @@ from shared.errors import Conflict, Permanent, Transient
 from shared.line import cap
 from shared.line.access import is_active, save_and_send, send_and_save
 from shared.line.kept import KEEP_TAG, hours_end, why_kept
+from shared.line.metering import running, tell_running
 from shared.line.teardown import lock_on, told
 from shared.line.waits import Need, tell, unjudged
+from shared.money.ledger import Running
 from shared.naming import made_for, tag
 from shared.records import observations
 from shared.records.base import FRESH
@@ -60,12 +62,17 @@ def policy_of(settings: Cleanup) -> Policy:
 
 def cleanup(app: App) -> None:
     """Judges every line whose endpoint may stand. One that can't be judged now is left for the next tick."""
-    needs, seen = list[Need](), list[Observation]()
+    needs, seen, runs = list[Need](), list[Observation](), list[Running]()
+    unseen = set[str]()
     before = observations.read(app.cloud.blobs)
     for line_id in app.lines.standing():
         try:
-            if found := _judge(app, line_id, before.get(line_id)):
+            found, standing = _judge(app, line_id, before.get(line_id))
+            if found:
                 seen.append(found)
+            if standing is None:
+                unseen.add(line_id)
+            runs += standing or ()
             continue
         except Unreadable as error:  # told by the sweep
             why = str(error)
@@ -78,10 +85,13 @@ def cleanup(app: App) -> None:
             log.exception("line %s can't be judged; the others are", line_id)
             why = f"{type(error).__name__}, see the log"
             needs.append(unjudged(line_id, why))
+        unseen.add(line_id)
         log.warning("line %s is left alone this time: %s", line_id, why)
         why = f"it could not be judged, and is left alone until the next look: {why}"
         seen.append(_observed(line_id, before.get(line_id), app.cloud.blobs.now(), why))
-    tell(app, {"cleanup": needs}, app.cloud.blobs.now())
+    now = app.cloud.blobs.now()
+    tell(app, {"cleanup": needs}, now)
+    tell_running(app, runs, unseen, now)
     observations.write(app.cloud.blobs, seen)
 
 
@@ -91,11 +101,11 @@ def _observed(line_id: str, before: Observation | None, now: datetime, why: str)
     return Observation(line=line_id, folder=known.folder, endpoint=known.endpoint, at=now, verdict="unjudged", why=why)
 
 
-def _judge(app: App, line_id: str, before: Observation | None) -> Observation | None:
-    """Judges a line, and does what follows of that. What was seen of it; None where there is nothing."""
+def _judge(app: App, line_id: str, before: Observation | None) -> tuple[Observation | None, list[Running] | None]:
+    """Judges a line, and does what follows of that. What was seen of it, and what runs; None: not known."""
     loaded = app.lines.load(line_id)
     if loaded is None:
-        return None
+        return None, []
     line, etag = send_and_save(app, *loaded)
     now = app.cloud.blobs.now()
     found = Observation(line=line.id, folder=line.folder, endpoint=line.endpoint, at=now, verdict="keep", why="")
@@ -104,11 +114,11 @@ def _judge(app: App, line_id: str, before: Observation | None) -> Observation | 
         if overdue:
             wake(app, line)
         if line.is_going:
-            return replace(found, verdict="going", why="it is being torn down")
-        return before  # a moment ago
+            return replace(found, verdict="going", why="it is being torn down"), None
+        return before, None  # a moment ago
     if line.removed:
         app.lines.retire(line.id)  # whoever removed it died before that; while it has something to tell it stays open
-        return None
+        return None, []
     rolling_out = is_active(app, line.rollout)
     # Its first run is on its way: what else stands there is of a record that was lost.
     first = isinstance(line.state, NotMade) and (rolling_out or is_active(app, _newest(line)))
@@ -116,13 +126,14 @@ def _judge(app: App, line_id: str, before: Observation | None) -> Observation | 
     if endpoint is None:
         if not (first or rolling_out):  # else the rollout finds out
             _gone_by_hand(app, line, etag, now)
-        return replace(found, why="Azure shows no endpoint of that name")
+        return replace(found, why="Azure shows no endpoint of that name"), None
     if why := not_ours(line, endpoint.name, endpoint.tags):
         _save_seen(app, line, _with_others(line, [why], now), etag)
-        return replace(found, why=f"{why}: nothing is done to it")
+        return replace(found, why=f"{why}: nothing is done to it"), None
     there = app.cloud.endpoints.deployments(line.endpoint)
     ours = {each.name: each for each in there if is_on_line(line, each.name, each.tags)}
     others = [each.name for each in there if each.name not in ours]
+    standing = running(app, line, ours.values())
     seen = line
     if not endpoint.busy:
         if not (first or rolling_out):
@@ -138,7 +149,7 @@ def _judge(app: App, line_id: str, before: Observation | None) -> Observation | 
             if first
             else "Azure does not show what should be there: it is looked at again"
         )
-        return replace(found, why=why, traffic=endpoint.traffic)
+        return replace(found, why=why, traffic=endpoint.traffic), standing
     usage = _usage(app, seen, endpoint, now, kept=kept, rolling_out=rolling_out)
     judged = verdict(usage, policy_of(app.settings.cleanup), now)
     found = replace(
@@ -153,7 +164,7 @@ def _judge(app: App, line_id: str, before: Observation | None) -> Observation | 
     stays = _carry_out(
         app, seen, etag, endpoint, judged, others, now, told_before=before is not None and before.verdict == "go"
     )
-    return replace(found, why=f"{found.why}; {stays}") if stays else found
+    return (replace(found, why=f"{found.why}; {stays}") if stays else found), standing
 
 
 def _save_seen(app: App, line: Line, seen: Line, etag: str) -> tuple[Line, str]:

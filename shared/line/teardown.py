@@ -19,6 +19,8 @@ from shared.cloud.locks import Lock, lock_that_holds
 from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
 from shared.line import cap, seats
 from shared.line.access import is_active, ours, save_and_send, send_and_save
+from shared.line.metering import tell_ended
+from shared.money.ledger import Cause
 from shared.records.line import TEARDOWN, TRAFFIC, TRIED_AGAIN, Empty, Line, Retiring, Standing, TearingDown
 from shared.records.owner import is_endpoint_of, is_on_line, not_ours
 from shared.serving.traffic import WHOLE
@@ -69,6 +71,7 @@ def _end_grace(app: App, line: Line, etag: str) -> None:
         there, again = due, error.after
     left = tuple(each for each in line.retiring if each.until > now or each.deployment in there)
     gone = {each.deployment for each in line.retiring} - {each.deployment for each in left}
+    tell_ended(app, line, sorted(gone), now, Cause.REPLACED)
     line = stuck(replace(line, retiring=left), refused, now).allow(gone)
     if left:
         # What is refused is tried again, as long as it stands: it has no traffic that could be missed meanwhile.
@@ -118,6 +121,9 @@ def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
     if not finished:
         arm(app, line, now + after, lambda line: app.lines.save(line, etag))
         return
+    went = {*line.taken, *(each.deployment for each in line.retiring)} - set(left)
+    went |= {line.serving.deployment} if line.serving else set()
+    tell_ended(app, line, sorted(went), now, Cause.STOPPED if state.stopped else Cause.IDLE, state.stopped)
     gone = replace(line.without_endpoint(now), wake=None)
     why = f"the endpoint stays, with {told(foreign)}" if foreign else "the endpoint stays, empty"
     if whole:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 import requests
 
@@ -26,8 +27,10 @@ from shared.lifecycle.seen import RolloutSeen
 from shared.line.cleanup import cleanup, policy_of
 from shared.line.kept import KEEP_TAG
 from shared.line.teardown import tend
+from shared.money.ledger import Cause, Interval
 from shared.records import layout, observations
 from shared.records.base import FRESH, Order, Wake
+from shared.records.bill import Month
 from shared.records.layout import DELETIONS, STATE
 from shared.records.line import Empty, Keep, Line, Newest, NotMade, Removed, Retiring, Serving, Standing, TearingDown
 from shared.records.observations import Observation
@@ -679,3 +682,50 @@ def dying(app: App, moment: str) -> Iterator[None]:
 
 def standing(app: App, line: Line) -> set[str]:
     return {each.name for each in app.cloud.endpoints.deployments(line.endpoint)}
+
+
+def intervals(app: App, line: Line) -> list[Interval]:
+    """What the bill knows of the line."""
+    month = app.cloud.blobs.now().strftime("%Y-%m")
+    found = msgspec.json.decode(app.cloud.blobs.read(STATE, layout.bill(month))[0], type=Month)
+    return [each for each in found.intervals if each.line == line.id]
+
+
+def test_what_runs_is_billed_from_when_it_was_made_to_when_it_was_torn_down(app: App, make_line: MakeLine) -> None:
+    line = make_line(serving=serving(app, 0))
+    deployment = app.cloud.endpoints.deployment(line.endpoint, "r1-1")
+    assert deployment
+    for _ in range(2):
+        cleanup(app)
+    (runs,) = intervals(app, line)
+    assert (runs.start, runs.end, runs.name) == (deployment.made, None, "r1-1")
+    assert (runs.instances, runs.size, runs.seen) == (1, "Standard_DS3_v2", False)
+    line_commands.stop(app, line.id, by="ada")
+    torn_down(app, line)
+    cleanup(app)
+    (ended,) = intervals(app, line)
+    assert ended.end
+    assert (ended.start, ended.cause, ended.why, ended.seen) == (runs.start, Cause.STOPPED, "stopped by ada", False)
+
+
+def test_what_somebody_deletes_by_hand_ends_on_the_bill_when_it_is_seen(app: App, make_line: MakeLine) -> None:
+    line = make_line(serving=serving(app, 0))
+    cleanup(app)
+    undeploy(app, line, "r1-1")
+    cleanup(app)
+    (ended,) = intervals(app, line)
+    assert (ended.cause, ended.end_seen) == (Cause.GONE, True)
+
+
+def test_a_bill_that_can_not_be_written_holds_no_teardown_up(app: App, cloud: Stack, make_line: MakeLine) -> None:
+    line = make_line(serving=serving(app, 0))
+    line_commands.stop(app, line.id, by="ada")
+    month = app.cloud.blobs.now().strftime("%Y-%m")
+    newer = json.dumps({"version": 99}).encode()
+    before = app.cloud.blobs.read(STATE, layout.bill(month))[0]
+    app.cloud.blobs.write(STATE, layout.bill(month), newer)
+    assert torn_down(app, line).emptied
+    assert app.cloud.blobs.read(STATE, layout.bill(month))[0] == newer, "what a newer app wrote stays"
+    app.cloud.blobs.write(STATE, layout.bill(month), before)
+    cleanup(app)
+    assert not [each for each in intervals(app, line) if each.end is None]

@@ -1,0 +1,65 @@
+"""What deployments cost: tells the bill of those that run, and of the ends that Droptune causes.
+
+The bill is told beside what happens, never in its way: where it can't be written now, the next tick of the cleanup sees
+what runs and what is gone, and its times are good to a tick. Called by the cleanup, and by who deletes a deployment.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from decimal import Decimal
+
+from shared.app import App
+from shared.cloud.endpoints import Deployment
+from shared.errors import Conflict, Permanent, Transient
+from shared.money.ledger import Cause, Ended, Look, Running
+from shared.naming import made_for
+from shared.records.bill import Bill
+from shared.records.line import Line
+from shared.records.store import Unreadable
+
+log = logging.getLogger("droptune.line.metering")
+
+
+def running(app: App, line: Line, ours: Iterable[Deployment]) -> list[Running]:
+    """The line's deployments, as the bill knows them."""
+    return [_running(app, line, each) for each in ours]
+
+
+def tell_running(app: App, found: Collection[Running], unseen: Collection[str], now: datetime) -> None:
+    """Tells the bill what was found at `now`, of all lines but those that are `unseen`."""
+    _record(app, Look(running=tuple(found), kinds=frozenset(("serving",)), unseen=frozenset(unseen)), now)
+
+
+def tell_ended(
+    app: App, line: Line, names: Iterable[str], at: datetime, cause: Cause, why: str = "", was: Running | None = None
+) -> None:
+    """Tells the bill that these deployments of the line's are gone. `was`: see Ended."""
+    ended = [Ended(kind="serving", line=line.id, name=name, at=at, cause=cause, why=why, was=was) for name in names]
+    if ended:
+        _record(app, Look(ended=tuple(ended), kinds=frozenset()), at)
+
+
+def _running(app: App, line: Line, each: Deployment) -> Running:
+    made = made_for(each.name, each.tags)
+    price = app.settings.serving.hourly_price
+    return Running(
+        kind="serving",
+        line=line.id,
+        run=made.run if made else "",
+        name=each.name,
+        instances=each.instances,
+        size=each.instance_type,
+        price=Decimal(str(price)) if price else None,
+        currency="",
+        since=each.made,
+    )
+
+
+def _record(app: App, look: Look, now: datetime) -> None:
+    try:
+        Bill(app.cloud).record(look, now)
+    except (Conflict, Transient, Permanent, Unreadable) as error:
+        log.warning("the bill is not told now; the next tick sees what runs: %s", error)
