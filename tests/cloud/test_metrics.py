@@ -119,8 +119,8 @@ def test_one_that_no_refusal_names_is_found(
 def test_a_name_that_begins_like_another_is_not_taken_for_it(app: App, many: list[str], refuse: Any) -> None:
     refuse(content=f"{name(many[1])}-longer", status=404, message=f"{many[1]}-longer was not found.")
     ids = [many[0], many[1], f"{many[1]}-longer"]
-    found, _ = asked(app, ids)
-    assert unread(found) == [f"{many[1]}-longer"]
+    found, calls = asked(app, ids)
+    assert (unread(found), calls) == ([f"{many[1]}-longer"], 2)
 
 
 def test_what_refuses_everything_is_asked_a_bounded_number_of_times(

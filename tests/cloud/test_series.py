@@ -86,7 +86,7 @@ def test_what_has_several_lines_counts_each_grain_once() -> None:
         (b'{"values": null}', "can't be read: .*array"),
         (b"[" * 100_000, "can't be read"),
         (b'{"more": ' + b"[" * 100_000, "can't be read"),
-        (b'{"values": "\xff"}', "can't be read"),
+        (b'"\xff"', "can't be read"),
     ],
 )
 def test_what_can_not_be_read_says_why_and_is_never_0(body: bytes, said: str) -> None:
@@ -148,6 +148,13 @@ def test_the_control_is_that_half_with_fewer_points(
     inside = [number for number in points if number >= start]
     first = sum(2 * number < 2 * start + length for number in inside)
     assert made.control(START + start * grain) == min(first, len(inside) - first)
+
+
+def test_the_grain_in_which_both_halves_meet_counts_for_the_first_alone() -> None:
+    end = START + timedelta(minutes=21)  # the middle is at 10:30
+    assert series({10: 1}, end=end).control(START) == 0
+    assert series({10: 1, 11: 1, 12: 1}, end=end).control(START) == 1
+    assert series({9: 1, 10: 1, 11: 1}, end=end).control(START) == 1
 
 
 def test_the_last_request_is_never_later_than_the_span() -> None:
