@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs (package: none); a finished set-up costs a few milliseconds.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-all test-long test-package lint format bench bench-dataset bench-sweep bench-burst bench-readers bench-help bench-package check-infra lock package clean
+.PHONY: help setup demo test test-quick test-all test-long test-package lint format bench bench-dataset bench-sweep bench-burst bench-readers bench-metrics bench-help bench-package check-infra lock package clean
 PYTHON ?= python3
 RUN = .venv/bin/python -m
 # Three workers, since tests wait for processes; a file of tests to one of them: each has a local cloud of its own.
@@ -57,6 +57,9 @@ bench-burst: setup ## 100 and 1,000 uploads at once, two hosts, events tripled a
 
 bench-readers: setup ## CPU per MB and memory of files made to hurt a reader, at 4, 8, 16 and 32 MB (ARGS="--only csv")
 	@$(RUN) benchmarks.hostile_readers $(ARGS)
+
+bench-metrics: setup ## CPU of metrics of 50 endpoints: the app's REST call against Azure's own client (ARGS=)
+	@$(RUN) benchmarks.metrics $(ARGS)
 
 bench-help: setup ## CPU of `droptune --help` against a Python that does nothing, in pairs (ARGS=)
 	@$(RUN) benchmarks.help_cost $(ARGS)

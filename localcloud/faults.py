@@ -76,6 +76,8 @@ class Fault:
     """A regular expression, searched in the decoded path."""
     query: str = ""
     """Another, searched in the query as it was sent (`comp=blocklist`)."""
+    content: str = ""
+    """Another, searched in the request's body; for management alone."""
     skip: int = 0
     """So many matching requests pass first."""
     count: int | None = 1
@@ -88,8 +90,8 @@ class Fault:
     retry_after: int | None = None
     """Seconds, for the header Retry-After."""
     headers: dict[str, str] = field(default_factory=dict)
-    body: Json | None = None
-    """In place of the error's own; for management alone."""
+    body: Json | str | None = None
+    """In place of the error's own, as JSON; for management alone."""
     reset: bool = False
     """The connection is reset instead of an answer."""
     delay: float = 0
@@ -105,24 +107,28 @@ class Fault:
             allowed = get_args(known.__value__)
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for pattern in (self.path, self.query):
+        for pattern in (self.path, self.query, self.content):
             try:
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
         if not (self.count is None or isinstance(self.count, int)) or not isinstance(self.skip, int):
             raise ValueError("count is a whole number or null, skip a whole number")
+        if self.content and self.service != "management":
+            raise ValueError("content is looked at for management only")
         if self.moment == "stale" and self.service != "management":
             raise ValueError("storage is strongly consistent: only management has stale reads")
         if not 0 <= self.seconds <= MOST_STALE:
             raise ValueError(f"seconds is a number from 0 to {MOST_STALE:.0f}")
 
-    def take(self, service: str, method: str, path: str, query: str) -> bool:
+    def take(self, service: str, method: str, path: str, query: str, content: str) -> bool:
         """Whether this request is to fail. Counts."""
         wanted = service == self.service and self.count != 0 and self.method in ("*", method)
         if self.moment == "stale" and method not in ("GET", "HEAD"):
             return False
         if not wanted or not re.search(self.path, path) or not re.search(self.query, query):
+            return False
+        if not re.search(self.content, content):
             return False
         if self.skip > 0:
             self.skip -= 1
@@ -174,9 +180,9 @@ class Traffic:
             entry["query"] = query
         self.ledger.append(entry)
 
-    def take(self, service: str, method: str, path: str, query: str = "") -> Fault | None:
+    def take(self, service: str, method: str, path: str, query: str = "", content: str = "") -> Fault | None:
         """The first fault that matches, counted down."""
-        return next((fault for fault in self.faults if fault.take(service, method, path, query)), None)
+        return next((fault for fault in self.faults if fault.take(service, method, path, query, content)), None)
 
     def routes(self) -> list[Route]:
         """`/_local/ledger` and `/_local/faults`."""

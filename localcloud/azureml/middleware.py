@@ -80,7 +80,10 @@ class Management:
             return
         if not path.startswith(OPEN):
             self._check(scope)
-        fault = self._traffic.take("management", method, path, scope["query_string"].decode("latin-1"))
+        content = ""
+        if any(fault.content for fault in self._traffic.faults):
+            content, receive = await _looked_into(receive)
+        fault = self._traffic.take("management", method, path, scope["query_string"].decode("latin-1"), content)
         if fault is None:
             await self._app(scope, receive, send)
             return
@@ -100,8 +103,8 @@ class Management:
                 await self._app(scope, receive, _lost)
         if fault.reset:
             raise ConnectionResetError
-        headers, content = fault.answer()
-        await Response(content, fault.status, headers)(scope, receive, send)
+        headers, answer = fault.answer()
+        await Response(answer, fault.status, headers)(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
@@ -111,6 +114,19 @@ class Management:
             raise ArmError(
                 401, "AuthenticationFailed", "A bearer token of the local identity is needed.", headers=headers
             )
+
+
+async def _looked_into(receive: Receive) -> tuple[str, Receive]:
+    """The request's body, and where the application gets it from."""
+    messages = [await receive()]
+    while messages[-1].get("more_body"):
+        messages.append(await receive())
+    content = b"".join(message.get("body", b"") for message in messages)
+
+    async def again() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return content.decode("utf-8", "replace"), again
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Azure Monitor's metrics of endpoints and deployments, as azure-monitor-querymetrics 1.0.0 asks for them.
+"""Azure Monitor's metrics of endpoints and deployments, as azure-monitor-querymetrics 1.0.0 and the app ask for them.
 
 scoring.py counts requests here; a loop measures the processor time of the inference servers. Both are kept in SQLite by
 minutes of the local clock: an idle endpoint has no points, a deployment has them for as long as it runs. When the clock
@@ -196,6 +196,8 @@ class _Asked:
     """A query's parameters, checked. Raises ArmError 400."""
 
     def __init__(self, cloud: Cloud, given: Any) -> None:
+        if not given.get("api-version"):
+            raise ArmError(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
         self.namespace = str(given.get("metricnamespace", ""))
         known = METRICS.get(self.namespace.lower())
         if known is None:

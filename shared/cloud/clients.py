@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from azure.core.pipeline.transport import RequestsTransport
     from azure.eventgrid._legacy import EventGridPublisherClient
     from azure.identity import DefaultAzureCredential
-    from azure.monitor.querymetrics import MetricsClient
     from azure.storage.blob import BlobServiceClient
     from azure.storage.queue import QueueServiceClient
 
@@ -154,17 +153,22 @@ class Clients:
         )
 
     @_Once
-    def metrics(self) -> MetricsClient:
-        from azure.monitor.querymetrics import MetricsClient
+    def metrics_url(self) -> str:
+        """Azure Monitor's endpoint of the region for many resources at once, without a slash at the end."""
+        given = self.settings.metrics.endpoint.rstrip("/")
+        if given and "://" not in given:
+            return f"https://{given}"
+        return given or f"https://{self.settings.workspace.location}.metrics.monitor.azure.com"
 
-        location = self.settings.workspace.location
-        endpoint = self.settings.metrics.endpoint or f"https://{location}.metrics.monitor.azure.com"
-        return MetricsClient(
-            endpoint,
-            self.credential,
-            audience=self.settings.metrics.audience,
-            transport=self.transport,
-            retry_total=RETRIES,
+    @_Once
+    def metrics(self) -> PipelineClient[Any, Any]:
+        """Plain HTTP with the app's token for Azure Monitor's metrics. Only ever sent to `metrics_url`."""
+        from azure.core import PipelineClient
+        from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
+
+        token = BearerTokenCredentialPolicy(self.credential, f"{self.settings.metrics.audience.rstrip('/')}/.default")
+        return PipelineClient(
+            self.metrics_url, policies=[RetryPolicy(retry_total=RETRIES), token], transport=self.transport
         )
 
     @_Once

@@ -1,59 +1,116 @@
 """Numbers: how often an endpoint was asked, whether its metrics can be trusted, and how a training went.
 
-Azure Monitor is asked for many resources at once; a job's losses come from MLflow's REST API, because `import mlflow`
-costs 200 MB. Called by the cleanup and by the dashboard.
+Azure Monitor is asked for many resources at once, over plain REST: its SDK spends far more processor time on an answer
+than the whole call takes (series.py). A job's losses come from MLflow's REST API, because `import mlflow` costs 200 MB.
+Called by the cleanup and by the dashboard.
 """
 
 from __future__ import annotations
 
 import logging
+import re
+from collections import deque
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared import naming
+from shared.cloud import series
 from shared.cloud.clients import Clients
 from shared.cloud.failures import asked, judged, translated
-from shared.errors import NotFound, Permanent, Transient
-
-if TYPE_CHECKING:
-    from azure.monitor.querymetrics import MetricsQueryResult
+from shared.cloud.series import Series
+from shared.errors import Conflict, NotFound, Permanent, Transient
 
 _ENDPOINTS = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 _DEPLOYMENTS = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments"
 _ROLE = "Monitoring Reader on the subscription"
-BATCH = 50  # resources that one query takes
+_VERSION = "2024-02-01"
+BATCH = 50
+"""Resources that one call takes."""
+SPARE = 24
+"""Calls of a query beyond one a batch, to find resources that make Azure refuse a call.
+
+One that a refusal names costs one; one that none names costs twelve: 50 are halved six times.
+"""
+OUTAGES = 2
+"""Calls of a query that may fail for reasons that are no resource's before the rest is not asked."""
+_GRAINS = {
+    timedelta(minutes=1): "PT1M",
+    timedelta(minutes=5): "PT5M",
+    timedelta(minutes=15): "PT15M",
+    timedelta(hours=1): "PT1H",
+    timedelta(hours=6): "PT6H",
+    timedelta(days=1): "P1D",
+}
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Query:
+    """One metric over one span in one grain; `start` is the beginning of a grain."""
+
+    namespace: str
+    metric: str
+    start: datetime
+    end: datetime
+    grain: timedelta
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """As azure-monitor-querymetrics 1.0.0 sends them."""
+        return {
+            "api-version": _VERSION,
+            "metricnamespace": self.namespace,
+            "metricnames": self.metric,
+            "starttime": _text(self.start),
+            "endtime": _text(self.end),
+            "interval": _GRAINS[self.grain],
+            "aggregation": "Average",
+        }
+
+
 class Metrics:
-    """Azure Monitor's metrics of the region, and the workspace's MLflow."""
+    """Azure Monitor's metrics of the region, and the workspace's MLflow.
+
+    A query is of any number of resources, all of one kind, of the workspace's region and subscription, over one span in
+    one grain. For n resources it takes at most ceil(n / BATCH) + SPARE calls, each of them tried again RETRIES times at
+    most. One that Azure refuses because of a resource has its batch halved until that resource is alone, and it alone
+    is not read. Once OUTAGES calls have failed for another reason, or the app is not let in, nothing more is asked.
+    What could not be read is None, and in the log.
+    """
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def requests(self, endpoint_ids: Sequence[str], start: datetime, end: datetime) -> dict[str, float | None]:
-        """About how many requests each endpoint had from `start` to `end`. 0.0: no points; None: could not be read.
+    def request_series(self, endpoint_ids: Sequence[str], start: datetime, end: datetime) -> dict[str, Series | None]:
+        """RequestsPerMinute of each endpoint from `start` to `end`, by its ARM id, in the order asked.
 
-        RequestsPerMinute knows the aggregation Average only, so that this is the sum of averages times their minutes.
-        Points come some minutes late. Ids are the endpoints' ARM ids, all of one region.
+        RequestsPerMinute knows the aggregation Average only. Points begin with the grain that `start` is in, and go up
+        to what Azure has when it is asked: those of the last minutes before `end` come some minutes late, so that there
+        being none yet says nothing of them. An endpoint without requests may have no points, or points of 0.
         """
-        found: dict[str, float | None] = dict.fromkeys(endpoint_ids)
-        grain = _grain(start, end)
-        for id_, points in self._points(endpoint_ids, _ENDPOINTS, "RequestsPerMinute", start, end, grain):
-            found[id_] = sum(points) * (grain / timedelta(minutes=1))
-        return found
+        return self._query(endpoint_ids, _ENDPOINTS, "RequestsPerMinute", start, end)
+
+    def cpu_series(self, deployment_ids: Sequence[str], start: datetime, end: datetime) -> dict[str, Series | None]:
+        """CpuUtilizationPercentage of each deployment, which has points as long as it runs; else as `request_series`.
+
+        `Series.control` tells whether the metrics would have told of requests.
+        """
+        return self._query(deployment_ids, _DEPLOYMENTS, "CpuUtilizationPercentage", start, end)
+
+    def requests(self, endpoint_ids: Sequence[str], start: datetime, end: datetime) -> dict[str, float | None]:
+        """About how many requests each endpoint had from `start` to `end`. 0.0: no points; None: could not be read."""
+        found = self.request_series(endpoint_ids, start, end)
+        return {id_: None if each is None else each.sum for id_, each in found.items()}
 
     def cpu_points(self, deployment_ids: Sequence[str], start: datetime, end: datetime) -> dict[str, int]:
         """How many CPU points each deployment has: with none, silence about requests proves nothing. Never too many:
         a deployment that can't be read has 0.
         """
-        found = dict.fromkeys(deployment_ids, 0)
-        grain = _grain(start, end)
-        for id_, points in self._points(deployment_ids, _DEPLOYMENTS, "CpuUtilizationPercentage", start, end, grain):
-            found[id_] = len(points)
-        return found
+        found = self.cpu_series(deployment_ids, start, end)
+        return {id_: each.points if each else 0 for id_, each in found.items()}
 
     @property
     def _wrong_token(self) -> str:
@@ -61,35 +118,57 @@ class Metrics:
         audience = self._clients.settings.metrics.audience
         return f"The app's token for {audience} was refused: check METRICS_AUDIENCE, AZURE_CLIENT_ID and the tenant."
 
-    def _points(
-        self, ids: Sequence[str], namespace: str, metric: str, start: datetime, end: datetime, grain: timedelta
-    ) -> Iterator[tuple[str, list[float]]]:
-        for batch in batched(ids, BATCH, strict=False):
-            what = f"metric {metric} of {len(batch)} resources in {self._clients.settings.workspace.location}"
+    def _query(
+        self, ids: Sequence[str], namespace: str, metric: str, start: datetime, end: datetime
+    ) -> dict[str, Series | None]:
+        grain = _grain(start, end)
+        query = _Query(namespace=namespace, metric=metric, start=series.floor(start, grain), end=end, grain=grain)
+        found: dict[str, Series | None] = dict.fromkeys(ids)
+        waiting, spare, outages = deque(batched(found, BATCH, strict=False)), SPARE, 0
+        while waiting:
+            batch = waiting.popleft()
             try:
-                with translated(what, role=_ROLE, credential=self._wrong_token):
-                    answers = self._clients.metrics.query_resources(
-                        resource_ids=list(batch),
-                        metric_namespace=namespace,
-                        metric_names=[metric],
-                        timespan=(start, end),
-                        granularity=grain,
-                        aggregations=["Average"],
-                    )
-            except (NotFound, Permanent, Transient) as error:
-                if isinstance(error, NotFound) and len(batch) > 1:  # one that is gone must not hide the others
-                    for one in batch:
-                        yield from self._points([one], namespace, metric, start, end, grain)
-                else:
+                found |= self._ask(batch, query)
+            except (NotFound, Permanent) as error:
+                parts = _parts(batch, str(error))
+                if len(parts) > spare:
+                    log.warning("Not read: %s; one of those %d, and no call is left to find it", error, len(batch))
+                    continue
+                if len(parts) < 2:  # the one is found
                     log.warning("Not read: %s", error)
-                continue
-            if len(answers) != len(batch):  # answers carry no id: they are told apart by their order alone
-                log.warning("Not read: %s: %d answers", what, len(answers))
-                continue
-            for id_, answer in zip(batch, answers, strict=True):
-                points = _averages(answer, metric)
-                if points is not None:
-                    yield id_, points
+                spare -= len(parts)
+                waiting.extend(parts)
+            except (Conflict, Transient) as error:
+                log.warning("Not read: %s", error)
+                outages += 1
+                if outages >= OUTAGES or getattr(error, "shut_out", False):
+                    if waiting:
+                        log.warning("Not asked: metric %s of %d more resources", metric, sum(map(len, waiting)))
+                    break
+        return found
+
+    def _ask(self, batch: Sequence[str], query: _Query) -> dict[str, Series]:
+        """One call. What the answer has of each resource; raises as `translated`."""
+        from azure.core.exceptions import HttpResponseError
+        from azure.core.rest import HttpRequest
+
+        whose = batch[0] if len(batch) == 1 else f"{len(batch)} resources"
+        what = f"metric {query.metric} of {whose} in {self._clients.settings.workspace.location}"
+        subscription, *_ = self._clients.settings.workspace.scope
+        url = f"{self._clients.metrics_url}/subscriptions/{subscription}/metrics:getBatch"
+        with translated(what, role=_ROLE, credential=self._wrong_token):
+            request = HttpRequest("POST", url, params=query.parameters, json={"resourceids": list(batch)})
+            answer = self._clients.metrics.send_request(request)
+            if answer.status_code != 200:
+                raise HttpResponseError(response=answer)
+        try:
+            found = series.read(answer.content, batch, query.metric, grain=query.grain, end=query.end)
+        except ValueError as error:
+            raise Transient(f"{what}: {error}") from error
+        for id_, each in found.items():
+            if isinstance(each, str):
+                log.warning("Not read: metric %s of %s: %s", query.metric, id_, each)
+        return {id_: each for id_, each in found.items() if isinstance(each, Series)}
 
     def job_metrics(self, job: str) -> dict[str, list[tuple[int, float]]]:
         """The metrics of the job and its steps by name, each as (step, value) in order. Raises NotFound.
@@ -141,21 +220,24 @@ class Metrics:
             return body
 
 
-def _averages(answer: MetricsQueryResult, metric: str) -> list[float] | None:
-    """The points that have a value; None when the answer does not speak of the metric."""
-    found = [each for each in answer.metrics if each.name == metric]
-    if not found:
-        return None
-    return [
-        point.average
-        for each in found
-        for series in each.timeseries
-        for point in series.data
-        if point.average is not None
-    ]
+def _parts(batch: Sequence[str], why: str) -> list[tuple[str, ...]]:
+    """What to ask after the batch was refused: all but the one resource that the refusal names, or its halves.
+
+    Empty for one that is alone.
+    """
+    if len(batch) == 1:
+        return []
+    named = {id_ for id_ in batch if re.search(rf"{re.escape(id_)}(?![\w/-])", why, re.IGNORECASE)}
+    if len(named) == 1:
+        return [tuple(id_ for id_ in batch if id_ not in named)]
+    middle = (len(batch) + 1) // 2
+    return [tuple(batch[:middle]), tuple(batch[middle:])]
 
 
 def _grain(start: datetime, end: datetime) -> timedelta:
     """The finest grain of Azure Monitor that keeps an answer under some 300 points a resource."""
-    grains = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15), timedelta(hours=1), timedelta(hours=6))
-    return next((grain for grain in grains if (end - start) / grain <= 300), timedelta(days=1))
+    return next((grain for grain in _GRAINS if (end - start) / grain <= 300), timedelta(days=1))
+
+
+def _text(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"

@@ -67,8 +67,19 @@ def test_faults_are_taken_once_each_and_in_the_ledger(routes: TestClient) -> Non
     assert routes.delete("/_local/ledger").status_code == 204
     assert routes.get("/_local/ledger").json() == []
     assert routes.post("/_local/faults", json={"path": "("}).status_code == 400
+    assert routes.post("/_local/faults", json={"content": "a", "service": "blob"}).status_code == 400
     assert routes.post("/_local/faults", json={"nonsense": 1}).status_code == 400
     assert routes.delete("/_local/faults").status_code == 204
+
+
+def test_a_fault_can_look_into_the_body_which_the_route_still_gets(routes: TestClient) -> None:
+    compute = f"{arm.WORKSPACE_ID}/computes/cpu"
+    routes.post("/_local/faults", json={"content": "un\\w+y", "status": 404, "body": "gone"})
+    answer = routes.put(compute, json={"location": "lucky"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "UserError")
+    answer = routes.put(compute, json={"location": "unlucky"})
+    assert (answer.status_code, answer.json()) == (404, "gone")
+    routes.delete("/_local/faults")
 
 
 def test_an_answer_can_get_lost_after_its_effect(routes: TestClient) -> None:
