@@ -19,14 +19,16 @@ from shared.cloud.endpoints import BUSY, Deployment, Endpoint
 from shared.errors import Conflict, Permanent, Transient
 from shared.line import cap
 from shared.line.access import is_active, save_and_send, send_and_save
+from shared.line.prices import Prices, refresh
 from shared.line.teardown import lock_on, told
 from shared.line.waits import Need, tell, unjudged
+from shared.money.price import running_costs
 from shared.naming import OWNER_TAGS, made_for, tag
 from shared.records.base import FRESH
 from shared.records.line import TEARDOWN, Line, NotMade, Orphan, Retiring, Standing, TearingDown
 from shared.records.owner import is_on_line, not_ours
 from shared.records.store import Unreadable
-from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, running_costs, verdict
+from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
 from shared.settings import Cleanup
 
 log = logging.getLogger("droptune.line.cleanup")
@@ -50,10 +52,11 @@ def policy_of(settings: Cleanup) -> Policy:
 
 def cleanup(app: App) -> None:
     """Judges every line whose endpoint may stand. One that can't be judged now is left for the next tick."""
-    needs = list[Need]()
+    needs, sizes = list[Need](), set[str]()
+    refresh(app)
     for line_id in app.lines.standing():
         try:
-            _judge(app, line_id)
+            _judge(app, line_id, sizes)
         except Unreadable as error:  # told by the sweep
             log.warning("line %s is left alone this time: %s", line_id, error)
         except (Transient, Permanent) as error:
@@ -65,9 +68,12 @@ def cleanup(app: App) -> None:
             log.exception("line %s can't be judged; the others are", line_id)
             needs.append(unjudged(line_id, f"{type(error).__name__}, see the log"))
     tell(app, {"cleanup": needs}, app.cloud.blobs.now())
+    if sizes - {app.settings.serving.size}:
+        refresh(app, sizes)
 
 
-def _judge(app: App, line_id: str) -> None:
+def _judge(app: App, line_id: str, sizes: set[str]) -> None:
+    """Adds to `sizes` those that the line's deployments have."""
     loaded = app.lines.load(line_id)
     if loaded is None:
         return
@@ -95,6 +101,7 @@ def _judge(app: App, line_id: str) -> None:
     there = app.cloud.endpoints.deployments(line.endpoint)
     ours = {each.name: each for each in there if is_on_line(line, each.name, each.tags)}
     others = [each.name for each in there if each.name not in ours]
+    sizes.update(each.instance_type for each in ours.values() if each.instance_type)
     seen = line
     if not endpoint.busy:
         if not (first or rolling_out):
@@ -102,7 +109,8 @@ def _judge(app: App, line_id: str) -> None:
         seen = _with_orphans(app, seen, endpoint, ours, now, rolling_out=rolling_out)
     seen = _with_others(seen, [f"{told([each])}: it stays, and the endpoint with it" for each in others], now)
     kept = _kept(seen, endpoint, ours, others, rolling_out=rolling_out)
-    seen = _with_costs(app, seen, endpoint, kept, now)
+    serves = ours.get(line.serving.deployment) if line.serving else None
+    seen = _with_costs(app, seen, endpoint, serves, kept, now)
     seen, etag = _save_seen(app, line, seen, etag)
     if first or seen.missing:
         return
@@ -149,14 +157,15 @@ def _kept(
     return ""
 
 
-def _with_costs(app: App, line: Line, endpoint: Endpoint, kept: str, now: datetime) -> Line:
+def _with_costs(app: App, line: Line, endpoint: Endpoint, serves: Deployment | None, kept: str, now: datetime) -> Line:
     """The line after people heard, once a day, what it costs that somebody keeps it."""
     if not (kept and (line.serving or endpoint.traffic)):
         return replace(line, cost_told=None)
     if line.cost_told and now - line.cost_told < DAY:
         return line
-    settings = app.settings.serving
-    costs = running_costs(instances=line.instances or settings.instances, price_per_hour=settings.hourly_price)
+    prices, size = Prices(app), (serves.instance_type if serves else "") or app.settings.serving.size
+    count = (serves.instances if serves else 0) or line.instances or app.settings.serving.instances
+    costs = running_costs(instances=count, price=prices.of(size), unknown=prices.unknown(size))
     why = f"it costs {costs}, and is kept whether or not it is used, since {kept}"
     return replace(line, cost_told=now).to_send(now, "Endpoint.Kept", why)
 
