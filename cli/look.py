@@ -200,10 +200,24 @@ def _of_line(line: LineView, name: str) -> Iterator[str]:
         yield f"orphan    deployment {orphan} is no run's: nobody deletes it"
     for refusal in line.refused:
         yield f"refused   {refusal.what}, {ago(refusal.since)}: {refusal.why}"
-    if line.saved:
-        yield f"saved     {line.saved:,.2f} since then, in the currency of SERVING_PRICE_PER_HOUR"
+    yield from _money(line)
     if line.latest and not line.serving and line.state != "tearing_down":
         yield f"next: droptune revive {named}"
+
+
+def _money(line: LineView) -> Iterator[str]:
+    """What an instance of it costs, and what was saved since its deployments are gone."""
+    if line.price and line.serving:
+        price, told = line.price, {"api": "Azure's public price list", "file": "the file of prices"}
+        source = told.get(line.price.source, "a setting of the app")
+        as_of = f" of {local(price.as_of)}" if price.as_of else ""
+        yield f"price     {price.per_hour:,} {price.currency} an hour and instance, from {source}{as_of}"
+    if line.unpriced and (line.serving or line.saved is None):
+        yield f"price     {line.unpriced.removeprefix('price ')}"
+    if line.saved is None:
+        yield "saved     not known, for want of a price"
+    elif line.saved:
+        yield f"saved     {line.saved:,.2f}{f' {line.price.currency}' if line.price else ''} since then"
 
 
 # Status --------------------------------------------------------------------------------------------------------------

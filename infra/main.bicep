@@ -60,9 +60,9 @@ param servingSize string = 'Standard_NC24ads_A100_v4'
 @maxValue(20)
 param servingInstances int = 1
 
-@description('Price of an instance of a deployment an hour, as in 3.67. 0: what is saved is not told in money.')
-@minLength(1)
-param servingPricePerHour string = '0'
+@description('Price of an instance of a deployment an hour, as in 3.67. Empty: that of the public price list. 0 is a price, too.')
+@maxLength(20)
+param servingPricePerHour string = ''
 
 @description('Jobs that train at once; others wait. The clusters get this times finetuneNodes as their maximum.')
 @minValue(1)

@@ -164,6 +164,8 @@ def app_environment(description: Description) -> dict[str, str]:
         "INSTALLATION": f"local-{sha256(description.key.encode()).hexdigest()[:8]}",
         "METRICS_ENDPOINT": management,
         "METRICS_AUDIENCE": "https://metrics.monitor.azure.com",
+        # Nobody pays for what runs here, and the price list is not on this machine.
+        "PRICE_SOURCE": "off",
         "EVENTS_TOPIC_ENDPOINT": f"{management}/eventgrid/topics/lifecycle/api/events",
         "TRAINING_IDENTITY_ID": TRAINING_IDENTITY,
         # No infra/ has been here before: the app makes its clusters itself.

@@ -23,6 +23,7 @@ KINDS = {
     "timedelta": "duration",
     "frozenset[str]": "names",
     "tuple[tuple[str, str], ...]": "tags",
+    "Decimal | None": "price",
 }
 HEAD = """# Settings
 
@@ -80,7 +81,7 @@ def shown(default: Any) -> str:
         return f"`PT{''.join(parts) or '0S'}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    return f"`{default}`" if default not in ("", frozenset(), ()) else "empty"
+    return f"`{default}`" if default not in (None, "", frozenset(), ()) else "empty"
 
 
 if __name__ == "__main__":

@@ -343,3 +343,52 @@ def _hash(*key: object, length: int) -> str:
 
 def _bare(etag: str) -> str:
     return etag.removeprefix("W/").strip('"')
+
+
+MOST_TAGS, OWN_TAGS = 34, "droptune."
+"""Azure lets a resource have 50 tags, and Droptune's own are 15 at most; their names begin like this."""
+_NAME, _VALUE = 512, 256
+"""Characters that Azure lets a tag have."""
+_NOT_IN_NAMES = frozenset("<>%&\\?/")
+_RESERVED = ("microsoft", "azure", "windows")
+"""Azure refuses names that begin like this."""
+
+
+def read_tags(text: str) -> tuple[tuple[str, str], ...]:
+    """`a=b,c=d`, or a JSON object, whose values may have commas. Raises ValueError."""
+    found = _tags_of_json(text) if text.startswith("{") else _tags_of_list(text)
+    for name, value in found:
+        if why := _wrong_with_tag(name, value):
+            raise ValueError(f"tags for Azure: {name[:60]!r} {why}")
+    if len({name.casefold() for name, _ in found}) < len(found):
+        raise ValueError("tags for Azure: a name is there twice, and Azure takes no notice of its case")
+    if len(found) > MOST_TAGS:
+        raise ValueError(f"tags for Azure: there are {len(found)}, and {MOST_TAGS} at most have room beside Droptune's")
+    return found
+
+
+def _tags_of_json(text: str) -> tuple[tuple[str, str], ...]:
+    try:
+        pairs = json.loads(text, object_pairs_hook=list)
+    except ValueError:
+        raise ValueError('tags as a JSON object, as in {"costCenter": "42"}') from None
+    if not all(isinstance(value, str) for _, value in pairs):
+        raise ValueError('tags as a JSON object of texts, as in {"costCenter": "42"}')
+    return tuple((name.strip(), value) for name, value in pairs)
+
+
+def _tags_of_list(text: str) -> tuple[tuple[str, str], ...]:
+    parts = [each.partition("=") for each in text.split(",") if each.strip()]
+    if not all(equals for _, equals, _ in parts):
+        raise ValueError("tags as in costCenter=42,owner=ml team, or a JSON object where a value has a comma")
+    return tuple((name.strip(), value.strip()) for name, _, value in parts)
+
+
+def _wrong_with_tag(name: str, value: str) -> str:
+    if not 1 <= len(name) <= _NAME:
+        return f"needs a name of 1 to {_NAME} characters"
+    if bad := sorted(_NOT_IN_NAMES & set(name)) or [each for each in name + value if not each.isprintable()]:
+        return f"may not have {bad[0]!r}"
+    if name.casefold().startswith((OWN_TAGS, *_RESERVED)):
+        return f"begins like tags that are not yours to set: {', '.join((OWN_TAGS, *_RESERVED))}"
+    return f"has a value of more than {_VALUE} characters" if len(value) > _VALUE else ""

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, get_type_hints
 
 from shared import naming
 
+MOST_AN_HOUR = 1_000_000
+"""A price of an hour that is no price any more, in any currency."""
 _INSTALLATION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _DURATION = re.compile(r"^P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?$")
 
@@ -56,6 +58,30 @@ def _setting(
 def _said(text: str) -> bool:
     """A flag that Azure sets: whatever else it may say there means no."""
     return text.lower() == "true"
+
+
+def _price(text: str) -> Decimal:
+    try:
+        price = Decimal(text)
+    except ArithmeticError:
+        price = Decimal("nan")
+    if not (price.is_finite() and 0 <= price < MOST_AN_HOUR):
+        raise ValueError("a price of 0 or more, as in 3.67")
+    return price
+
+
+def _currency(text: str) -> str:
+    if not re.fullmatch("[A-Za-z]{3}", text):
+        raise ValueError("a currency of three letters, as in EUR")
+    return text.upper()
+
+
+def _address(text: str) -> str:
+    """An origin that may be asked: over https, or on this machine. Raises ValueError."""
+    parts = re.fullmatch(r"(https?)://([A-Za-z0-9.-]+|\[::1\])(:[0-9]{1,5})?/?", text)
+    if not parts or (parts[1] == "http" and parts[2] not in ("localhost", "127.0.0.1", "[::1]")):
+        raise ValueError("an https address without a path, as in https://prices.azure.com")
+    return text.rstrip("/")
 
 
 def _named(kind: naming.Kind) -> Callable[[str], str]:
@@ -183,14 +209,13 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """What a deployment runs on, and what that costs."""
+    """What a deployment runs on."""
 
     size: str = _setting("SERVING_SIZE", "VM size of a deployment", "Standard_NC24ads_A100_v4")
     instances: int = _setting("SERVING_INSTANCES", "Instances of a deployment", 1)
     max_live: int = _setting(
         "MAX_LIVE_ENDPOINTS", "Lines that serve, or train for that, at once; the runs of others wait", 5
     )
-    hourly_price: float = _setting("SERVING_PRICE_PER_HOUR", "Price of an instance an hour, for the money saved", 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,6 +325,34 @@ class Access:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prices:
+    """What an hour costs, for the money that is told. What none of these gives is not known, which is never 0."""
+
+    serving: Decimal | None = _setting(
+        "SERVING_PRICE_PER_HOUR", "Price of an hour of an instance of SERVING_SIZE; empty: that of PRICE_SOURCE", None
+    )
+    node: Decimal | None = _setting(
+        "FINETUNE_PRICE_PER_HOUR", "Price of an hour of a node of FINETUNE_SIZE; empty: that of PRICE_SOURCE", None
+    )
+    currency: str = _setting("PRICE_CURRENCY", "Currency of all prices, as in `EUR`", "USD", cast=_currency)
+    source: str = _setting(
+        "PRICE_SOURCE",
+        "What tells the other prices: `api`, Azure's public price list, which the cleanup asks once a day; `file`, "
+        "PRICE_FILE; `off`, nothing. A size has to be spelled as Azure spells it",
+        "api",
+        choices=("api", "file", "off"),
+    )
+    file: str = _setting(
+        "PRICE_FILE",
+        'Blob in container `state` with prices of an hour by VM size, as in `{"Standard_NC24ads_A100_v4": 3.67}`',
+        "price-list.json",
+    )
+    address: str = _setting(
+        "PRICE_API", "Address of Azure's price list; nothing else is asked", "https://prices.azure.com", cast=_address
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resources:
     """What carries everything that the app makes in the workspace: clusters, environments, jobs, models, endpoints."""
 
@@ -326,6 +379,7 @@ class Settings:
     schedules: Schedules
     events: Events
     metrics: Metrics
+    prices: Prices
     resources: Resources
     api: Access
 
@@ -420,55 +474,6 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.casefold().replace(",", " ").split())
 
 
-MOST_TAGS, OWN_TAGS = 34, "droptune."
-"""Azure lets a resource have 50 tags, and Droptune's own are 15 at most; their names begin like this."""
-_NAME, _VALUE = 512, 256
-"""Characters that Azure lets a tag have."""
-_NOT_IN_NAMES = frozenset("<>%&\\?/")
-_RESERVED = ("microsoft", "azure", "windows")
-"""Azure refuses names that begin like this."""
-
-
-def _tags(text: str) -> tuple[tuple[str, str], ...]:
-    """`a=b,c=d`, or a JSON object, whose values may have commas. Raises ValueError."""
-    found = _tags_of_json(text) if text.startswith("{") else _tags_of_list(text)
-    for name, value in found:
-        if why := _wrong_with_tag(name, value):
-            raise ValueError(f"tags for Azure: {name[:60]!r} {why}")
-    if len({name.casefold() for name, _ in found}) < len(found):
-        raise ValueError("tags for Azure: a name is there twice, and Azure takes no notice of its case")
-    if len(found) > MOST_TAGS:
-        raise ValueError(f"tags for Azure: there are {len(found)}, and {MOST_TAGS} at most have room beside Droptune's")
-    return found
-
-
-def _tags_of_json(text: str) -> tuple[tuple[str, str], ...]:
-    try:
-        pairs = json.loads(text, object_pairs_hook=list)
-    except ValueError:
-        raise ValueError('tags as a JSON object, as in {"costCenter": "42"}') from None
-    if not all(isinstance(value, str) for _, value in pairs):
-        raise ValueError('tags as a JSON object of texts, as in {"costCenter": "42"}')
-    return tuple((name.strip(), value) for name, value in pairs)
-
-
-def _tags_of_list(text: str) -> tuple[tuple[str, str], ...]:
-    parts = [each.partition("=") for each in text.split(",") if each.strip()]
-    if not all(equals for _, equals, _ in parts):
-        raise ValueError("tags as in costCenter=42,owner=ml team, or a JSON object where a value has a comma")
-    return tuple((name.strip(), value.strip()) for name, _, value in parts)
-
-
-def _wrong_with_tag(name: str, value: str) -> str:
-    if not 1 <= len(name) <= _NAME:
-        return f"needs a name of 1 to {_NAME} characters"
-    if bad := sorted(_NOT_IN_NAMES & set(name)) or [each for each in name + value if not each.isprintable()]:
-        return f"may not have {bad[0]!r}"
-    if name.casefold().startswith((OWN_TAGS, *_RESERVED)):
-        return f"begins like tags that are not yours to set: {', '.join((OWN_TAGS, *_RESERVED))}"
-    return f"has a value of more than {_VALUE} characters" if len(value) > _VALUE else ""
-
-
 _CASTS: dict[str, Callable[[str], Any]] = {
     "str": str,
     "int": _whole,
@@ -476,5 +481,6 @@ _CASTS: dict[str, Callable[[str], Any]] = {
     "bool": _flag,
     "timedelta": duration,
     "frozenset[str]": _names,
-    "tuple[tuple[str, str], ...]": _tags,
+    "tuple[tuple[str, str], ...]": naming.read_tags,
+    "Decimal | None": _price,
 }

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.naming import MOST_TAGS
 from shared.records.tags import RECORD_TAGS, tags_of, tags_of_line
-from shared.settings import MOST_TAGS, SettingError
+from shared.settings import SettingError
 from shared.training.job import Data, Machines, Purpose, Recipe, job_request
 from tests.kit.carried import LINE, RUN
 from tests.kit.settings import KNOWN

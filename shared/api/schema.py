@@ -282,6 +282,18 @@ class CleanupView(Shape, frozen=True, kw_only=True):
     lines: list[VerdictView] = []
 
 
+class PriceView(Shape, frozen=True, kw_only=True):
+    """What an instance costs an hour, in `currency` (ISO 4217).
+
+    `source`: `setting`, `api` (Azure's public price list) or `file`; `as_of`: when that was told, null for a setting.
+    """
+
+    per_hour: float
+    currency: str
+    source: str
+    as_of: datetime | None = None
+
+
 class RefusalView(Shape, frozen=True, kw_only=True):
     """What Azure refuses since then, why, and what ends that.
 
@@ -301,7 +313,8 @@ class LineView(Shape, frozen=True, kw_only=True):
     `idle_since`: since when people know that nobody calls; `no_traffic_since`: somebody took the traffic away;
     `missing_since`: Azure does not show what ought to be there. `rollout`: the run that it is being changed for.
     `refused`: what a lock, a policy or another rule of somebody's keeps there, which still costs.
-    `saved`: what its deployments would have cost since they are gone, in the currency of SERVING_PRICE_PER_HOUR.
+    `price`: of one of its instances, null where nobody has told it: `unpriced` says what would. `saved`: what its
+    deployments would have cost since they are gone, in the price's currency, null where that is not known.
     `verdict`: what the cleanup made of it at its last look.
     `seen`: what Azure shows other than was recorded, in a sentence; nothing is in `serving` then. `address`: where the
     endpoint is asked, "" where there is none; `endpoint_id`: its id in Resource Manager.
@@ -327,7 +340,9 @@ class LineView(Shape, frozen=True, kw_only=True):
     no_traffic_since: datetime | None = None
     missing_since: datetime | None = None
     refused: list[RefusalView] = []
-    saved: float = 0.0
+    price: PriceView | None = None
+    unpriced: str = ""
+    saved: float | None = 0.0
     verdict: VerdictView | None = None
     seen: str = ""
     address: str = ""

@@ -36,9 +36,11 @@ from shared.intake.without_run import uploads_without_run
 from shared.lifecycle.phase import WORK, Phase
 from shared.line import seats
 from shared.line.incomplete import waiting_folders
+from shared.line.prices import Prices
 from shared.line.unreadable import stops_training, unreadable
 from shared.line.waits import kept_needs
 from shared.logs import visible
+from shared.money.price import Price, money_saved
 from shared.records import layout, observations
 from shared.records.base import VERSION, from_json
 from shared.records.bill import Bill
@@ -50,7 +52,6 @@ from shared.records.run import Deployed, Run
 from shared.records.store import Unreadable, readable
 from shared.run.waits import BY_PEOPLE, is_long, is_up_to_people
 from shared.serving.gate import Scores
-from shared.serving.idle import money_saved
 from shared.serving.smoke import Answered
 
 log = logging.getLogger("droptune.api.views")
@@ -321,14 +322,13 @@ def _folders(app: App) -> schema.FolderList:
 def _lines(app: App) -> schema.LineList:
     found, broken = app.lines.recent(RECENT)
     unreadable = [schema.UnreadableView(id=key, version=error.version, why=str(error)) for key, error in broken]
-    shown = seen(app)
-    judged = observations.read(app.cloud.blobs)
-    views = [_line(app, line, shown, judged) for line in found]
+    shown, prices, judged = seen(app), Prices(app), observations.read(app.cloud.blobs)
+    views = [_line(app, line, shown, prices, judged) for line in found]
     return schema.LineList(lines=views, unreadable=unreadable, unseen=shown.why)
 
 
 def _one_line(app: App, name: str) -> schema.LineView:
-    return _line(app, line_named(app, name).record, seen(app), observations.read(app.cloud.blobs))
+    return _line(app, line_named(app, name).record, seen(app), Prices(app), observations.read(app.cloud.blobs))
 
 
 def _cleanup(app: App, name: str) -> schema.CleanupView:
@@ -341,12 +341,10 @@ def _cleanup(app: App, name: str) -> schema.CleanupView:
     )
 
 
-def _line(app: App, line: Line, shown: Seen, judged: Mapping[str, Observation]) -> schema.LineView:
-    endpoint = shown.of(line)
-    saved, state = 0.0, line.state
-    if line.emptied and not line.refused:  # else something on it still costs
-        price, now = app.settings.serving.hourly_price, app.cloud.blobs.now()
-        saved = money_saved(line.emptied, now, instances=line.instances, price_per_hour=price)
+def _line(app: App, line: Line, shown: Seen, prices: Prices, judged: Mapping[str, Observation]) -> schema.LineView:
+    endpoint, state = shown.of(line), line.state
+    size = line.latest.asked.size if line.latest and line.latest.asked else app.settings.serving.size
+    price = prices.of(size)
     return schema.LineView(
         id=line.id,
         folder=line.folder,
@@ -374,11 +372,28 @@ def _line(app: App, line: Line, shown: Seen, judged: Mapping[str, Observation]) 
             schema.RefusalView(what=name.removeprefix("/") or "endpoint", since=each.since, why=each.why)
             for name, each in sorted(line.refused.items())
         ],
-        saved=round(saved, 2),
+        price=_price(price),
+        unpriced="" if price else prices.unknown(size),
+        saved=_saved(line, price, app.cloud.blobs.now()),
         verdict=_like(judged.get(line.id), schema.VerdictView),
         seen=shown.differs(line),
         address=endpoint.scoring_uri if endpoint else "",
         endpoint_id=endpoint.id if endpoint else "",
+    )
+
+
+def _saved(line: Line, price: Price | None, now: datetime) -> float | None:
+    if line.emptied is None or line.refused or line.latest is None:  # something on it still costs, or nothing ever did
+        return 0.0
+    saved = money_saved(line.emptied, now, instances=line.instances, price=price)
+    return None if saved is None else round(float(saved), 2)
+
+
+def _price(price: Price | None) -> schema.PriceView | None:
+    if price is None:
+        return None
+    return schema.PriceView(
+        per_hour=float(price.per_hour), currency=price.currency, source=price.source, as_of=price.as_of
     )
 
 
@@ -395,8 +410,8 @@ def _status(app: App) -> schema.StatusView:
     shown = seen(app)
     marks, broken = app.runs.summaries(RECENT)
     found, unread = app.lines.recent(RECENT)
-    judged = observations.read(app.cloud.blobs)
-    views = [_line(app, line, shown, judged) for line in found]
+    prices, judged = Prices(app), observations.read(app.cloud.blobs)
+    views = [_line(app, line, shown, prices, judged) for line in found]
     seated, unseated = _seats(app)
     now = app.cloud.blobs.now()
     stops = stops_training(app.cloud.blobs.answers(STATE, SLOTS)[1])

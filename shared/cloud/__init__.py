@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from shared.cloud.locks import Locks
     from shared.cloud.metrics import Metrics
     from shared.cloud.models import Models
+    from shared.cloud.prices import PriceList
     from shared.cloud.queues import Queues
     from shared.cloud.quota import Quota
     from shared.cloud.registry import Registry
@@ -92,6 +93,12 @@ class Cloud:
         from shared.cloud.metrics import Metrics
 
         return Metrics(self.clients)
+
+    @cached_property
+    def prices(self) -> PriceList:
+        from shared.cloud.prices import PriceList
+
+        return PriceList(self.clients)
 
     @cached_property
     def topic(self) -> Topic:

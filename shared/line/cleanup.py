@@ -21,9 +21,11 @@ from shared.line import cap
 from shared.line.access import is_active, save_and_send, send_and_save
 from shared.line.kept import KEEP_TAG, hours_end, why_kept
 from shared.line.metering import running, tell_running
+from shared.line.prices import Prices, refresh
 from shared.line.teardown import lock_on, told
 from shared.line.waits import Need, tell, unjudged
 from shared.money.ledger import Running
+from shared.money.price import running_costs
 from shared.naming import made_for, tag
 from shared.records import observations
 from shared.records.base import FRESH
@@ -31,7 +33,7 @@ from shared.records.line import TEARDOWN, Line, NotMade, Orphan, Retiring, Stand
 from shared.records.observations import Observation
 from shared.records.owner import is_on_line, not_ours
 from shared.records.store import Unreadable
-from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, running_costs, verdict
+from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
 from shared.settings import Cleanup
 
 log = logging.getLogger("droptune.line.cleanup")
@@ -65,9 +67,11 @@ def cleanup(app: App) -> None:
     needs, seen, runs = list[Need](), list[Observation](), list[Running]()
     unseen = set[str]()
     before = observations.read(app.cloud.blobs)
+    refresh(app)
+    prices = Prices(app)
     for line_id in app.lines.standing():
         try:
-            found, standing = _judge(app, line_id, before.get(line_id))
+            found, standing = _judge(app, line_id, before.get(line_id), prices)
             if found:
                 seen.append(found)
             if standing is None:
@@ -93,6 +97,8 @@ def cleanup(app: App) -> None:
     tell(app, {"cleanup": needs}, now)
     tell_running(app, runs, unseen, now)
     observations.write(app.cloud.blobs, seen)
+    if sizes := {each.size for each in runs if each.size} - {app.settings.serving.size}:
+        refresh(app, sizes)
 
 
 def _observed(line_id: str, before: Observation | None, now: datetime, why: str) -> Observation:
@@ -101,7 +107,9 @@ def _observed(line_id: str, before: Observation | None, now: datetime, why: str)
     return Observation(line=line_id, folder=known.folder, endpoint=known.endpoint, at=now, verdict="unjudged", why=why)
 
 
-def _judge(app: App, line_id: str, before: Observation | None) -> tuple[Observation | None, list[Running] | None]:
+def _judge(
+    app: App, line_id: str, before: Observation | None, prices: Prices
+) -> tuple[Observation | None, list[Running] | None]:
     """Judges a line, and does what follows of that. What was seen of it, and what runs; None: not known."""
     loaded = app.lines.load(line_id)
     if loaded is None:
@@ -133,7 +141,7 @@ def _judge(app: App, line_id: str, before: Observation | None) -> tuple[Observat
     there = app.cloud.endpoints.deployments(line.endpoint)
     ours = {each.name: each for each in there if is_on_line(line, each.name, each.tags)}
     others = [each.name for each in there if each.name not in ours]
-    standing = running(app, line, ours.values())
+    standing = running(prices, line, ours.values())
     seen = line
     if not endpoint.busy:
         if not (first or rolling_out):
@@ -141,7 +149,8 @@ def _judge(app: App, line_id: str, before: Observation | None) -> tuple[Observat
         seen = _with_orphans(app, seen, endpoint, ours, now, rolling_out=rolling_out)
     seen = _with_others(seen, [f"{told([each])}: it stays, and the endpoint with it" for each in others], now)
     kept = why_kept(seen, endpoint, ours, others, now, rolling_out=rolling_out)
-    seen = _with_costs(app, seen, endpoint, kept, now)
+    serves = ours.get(line.serving.deployment) if line.serving else None
+    seen = _with_costs(app, seen, endpoint, serves, kept, now, prices)
     seen, etag = _save_seen(app, line, seen, etag)
     if first or seen.missing:
         why = (
@@ -184,14 +193,17 @@ def _with_others(line: Line, others: Sequence[str], now: datetime) -> Line:
     return found.to_send(now, "Endpoint.OthersFound", "; ".join(new)) if new else found
 
 
-def _with_costs(app: App, line: Line, endpoint: Endpoint, kept: str, now: datetime) -> Line:
+def _with_costs(
+    app: App, line: Line, endpoint: Endpoint, serves: Deployment | None, kept: str, now: datetime, prices: Prices
+) -> Line:
     """The line after people heard, once a day, what it costs that somebody keeps it."""
     if not (kept and (line.serving or endpoint.traffic)):
         return replace(line, cost_told=None)
     if line.cost_told and now - line.cost_told < DAY:
         return line
-    settings = app.settings.serving
-    costs = running_costs(instances=line.instances or settings.instances, price_per_hour=settings.hourly_price)
+    size = (serves.instance_type if serves else "") or app.settings.serving.size
+    count = (serves.instances if serves else 0) or line.instances or app.settings.serving.instances
+    costs = running_costs(instances=count, price=prices.of(size), unknown=prices.unknown(size))
     why = f"it costs {costs}, and is kept whether or not it is used, since {kept}"
     return replace(line, cost_told=now).to_send(now, "Endpoint.Kept", why)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from decimal import Decimal
 
 from shared.app import App
 from shared.cloud.endpoints import Deployment
 from shared.errors import Conflict, Permanent, Transient
+from shared.line.prices import Prices
 from shared.money.ledger import Cause, Ended, Look, Running
 from shared.naming import made_for
 from shared.records.bill import Bill
@@ -23,9 +23,9 @@ from shared.records.store import Unreadable
 log = logging.getLogger("droptune.line.metering")
 
 
-def running(app: App, line: Line, ours: Iterable[Deployment]) -> list[Running]:
+def running(prices: Prices, line: Line, ours: Iterable[Deployment]) -> list[Running]:
     """The line's deployments, as the bill knows them."""
-    return [_running(app, line, each) for each in ours]
+    return [_running(prices, line, each) for each in ours]
 
 
 def tell_running(app: App, found: Collection[Running], unseen: Collection[str], now: datetime) -> None:
@@ -42,9 +42,8 @@ def tell_ended(
         _record(app, Look(ended=tuple(ended), kinds=frozenset()), at)
 
 
-def _running(app: App, line: Line, each: Deployment) -> Running:
-    made = made_for(each.name, each.tags)
-    price = app.settings.serving.hourly_price
+def _running(prices: Prices, line: Line, each: Deployment) -> Running:
+    made, price = made_for(each.name, each.tags), prices.of(each.instance_type)
     return Running(
         kind="serving",
         line=line.id,
@@ -52,8 +51,8 @@ def _running(app: App, line: Line, each: Deployment) -> Running:
         name=each.name,
         instances=each.instances,
         size=each.instance_type,
-        price=Decimal(str(price)) if price else None,
-        currency="",
+        price=price.per_hour if price else None,
+        currency=price.currency if price else "",
         since=each.made,
     )
 

@@ -18,6 +18,7 @@ from shared.intake.arrivals import look_into
 from shared.lifecycle.phase import ENDED, Phase
 from shared.line.access import save_line, tell_line
 from shared.line.metering import running, tell_ended
+from shared.line.prices import Prices
 from shared.line.teardown import Undeletable, stuck, words
 from shared.money.ledger import Cause
 from shared.records import layout
@@ -181,7 +182,7 @@ def _take_for_newest(app: App, run: Run, line: Line, etag: str) -> None:
 
 def _tell_bill(app: App, run: Run, line: Line, deployment: Deployment) -> None:
     cancelled = run.ending is not None and run.ending.phase is Phase.CANCELLED
-    (was,) = running(app, line, [deployment])
+    (was,) = running(Prices(app), line, [deployment])
     cause, why = Cause.STOPPED if cancelled else Cause.FAILED, run.ending.why if run.ending else ""
     tell_ended(app, line, [deployment.name], app.cloud.blobs.now(), cause, why, was)
 

@@ -1,4 +1,4 @@
-"""When is an endpoint idle, and what did taking it down save: pure rules.
+"""When is an endpoint idle: pure rules.
 
 Two phases, as people expect it of a tool that deletes: first a notice, then, after the grace time and if still nobody
 called, the deletion. Silence counts only where a positive control shows that the metrics would have told otherwise,
@@ -165,17 +165,6 @@ def _silence(usage: Usage, policy: Policy) -> str:
 
 def _keeps(usage: Usage) -> str:
     return f"droptune keep {usage.line} keeps it"
-
-
-def running_costs(*, instances: int, price_per_hour: float) -> str:
-    """What deployments cost that stand day and night, in words; `price_per_hour` of an instance, 0 if not known."""
-    a_day = price_per_hour * instances * 24
-    return f"{a_day:.2f} a day" if a_day else "its instances, day and night"
-
-
-def money_saved(emptied: datetime, until: datetime, *, instances: int, price_per_hour: float) -> float:
-    """What the deployments would have cost from `emptied` to `until`, in the currency of the price."""
-    return max(0.0, (until - emptied) / timedelta(hours=1)) * instances * price_per_hour
 
 
 def _span(length: timedelta) -> str:

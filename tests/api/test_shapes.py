@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from shared.records.run import Ending, Waiting
 from tests.kit.carried import AT, MINUTE, RUN
 from tests.kit.paths import ROOT
 from tests.kit.records import changed, serving
+from tests.kit.settings import with_settings
 
 RUN_VIEW: dict[str, Any] = {
     "version": 1,
@@ -104,6 +106,8 @@ LINE_VIEW: dict[str, Any] = {
         {"what": "endpoint", "since": "2026-11-01T10:00:00Z", "why": "a policy"},
         {"what": "rolder-1", "since": "2026-11-01T10:00:00Z", "why": "a lock"},
     ],
+    "price": {"per_hour": 3.67, "currency": "USD", "source": "setting", "as_of": None},
+    "unpriced": "",
     "saved": 0.0,
     "verdict": None,
     "seen": "",
@@ -188,7 +192,7 @@ def test_a_run_in_the_list_is_as_it_is_by_itself(app: App, key: str) -> None:
 
 def test_a_line(app: App, key: str) -> None:
     _, line = made(app, key)
-    found = body(views.lines(app))
+    found = body(views.lines(with_settings(app, SERVING_PRICE_PER_HOUR=Decimal("3.67"))))
     (own,) = [each for each in found["lines"] if each["id"] == line]
     assert own == json.loads(json.dumps(LINE_VIEW).replace('"LINE"', f'"{line}"'))
     assert found["version"] == 1

@@ -33,6 +33,7 @@ from shared.api.schema import (
     LogsView,
     NeedView,
     PlanView,
+    PriceView,
     RefusalView,
     RestoresView,
     RetiringView,
@@ -45,6 +46,7 @@ from tests.kit.hostile import WORST, harm
 from tests.kit.looked_at import AT, LINE, SERVED, app, on_terminal, serving, summary, view
 from tests.kit.paths import ROOT
 
+PRICE = PriceView(per_hour=3.673, currency="EUR", source="api", as_of=AT)
 NEED = NeedView(
     what="waits for you", folder="faq", run="rfaq", since=datetime.now(UTC) - timedelta(hours=2, minutes=1),
     command="droptune approve rfaq",
@@ -256,13 +258,35 @@ IN_WORDS = {
 def test_a_line_that_serves_nothing_says_why_and_what_brings_it_back(
     state: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = msgspec.structs.replace(LINE, state=state, serving=None, since=AT, saved=1234.5)
+    line = msgspec.structs.replace(LINE, state=state, serving=None, since=AT, saved=1234.5, price=PRICE)
     with app({"lines": LineList(lines=[line, msgspec.structs.replace(line, id="lother")])}) as url:
         assert main(["lines", "--url", url]) == 0
     out = capsys.readouterr().out
     assert f"facts: {IN_WORDS[state]}" in out
-    assert "saved     1,234.50 since then, in the currency of SERVING_PRICE_PER_HOUR" in out
+    assert "saved     1,234.50 EUR since then" in out
     assert ("next: droptune revive lother\n" in out) == (state != "tearing_down"), "two lines of a folder: by id"
+
+
+def test_a_price_says_whose_it_is_and_of_when(capsys: pytest.CaptureFixture[str]) -> None:
+    with app({"lines": LineList(lines=[msgspec.structs.replace(LINE, price=PRICE)])}) as url:
+        assert main(["lines", "--url", url]) == 0
+    assert "price     3.673 EUR an hour and instance, from Azure's public price list of 2026-11-22" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("state", ["standing", "empty"])
+def test_a_price_that_nobody_has_told_is_not_0(state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    why = "price of A100 not known: SERVING_PRICE_PER_HOUR gives it, or PRICE_SOURCE=api"
+    line = msgspec.structs.replace(LINE, unpriced=why)
+    if state == "empty":
+        line = msgspec.structs.replace(line, state=state, serving=None, since=AT, saved=None)
+    with app({"lines": LineList(lines=[line])}) as url:
+        assert main(["lines", "--url", url]) == 0
+    out = capsys.readouterr().out
+    assert f"  price     {why.removeprefix('price ')}\n" in out
+    assert ("saved     not known, for want of a price" in out) == (state == "empty")
+    assert "0.00" not in out
 
 
 def test_a_line_says_all_that_people_should_know(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -69,7 +70,7 @@ def unpaid(stage: Stage, run: Run, *words: str) -> Run:
 
 
 def test_what_somebody_scaled_stays_scaled_and_is_told_before_it_is_paid_for(stage: Stage) -> None:
-    stage.world.change(SERVING_PRICE_PER_HOUR=2.5)
+    stage.world.change(SERVING_PRICE_PER_HOUR=Decimal("2.5"))
     live = stage.live()
     size = instances(stage, live.deployed.name)[1]
     scale(stage, live.deployed.name, 3)
@@ -79,7 +80,7 @@ def test_what_somebody_scaled_stays_scaled_and_is_told_before_it_is_paid_for(sta
     said = next(each for each in told(second) if "somebody gave" in each)
     assert f"somebody gave deployment {live.deployed.name} 3 x {size}" in said
     assert f"instead of 1 x {size} (SERVING_INSTANCES, SERVING_SIZE)" in said
-    assert "costs 180.00 a day" in said
+    assert "costs 180.00 USD a day" in said
     assert told(second).index(said) < told(second).index(Action.DEPLOY_MODEL.done)
     assert [why for kind, why in stage.events() if kind == "Run.InstancesKept"] == [said]
     view = shown(stage, second).deployment

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from itertools import count
 
 import pytest
@@ -247,7 +248,7 @@ def test_what_is_kept_is_not_torn_down_and_says_daily_what_it_costs(stage: Stage
         deployments.begin_create_or_update(its)
         stage.world.clock.jump(timedelta(minutes=1))
         eventually(lambda: stage.standing() == {live.deployed.name: "Succeeded"})
-    stage.world.change(**DELETE, SERVING_PRICE_PER_HOUR=2.0)
+    stage.world.change(**DELETE, SERVING_PRICE_PER_HOUR=Decimal(2))
     idle(stage, ticks=4 * 27)
     assert stage.standing() == {live.deployed.name: "Succeeded"}
     assert isinstance(stage.line.state, Standing)
@@ -258,4 +259,4 @@ def test_what_is_kept_is_not_torn_down_and_says_daily_what_it_costs(stage: Stage
         "endpoint": "the endpoint has the tag",
         "deployment": "has the tag",
     }
-    assert all("48.00 a day" in each and ends[where] in each for each in told)
+    assert all("48.00 USD a day" in each and ends[where] in each for each in told)

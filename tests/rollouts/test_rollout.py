@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -276,14 +277,14 @@ def test_a_version_waits_for_a_person_and_costs_no_looks_meanwhile(stage: Stage)
 
 def test_who_gives_no_approval_is_told_every_day_and_then_the_version_goes(stage: Stage) -> None:
     old = stage.live()
-    stage.world.change(MAX_APPROVAL_DAYS=2, SERVING_PRICE_PER_HOUR=1.5)
+    stage.world.change(MAX_APPROVAL_DAYS=2, SERVING_PRICE_PER_HOUR=Decimal("1.5"))
     run = stage.until(stage.version(promotion=MANUAL), lambda run: run.hold)
     for left in ("2 days", "1 day"):
         stage.quiet()
         kind, why = stage.events()[-1]
         assert kind == "Run.ApprovalNeeded"
         assert f"droptune approve {run.id} lets it serve, droptune cancel {run.id} takes it back" in why
-        assert f"costs 36.00 a day; without an answer it is rolled back in {left}" in why
+        assert f"costs 36.00 USD a day; without an answer it is rolled back in {left}" in why
         stage.world.clock.jump(timedelta(hours=23))
         stage.world.sweep()
         stage.quiet()

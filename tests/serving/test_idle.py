@@ -16,7 +16,6 @@ from shared.serving.idle import (
     Policy,
     Usage,
     Verdict,
-    money_saved,
     verdict,
 )
 
@@ -262,8 +261,3 @@ def test_a_kept_endpoint_and_one_in_mid_rollout_stay(usage: Usage) -> None:
 def test_one_request_takes_the_notice_back(usage: Usage) -> None:
     busy = replace(usage, emptied=None, requests=1.0)
     assert isinstance(verdict(busy, POLICY, NOW), Keep)
-
-
-def test_money_saved_is_hours_times_instances_times_price() -> None:
-    assert money_saved(NOW, NOW + timedelta(hours=3), instances=2, price_per_hour=4.0) == 24.0
-    assert money_saved(NOW, NOW - timedelta(hours=3), instances=2, price_per_hour=4.0) == 0.0

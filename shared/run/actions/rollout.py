@@ -12,15 +12,16 @@ from shared.app import App
 from shared.cloud.endpoints import Endpoint
 from shared.errors import ModelFailed, NotFound, Permanent, Refused, Transient
 from shared.line.access import held_by, line_of, ours, own, reopen_line, save_line, tell_line
+from shared.line.prices import Prices
 from shared.line.teardown import Undeletable, give_back_traffic, lock_on, remove_deployments, stuck, try_deleting
 from shared.line.trained import note_trained
+from shared.money.price import running_costs
 from shared.records.line import TEARDOWN, Empty, Line, Removed, Retiring, Serving, Standing, adoptable
 from shared.records.owner import is_on_line
 from shared.records.run import Approval, Deployed, Run
 from shared.records.tags import tags_of, tags_of_line
 from shared.run.actions.gate import held_out
 from shared.run.hands import by_settings, instances_of, kept_by_hand
-from shared.serving.idle import running_costs
 from shared.serving.instances import Instances
 from shared.serving.payload import answer_of, conversation_of, expected_of, opening_of, scoring_payload
 from shared.serving.smoke import Answered, Silence, Verdict, judge, unanswered
@@ -81,10 +82,9 @@ def keep_size(app: App, run: Run) -> Run:
 
 
 def _costs(app: App, instances: Instances) -> str:
-    """What a deployment costs, in words. The price is that of an instance of SERVING_SIZE."""
-    settings = app.settings.serving
-    price = settings.hourly_price if instances.size.lower() == settings.size.lower() else 0.0
-    return f"costs {running_costs(instances=instances.count, price_per_hour=price)}"
+    """What a deployment costs, in words."""
+    prices, size = Prices(app), instances.size
+    return f"costs {running_costs(instances=instances.count, price=prices.of(size), unknown=prices.unknown(size))}"
 
 
 def end_grace(app: App, run: Run) -> Run:
