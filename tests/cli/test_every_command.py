@@ -135,7 +135,10 @@ ROWS: dict[str, Row] = {
     ),
     "lines": Row(json=LineList, wrong=("more", "more")),
     "cost": Row(
-        more=("--for all --by day", "--csv"), json=CostView, wrong=("--by week", "'week'"), long=",(kind|serving|training),"
+        more=("--for all --by day", "--csv"),
+        json=CostView,
+        wrong=("--by week", "'week'"),
+        long=",(kind|serving|training),",
     ),
     "compare": Row(words="{new}", more=("{new} --with {live} --only worse",), json=AnswersView, wrong=("", "RUN")),
     "ask": Row(
