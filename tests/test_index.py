@@ -36,6 +36,7 @@ FUNCTIONS = [
     "cleanup",
     "command_line",
     "command_run",
+    "cost",
     "dataset_uploaded",
     "folders",
     "health",

@@ -7,7 +7,7 @@ keeps the intervals, `sums.py` adds them up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -210,7 +210,10 @@ class _Book:
 
     def __init__(self, known: Iterable[Interval]) -> None:
         self._before = {each.key: each for each in merged((), known)}
-        self._now = dict(self._before)
+        self._now: dict[str, Interval] = {}
+        self._things: dict[Thing, dict[str, Interval]] = {}
+        for each in self._before.values():
+            self._put(each)
 
     def changed(self) -> list[Interval]:
         return [each for key, each in self._now.items() if self._before.get(key) != each]
@@ -255,14 +258,15 @@ class _Book:
                 self._put(begun)
                 return
 
-    def _of(self, thing: Thing) -> Sequence[Interval]:
-        return [each for each in self._now.values() if each.thing == thing]
+    def _of(self, thing: Thing) -> Iterable[Interval]:
+        return self._things.get(thing, {}).values()
 
     def _open(self, thing: Thing) -> Interval | None:
         return next((each for each in self._of(thing) if each.end is None), None)
 
     def _put(self, interval: Interval) -> None:
         self._now[interval.key] = interval
+        self._things.setdefault(interval.thing, {})[interval.key] = interval
 
 
 _GONE = "somebody else took it away"

@@ -136,7 +136,12 @@ ROWS: dict[str, Row] = {
     ),
     "cleanup": Row(more=("--why {line}",), json=CleanupView, wrong=("more", "more")),
     "lines": Row(json=LineList, wrong=("more", "more")),
-    "cost": Row(more=("--for all --by day", "--csv"), json=CostView, wrong=("--by week", "'week'")),
+    "cost": Row(
+        more=("--for all --by day", "--csv"),
+        json=CostView,
+        wrong=("--by week", "'week'"),
+        long=",(kind|serving|training),",
+    ),
     "compare": Row(words="{new}", more=("{new} --with {live} --only worse",), json=AnswersView, wrong=("", "RUN")),
     "ask": Row(
         words="{line} --row 1", more=("{line} Hello --both",), json=AskedView, wrong=("a --row x", "'x'"), long="answer"

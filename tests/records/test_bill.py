@@ -211,6 +211,20 @@ def test_a_crash_at_any_write_of_a_months_turn_changes_nothing_in_the_end(
     assert write > 5
 
 
+@pytest.mark.parametrize("write", [1, 2, 3])
+@pytest.mark.parametrize("done", [False, True])
+def test_what_began_months_ago_is_in_each_of_them_after_a_crash_too(
+    write: int, done: bool, bill: Bill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, now = Look(running=(running(since=at("2026-10-31")),)), at("2026-12-03")
+    with monkeypatch.context() as patch:
+        breaking(bill, patch, write, done=done)
+        with pytest.raises(Crash):
+            bill.record(look, now)
+    bill.record(look, now + HOUR)
+    assert [hours(bill, month, now) for month in ("2026-10", "2026-11", "2026-12", "all")] == [48, 1440, 96, 1584]
+
+
 def test_two_ticks_at_once_both_count(app: App, bill: Bill, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one is always in between: of a month's turn, and of what begins."""
     first = running(line="l2", name="r2-1", since=AT)
