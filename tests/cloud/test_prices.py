@@ -41,8 +41,10 @@ sys.addaudithook(_watch)
 
 
 @pytest.fixture(autouse=True)
-def _stays_here() -> Iterator[None]:
-    """Nothing outside loopback is looked up or connected to, whatever is answered."""
+def _stays_here(cloud_env: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing outside loopback is looked up or connected to, whatever is answered. No proxy hides who is meant."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
     global _strayed
     found: list[Any] = []
     _strayed = found
@@ -58,7 +60,7 @@ def server() -> Iterator[PriceServer]:
 
 
 @pytest.fixture
-def cloud(cloud_env: Stack, server: PriceServer) -> Iterator[Cloud]:
+def asking(cloud_env: Stack, server: PriceServer) -> Iterator[Cloud]:
     made = Cloud(changed(Settings.read(os.environ), PRICE_API=server.url, AZURE_LOCATION="westeurope"))
     yield made
     server.release.set()
@@ -83,18 +85,18 @@ def item(price: float, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def price(cloud: Cloud) -> Decimal | None:
-    found = cloud.prices.items([SIZE])
+def price(asking: Cloud) -> Decimal | None:
+    found = asking.prices.items([SIZE])
     if SIZE not in found:
         return None
     told = pick(found[SIZE], size=SIZE, region="westeurope", currency="USD", now=NOW)
     return told.per_hour if told else None
 
 
-def test_the_price_is_found_behind_spot_windows_and_a_second_page(cloud: Cloud, server: PriceServer) -> None:
+def test_the_price_is_found_behind_spot_windows_and_a_second_page(asking: Cloud, server: PriceServer) -> None:
     spot, windows = item(0.7, skuName="NC24ads A100 v4 Spot"), item(9.0, productName="NCads A100 v4 Series Windows")
     server.pages = [[spot, windows, item(2.0, currencyCode="EUR")], [item(3.673)]]
-    assert price(cloud) == Decimal("3.673")
+    assert price(asking) == Decimal("3.673")
     first, second = server.asked
     assert first == {
         "currencyCode": ["'USD'"],
@@ -106,16 +108,16 @@ def test_the_price_is_found_behind_spot_windows_and_a_second_page(cloud: Cloud, 
     assert second == {"page": ["1"]}
 
 
-def test_a_size_with_a_quote_stays_a_size(cloud: Cloud, server: PriceServer) -> None:
-    assert cloud.prices.items(["x' or '1' eq '1&$top=1"]) == {"x' or '1' eq '1&$top=1": []}
+def test_a_size_with_a_quote_stays_a_size(asking: Cloud, server: PriceServer) -> None:
+    assert asking.prices.items(["x' or '1' eq '1&$top=1"]) == {"x' or '1' eq '1&$top=1": []}
     assert "armSkuName eq 'x'' or ''1'' eq ''1&$top=1' and" in server.asked[0]["$filter"][0]
 
 
-def test_each_size_is_asked_for_and_one_failure_is_not_the_others(cloud: Cloud, server: PriceServer) -> None:
+def test_each_size_is_asked_for_and_one_failure_is_not_the_others(asking: Cloud, server: PriceServer) -> None:
     server.pages = [[item(1.0)]]
-    assert cloud.prices.items(["a", "b"]).keys() == {"a", "b"}
+    assert asking.prices.items(["a", "b"]).keys() == {"a", "b"}
     server.status = 503
-    assert cloud.prices.items(["a", "b"]) == {}
+    assert asking.prices.items(["a", "b"]) == {}
     assert len(server.asked) == 4, "nothing is asked twice: the next tick will"
 
 
@@ -133,30 +135,30 @@ def test_each_size_is_asked_for_and_one_failure_is_not_the_others(cloud: Cloud, 
     ids=["html", "deep", "list", "object", "link", "binary", "long"],
 )
 def test_garbage_is_no_price(
-    cloud: Cloud, server: PriceServer, caplog: pytest.LogCaptureFixture, body: bytes, why: str
+    asking: Cloud, server: PriceServer, caplog: pytest.LogCaptureFixture, body: bytes, why: str
 ) -> None:
     server.body = body
-    assert price(cloud) is None
+    assert price(asking) is None
     assert f"price of {SIZE} is not known" in caplog.text
     assert why in caplog.text
 
 
 def test_what_unpacks_to_too_much_is_too_much(
-    cloud: Cloud, server: PriceServer, caplog: pytest.LogCaptureFixture
+    asking: Cloud, server: PriceServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.body = gzip.compress(b" " * 100 * 1024 * 1024)
     server.headers = {"Content-Encoding": "gzip"}
-    assert price(cloud) is None
+    assert price(asking) is None
     assert "longer than 1 MB" in caplog.text
 
 
 @pytest.mark.parametrize("to", ["https://prices.example/", "{url}/api/retail/prices?page=0"])
 def test_nobody_is_followed_elsewhere(
-    cloud: Cloud, server: PriceServer, caplog: pytest.LogCaptureFixture, to: str
+    asking: Cloud, server: PriceServer, caplog: pytest.LogCaptureFixture, to: str
 ) -> None:
     server.status, server.headers = 302, {"Location": to.format(url=server.url)}
     server.pages = [[item(1.0)]]
-    assert price(cloud) is None
+    assert price(asking) is None
     assert "answers 302" in caplog.text
     assert len(server.asked) == 1
 
@@ -173,31 +175,34 @@ def test_nobody_is_followed_elsewhere(
         "http://[::1",
     ],
 )
-def test_a_next_page_elsewhere_is_not_asked_for(cloud: Cloud, server: PriceServer, link: str) -> None:
+def test_a_next_page_elsewhere_is_not_asked_for(
+    asking: Cloud, server: PriceServer, caplog: pytest.LogCaptureFixture, link: str
+) -> None:
     server.pages, server.next_page = [[item(1.0)], [item(1.0)]], link
-    assert price(cloud) is None, "half of a list is none"
+    assert price(asking) is None, "half of a list is none"
+    assert any(why in caplog.text for why in ("names a next page elsewhere", "is no address"))
     assert len(server.asked) == 1
 
 
-def test_pages_without_end_end(cloud: Cloud, server: PriceServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_without_end_end(asking: Cloud, server: PriceServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SECONDS", 0.5)
     server.pages, server.next_page = [[item(1.0)], []], "{url}/api/retail/prices?page=0"
-    assert price(cloud) is None
+    assert price(asking) is None
 
 
 def test_an_answer_that_drips_is_not_waited_for(
-    cloud: Cloud, server: PriceServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    asking: Cloud, server: PriceServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SECONDS", 0.3)
     server.pages, server.drips = [[item(1.0)]], True
     began = time.monotonic()
-    assert price(cloud) is None
+    assert price(asking) is None
     assert time.monotonic() - began < 3
     assert "did not answer within" in caplog.text
 
 
-def test_nobody_there_is_a_line_in_the_log(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
-    gone = Cloud(changed(cloud.settings, PRICE_API="http://127.0.0.1:9"))
+def test_nobody_there_is_a_line_in_the_log(asking: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    gone = Cloud(changed(asking.settings, PRICE_API="http://127.0.0.1:9"))
     with caplog.at_level(logging.WARNING):
         assert gone.prices.items([SIZE]) == {}
     assert [each.levelno for each in caplog.records] == [logging.WARNING]
