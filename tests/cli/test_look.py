@@ -314,7 +314,7 @@ def test_a_line_says_all_that_people_should_know(capsys: pytest.CaptureFixture[s
         "changes   for run rnew: droptune watch rnew\n",
         "before    m-facts:1 of run rold: droptune rollback 'a faq'\n",
         "pinned    by ada: newer versions wait; droptune unpin 'a faq'\n",
-        "by bob: a demo\n",
+        "by bob: a demo; droptune keep 'a faq' --end\n",
         "idle      nobody calls it",
         "traffic   somebody took it away",
         "missing   Azure does not show",
