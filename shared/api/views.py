@@ -363,7 +363,7 @@ def _line(app: App, line: Line, shown: Seen, prices: Prices, judged: Mapping[str
         ],
         orphans=[each.deployment for each in line.orphans],
         pinned_by=line.pinned_by,
-        keep=_like(line.keep, schema.KeepView),
+        keep=_like(line.kept_at(app.cloud.blobs.now()), schema.KeepView),
         hours=line.hours,
         idle_since=line.noticed,
         no_traffic_since=state.no_traffic if isinstance(state, Standing) else None,

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 
@@ -61,10 +62,10 @@ def cleanup(app: App) -> None:
     """Judges every line whose endpoint may stand. One that can't be judged now is left for the next tick."""
     tick = _Tick(app)
     for line_id in app.lines.standing():
-        tick.tried(line_id, lambda line_id=line_id: tick.looked(line_id))  # type: ignore[misc]
+        tick.tried(line_id, partial(tick.looked, line_id))
     tick.measured()
     for judged in tick.judged:
-        tick.tried(judged.line.id, lambda judged=judged: tick.concluded(judged))  # type: ignore[misc]
+        tick.tried(judged.line.id, partial(tick.concluded, judged))
     tick.told()
 
 

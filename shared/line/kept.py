@@ -54,7 +54,7 @@ def why_people_keep(line: Line, endpoint: Endpoint, serves: Deployment | None, n
     """Who has said that it stays, by a command or a tag, and what ends that; "" if nobody has. `serves`: if known."""
     if line.pinned_by:
         return f"{line.pinned_by} has pinned it: droptune unpin {line.id} ends that"
-    if (keep := line.keep) and (keep.until is None or now < keep.until):
+    if keep := line.kept_at(now):
         until = f" until {minute(keep.until)}" if keep.until else ""
         why = f" ({keep.why})" if keep.why else ""
         return f"{keep.who} keeps it{until}{why}: droptune keep {line.id} --end ends that"

@@ -176,6 +176,10 @@ class Line:
     wake: Wake | None = None
     outbox: tuple[Notice, ...] = ()
 
+    def kept_at(self, now: datetime) -> Keep | None:
+        """Who wants it to stand at `now`; None if nobody does, or not any more."""
+        return self.keep if self.keep and (self.keep.until is None or now < self.keep.until) else None
+
     @property
     def is_going(self) -> bool:
         """Whether a teardown is under way."""

@@ -263,6 +263,9 @@ def test_a_line_is_kept_by_somebodys_word_until_it_ends(
         assert found.until
         assert abs(found.until - before - end) < timedelta(minutes=5)
         assert f"{found.until:%Y-%m-%d %H:%M} UTC" in told
+    assert line_of(app, line).kept_at(before) == found
+    if found.until:
+        assert line_of(app, line).kept_at(found.until) is None, "it is over then"
     line_commands.keep(app, line.id, by="eve")
     assert line_of(app, line).keep == Keep(until=None, who="eve", why=""), "the last word counts"
     assert "not kept any more" in line_commands.keep(app, line.id, end=True)

@@ -97,7 +97,7 @@ LINE_VIEW: dict[str, Any] = {
     "retiring": [{"deployment": "rolder-1", "until": "2026-11-01T10:00:00Z", "orphan": False}],
     "orphans": ["rlost-1"],
     "pinned_by": "ada",
-    "keep": {"until": "2026-11-01T10:00:00Z", "who": "bob", "why": "a demo"},
+    "keep": {"until": "2126-11-01T10:00:00Z", "who": "bob", "why": "a demo"},
     "hours": "",
     "idle_since": "2026-11-01T10:00:00Z",
     "no_traffic_since": "2026-11-01T10:01:00Z",
@@ -166,7 +166,7 @@ def made(app: App, key: str) -> tuple[str, str]:
             retiring=(Retiring(deployment="rolder-1", model="m:0", until=AT),),
             orphans=(Orphan(deployment="rlost-1", since=AT),),
             pinned_by="ada",
-            keep=Keep(until=AT, who="bob", why="a demo"),
+            keep=Keep(until=AT.replace(year=2126), who="bob", why="a demo"),
             refused={
                 "rolder-1": Refusal(since=AT, at=AT + MINUTE, told=AT, why="a lock"),
                 TEARDOWN: Refusal(since=AT, at=AT + MINUTE, told=AT, why="a policy"),
