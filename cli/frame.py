@@ -22,9 +22,12 @@ else:
 
 GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "start": ("a dataset on its way", ("init", "models", "check", "fetch", "push", "start")),
-    "look": ("what was done, and what serves", ("status", "runs", "show", "watch", "lines", "compare", "cost")),
+    "look": (
+        "what was done, and what serves",
+        ("status", "runs", "show", "watch", "lines", "compare", "cleanup", "cost"),
+    ),
     "use": ("what serves", ("ask", "url")),
-    "steer": ("step in", ("approve", "cancel", "retry", "rollback", "revive", "pin", "unpin")),
+    "steer": ("step in", ("approve", "cancel", "retry", "rollback", "revive", "pin", "unpin", "keep", "hours", "stop")),
     "run": ("the app itself", ("demo", "login", "local", "recover", "completion")),
 }
 """What the commands are for, in the order of the help. One that no module adds is left out."""

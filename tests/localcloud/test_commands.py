@@ -261,10 +261,12 @@ def test_wrong_settings_are_refused_before_anything_starts(typed: Typed, given: 
 def test_each_setting_can_be_set_unless_it_points_the_app_at_the_cloud(tmp_path: Path) -> None:
     pointing = app_environment(Description(state=tmp_path, ports=dict.fromkeys(LISTENERS, 1))).keys() - set(CHANGEABLE)
     texts = {"timedelta": "PT1H", "int": "1", "float": "1.5", "bool": "true", "tuple[tuple[str, str], ...]": "a=b"}
+    texts |= {"Decimal | None": "1.5"}
+    exact = {"PRICE_CURRENCY": "EUR", "PRICE_API": "https://prices.example"}
     said = {}
     for setting in every_setting():
         text = setting.choices[0] if setting.choices else texts.get(setting.kind, "text")
-        text = "0 */5 * * * *" if setting.name.endswith("_SCHEDULE") else text
+        text = "0 */5 * * * *" if setting.name.endswith("_SCHEDULE") else exact.get(setting.name, text)
         said[setting.name] = wrong_with({setting.name: text, "API_OPERATORS": "someone"})
     assert {name for name, wrong in said.items() if wrong} == pointing & said.keys()
 

@@ -76,7 +76,7 @@ def _played(stage: Stage) -> None:
     _switched_to_tokens(stage)
     # Nobody calls it: its owner is told, and then the endpoint goes.
     stage.at_rest()
-    world.change(CLEANUP_TARGET="endpoint", IDLE_GRACE=timedelta(0))
+    world.change(CLEANUP_TARGET="endpoint", IDLE_GRACE=timedelta(0), METRICS_LAG=timedelta(0))
     world.clock.jump(timedelta(days=2))
 
     def judged() -> bool:
