@@ -28,7 +28,7 @@ BODY_LIMIT = 4096
 _RUN = re.compile(r"\brun (r[a-z2-7]{15})\b")
 
 
-class _Asked(msgspec.Struct):
+class _Asked(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a request: who asks, and what some commands take besides (see _TAKES)."""
 
     by: str = ""
@@ -39,6 +39,7 @@ class _Asked(msgspec.Struct):
 
 
 _TAKES: Mapping[str, tuple[str, ...]] = {"keep": ("until", "why", "end"), "hours": ("hours", "end"), "stop": ("why",)}
+_MORE = ("until", "why", "hours", "end")
 
 
 def on_run(app: App, command: str, run: str, body: bytes, caller: Caller) -> Answer:
@@ -79,9 +80,11 @@ def _carried_out(
     asked = _read(body)
     if isinstance(asked, tuple):
         return asked
-    by = _who(asked, caller)
+    by, takes = _who(asked, caller), _TAKES.get(command.lower(), ())
+    if foreign := [each for each in _MORE if getattr(asked, each) and each not in takes]:
+        return refused(400, f"{command.lower()} takes no {' and no '.join(foreign)}: nothing was done")
     log.info("%s of %s, asked for by %s", command, name, by)
-    more = {each: getattr(asked, each) for each in _TAKES.get(command.lower(), ())}
+    more = {each: getattr(asked, each) for each in takes}
     return answered(lambda: _told(found(app, name, by=by, **more)))
 
 

@@ -100,18 +100,6 @@ class Metrics:
         """
         return self._query(deployment_ids, _DEPLOYMENTS, "CpuUtilizationPercentage", start, end)
 
-    def requests(self, endpoint_ids: Sequence[str], start: datetime, end: datetime) -> dict[str, float | None]:
-        """About how many requests each endpoint had from `start` to `end`. 0.0: no points; None: could not be read."""
-        found = self.request_series(endpoint_ids, start, end)
-        return {id_: None if each is None else each.sum for id_, each in found.items()}
-
-    def cpu_points(self, deployment_ids: Sequence[str], start: datetime, end: datetime) -> dict[str, int]:
-        """How many CPU points each deployment has: with none, silence about requests proves nothing. Never too many:
-        a deployment that can't be read has 0.
-        """
-        found = self.cpu_series(deployment_ids, start, end)
-        return {id_: each.points if each else 0 for id_, each in found.items()}
-
     @property
     def _wrong_token(self) -> str:
         """What to do where Azure Monitor refuses the token."""

@@ -21,7 +21,7 @@ from shared.cloud.endpoints import Endpoint
 from shared.errors import Conflict, Permanent, Transient
 from shared.line import cap
 from shared.line.access import save_and_send
-from shared.line.looks import DAY, Judged, Look, look
+from shared.line.looks import DAY, ToJudge, look
 from shared.line.metering import tell_running
 from shared.line.prices import Prices, refresh
 from shared.line.teardown import lock_on, told
@@ -31,7 +31,7 @@ from shared.records import observations
 from shared.records.line import TEARDOWN, Line, Standing, TearingDown
 from shared.records.observations import Observation
 from shared.records.store import Unreadable
-from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Usage, Verdict, verdict
+from shared.serving.idle import Delete, Keep, Notice, Pending, Policy, Verdict, verdict
 from shared.settings import Cleanup
 
 log = logging.getLogger("droptune.line.cleanup")
@@ -62,11 +62,11 @@ def cleanup(app: App) -> None:
     """Judges every line whose endpoint may stand. One that can't be judged now is left for the next tick."""
     tick = _Tick(app)
     for line_id in app.lines.standing():
-        tick.tried(line_id, partial(tick.looked, line_id))
-    tick.measured()
-    for judged in tick.judged:
-        tick.tried(judged.line.id, partial(tick.concluded, judged))
-    tick.told()
+        tick.tried(line_id, partial(tick.look, line_id))
+    now = app.cloud.blobs.now()
+    for each in tick.measured(now):
+        tick.tried(each.line.id, partial(tick.conclude, each, now))
+    tick.tell()
 
 
 class _Tick:
@@ -74,6 +74,7 @@ class _Tick:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._began = app.cloud.blobs.now()
         refresh(app)
         self._prices = Prices(app)
         self._policy = policy_of(app.settings.cleanup)
@@ -82,9 +83,7 @@ class _Tick:
         self._seen: dict[str, Observation] = {}
         self._running: list[Running] = []
         self._unseen: set[str] = set()
-        self._now = app.cloud.blobs.now()
-        self._usages: dict[str, Usage] = {}
-        self.judged: list[Judged] = []
+        self._to_judge: list[ToJudge] = []
 
     def tried(self, line_id: str, step: Callable[[], None]) -> None:
         """Takes a step with a line; one that fails leaves it for the next tick, and holds no other up."""
@@ -105,82 +104,101 @@ class _Tick:
         log.warning("line %s is left alone this time: %s", line_id, why)
         self._unseen.add(line_id)
         why = f"it could not be judged, and is left alone until the next look: {why}"
-        now = self._app.cloud.blobs.now()
-        known = self._before.get(line_id) or Observation(line=line_id, at=now, verdict="unjudged", why="")
+        before = self._before.get(line_id)
         self._seen[line_id] = Observation(
-            line=line_id, folder=known.folder, endpoint=known.endpoint, at=now, verdict="unjudged", why=why
+            line=line_id,
+            folder=before.folder if before else "",
+            endpoint=before.endpoint if before else "",
+            at=self._app.cloud.blobs.now(),
+            verdict="unjudged",
+            why=why,
         )
 
-    def looked(self, line_id: str) -> None:
+    def look(self, line_id: str) -> None:
         """Looks at a line's endpoint."""
-        found: Look = look(self._app, line_id, self._before.get(line_id), self._prices)
+        found = look(self._app, line_id, self._before.get(line_id), self._prices)
         if found.observed:
             self._seen[line_id] = found.observed
         if found.running is None:
             self._unseen.add(line_id)
         self._running += found.running or ()
-        if found.judged:
-            self.judged.append(found.judged)
+        if found.to_judge:
+            self._to_judge.append(found.to_judge)
 
-    def measured(self) -> None:
-        """Asks for the metrics of all that are old enough, over one span, in one query each.
+    def measured(self, now: datetime) -> list[ToJudge]:
+        """Those that were looked at and are to be judged, with their metrics up to `now`, where they are old enough.
 
-        Requests are asked for since the oldest notice. Where that is longer ago than a notice lasts, as in report mode,
-        a request before would have ended it then: a long span would have grains that tell no hours.
+        All are asked for over one span, in one query each. Where the metrics can't be read, nobody is judged by them.
         """
-        app, policy = self._app, self._policy
-        self._now = now = app.cloud.blobs.now()
-        start, oldest = now - policy.window, now - policy.window - policy.grace - policy.lag - DAY
-        asked: dict[str, tuple[Judged, datetime, str]] = {}
-        for each in self.judged:
-            serving, noticed = each.line.serving, each.line.noticed
-            if serving and serving.since <= start:
-                since = max(oldest, min(start, noticed)) if noticed else start
-                asked[each.endpoint.id] = (each, since, f"{each.endpoint.id}/deployments/{serving.deployment}")
-        self._usages = {each.line.id: each.usage for each in self.judged}
-        if not asked:
-            return
-        earliest = min(since for _, since, _ in asked.values())
-        requests = app.cloud.metrics.request_series(list(asked), earliest, now)
-        cpu = app.cloud.metrics.cpu_series([deployment for _, _, deployment in asked.values()], start, now)
-        for id_, (each, since, deployment) in asked.items():
-            of_requests, of_cpu = requests[id_], cpu[deployment]
-            own = of_requests.since(since) if of_requests else None
-            self._usages[each.line.id] = replace(
-                each.usage,
-                requests=own.sum if own else None,
-                busiest=own.busiest_hour if own else 0.0,
-                last=own.last if own else None,
-                control=of_cpu.control(start) if of_cpu else None,
-            )
+        try:
+            return _measured(self._app, self._to_judge, self._policy, now)
+        except Exception:
+            log.exception("the metrics can't be read: what they would tell of is kept")
+            return self._to_judge
 
-    def concluded(self, each: Judged) -> None:
+    def conclude(self, each: ToJudge, now: datetime) -> None:
         """Judges a line that was looked at, and does what follows of that."""
         line, before = each.line, self._before.get(each.line.id)
-        usage = self._usages[line.id]
-        judged = verdict(usage, self._policy, self._now)
+        judged = verdict(each.usage, self._policy, now)
         told_before = before is not None and before.verdict == "go"
-        stays = _carry_out(self._app, each, judged, self._now, told_before=told_before)
+        stays = _carry_out(self._app, each, judged, now, told_before=told_before)
         self._seen[line.id] = replace(
             self._seen[line.id],
             verdict=_WORDS[type(judged)],
             why=f"{judged.why}; {stays}" if stays else judged.why,
             until=None if isinstance(judged, Delete) else judged.until,
-            requests=usage.requests,
-            last=usage.last,
+            requests=each.usage.requests,
+            last=each.usage.last,
         )
 
-    def told(self) -> None:
+    def tell(self) -> None:
         """Tells and keeps what the tick has come to."""
         app, now = self._app, self._app.cloud.blobs.now()
         tell(app, {"cleanup": self._needs}, now)
-        tell_running(app, self._running, self._unseen, now)
+        tell_running(app, self._running, self._unseen, self._began)
         observations.write(app.cloud.blobs, list(self._seen.values()))
         if sizes := {each.size for each in self._running if each.size} - {app.settings.serving.size}:
             refresh(app, sizes)
 
 
-def _carry_out(app: App, each: Judged, judged: Verdict, now: datetime, *, told_before: bool) -> str:
+def _measured(app: App, found: Sequence[ToJudge], policy: Policy, now: datetime) -> list[ToJudge]:
+    """The same with their metrics.
+
+    Requests are asked for since the oldest notice. Where that is longer ago than a notice lasts, as in report mode, a
+    request before would have ended it then: a long span would have grains that tell no hours.
+    """
+    start, oldest = now - policy.window, now - policy.window - policy.grace - policy.lag - DAY
+    since: dict[str, datetime] = {}
+    deployment: dict[str, str] = {}
+    for each in found:
+        serving, noticed, id_ = each.line.serving, each.line.noticed, each.endpoint.id
+        if serving and serving.since <= start:
+            since[id_] = max(oldest, min(start, noticed)) if noticed else start
+            deployment[id_] = f"{id_}/deployments/{serving.deployment}"
+    if not since:
+        return list(found)
+    requests = app.cloud.metrics.request_series(list(since), min(since.values()), now)
+    cpu = app.cloud.metrics.cpu_series(list(deployment.values()), start, now)
+
+    def with_metrics(each: ToJudge) -> ToJudge:
+        id_ = each.endpoint.id
+        if id_ not in since:
+            return each
+        of_requests, of_cpu = requests[id_], cpu[deployment[id_]]
+        own = of_requests.since(since[id_]) if of_requests else None
+        usage = replace(
+            each.usage,
+            requests=own.sum if own else None,
+            busiest=own.busiest_hour if own else 0.0,
+            last=own.last if own else None,
+            control=of_cpu.control(start) if of_cpu else None,
+        )
+        return replace(each, usage=usage)
+
+    return [with_metrics(each) for each in found]
+
+
+def _carry_out(app: App, each: ToJudge, judged: Verdict, now: datetime, *, told_before: bool) -> str:
     """Does what the verdict asks for. Why it is not done, where what is due stays; "" otherwise."""
     line, etag, endpoint, others = each.line, each.etag, each.endpoint, each.others
     log.info("endpoint %s: %s", line.endpoint, judged)

@@ -58,9 +58,9 @@ def why_people_keep(line: Line, endpoint: Endpoint, serves: Deployment | None, n
         until = f" until {minute(keep.until)}" if keep.until else ""
         why = f" ({keep.why})" if keep.why else ""
         return f"{keep.who} keeps it{until}{why}: droptune keep {line.id} --end ends that"
-    if kept := _by_tag("the endpoint", endpoint.tags, now):
+    if kept := kept_by_tag("the endpoint", endpoint.tags, now):
         return kept
-    return _by_tag(f"deployment {serves.name}", serves.tags, now) if serves else ""
+    return kept_by_tag(f"deployment {serves.name}", serves.tags, now) if serves else ""
 
 
 def hours_end(line: Line, endpoint: Endpoint, now: datetime) -> datetime | None:
@@ -69,7 +69,8 @@ def hours_end(line: Line, endpoint: Endpoint, now: datetime) -> datetime | None:
     return office_hours(text).ends(now) if text else None
 
 
-def _by_tag(what: str, tags: Mapping[str, str], now: datetime) -> str:
+def kept_by_tag(what: str, tags: Mapping[str, str], now: datetime) -> str:
+    """That a tag keeps `what`, until when, and what ends that; "" if none does."""
     value = tag(tags, KEEP_TAG)
     if value is None:
         return ""

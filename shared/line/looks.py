@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from shared.app import App, wake
 from shared.cloud.endpoints import BUSY, Deployment, Endpoint
 from shared.line.access import is_active, save_and_send, send_and_save
-from shared.line.kept import KEEP_TAG, hours_end, why_kept
+from shared.line.kept import hours_end, kept_by_tag, why_kept
 from shared.line.metering import running
 from shared.line.prices import Prices
 from shared.line.teardown import told
 from shared.money.ledger import Running
 from shared.money.price import running_costs
-from shared.naming import made_for, tag
+from shared.naming import made_for
 from shared.records.base import FRESH
 from shared.records.line import TEARDOWN, Line, NotMade, Orphan, Retiring, Standing
 from shared.records.observations import Observation
@@ -33,19 +33,19 @@ DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Looked:
     """What was seen of a line's endpoint. `running`: what stands there and costs; None: not known.
 
-    `observed`: as it is told; None where there is nothing to tell. `judged`: what is to be judged; None: nothing is.
+    `observed`: as it is told; None where there is nothing to tell. `to_judge`: what is to be judged; None: nothing is.
     """
 
     running: Sequence[Running] | None = None
     observed: Observation | None = None
-    judged: Judged | None = None
+    to_judge: ToJudge | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class ToJudge:
     """A line to be judged, as it was saved under `etag`. `usage` lacks what the metrics say of it.
 
     `others`: deployments on its endpoint that are somebody else's.
@@ -58,11 +58,11 @@ class Judged:
     usage: Usage
 
 
-def look(app: App, line_id: str, before: Observation | None, prices: Prices) -> Look:
+def look(app: App, line_id: str, before: Observation | None, prices: Prices) -> Looked:
     """Looks at a line's endpoint. `before`: what the tick before saw of it."""
     loaded = app.lines.load(line_id)
     if loaded is None:
-        return Look(running=())
+        return Looked(running=())
     line, etag = send_and_save(app, *loaded)
     now = app.cloud.blobs.now()
     seen = Observation(line=line.id, folder=line.folder, endpoint=line.endpoint, at=now, verdict="keep", why="")
@@ -71,10 +71,10 @@ def look(app: App, line_id: str, before: Observation | None, prices: Prices) -> 
         if overdue:
             wake(app, line)
         going = replace(seen, verdict="going", why="it is being torn down")
-        return Look(observed=going if line.is_going else before)
+        return Looked(observed=going if line.is_going else before)
     if line.removed:
         app.lines.retire(line.id)  # whoever removed it died before that; while it has something to tell it stays open
-        return Look(running=())
+        return Looked(running=())
     rolling_out = is_active(app, line.rollout)
     # Its first run is on its way: what else stands there is of a record that was lost.
     first = isinstance(line.state, NotMade) and (rolling_out or is_active(app, _newest(line)))
@@ -82,10 +82,10 @@ def look(app: App, line_id: str, before: Observation | None, prices: Prices) -> 
     if endpoint is None:
         if not (first or rolling_out):  # else the rollout finds out
             _gone_by_hand(app, line, etag, now)
-        return Look(observed=replace(seen, why="Azure shows no endpoint of that name"))
+        return Looked(observed=replace(seen, why="Azure shows no endpoint of that name"))
     if why := not_ours(line, endpoint.name, endpoint.tags):
         _save_seen(app, line, _with_others(line, [why], now), etag)
-        return Look(observed=replace(seen, why=f"{why}: nothing is done to it"))
+        return Looked(observed=replace(seen, why=f"{why}: nothing is done to it"))
     return _on_endpoint(app, line, etag, endpoint, prices, seen, first=first, rolling_out=rolling_out)
 
 
@@ -99,7 +99,7 @@ def _on_endpoint(
     *,
     first: bool,
     rolling_out: bool,
-) -> Look:
+) -> Looked:
     """What stands on the line's own endpoint. `first`: its first run is under way; `seen`: what is told so far."""
     now = seen.at
     there = app.cloud.endpoints.deployments(line.endpoint)
@@ -115,11 +115,12 @@ def _on_endpoint(
     serves = ours.get(line.serving.deployment) if line.serving else None
     after = _with_costs(app, after, endpoint, serves, kept, now, prices)
     after, etag = _save_seen(app, line, after, etag)
-    costs, seen = running(prices, line, ours.values()), replace(seen, traffic=endpoint.traffic)
+    costs = running(prices, line, [each for each in ours.values() if each.state != "Deleting"])
+    seen = replace(seen, traffic=endpoint.traffic)
     if first:
-        return Look(running=costs, observed=replace(seen, why="its first run is on its way"))
+        return Looked(running=costs, observed=replace(seen, why="its first run is on its way"))
     if after.missing:
-        return Look(running=costs, observed=replace(seen, why="Azure does not show what should be there (yet)"))
+        return Looked(running=costs, observed=replace(seen, why="Azure does not show what should be there (yet)"))
     usage = Usage(
         line=after.id,
         since=after.serving.since if after.serving else None,
@@ -130,8 +131,8 @@ def _on_endpoint(
         rolling_out=rolling_out,
         refused=TEARDOWN in after.refused,
     )
-    judged = Judged(line=after, etag=etag, endpoint=endpoint, others=others, usage=usage)
-    return Look(running=costs, observed=seen, judged=judged)
+    to_judge = ToJudge(line=after, etag=etag, endpoint=endpoint, others=others, usage=usage)
+    return Looked(running=costs, observed=seen, to_judge=to_judge)
 
 
 def _save_seen(app: App, line: Line, seen: Line, etag: str) -> tuple[Line, str]:
@@ -213,8 +214,8 @@ def _with_orphans(
         name = each.name
         orphan = known.get(name, Orphan(deployment=name, since=now))
         stays = "it has traffic" if endpoint.uses(name) else f"it is {each.state}" if each.state in BUSY else ""
-        if tag(each.tags, KEEP_TAG) is not None:
-            stays = f"it has the tag {KEEP_TAG}"
+        if kept := kept_by_tag("it", each.tags, now):
+            stays = kept
         if rolling_out:
             stays = "a rollout is under way"
         if app.settings.cleanup.mode == "report":

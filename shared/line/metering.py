@@ -1,7 +1,7 @@
 """What deployments cost: tells the bill of those that run, and of the ends that Droptune causes.
 
 The bill is told beside what happens, never in its way: where it can't be written now, the next tick of the cleanup sees
-what runs and what is gone, and its times are good to a tick. Called by the cleanup, and by who deletes a deployment.
+what runs and what is gone, and its times are good to a tick. Called by the cleanup, and by who deletes.
 """
 
 from __future__ import annotations
@@ -29,17 +29,29 @@ def running(prices: Prices, line: Line, ours: Iterable[Deployment]) -> list[Runn
 
 
 def tell_running(app: App, found: Collection[Running], unseen: Collection[str], now: datetime) -> None:
-    """Tells the bill what was found at `now`, of all lines but those that are `unseen`."""
+    """Tells the bill what was found from `now` on, of all lines but those that are `unseen`."""
     _record(app, Look(running=tuple(found), kinds=frozenset(("serving",)), unseen=frozenset(unseen)), now)
 
 
-def tell_ended(
-    app: App, line: Line, names: Iterable[str], at: datetime, cause: Cause, why: str = "", was: Running | None = None
-) -> None:
-    """Tells the bill that these deployments of the line's are gone. `was`: see Ended."""
-    ended = [Ended(kind="serving", line=line.id, name=name, at=at, cause=cause, why=why, was=was) for name in names]
+def remove(app: App, line: Line, deployment: Deployment, cause: Cause, why: str = "") -> None:
+    """Asks Azure to delete a deployment of the line's, and tells the bill. Raises what deleting raises."""
+    app.cloud.endpoints.remove_deployment(line.endpoint, deployment.name)
+    tell_ended(app, line, [deployment], cause, why)
+
+
+def tell_ended(app: App, line: Line, gone: Iterable[Deployment], cause: Cause, why: str = "") -> None:
+    """Tells the bill that Azure is to delete these deployments of the line's now."""
+    now = app.cloud.blobs.now()
+    try:
+        was = running(Prices(app), line, gone)
+    except (Transient, Permanent) as error:
+        log.warning("the bill is not told now; the next tick sees what is gone: %s", error)
+        return
+    ended = tuple(
+        Ended(kind=each.kind, line=each.line, name=each.name, at=now, cause=cause, why=why, was=each) for each in was
+    )
     if ended:
-        _record(app, Look(ended=tuple(ended), kinds=frozenset()), at)
+        _record(app, Look(ended=ended, kinds=frozenset()), now)
 
 
 def _running(prices: Prices, line: Line, each: Deployment) -> Running:

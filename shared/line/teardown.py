@@ -17,9 +17,8 @@ from shared.app import App, arm, wake
 from shared.cloud.endpoints import Deployment, Endpoint
 from shared.cloud.locks import Lock, lock_that_holds
 from shared.errors import Conflict, NotFound, Permanent, Refused, Transient
-from shared.line import cap, seats
+from shared.line import cap, metering, seats
 from shared.line.access import is_active, ours, save_and_send, send_and_save
-from shared.line.metering import tell_ended
 from shared.money.ledger import Cause
 from shared.records.line import TEARDOWN, TRAFFIC, TRIED_AGAIN, Empty, Line, Retiring, Standing, TearingDown
 from shared.records.owner import is_endpoint_of, is_on_line, not_ours
@@ -71,7 +70,6 @@ def _end_grace(app: App, line: Line, etag: str) -> None:
         there, again = due, error.after
     left = tuple(each for each in line.retiring if each.until > now or each.deployment in there)
     gone = {each.deployment for each in line.retiring} - {each.deployment for each in left}
-    tell_ended(app, line, sorted(gone), now, Cause.REPLACED)
     line = stuck(replace(line, retiring=left), refused, now).allow(gone)
     if left:
         # What is refused is tried again, as long as it stands: it has no traffic that could be missed meanwhile.
@@ -121,9 +119,6 @@ def _tear_down(app: App, line: Line, state: TearingDown, etag: str) -> None:
     if not finished:
         arm(app, line, now + after, lambda line: app.lines.save(line, etag))
         return
-    went = {*line.taken, *(each.deployment for each in line.retiring)} - set(left)
-    went |= {line.serving.deployment} if line.serving else set()
-    tell_ended(app, line, sorted(went), now, Cause.STOPPED if state.stopped else Cause.IDLE, state.stopped)
     gone = replace(line.without_endpoint(now), wake=None)
     why = f"the endpoint stays, with {told(foreign)}" if foreign else "the endpoint stays, empty"
     if whole:
@@ -172,8 +167,11 @@ def _step_of_teardown(
             try_deleting(app, endpoint, [each.name for each in going])
         if used_up := cap.take(app, line, app.cloud.blobs.now()):
             raise Refused(f"{used_up}: it goes on by itself then")
+    stopped = line.state.stopped if isinstance(line.state, TearingDown) else ""
+    cause = Cause.STOPPED if stopped else Cause.IDLE
     if whole:
         endpoints.delete(name)
+        metering.tell_ended(app, line, going, cause, stopped)
         return False, {}
     if any(endpoint.uses(each.name) for each in going):
         endpoints.move_traffic(name, {each.name for each in going})
@@ -183,7 +181,7 @@ def _step_of_teardown(
         if deployment.state == "Deleting":
             continue
         try:
-            endpoints.remove_deployment(name, deployment.name)
+            metering.remove(app, line, deployment, cause, stopped)
         except (Refused, Permanent) as error:
             if deployment.name in line.taken:
                 raise
@@ -293,7 +291,7 @@ def remove_deployments(app: App, line: Line, names: Collection[str], *, used: bo
     for deployment in going:
         if deployment.state not in ("Deleting", "Creating"):
             try:
-                app.cloud.endpoints.remove_deployment(endpoint, deployment.name)
+                metering.remove(app, line, deployment, Cause.REPLACED)
             except (Refused, Permanent) as error:
                 refused[deployment.name] = words(error, endpoint=endpoint, deployment=deployment.name)
     if refused:

@@ -251,6 +251,8 @@ class _Book:
         """From when it was made on, but never twice for the same time."""
         last = max((each.end for each in self._of(running.thing) if each.end), default=None)
         start, seen = (running.since, False) if running.since else (now, True)
+        if last is not None and last > now:  # this look is older than that end: what it shows is over
+            return
         if last is not None and last > start:
             start, seen = last, True
         for begun in (_begun(running, start, seen=seen), _begun(running, max(start, now), seen=True)):

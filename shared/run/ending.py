@@ -16,9 +16,8 @@ from shared.cloud.endpoints import Deployment
 from shared.errors import NotFound, Permanent, Refused, Transient
 from shared.intake.arrivals import look_into
 from shared.lifecycle.phase import ENDED, Phase
+from shared.line import metering
 from shared.line.access import save_line, tell_line
-from shared.line.metering import running, tell_ended
-from shared.line.prices import Prices
 from shared.line.teardown import Undeletable, stuck, words
 from shared.money.ledger import Cause
 from shared.records import layout
@@ -180,13 +179,6 @@ def _take_for_newest(app: App, run: Run, line: Line, etag: str) -> None:
             _wake_if(app, line.newest, Phase.TRAINING)
 
 
-def _tell_bill(app: App, run: Run, line: Line, deployment: Deployment) -> None:
-    cancelled = run.ending is not None and run.ending.phase is Phase.CANCELLED
-    (was,) = running(Prices(app), line, [deployment])
-    cause, why = Cause.STOPPED if cancelled else Cause.FAILED, run.ending.why if run.ending else ""
-    tell_ended(app, line, [deployment.name], app.cloud.blobs.now(), cause, why, was)
-
-
 def _remove_own(app: App, run: Run, line: Line) -> str:
     """Takes the run's deployment out of the traffic, which goes back to what served, keeps its log, and deletes it."""
     endpoints, name = app.cloud.endpoints, _own(run)
@@ -211,11 +203,12 @@ def _remove_own(app: App, run: Run, line: Line) -> str:
     if deployment.state != "Deleting":
         _keep_log(app, line.endpoint, name)
         try:
-            endpoints.remove_deployment(line.endpoint, name)
+            cancelled = run.ending is not None and run.ending.phase is Phase.CANCELLED
+            why = run.ending.why if run.ending else ""
+            metering.remove(app, line, deployment, Cause.STOPPED if cancelled else Cause.FAILED, why)
         except (Refused, Permanent) as error:
             why = words(error, endpoint=line.endpoint, deployment=name)
             raise Undeletable({name: why}, [name]) from error
-        _tell_bill(app, run, line, deployment)
     return "the deployment, which is being deleted"
 
 

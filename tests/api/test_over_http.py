@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 from azure.functions import HttpRequest
 
 from functions import commands as functions
@@ -68,3 +69,20 @@ def test_the_functions_take_what_the_host_gives_them(app: App, make_run: Callabl
     assert [answer.status_code for answer in answers] == [200, 404]
     assert [answer.mimetype for answer in answers] == ["application/json"] * 2
     assert run_of(app, run).why == "cancelled by ada (claimed)"
+
+
+@pytest.mark.parametrize(
+    ("command", "body", "told"),
+    [
+        ("pin", b'{"until": "2w"}', "pin takes no until: nothing was done"),
+        ("stop", b'{"end": true, "hours": "x"}', "stop takes no hours and no end"),
+        ("keep", b'{"untill": "2w"}', "unknown field"),
+    ],
+)
+def test_what_a_command_does_not_take_is_refused_and_not_passed_over(
+    app: App, command: str, body: bytes, told: str
+) -> None:
+    """`keep` for two weeks, misspelt, would keep for good."""
+    status, answer = requests.on_line(app, command, "lnone", body, Caller())
+    assert status == 400
+    assert told in json.loads(answer)["error"]

@@ -14,6 +14,7 @@ from localcloud.stack import Stack
 from shared.cloud import Cloud
 from shared.errors import NotFound, Permanent, Transient
 from tests.kit.azureml import MODEL
+from tests.kit.metrics import cpu_points, many_requests
 from tests.kit.waiting import eventually
 
 SIZE = "Standard_DS3_v2"
@@ -121,21 +122,23 @@ def test_a_deployment_from_making_to_deleting(azure: Cloud, cloud: Stack, unique
     cloud.control("POST", "/_local/clock", {"advance": 120})  # a minute is told when it is over
     at = azure.blobs.now()
     start, end = at - timedelta(minutes=30), at + timedelta(minutes=30)
-    asked = azure.metrics.requests([found.id], start, end)[found.id]
+    asked = many_requests(azure.metrics, [found.id], start, end)[found.id]
     assert asked is not None
     assert asked >= 3
 
     def measured() -> bool:
         cloud.control("POST", "/_local/clock", {"advance": 60})  # processors are looked at when a minute is over
         now = azure.blobs.now() + timedelta(minutes=30)
-        return azure.metrics.cpu_points([deployment.id], start, now)[deployment.id] > 0
+        return cpu_points(azure.metrics, [deployment.id], start, now)[deployment.id] > 0
 
     eventually(measured, every=0.5)
     nobody = found.id + "-not-there"
-    both = azure.metrics.requests([found.id, nobody], start, end)
+    both = many_requests(azure.metrics, [found.id, nobody], start, end)
     assert both[nobody] is None
     assert both[found.id]
-    assert azure.metrics.requests([found.id], start - timedelta(days=2), start - timedelta(days=1)) == {found.id: 0.0}
+    assert many_requests(azure.metrics, [found.id], start - timedelta(days=2), start - timedelta(days=1)) == {
+        found.id: 0.0
+    }
 
     with pytest.raises(Permanent, match="traffic"):
         endpoints.remove_deployment(unique, "dep-1")

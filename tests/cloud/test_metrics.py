@@ -29,6 +29,7 @@ from shared.settings import Settings
 from tests.kit.azureml import MODEL
 from tests.kit.azureml.endpoints import INSTANCE, payload
 from tests.kit.clouds import later, pointed_at
+from tests.kit.metrics import cpu_points, many_requests
 from tests.kit.waiting import eventually
 
 HOUR = timedelta(hours=1)
@@ -196,8 +197,8 @@ def test_an_answer_without_the_metric_is_not_0(
         f"Not read: metric RequestsPerMinute of {many[2]}: no word about it",
     ]
     now = app.cloud.blobs.now()
-    assert app.cloud.metrics.requests(many[:2], now - HOUR, now) == {many[0]: None, many[1]: 0.0}
-    assert app.cloud.metrics.cpu_points(many[:1], now - HOUR, now) == {many[0]: 0}
+    assert many_requests(app.cloud.metrics, many[:2], now - HOUR, now) == {many[0]: None, many[1]: 0.0}
+    assert cpu_points(app.cloud.metrics, many[:1], now - HOUR, now) == {many[0]: 0}
 
 
 @pytest.fixture
@@ -260,7 +261,7 @@ def test_the_numbers_are_those_of_azures_own_client(app: App, used: tuple[str, s
     assert silent.points == 0
     assert busy.sum == busy.busiest_hour == sum(average for _, average in theirs) == 3
     assert busy.last == theirs[-1][0] + grain
-    assert app.cloud.metrics.requests([many[0], endpoint], start, end) == {many[0]: 0.0, endpoint: 3.0}
+    assert many_requests(app.cloud.metrics, [many[0], endpoint], start, end) == {many[0]: 0.0, endpoint: 3.0}
 
     cpu = app.cloud.metrics.cpu_series([deployment], start, end)[deployment]
     theirs = sdk_points(app, "/deployments", "CpuUtilizationPercentage", deployment, floor(start, grain), end)
@@ -270,7 +271,7 @@ def test_the_numbers_are_those_of_azures_own_client(app: App, used: tuple[str, s
     assert cpu.points >= 6
     assert cpu.control(start) == 0, "it is younger than half an hour"
     assert cpu.control(end - timedelta(minutes=6)) >= 2
-    assert app.cloud.metrics.cpu_points([deployment], start, end) == {deployment: cpu.points}
+    assert cpu_points(app.cloud.metrics, [deployment], start, end) == {deployment: cpu.points}
 
 
 def test_the_benchmark_finds_that_all_read_the_same() -> None:

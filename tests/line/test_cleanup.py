@@ -729,3 +729,35 @@ def test_a_bill_that_can_not_be_written_holds_no_teardown_up(app: App, cloud: St
     app.cloud.blobs.write(STATE, layout.bill(month), before)
     cleanup(app)
     assert not [each for each in intervals(app, line) if each.end is None]
+
+
+def test_what_a_rollout_replaces_is_on_the_bill_as_replaced_and_not_as_taken_away(
+    app: App, make_line: MakeLine
+) -> None:
+    line = make_line(serving=serving(app, 0))
+    deploy(app, line, "r0-1")
+    due = app.cloud.blobs.now() - timedelta(minutes=1)
+    loaded = app.lines.load(line.id)
+    assert loaded
+    app.lines.save(replace(loaded.record, retiring=(Retiring(deployment="r0-1", model="m:0", until=due),)), loaded.etag)
+    tended(app, line, lambda: not line_of(app, line).retiring)
+    cleanup(app)
+    ended = {each.name: each for each in intervals(app, line)}
+    assert (ended["r0-1"].cause, ended["r0-1"].seen) == (Cause.REPLACED, False)
+    assert ended["r1-1"].end is None
+
+
+def test_metrics_that_can_not_be_asked_for_at_all_keep_every_line(
+    app: App, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong there: the others' notices and the bill are not held up."""
+    line = make_line(serving=serving(app, 9), state=Standing(noticed=app.cloud.blobs.now() - 3 * DAY))
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(app.cloud.metrics, "request_series", broken)
+    cleanup(app)
+    assert "its metrics can't be read" in judged(app, line).why
+    assert not line_of(app, line).is_going
+    assert intervals(app, line)

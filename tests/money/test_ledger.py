@@ -513,3 +513,15 @@ def test_what_is_no_period_says_what_is(text: str) -> None:
         period(text, AT)
     assert repr(text) not in str(error.value)
     assert "\x1b" not in str(error.value)
+
+
+def test_a_look_that_is_older_than_an_end_does_not_begin_it_anew() -> None:
+    """A tick looks at many lines: one may be torn down between the look at it and the tick's end."""
+    ended = Ended(kind="serving", line=SERVED.line, name=SERVED.name, at=AT + 2 * HOUR, cause=Cause.IDLE)
+    known = ledger(
+        (Look(running=(running(since=AT),)), AT),
+        (Look(ended=(ended,), kinds=frozenset()), AT + 2 * HOUR),
+    )
+    stale = Look(running=(running(since=AT),))
+    assert reconcile(known, stale, AT + HOUR) == []
+    assert reconcile(known, stale, AT + 3 * HOUR) != [], "what is still there later goes on"

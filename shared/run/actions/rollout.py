@@ -11,10 +11,12 @@ from shared import naming
 from shared.app import App
 from shared.cloud.endpoints import Endpoint
 from shared.errors import ModelFailed, NotFound, Permanent, Refused, Transient
+from shared.line import metering
 from shared.line.access import held_by, line_of, ours, own, reopen_line, save_line, tell_line
 from shared.line.prices import Prices
 from shared.line.teardown import Undeletable, give_back_traffic, lock_on, remove_deployments, stuck, try_deleting
 from shared.line.trained import note_trained
+from shared.money.ledger import Cause
 from shared.money.price import running_costs
 from shared.records.line import TEARDOWN, Empty, Line, Removed, Retiring, Serving, Standing, adoptable
 from shared.records.owner import is_on_line
@@ -186,7 +188,7 @@ def remove_failed(app: App, run: Run) -> Run:
     line, _ = own(app, run)
     found = app.cloud.endpoints.deployment(line.endpoint, run.deployed.name)
     if found and found.state == "Failed" and is_on_line(line, found.name, found.tags):
-        app.cloud.endpoints.remove_deployment(line.endpoint, found.name)
+        metering.remove(app, line, found, Cause.FAILED, found.why)
     return run
 
 

@@ -19,6 +19,7 @@ from shared.app import App
 from tests.kit.azureml.endpoints import client, deployment, make_endpoint, payload
 from tests.kit.azureml.submitting import Submit, ended, published, submitting
 from tests.kit.azureml.training import STEPS
+from tests.kit.metrics import cpu_points
 from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.thorough
@@ -220,7 +221,7 @@ def test_a_deployment_has_processor_points(cloud: Stack, ml: Any, app: App) -> N
     def points() -> int:
         pass_time(cloud, 60)
         now = datetime.fromisoformat(cloud.control("GET", "/_local/clock")["now"])
-        return app.cloud.metrics.cpu_points([id_], now - timedelta(hours=1), now)[id_]
+        return cpu_points(app.cloud.metrics, [id_], now - timedelta(hours=1), now)[id_]
 
     assert eventually(points, every=0.5)
 
