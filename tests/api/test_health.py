@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from shared.api.health import FRESH, Found, Looks
 from shared.app import App
 from shared.app import app as this_process
 from shared.errors import Permanent, Transient
-from shared.line.waits import Need, tell
+from shared.line.waits import Need, Source, tell
 from shared.logs import harmless, ignored, ignored_so_far
 from shared.records.layout import NEEDS, SEATS, SLOTS, STATE
 
@@ -114,7 +115,9 @@ def test_a_setting_that_nothing_reads_is_told_at_the_start_and_to_who_may_call(
 
 def test_it_is_not_well_where_nothing_is_trained_and_it_counts_what_waits_for_a_person(app: App, anew: None) -> None:
     app.cloud.blobs.write(STATE, SLOTS, b'{"version": 99}')
-    tell(app, {"runs": [Need(key="a", event="", subject="runs/a", why="b")]}, app.cloud.blobs.now())
+    nothing: dict[Source, list[Need]] = {source: [] for source in get_args(Source.__value__)}  # left by other files
+    waits = Need(key="a", event="", subject="runs/a", why="b")
+    tell(app, nothing | {"runs": [waits]}, app.cloud.blobs.now())
     try:
         assert asked() == (503, {"status": "not ok"})
         told = json.loads(health.about(this_process())[1])
