@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.money.price import Price, listed, missing, money, money_saved, pick, running_costs
@@ -117,14 +117,16 @@ mutated = st.dictionaries(st.sampled_from([*ITEM]), anything, max_size=2).map(la
 close = st.sampled_from([ITEM | HALF | each for each in OTHERS.values()])
 
 
+@example([ITEM, {"retailPrice": False}])
 @given(st.lists(anything | mutated | close | st.just(ITEM), max_size=8).flatmap(st.permutations))
 def test_whatever_the_list_says_it_is_a_price_without_doubt_or_none(items: list[Any]) -> None:
     found = picked(*items)
     assert found == picked(*reversed(items)), "their order means nothing"
     if found:
         assert found.per_hour > 0
-        assert found.per_hour in [Decimal(str(each["retailPrice"])) for each in items if isinstance(each, dict)
-                                  and not isinstance(each.get("retailPrice"), list | dict | str | None)]  # fmt: skip
+        said = [each.get("retailPrice") for each in items if isinstance(each, dict)]
+        numbers = [each for each in said if isinstance(each, int | float | Decimal) and not isinstance(each, bool)]
+        assert found.per_hour in [Decimal(str(each)) for each in numbers]
 
 
 # A file --------------------------------------------------------------------------------------------------------------
